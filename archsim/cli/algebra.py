@@ -9,8 +9,8 @@ import click
 from einsum_cascade import Cascade
 
 from .console import say, show, show_json
-from .files import NamedPath, check_file, write_text
-from .options import json_option, numbers_of, settings_option
+from .files import write_text
+from .options import FileToWrite, json_option, numbers_of, settings_option
 
 
 @click.command("analyze")
@@ -55,7 +55,7 @@ def analyze_command(
 @click.command("rewrite")
 @click.argument("cascade")
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@click.option("--out", metavar="FILE", type=NamedPath(), help="Write the derived cascade.")
+@click.option("--out", metavar="FILE", type=FileToWrite(), help="Write the derived cascade.")
 def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> None:
     """Rewrite a CASCADE by one RULE after another; print the derivation and its proof.
 
@@ -63,8 +63,6 @@ def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> N
     """
     from einsum_cascade.rewrites import rewrite
 
-    if out:
-        check_file(out)
     derivation = rewrite(Cascade.load(cascade), *rules)
     text = derivation.result.text().rstrip("\n")
     written = write_text(out, text) if out else None

@@ -8,6 +8,8 @@ codes: 0 done; 1 a check failed; 2 the input is wrong; 3 no legal mapping.
 from __future__ import annotations
 
 import errno
+import gc
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -46,6 +48,8 @@ _MODULES = MappingProxyType(
 _BROKEN_PIPE = 141
 """Exit code that a shell reports for a process whose reader closed the pipe."""
 
+_COLLECT_AFTER = 50_000
+"""Objects made between two garbage collections: a command keeps most of what it makes."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of the destination of standard output."""
@@ -141,7 +145,8 @@ def _told_of_output() -> Iterator[None]:
             yield
         finally:
             # Output before a refusal or at the end of help fails here, not at exit.
-            _flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         raise Exit(_BROKEN_PIPE) from None
@@ -155,11 +160,6 @@ def _told_of_output() -> Iterator[None]:
 def _readable(error: InputError) -> str:
     """Print every problem; one without a place in a file is marked as an error."""
     return "\n".join(str(p) if p.span else f"error: {p}" for p in error.problems)
-
-
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 def _discard_output() -> None:
@@ -192,3 +192,15 @@ def archsim() -> None:
     A name is a built-in (archsim list cascades); anything with a slash, or ending in
     .yaml or .json, is a file.
     """
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv``, and exit with its code.
+
+    A character that the terminal's encoding lacks is shown as ``?``.
+    """
+    gc.set_threshold(_COLLECT_AFTER)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    archsim(prog_name="archsim")

@@ -13,8 +13,7 @@ from einsum_cascade.yaml.library import builtin_names
 
 from ..writing import OutputFolder
 from .console import progress, say
-from .files import NamedPath, check_folder
-from .options import refuse_mapping_settings, settings_option
+from .options import out_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
     from ..atlas.survey import AtlasPlan
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("atlas")
 @click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
-@click.option(
-    "--out", metavar="DIR", type=NamedPath(), required=True, help="Folder for atlas.html."
-)
+@out_option("Folder for atlas.html.", required=True)
 @click.option(
     "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),
     show_default=True, help="Machine to simulate on. May be repeated.",
@@ -53,7 +50,6 @@ def atlas_command(
     from ..atlas.survey import survey
     from ..processes import usable_cores
 
-    check_folder(out)
     plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
     with progress("", plan.steps) as advance:
         entries = survey(plan, partial(advance, 1), workers=usable_cores())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError, nearest
 from einsum_cascade.source import Source, visible
 from einsum_cascade.yaml.library import (
@@ -22,7 +23,8 @@ from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
 from ..document import Column, Document, Fact, Table
 from ..quantities import byte_size, engineering
-from .console import console, say, show, show_json
+from ..spec.overrides import Overrides
+from .console import answer, console, say, show, show_json
 from .options import ChoiceWithHint, json_option, settings_option
 
 if TYPE_CHECKING:
@@ -145,57 +147,41 @@ def summary_report(summary: ModelSummary) -> Document:
     summary : ModelSummary
         Summary of ``workloads.summarize``.
     """
+    encoder = summary.encoder_cache_bytes_per_token
+    cached = f"{byte_size(encoder)} a token of the encoder; " if encoder else ""
+    state = "no state beside it"
+    if summary.state_bytes:
+        state = f"beside it a state of {byte_size(summary.state_bytes)}, however long"
+    cache = f"{byte_size(summary.cache_bytes_per_token)} a token"
+    layers = tuple((kind, f"{count:,}") for kind, count in summary.layers)
+    operations = tuple((kind, engineering(n, "")) for kind, n in summary.operations)
+    kind = Column("kind", "name")
+    counts = (kind, Column("operations"))
     return Document(
         title=summary.name,
         subtitle=summary.source,
         facts=(
             Fact("parameters", f"{summary.parameters:,}", "embeddings and output head included"),
             Fact("active", f"{summary.active_parameters:,}", "without experts not chosen"),
-            Fact(
-                "cache",
-                f"{byte_size(summary.cache_bytes_per_token)} a token",
-                f"of a sequence, in all layers; {_of_encoder(summary)}{_state(summary)}",
+            Fact("cache", cache, f"of a sequence, in all layers; {cached}{state}"),
+        ),
+        tables=(
+            (
+                Table(title="layers", columns=(kind, Column("layers")), rows=layers),
+                Table(title="operations of a token", columns=counts, rows=operations),
             ),
         ),
-        tables=((_layers(summary), _operations(summary)),),
-        notes=(_of_one(summary), *summary.beside),
+        notes=(_operations_counted(summary), *summary.beside),
     )
 
 
-def _of_encoder(summary: ModelSummary) -> str:
-    each = summary.encoder_cache_bytes_per_token
-    return f"{byte_size(each)} a token of the encoder; " if each else ""
-
-
-def _state(summary: ModelSummary) -> str:
-    if not summary.state_bytes:
-        return "no state beside it"
-    return f"beside it a state of {byte_size(summary.state_bytes)}, however long"
-
-
-def _of_one(summary: ModelSummary) -> str:
+def _operations_counted(summary: ModelSummary) -> str:
     if summary.decoded:
         return (
             f"operations are of one token decoded after {summary.keys - 1:,} others, in all layers"
             " and the output head: --set seq_len=N for another length"
         )
     return f"operations are of one of {summary.keys:,} tokens computed at once, on average"
-
-
-def _layers(summary: ModelSummary) -> Table:
-    return Table(
-        title="layers",
-        columns=(Column("kind", "name"), Column("layers")),
-        rows=tuple((kind, f"{count:,}") for kind, count in summary.layers),
-    )
-
-
-def _operations(summary: ModelSummary) -> Table:
-    return Table(
-        title="operations of a token",
-        columns=(Column("kind", "name"), Column("operations")),
-        rows=tuple((kind, engineering(n, "")) for kind, n in summary.operations),
-    )
 
 
 @click.command("list")
@@ -208,12 +194,8 @@ def list_command(kind: str, as_json: bool) -> None:
     """
     found = entries(kind)
     if as_json:
-        show_json(
-            [
-                {"name": e.name, "description": e.description, "unverified": e.unverified}
-                for e in found
-            ]
-        )
+        fields = ("name", "description", "unverified")
+        show_json([{field: getattr(entry, field) for field in fields} for entry in found])
     else:
         show(_listing(kind, found))
 
@@ -255,25 +237,15 @@ def show_command(
 def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     from workloads import load, summarize
 
-    from ..spec.overrides import Overrides
-
     given = Overrides.of_part("workload", settings)
     found = summarize(load(name.removeprefix("workload/"), given.workload))
-    if as_json:
-        show_json(found.to_dict())
-        return
-
-    show(summary_report(found))
+    answer(found.to_dict, (summary_report(found),), as_json=as_json)
 
 
 def _listing(kind: str, found: tuple[CatalogueEntry, ...]) -> Document:
-    from ..document import Column, Document, Table
-
-    table = Table(
-        title="",
-        columns=(Column("name", "name"), Column("what it is", "text")),
-        rows=tuple((e.name, _what_it_is(e)) for e in found),
-    )
+    columns = (Column("name", "name"), Column("what it is", "text"))
+    rows = tuple((entry.name, _what_it_is(entry)) for entry in found)
+    table = Table(title="", columns=columns, rows=rows)
     return Document(title=f"{kind} ({len(found)})", tables=((table,),))
 
 
@@ -285,8 +257,6 @@ def _what_it_is(entry: CatalogueEntry) -> str:
 def _cascade(entry: CatalogueEntry, form: str) -> str:
     if entry.kind != "cascade":
         raise InputError(f"--format {form} is for cascades, '{entry.name}' is of kind {entry.kind}")
-    from einsum_cascade import Cascade
-
     cascade = Cascade.parse(entry.source.text, entry.source.name)
     return cascade.latex() if form == "latex" else cascade.dot()
 

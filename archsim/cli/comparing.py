@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,25 +10,14 @@ import click
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..spec.mapping import AUTO
-from ..writing import OutputFolder
-from .console import say, show, show_json
-from .files import NamedPath, check_folder
-from .options import json_option, refuse_mapping_settings, settings_option
+from .console import answer, found_or_searched
+from .files import write_numbers
+from .options import json_option, out_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
     from .. import Architecture
-    from ..comparison.compare import Comparison
     from ..plan.inputs import FindMappings
     from ..spec.mapping import Mapping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Equal:
-    """Quantity that machines are scaled to before the comparison, and the scaled part."""
-
-    area: bool
-    power: bool
-    scale: str
 
 
 @click.command("compare")
@@ -56,7 +43,7 @@ class Equal:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=NamedPath(), help="Write tables and pictures.")
+@out_option("Write tables and pictures.")
 def compare_command(
     workload: str,
     architectures: tuple[str, ...],
@@ -73,36 +60,17 @@ def compare_command(
     speedup is the first's latency over the machine's own; energy and area are the
     machine's over the first's. --set architecture.FIELD=VALUE is for every machine.
     """
-    if scale is not None and not iso_area:
-        raise InputError(f"--scale {scale} says what --iso-area scales; give both")
-    if out:
-        check_folder(out)
-    equal = Equal(area=iso_area, power=iso_power, scale=scale or "arrays")
-    comparison = _compare(workload, architectures, mappings, settings, equal)
-    written = write_comparison(comparison, out) if out else ()
-    if as_json:
-        show_json(comparison.to_dict())
-    else:
-        show(comparison.table())
-        for path in written:
-            say(f"wrote {path}", err=True)
-
-
-def _compare(
-    workload: str,
-    architectures: tuple[str, ...],
-    mappings: tuple[str, ...],
-    settings: tuple[str, ...],
-    equal: Equal,
-) -> Comparison:
     from mappers.construct.generators import GENERATORS
     from workloads import load
 
     from ..comparison.compare import Contender, compare_contenders
+    from ..comparison.report import comparison_csv
     from ..plan.selection import mapping_called
     from ..spec.files.load import load_architectures
     from ..spec.overrides import parse_overrides
 
+    if scale is not None and not iso_area:
+        raise InputError(f"--scale {scale} says what --iso-area scales; give both")
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)
     chosen = _mappings(mappings, architectures)
@@ -113,24 +81,25 @@ def _compare(
         if name not in chosen:
             return None
         if chosen[name] == AUTO:
-            # Only a search needs its module.
-            from .mapping import found_or_searched
-
             return found_or_searched
         return mapping_called(chosen[name], work, machine, GENERATORS)
 
-    contenders = [
-        Contender(label=name, machine=machine, mapping=how(name, machine))
-        for name, machine in zip(architectures, machines, strict=True)
-    ]
-    return compare_contenders(
+    comparison = compare_contenders(
         work,
-        contenders,
-        iso_area=equal.area,
-        iso_power=equal.power,
-        scale=equal.scale,
+        [
+            Contender(label=name, machine=machine, mapping=how(name, machine))
+            for name, machine in zip(architectures, machines, strict=True)
+        ],
+        iso_area=iso_area,
+        iso_power=iso_power,
+        scale=scale or "arrays",
         generators=GENERATORS,
     )
+    written: tuple[Path, ...] = ()
+    if out:
+        texts = {"table.csv": comparison_csv(comparison)}
+        written = write_numbers(out, "compare", comparison.to_dict(), comparison.plot(), texts)
+    answer(comparison.to_dict, (comparison.table(),), as_json=as_json, written=written)
 
 
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
@@ -160,23 +129,3 @@ def _no_owner(text: str, machines: tuple[str, ...]) -> Problem:
     hint = did_you_mean(name, machines) if equals else f"write {machines[0]}={text}"
     what = f"--mapping {text}: expected ARCH=NAME with one of the machines compared"
     return Problem(what, hint=hint)
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Write ``compare.json``, ``table.csv`` and the picture as PNG and SVG.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be made or written.
-    """
-    from ..comparison.report import comparison_csv
-
-    exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)
-    picture = comparison.plot()
-    with OutputFolder(folder) as out:
-        out.text("compare.json", exact)
-        out.text("table.csv", comparison_csv(comparison))
-        out.file("compare.png", picture.savefig)
-        out.file("compare.svg", picture.savefig)
-    return out.paths

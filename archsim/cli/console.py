@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from workloads import Workload
+
     from ..document import Document
+    from ..plan.selection import ByPart
+    from ..spec.arch import Architecture
 
 
 _AFTER_S = 2.0
@@ -57,11 +62,19 @@ class WaitingSign:
             self._said = 0
             self._since = monotonic()
 
-    def mute(self, muted: bool) -> None:
+    @contextmanager
+    def muted(self) -> Iterator[None]:
         """Suppress the line while something else, such as a bar, shows progress."""
+        self._mute(1)
+        try:
+            yield
+        finally:
+            self._mute(-1)
+
+    def _mute(self, more: int) -> None:
         self.clear()
         with self._lock:
-            self._muted += 1 if muted else -1
+            self._muted += more
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY_S):
@@ -102,20 +115,6 @@ def clear_waiting_sign() -> None:
         sign.clear()
 
 
-@contextmanager
-def without_waiting_sign() -> Iterator[None]:
-    """Suppress the waiting line while a bar is shown."""
-    sign = _shown()
-    if sign is None:
-        yield
-        return
-    sign.mute(True)
-    try:
-        yield
-    finally:
-        sign.mute(False)
-
-
 def _shown() -> WaitingSign | None:
     context = click.get_current_context(silent=True)
     found = context.meta.get(_KEY) if context is not None else None
@@ -154,6 +153,45 @@ def show_json(value: Any) -> None:
     """
     # The output is ASCII, and JSON escapes all control characters but this one.
     say(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def answer(
+    exact: Callable[[], Any],
+    documents: Iterable[Document],
+    *,
+    as_json: bool,
+    written: Sequence[Path] = (),
+    hint: str = "",
+) -> None:
+    """Print what a command found: for programs as one JSON value, for people as documents.
+
+    Parameters
+    ----------
+    exact : callable
+        Returns the value to print as JSON.
+    documents : iterable of Document
+        Documents to print; made only if they are printed.
+    written : sequence of Path
+        Files that were written.
+    hint : str
+        Advice to print if none was written.
+    """
+    if as_json:
+        show_json(exact())
+        return
+    for number, document in enumerate(documents):
+        if number:
+            say()
+        show(document)
+    if hint and not written:
+        say(hint, err=True)
+    say_written(written)
+
+
+def say_written(paths: Iterable[Path]) -> None:
+    """Print the names of files that were written, to standard error."""
+    for path in paths:
+        say(f"wrote {path}", err=True)
 
 
 class Advance(Protocol):
@@ -202,7 +240,9 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
         TextColumn("left  {task.description}", markup=False),
     )
     screen = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
-    with without_waiting_sign(), Progress(*columns, console=screen, transient=True) as bar:
+    sign = _shown()
+    muted = nullcontext() if sign is None else sign.muted()
+    with muted, Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task(visible(text), total=total, completed=done, rate="")
 
         def advance(amount: int, text: str = "") -> None:
@@ -213,3 +253,23 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
                 bar.update(task, description=visible(text))
 
         yield advance
+
+
+@contextmanager
+def part_progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Yield a function that shows a progress bar for one part after the other."""
+    with ExitStack() as stack:
+
+        def start(what: str, total: int) -> Callable[[int], None]:
+            stack.pop_all().close()
+            return stack.enter_context(progress(f"mapping {what}", total))
+
+        yield start
+
+
+def found_or_searched(work: Workload, machine: Architecture, /) -> ByPart:
+    """Return the fastest mapping of every part, remembered or searched, with progress bars."""
+    from mappers.workload_search import best_mappings
+
+    with part_progress() as start:
+        return best_mappings(work, machine, progress=start)

@@ -1,8 +1,16 @@
-"""Options of several commands: choices that suggest a nearest name, settings, JSON."""
+"""Options of several commands: choices that suggest a nearest name, paths, settings, JSON.
+
+A folder (``--out DIR``) is created with its parents; a file (``--trace FILE``, ``rewrite --out
+FILE``) goes into an existing folder. Both are checked before the work begins.
+"""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from math import isfinite
+from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +33,51 @@ class ChoiceWithHint(click.Choice[str]):
         return f"{message} Did you mean '{close}'?" if close else message
 
 
+class NamedPath(click.ParamType[Path]):
+    """Path with a name: an empty path does not mean the working folder."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the path."""
+        if isinstance(value, str) and not value.strip():
+            self.fail("the name is empty; the working folder is '.'", param, ctx)
+        return Path(value)
+
+
+class FolderToWrite(NamedPath):
+    """Path of an output folder, which is checked."""
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the path. Raises InputError."""
+        path = super().convert(value, param, ctx)
+        check_folder(path)
+        return path
+
+
+class FileToWrite(NamedPath):
+    """Path of an output file, which is checked; it may have to end as a picture does."""
+
+    def __init__(self, *, picture: bool = False) -> None:
+        self.picture = picture
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the path. Raises InputError."""
+        path = super().convert(value, param, ctx)
+        if self.picture:
+            from ..figure_style import check_suffix
+
+            check_suffix(path)
+        check_file(path)
+        return path
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
 settings_option = click.option(
@@ -34,6 +87,60 @@ settings_option = click.option(
     metavar="FIELD=VALUE",
     help="Set a field; K, M, G are binary (seq_len=64K). May be repeated.",
 )
+
+
+def out_option(help_text: str, *, required: bool = False) -> Callable[[Any], Any]:
+    """Return the option ``--out DIR``."""
+    return click.option(
+        "--out", metavar="DIR", type=FolderToWrite(), required=required, help=help_text
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse an output folder that exists as a file, or lies in one.
+
+    Raises
+    ------
+    InputError
+        The path, or a folder it lies in, exists and is no folder.
+    """
+    for place in (folder, *folder.parents):
+        if (is_folder := _is_folder(place)) is not None:
+            if is_folder:
+                return
+            what = "it" if place == folder else place
+            raise InputError(f"cannot write into {folder}: {what} is not a folder")
+
+
+def check_file(path: Path) -> None:
+    """Refuse an output file in a missing folder, or in place of a folder.
+
+    Raises
+    ------
+    InputError
+        The path is a folder, or its folder does not exist.
+    """
+    if _is_folder(path):
+        raise InputError(f"cannot write {path}: it is a folder")
+    if not (there := _is_folder(path.parent)):
+        what = "not there" if there is None else "not a folder"
+        raise InputError(f"cannot write {path}: the folder {path.parent} is {what}")
+
+
+def _is_folder(path: Path) -> bool | None:
+    """Return whether a path is a folder; None if nothing exists there.
+
+    Raises
+    ------
+    InputError
+        No system takes such a path.
+    """
+    try:
+        return S_ISDIR(path.stat().st_mode)
+    except OSError as wrong:
+        if wrong.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"cannot write {path}: {(wrong.strerror or '').lower()}") from None
+        return None
 
 
 def refuse_mapping_settings(

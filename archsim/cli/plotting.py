@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .console import say
-from .files import NamedPath, check_file
+from .console import say_written
+from .options import FileToWrite, NamedPath
 
 if TYPE_CHECKING:
     from ..views.plot import Drawable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Width of the picture; 3.3 is a column of a paper.",
 )  # fmt: skip
 @click.option(
-    "--out", metavar="FILE", type=NamedPath(),
+    "--out", metavar="FILE", type=FileToWrite(),
     help="File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR.",
 )  # fmt: skip
 def plot_command(
@@ -53,12 +53,10 @@ def plot_command(
     from ..views.frame import PlotOptions
     from ..views.plot import draw, kind_for, load_drawable, usual_suffix, write
 
-    if out:
-        check_file(out)
     data: Drawable = load_drawable(source)
     chosen = kind_for(data, kind)
     folder = source if source.is_dir() else source.parent
     path = out or folder / f"{chosen}{usual_suffix(chosen)}"
     options = PlotOptions(x=x, y=y, colour=colour, facet=facet, baseline=baseline, width_in=width)
     write(draw(data, chosen, options), path)
-    say(f"wrote {path}", err=True)
+    say_written((path,))

@@ -10,7 +10,7 @@ import click
 
 from ..writing import OutputFolder
 from .console import progress, say, show
-from .files import NamedPath, check_folder
+from .options import NamedPath, out_option
 
 if TYPE_CHECKING:
     from ..reproduction import Study
@@ -25,7 +25,7 @@ _RUNS_EACH = 64
 @click.command("reproduce")
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--figure", "figures", type=int, multiple=True, help="This figure alone; repeatable.")
-@click.option("--out", metavar="DIR", type=NamedPath(), help="Write tables and figures.")
+@out_option("Write tables and figures.")
 @click.option(
     "--published",
     metavar="DIR",
@@ -57,8 +57,6 @@ def reproduce_command(
     from ..reproduction.study import planned_runs
 
     plan = Reproduction.load(name).only(figures)
-    if out is not None:
-        check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
     runs = len(planned_runs(plan))
     workers = workers or min(usable_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)

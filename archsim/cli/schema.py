@@ -6,7 +6,6 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -31,62 +30,46 @@ _NAMES: Final = MappingProxyType(
 _TABLE: Final = MappingProxyType({"type": "object"})
 
 
-def _architecture() -> JsonObject:
-    from ..spec.files.architecture import FILE_FIELDS, KEY
+def _sections() -> dict[str, tuple[str, tuple[type[Fields], ...]]]:
+    """Return the key of each kind of file with one section, and the models of its fields."""
+    from mappers.problem import constraint_files as constraints
+    from workloads.files import fields as workload
 
-    return _section(KEY, FILE_FIELDS)
+    from ..reproduction import plan as reproduction
+    from ..spec.files import architecture, mapping, technology
+    from ..sweeping import file as sweep
 
-
-def _technology() -> JsonObject:
-    from ..spec.files.technology import FILE_FIELDS, KEY
-
-    return _section(KEY, FILE_FIELDS)
-
-
-def _mapping() -> JsonObject:
-    from ..spec.files.mapping import FILE_FIELDS, KEY
-
-    return _section(KEY, FILE_FIELDS)
-
-
-def _constraints() -> JsonObject:
-    from mappers.problem.constraint_files import KEY, ConstraintFields
-
-    return _section(KEY, ConstraintFields)
+    return {
+        "architecture": (architecture.KEY, (architecture.FILE_FIELDS,)),
+        "constraints": (constraints.KEY, (constraints.ConstraintFields,)),
+        "mapping": (mapping.KEY, (mapping.FILE_FIELDS,)),
+        "reproduction": (reproduction.KEY, (reproduction.Reproduction,)),
+        "sweep": (sweep.KEY, (sweep.SweepFields, sweep.AxisFields, sweep.PointsFields)),
+        "technology": (technology.KEY, (technology.FILE_FIELDS,)),
+        "workload": (workload.KEY, (workload.WorkloadFields,)),
+    }
 
 
-def _workload() -> JsonObject:
-    from workloads.files.fields import KEY, WorkloadFields
-
-    below = _section(KEY, WorkloadFields)
+def _workload(below: JsonObject) -> JsonObject:
+    """Let all fields of a workload stand beside ``workload: NAME``, and shapes beside the rest."""
     fields = below["$defs"]["Workload"]
-    # Shapes may be fields beside the others.
     count = fields["properties"]["shape"]["additionalProperties"]
     fields["patternProperties"] = {"^[A-Z][A-Z0-9_]*$": count}
-    # All other fields may stand beside `workload: NAME`.
     flat = {k: v for k, v in fields.items() if k != "properties"}
     named = {k: v for k, v in fields["properties"].items() if k != "name"}
-    flat["properties"] = {KEY: {"type": "string"}, **named}
-    flat["required"] = [KEY]
+    flat["properties"] = {"workload": {"type": "string"}, **named}
+    flat["required"] = ["workload"]
     inner = {k: below.pop(k) for k in ("type", "properties", "required", "additionalProperties")}
     return {**below, "anyOf": [inner, flat]}
 
 
-def _sweep() -> JsonObject:
-    from ..sweeping.file import KEY, AxisFields, PointsFields, SweepFields
-
-    found = _section(KEY, SweepFields, AxisFields, PointsFields)
+def _sweep(found: JsonObject) -> JsonObject:
+    """Let an axis be a list or a table, and points be a word or a table."""
     fields = found["$defs"]["Sweep"]["properties"]
     axis = {"anyOf": [{"type": "array", "minItems": 1}, {"$ref": "#/$defs/Axis"}]}
     fields["axes"] |= {"minProperties": 1, "additionalProperties": axis}
     fields["points"] |= {"anyOf": [{"const": "all"}, {"$ref": "#/$defs/Points"}], "default": "all"}
     return found
-
-
-def _reproduction() -> JsonObject:
-    from ..reproduction.plan import KEY, Reproduction
-
-    return _section(KEY, Reproduction)
 
 
 def _cascade() -> JsonObject:
@@ -126,19 +109,10 @@ def _cascade() -> JsonObject:
     }
 
 
-_MAKERS: Final[Mapping[str, Callable[[], JsonObject]]] = MappingProxyType(
-    {
-        "architecture": _architecture,
-        "cascade": _cascade,
-        "constraints": _constraints,
-        "mapping": _mapping,
-        "reproduction": _reproduction,
-        "sweep": _sweep,
-        "technology": _technology,
-        "workload": _workload,
-    }
+KINDS: Final = (
+    *("architecture", "cascade", "constraints", "mapping"),
+    *("reproduction", "sweep", "technology", "workload"),
 )
-KINDS: Final = tuple(_MAKERS)
 """Kinds of files that have a schema."""
 
 
@@ -162,10 +136,15 @@ def schema_of(kind: str) -> JsonObject:
     kind : str
         One of ``KINDS``.
     """
-    return {"$schema": _DRAFT, "title": f"archsim {kind}", **_MAKERS[kind]()}
+    found = _cascade() if kind == "cascade" else _section(*_sections()[kind])
+    if kind == "sweep":
+        found = _sweep(found)
+    if kind == "workload":
+        found = _workload(found)
+    return {"$schema": _DRAFT, "title": f"archsim {kind}", **found}
 
 
-def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject:
+def _section(key: str, models: tuple[type[Fields], ...]) -> JsonObject:
     """Return the schema of a file with one section, with definitions named after their models."""
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
@@ -192,7 +171,6 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
             one = inner.get("items") or inner.get("additionalProperties")
             return {"anyOf": [one, inner]} if isinstance(one, dict) else inner
 
-    models = (model, *others)
     _, made = models_json_schema(
         [(m, "validation") for m in models], schema_generator=FieldSchema, ref_template="{model}"
     )
@@ -202,7 +180,7 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
         fields["properties"] |= {name: {} for name in each.also_known}
     return {
         "type": "object",
-        "properties": {key: {"$ref": f"#/$defs/{_called(model.__name__)}"}},
+        "properties": {key: {"$ref": f"#/$defs/{_called(models[0].__name__)}"}},
         "required": [key],
         "additionalProperties": False,
         "$defs": found,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .console import say, show, show_json
-from .files import NamedPath, check_file, check_folder, write_result
-from .options import ChoiceWithHint, json_option, settings_option
+from .console import answer, found_or_searched, say
+from .files import write_result
+from .options import ChoiceWithHint, FileToWrite, json_option, out_option, settings_option
 
 if TYPE_CHECKING:
-    from workloads.workload import Workload
-
-    from .. import Architecture
+    from ..document import Document
     from ..plan.job import JobPlan
-    from ..plan.selection import ByPart, Given
     from ..result.result import Result
 
 
@@ -45,9 +43,12 @@ if TYPE_CHECKING:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=NamedPath(), help="Write result, report and pictures.")
+@out_option("Write result, report and pictures.")
 @click.option(
-    "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline, run by the event engine."
+    "--trace",
+    metavar="FILE",
+    type=FileToWrite(),
+    help="Write the timeline, run by the event engine.",
 )
 @click.option(
     "--explain",
@@ -80,31 +81,33 @@ def simulate_command(
         raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
     if stage and (as_json or explain or out or trace):
         raise click.UsageError("--dump prints a stage of the run and no result: give it alone")
-    if out:
-        check_folder(out)
-    if trace:
-        check_file(trace)
-    settings = _rewritten(workload, settings, rules)
-    asked = _asked(workload, architecture, mappings, settings)
-    from ..plan.planner import run_plan
+    from mappers.construct.generators import GENERATORS
 
-    plan = _planned(*asked)
+    from ..plan.inputs import load_machine, load_mapping, load_workload
+    from ..plan.planner import plan, run_plan
+    from ..spec.overrides import parse_overrides
+
+    given = parse_overrides(_rewritten(workload, settings, rules))
+    work = load_workload(workload, given)
+    machine = load_machine(architecture, given)
+    how = load_mapping(
+        mappings, work, machine, given, generators=GENERATORS, find=found_or_searched
+    )
+    jobs = plan(work, machine, how, generators=GENERATORS)
     if stage:
         from ..views.dump import dump
 
-        say(dump(plan, stage))
+        say(dump(jobs, stage))
         return
-    result = run_plan(plan, engine=engine or ("event" if trace else "analytical"))
+    result = run_plan(jobs, engine=engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
         from ..views.trace import trace as timeline
 
-        timeline(plan).save(trace)
+        timeline(jobs).save(trace)
         written = (*written, trace)
-    if as_json:
-        show_json(result.to_dict())
-    else:
-        _show_result(result, plan if explain else None, written)
+    documents = _documents(result, jobs if explain else None)
+    answer(result.to_dict, documents, as_json=as_json, written=written)
 
 
 def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:
@@ -130,46 +133,12 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
     return (*others, f"cascade={file}")
 
 
-def _asked(
-    workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
-) -> tuple[Workload, Architecture, Given]:
-    """Return the plan of a simulation, read from names and settings."""
-    from mappers.construct.generators import GENERATORS
-
-    from ..plan.inputs import load_machine, load_mapping, load_workload
-    from ..spec.overrides import parse_overrides
-
-    given = parse_overrides(settings)
-    work = load_workload(workload, given)
-    machine = load_machine(architecture, given)
-    how = load_mapping(mappings, work, machine, given, generators=GENERATORS, find=_find)
-    return work, machine, how
-
-
-def _find(work: Workload, machine: Architecture, /) -> ByPart:
-    # Only a search needs its module.
-    from .mapping import found_or_searched
-
-    return found_or_searched(work, machine)
-
-
-def _planned(work: Workload, machine: Architecture, how: Given) -> JobPlan:
-    from mappers.construct.generators import GENERATORS
-
-    from ..plan.planner import plan
-
-    return plan(work, machine, how, generators=GENERATORS)
-
-
-def _show_result(result: Result, explained: JobPlan | None, written: tuple[Path, ...]) -> None:
+def _documents(result: Result, explained: JobPlan | None) -> Iterator[Document]:
     from ..result.report import explain, report
 
-    show(report(result))
+    yield report(result)
     if explained is not None:
         from ..views.loop_nest import loop_nests
 
-        for document in (loop_nests(explained), explain(result)):
-            say()
-            show(document)
-    for path in written:
-        say(f"wrote {path}", err=True)
+        yield loop_nests(explained)
+        yield explain(result)

@@ -12,8 +12,8 @@ import click
 
 from einsum_cascade.errors import InputError
 
-from .console import Advance, progress, say
-from .files import NamedPath, check_folder
+from .console import Advance, progress, say, say_written
+from .options import NamedPath, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,8 +109,7 @@ def _show_done(done: SweepDone, out: Path) -> None:
         say(f"the first refused one: {done.refused}")
     if done.finished < done.total:
         say(f"{done.total - done.finished} are left; start again to go on", err=True)
-    for path in done.written:
-        say(f"wrote {path}", err=True)
+    say_written(done.written)
     from ..sweeping.export import PARQUET, has_parquet
 
     if not has_parquet():

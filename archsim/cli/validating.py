@@ -20,7 +20,7 @@ from einsum_cascade.ir import DTYPES
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
-from .console import show, show_json
+from .console import answer
 from .options import ChoiceWithHint, json_option, numbers_of
 
 if TYPE_CHECKING:
@@ -114,23 +114,18 @@ def validate_command(
 
     if arch is not None and mapping is None:
         raise InputError(f"--arch {arch} is the machine of --mapping; give both")
-    derived = mapping if mapping in MADE else None
-    chosen = Mapping.load(mapping) if mapping and not derived else None
+    written = Mapping.load(mapping) if mapping and mapping not in MADE else None
     machine = Architecture.load(arch or "fusemax")
-    found = [Cascade.load(name) for name in _names(cascades, chosen)]
-    if chosen and ALL not in cascades:
-        check_mapping_fits(chosen, found)
+    found = [Cascade.load(name) for name in _names(cascades, written)]
+    if written and ALL not in cascades:
+        check_mapping_fits(written, found)
     checks: list[Check] = []
     other = Cascade.load(against) if against else None
     for cascade, asked in zip(found, asked_of(found, numbers_of(settings)), strict=True):
         how = ComparedHow(reference_for(cascade, other), dtype, seed, asked)
-        checks += _checks(cascade, chosen, machine, how)
-        if derived:
-            checks.append(_derived_check(cascade, derived, machine, how))
-    if as_json:
-        show_json([c.to_dict() for c in checks])
-    else:
-        show(validation_report([(c.report, c.mapping) for c in checks]))
+        checks += _checks(cascade, written or mapping, machine, how)
+    report = validation_report([(c.report, c.mapping) for c in checks])
+    answer(lambda: [c.to_dict() for c in checks], (report,), as_json=as_json)
     context.exit(_CHECK_FAILED if any(c.report.ok is False for c in checks) else 0)
 
 
@@ -171,50 +166,39 @@ class ComparedHow:
             raise EvaluationError(problems) from None
 
 
-def _rounding(cascade: Cascade, dtype: str | TensorFormats) -> Cascade:
-    """Return the cascade in number formats, if these are given."""
-    if isinstance(dtype, str):
-        return cascade
-    return Cascade(replace(cascade.program, formats=dtype))
-
-
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
     """Return the cascades to validate: as given, else the mapping's, else all built-in ones."""
     if ALL in given:
         for name in given:
             if name != ALL:
                 raise InputError(f"'{ALL}' stands for every built-in cascade; leave out '{name}'")
-    elif given:
-        return given
+        return builtin_names("cascades")
     if mapping is not None and not given:
         return (mapping.cascade,)
-    return builtin_names("cascades")
+    return given or builtin_names("cascades")
 
 
 def _checks(
-    cascade: Cascade, mapping: Mapping | None, machine: Architecture, how: ComparedHow
+    cascade: Cascade, mapping: Mapping | str | None, machine: Architecture, how: ComparedHow
 ) -> Iterator[Check]:
-    """Yield the equations, and the mapped nest if the mapping is for this cascade."""
-    from mappers.construct.generators import GENERATORS
+    """Yield the check of the equations, and that of the nest if the mapping is for this cascade.
 
-    from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
-
-    yield Check(how.check(cascade))
-    if mapping is not None and mapping_fits(mapping, cascade):
-        run = mapped_run(_rounding(cascade, how.dtype), mapping, machine, GENERATORS)
-        shapes = mapped_shapes(cascade, mapping, machine)
-        yield Check(how.check(cascade, run, shapes, trials=1), mapping.name)
-
-
-def _derived_check(
-    cascade: Cascade, mapping: str, machine: Architecture, how: ComparedHow
-) -> Check:
-    """Return the nest of the named generated mapping."""
+    A mapping by name is generated.
+    """
     from mappers.construct.generators import GENERATORS
 
     from ..spec.mapping import FUSED
-    from ..validation.mapped import mapped_run
+    from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
-    make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
-    run = mapped_run(_rounding(cascade, how.dtype), make, machine, GENERATORS)
-    return Check(how.check(cascade, run), mapping)
+    yield Check(how.check(cascade))
+    rounded = cascade
+    if not isinstance(how.dtype, str):
+        rounded = Cascade(replace(cascade.program, formats=how.dtype))
+    if isinstance(mapping, str):
+        make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
+        run = mapped_run(rounded, make, machine, GENERATORS)
+        yield Check(how.check(cascade, run), mapping)
+    elif mapping is not None and mapping_fits(mapping, cascade):
+        run = mapped_run(rounded, mapping, machine, GENERATORS)
+        shapes = mapped_shapes(cascade, mapping, machine)
+        yield Check(how.check(cascade, run, shapes, trials=1), mapping.name)

@@ -199,11 +199,10 @@ def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
     until = time.monotonic() + 10
     while "working" not in stream.getvalue() and time.monotonic() < until:
         time.sleep(0.01)
-    sign.mute(True)
-    before = stream.getvalue()
-    time.sleep(0.06)
-    assert stream.getvalue() == before
-    sign.mute(False)
+    with sign.muted():
+        before = stream.getvalue()
+        time.sleep(0.06)
+        assert stream.getvalue() == before
     sign.stop()
     assert before.startswith("\rworking, 0 s (Ctrl-C ends it)")
     assert stream.getvalue().endswith("\r")
