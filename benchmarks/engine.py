@@ -23,7 +23,7 @@ from archsim.schedule.kinds import unordered
 from archsim.schedule.lowering import ProgramBuilder
 from archsim.schedule.modulo import modulo_schedule, tables_of
 from archsim.steps.group import fused_group, uniform_walk
-from archsim.validation.execute import execute_mapped
+from archsim.validation.mapped import execute_mapped
 from einsum_cascade import Cascade
 
 ROUNDS = 5

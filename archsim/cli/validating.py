@@ -25,8 +25,7 @@ from .options import ChoiceWithHint, json_option, numbers_of
 
 if TYPE_CHECKING:
     from .. import Architecture, Mapping
-    from ..validation.report import ValidationReport
-    from ..validation.trial import ReferenceLike, Runner
+    from ..validation.trial import ReferenceLike, Runner, ValidationReport
     from ..validation.validate import NumbersAsked
 
 ALL = "all"

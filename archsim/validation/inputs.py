@@ -154,19 +154,20 @@ class _DrawnShapes:
                     self.picked[rank] = max(self.picked[rank], needed)
 
     def cover_scatters(self, einsum: ir.Einsum) -> None:
-        """Return the number of positions that are scattered to."""
+        """Provide a position for everything that is scattered."""
         for index in einsum.scattered:
-            rank = self.program.scatters_along(index)
             ranks = scattered_by(self.program, einsum, index)
             needed = prod(self.shapes[r] for r in ranks)
-            if rank in self.picked and rank not in self.given:
-                self.picked[rank] = max(self.picked[rank], needed)
+            self._at_least(self.program.scatters_along(index), needed)
 
     def cover_distinct(self) -> None:
-        """Return one position for each of the distinct entries."""
+        """Provide one position for each of the distinct entries."""
         for rank, needed in places_needed(self.program, self.shapes):
-            if rank in self.picked and rank not in self.given:
-                self.picked[rank] = max(self.picked[rank], needed)
+            self._at_least(rank, needed)
+
+    def _at_least(self, rank: str | None, needed: int) -> None:
+        if rank in self.picked and rank not in self.given:
+            self.picked[rank] = max(self.picked[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
         """Limit selections to the number of candidates."""

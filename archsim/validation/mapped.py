@@ -1,18 +1,37 @@
 """Validation of a mapping: its tiled and reordered loop nest runs in place of
-``Cascade.evaluate``."""
+``Cascade.evaluate``.
+
+The nest is that of the counts. The shared nest is walked step by step, in the mapping's order. In
+each step every Einsum walks its own temporal loops, and all lanes of its array compute at once.
+Each lane has one point of the iteration space, reads its operands, and updates its result
+(``tensors``).
+
+If ranks are partitioned over cores, all cores walk the nest of their tile side by side. In each
+step an Einsum runs on all cores before the next Einsum runs, so that partial sums are complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Mapping as Named
+from dataclasses import dataclass, replace
+from itertools import product, zip_longest
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import EvaluationError, Problem, SpecError
 from einsum_cascade.ir import Program
+from einsum_cascade.numeric.aligned import Buffer
+from einsum_cascade.numeric.dtypes import Array
+from einsum_cascade.numeric.inputs import bind as bind_inputs
+from einsum_cascade.numeric.inputs import index_tensors
 
+from ..iteration.loops import Loop, iterations
 from ..legality.binding import bind
+from ..nest.record import Bound, BoundEinsum
 from ..nest.roles import resolve_roles
 from ..nest.sequence import nests_of
 from ..nest.tiling import tile_size
@@ -20,14 +39,19 @@ from ..plan.job import Generators, MakeMapping
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.tensor_words import in_formats, with_word_bits
-from .execute import execute_mapped, execute_nests
 from .inputs import windowed_ranks
+from .tensors import Coordinates, TensorStore
 from .trial import Runner
+
+Key = TypeVar("Key", bound=Hashable)
 
 _TILES = 2
 _RAGGED = 5
 _REST = 3
 _PARALLEL = 2
+
+MOST_ITERATIONS = 2_000_000
+"""Limit of temporal iterations of one execution."""
 
 
 def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
@@ -108,29 +132,17 @@ def mapped_run(
         if not isinstance(how, Mapping):
             how = how(program, architecture, shapes | parameters)
         if how.nests:
-            return _nest_by_nest(program, how, architecture, (shapes, parameters), inputs, dtype)
-        bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
-        return execute_mapped(bound, inputs, dtype=dtype, **parameters)
+            nests = [
+                bind(part.program, part.mapping, architecture, part.shapes | parameters)
+                for part in nests_of(program, how, shapes)
+            ]
+        else:
+            choose = generators.choose
+            nests = [bind(program, how, architecture, shapes | parameters, choose=choose)]
+        known = execute_mapped(nests, inputs, dtype=dtype, **parameters)
+        return {name: known[name] for name in program.outputs}
 
     return run
-
-
-def _nest_by_nest(
-    program: Program,
-    mapping: Mapping,
-    architecture: Architecture,
-    numbers: tuple[dict[str, int], dict[str, Any]],
-    inputs: dict[str, Any],
-    dtype: Any,
-) -> dict[str, Any]:
-    """Run several nests, each on the tensors of the nests before it."""
-    shapes, parameters = numbers
-    bounds = (
-        bind(part.program, part.mapping, architecture, part.shapes | parameters)
-        for part in nests_of(program, mapping, shapes)
-    )
-    known = execute_nests(bounds, inputs, dtype=dtype, **parameters)
-    return {name: known[name] for name in program.outputs}
 
 
 def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture) -> dict[str, int]:
@@ -205,3 +217,261 @@ def _in_a_ring(
                 tiles = (tile_size(t, architecture) or 1 for t in mapping.tiles if t.rank == rank)
                 found[rank] = chips * prod(tiles)
     return found
+
+
+def execute_mapped(
+    nests: Bound | Iterable[Bound],
+    inputs: Named[str, Any],
+    *,
+    dtype: Any = "float64",
+    **parameters: float,
+) -> dict[str, Array]:
+    """Run the nests of a mapped cascade, each on the tensors of the nests before it.
+
+    Parameters
+    ----------
+    nests : Bound or iterable of Bound
+        Mappings bound to shapes and a machine (``archsim.legality.binding.bind``), in the order in
+        which they run.
+    inputs : mapping
+        An array per input of the cascade, the parallel ranks first: ``Q`` of shape (B, H, P, E).
+    dtype : str or numpy type
+        The type tensors are stored in.
+    **parameters
+        Scalar parameters of the cascade.
+
+    Returns
+    -------
+    dict
+        Tensors by name: the outputs of every nest.
+
+    Raises
+    ------
+    EvaluationError
+        The inputs do not fit, or the run would take too long.
+    MappingError
+        The mapped program cannot be run (undefined reads).
+    """
+    handed: dict[str, Buffer] = {}
+    for bound in (nests,) if isinstance(nests, Bound) else nests:
+        positions = index_tensors(bound.program)
+        own = {t.name: inputs[t.name] for t in bound.program.inputs if t.name in inputs}
+        for name in (t.name for t in bound.program.inputs if t.name in handed):
+            # Tensors between nests have the precision of the cascade.
+            values = handed[name].values
+            own[name] = values.astype(int) if name in positions else values
+        handed |= _run(bound, own, handed, dtype, parameters)
+    return {name: tensor.values for name, tensor in handed.items()}
+
+
+def _run(
+    bound: Bound,
+    inputs: Named[str, Any],
+    handed: Named[str, Buffer],
+    dtype: Any,
+    parameters: Named[str, float],
+) -> dict[str, Buffer]:
+    """Return the tensors that one nest makes; elements of tensors between nests may be absent."""
+    cores = tuple(_cores(bound))
+    total = sum(e.iterations for core in cores for e in core.bound.einsums)
+    if total > MOST_ITERATIONS:
+        what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
+        raise EvaluationError(Problem(what, hint="use smaller shapes"))
+    _refuse_shared_scales(bound.program)
+    whole = bound.whole
+    sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
+    binding = bind_inputs(bound.program, inputs, dtype, sizes, parameters)
+    store = TensorStore(bound.program, dict(whole.shapes), binding, handed)
+    for e in cores[0].bound.einsums:
+        store.allocate(e.einsum)
+    # Masked lanes compute as well and may divide by zero; they store nothing.
+    with np.errstate(all="ignore"):
+        for group in cores[0].bound.groups:
+            names = [e.name for e in cores[0].bound.einsums if e.name in group]
+            # The last tile may have fewer steps.
+            for steps in zip_longest(*(core.steps() for core in cores)):
+                for name in names:
+                    for core, step in zip(cores, steps, strict=True):
+                        if step is not None:
+                            indices, last = step
+                            core.run(name, indices, last, store)
+        return {name: store.handed_on(name) for name in bound.program.outputs}
+
+
+def _cores(bound: Bound) -> Iterator[_NestWalk]:
+    """Yield the walk of each core from the beginning of its parts."""
+    spread, nests = bound.cores.partitions, bound.core_nests
+    for numbers in product(*(range(s.parts) for s in spread)):
+        kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
+        begin = {s.variable: s.begin(n) for s, n in zip(spread, numbers, strict=True)}
+        yield _NestWalk(nests[kinds], begin, bound.whole)
+
+
+def _refuse_shared_scales(program: Program) -> None:
+    """Refuse intermediates in formats with scales: a nest computes value by value, and a scale
+    is shared by several values."""
+    formats = program.formats
+    for e in program.einsums:
+        fmt = formats.of(e.name)
+        if fmt.name and (fmt.block > 1 or fmt.exponent == 0):
+            what = f"'{e.name}' is computed value by value, and in {fmt.name} many share a scale"
+            hint = "inputs may be in such formats, what a mapping computes may not"
+            raise EvaluationError(Problem(what, e.target.span, hint))
+
+
+class _NestWalk:
+    """Walk of a bound mapping's loops, from the beginning of a core's tile."""
+
+    def __init__(self, bound: Bound, begin: Named[str, int], whole: Bound) -> None:
+        self.bound = bound
+        self.whole = whole
+        """Masks of the whole iteration space, which use global coordinates."""
+        self.begin = begin
+        """First coordinate by variable of each partitioned rank."""
+        self.shapes = dict(bound.shapes)
+        self.waits = _waits(bound)
+
+    def run(
+        self, name: str, indices: dict[str, int], last: dict[str, bool], store: TensorStore
+    ) -> None:
+        """Compute an Einsum in one step of the shared nest."""
+        e = self.bound.by_name[name]
+        # One core computes an Einsum without partitioned ranks for all: a sum would be added
+        # repeatedly.
+        if any(at > 0 for v, at in self.begin.items() if v not in e.variables):
+            return
+        if self._runs(e, indices, last):
+            self._einsum(e, indices, store)
+
+    def steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
+        """Yield the iterations of the shared nest: loop indices, and which loops are at their
+        end."""
+        members = [loop.member for loop in self.bound.nest]
+        strides = [self.bound.tiling.members[member].stride for member in members]
+        loops = [(loop.rank, s) for loop, s in zip(self.bound.nest, strides, strict=True)]
+        for indices, last in _walk(loops, self.shapes):
+            yield (
+                dict(zip(members, indices, strict=True)),
+                dict(zip(members, last, strict=True)),
+            )
+
+    def _runs(self, e: BoundEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
+        """Return whether an Einsum outside a loop runs now: in the first or last iteration."""
+        waits = self.waits[e.name]
+        if not all(last[m] for m in waits):
+            return False
+        return all(indices[m] == 0 for m in {*e.outside} - waits)
+
+    def _einsum(self, e: BoundEinsum, indices: dict[str, int], store: TensorStore) -> None:
+        """Walk an Einsum's own temporal loops; all lanes compute at once."""
+        whole = _Tile(tuple(0 for _ in e.axes), tuple(a.extent for a in e.axes))
+        shared = whole.inside(e.shared, [indices[loop.member] for loop in e.shared])
+        if min(shared.extents, default=1) <= 0:
+            return
+        idle = _left_out(e, len(e.shared), shared)
+        einsum = self.whole.by_name[e.name].einsum
+        for own, _ in _walk(
+            [(loop.axis, loop.stride) for loop in e.own], dict(enumerate(shared.extents))
+        ):
+            tile = shared.inside(e.own, own)
+            lanes = self._lanes(e, tile)
+            if idle or _left_out(e, len(e.temporal), tile):
+                store.leave(einsum, lanes)
+            else:
+                store.update(einsum, lanes)
+
+    def _lanes(self, e: BoundEinsum, tile: _Tile) -> Coordinates:
+        """Return the coordinates of every lane that has a point of the iteration space."""
+        begin, extents = tile.begin, tile.extents
+        counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
+        grid = np.indices(tuple(counts)).reshape(len(counts), prod(counts))
+        places = [np.full(prod(counts), b, np.int64) for b in begin]
+        there = np.ones(prod(counts), bool)
+        for loop, numbers in zip(e.spatial, grid, strict=True):
+            places[loop.axis] += numbers * loop.stride
+        # Loops along one axis make a rectangle, whose last lanes may exceed the rank.
+        for axis, place in enumerate(places):
+            there &= place - begin[axis] < extents[axis]
+        found: Coordinates = {}
+        for along, place in zip(e.axes, places, strict=True):
+            # Variables of one axis are the digits of a position on it, outer digits first.
+            rest = place[there]
+            for variable, stride in along.variables:
+                found[variable], rest = np.divmod(rest, stride)
+                found[variable] += self.begin.get(variable, 0)
+        return found or {"": np.zeros(1, np.int64)}
+
+
+def _waits(bound: Bound) -> dict[str, frozenset[str]]:
+    """Return for every Einsum the shared loops whose end it waits for."""
+    found: dict[str, frozenset[str]] = {}
+    for e in bound.einsums:
+        late: set[str] = set()
+        for operand in e.operands:
+            writer = bound.producer(operand)
+            if writer is not None and writer is not e and not operand.earlier:
+                # A reader of an Einsum that waits for the end of a loop waits as well.
+                inside = {loop.member for loop in writer.shared} - {*writer.outside}
+                late |= inside | found.get(writer.name, frozenset())
+        found[e.name] = frozenset(late & {*_stays_out_of(bound, e)})
+    return found
+
+
+def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
+    """Return the shared loops that enclose other Einsums of a group, but not this Einsum."""
+    if not e.outside:
+        return ()
+    others = [x for x in bound.einsums if not bound.in_different_groups(x.name, e.name)]
+    return tuple(m for m in e.outside if any(m not in x.outside for x in others))
+
+
+def _left_out(e: BoundEinsum, depth: int, tile: _Tile) -> bool:
+    """Return whether a tile inside ``depth`` loops lies outside the Einsum's window."""
+    window = e.window
+    if window is None or window.governed != depth:
+        return False
+    return not window.holds(tile.begin, tile.extents)
+
+
+def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
+    """Return the remaining extent of a spatial loop's axis at its beginning."""
+    loop = e.spatial[number]
+    extent = extents[loop.axis]
+    for outer in e.spatial[:number]:
+        if outer.axis == loop.axis:
+            extent = min(extent, outer.stride)
+    return extent
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Tile of an Einsum's iteration space: its begin and its extent along every axis."""
+
+    begin: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    def inside(self, loops: Sequence[Loop], indices: Sequence[int]) -> _Tile:
+        """Return the tile in one iteration of some loops."""
+        begin, extents = [*self.begin], [*self.extents]
+        for loop, index in zip(loops, indices, strict=True):
+            begin[loop.axis] += index * loop.stride
+            extents[loop.axis] = min(loop.stride, extents[loop.axis] - index * loop.stride)
+        return _Tile(tuple(begin), tuple(extents))
+
+
+def _walk(
+    loops: Sequence[tuple[Key, int]], extents: Named[Key, int]
+) -> Iterator[tuple[tuple[int, ...], tuple[bool, ...]]]:
+    """Yield the indices of some loops, and which loops are in their last iteration, in order.
+
+    Loops are given as the rank or axis that they are along, and the stride of an iteration.
+    """
+    if not loops:
+        yield (), ()
+        return
+    (key, stride), inner = loops[0], loops[1:]
+    count = iterations(extents[key], stride)
+    for index in range(count):
+        left = {**extents, key: min(stride, extents[key] - index * stride)}
+        for indices, last in _walk(inner, left):
+            yield (index, *indices), (index == count - 1, *last)

@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import ClassVar
 
 import numpy as np
 
 from einsum_cascade import ir
-from einsum_cascade.masks import conjuncts
-from einsum_cascade.numeric.aligned import AlignedArray, AlignedSpace, Excluded
+from einsum_cascade.numeric.aligned import AlignedArray, AlignedSpace, Buffer, Excluded, read
 from einsum_cascade.numeric.dtypes import Array, cast
-from einsum_cascade.numeric.evaluation import UFUNCS, Evaluator, topk
+from einsum_cascade.numeric.evaluation import UFUNCS, Evaluator, restrictions, topk
 from einsum_cascade.numeric.inputs import Binding
-from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
+from einsum_cascade.numeric.targets import allocate, deciding_places, position
 from einsum_cascade.operations import identity_of
 
 Coordinates = dict[str, Array]
 """Value of each rank variable in every lane."""
 
 
-@dataclass
-class _PartialTensor:
-    """Tensor being computed: values in the working format, and flags of elements that exist.
-
-    ``gone`` has flags of elements that a mask removes or a gather lacks, by the positions of the
-    deciding indices (as in ``numeric.lanes.Buffer``). An element that is neither present nor gone
-    is not computed yet.
-    """
-
-    values: Array
-    there: Array
-    gone: dict[frozenset[int], Array] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class IntermediateTensor:
-    """Tensor of a finished nest, as a later nest reads it.
-
-    Elements absent in one nest are absent in the other. A gather at a missing index has no element,
-    which differs from a zero.
-    """
-
-    values: Array
-    """Values in the storage format; zero for absent elements."""
-    there: Array
-    gone: Mapping[frozenset[int], Array]
-    """Flags as in a tensor being computed."""
-
-    def as_input(self, given: Array) -> _PartialTensor:
-        """Return the tensor that a nest reads, with its values as they were checked."""
-        return _PartialTensor(given, self.there, dict(self.gone))
-
-
 @dataclass(frozen=True)
 class _ArrayLanes(AlignedSpace):
-    """Lanes of an array, each with one point of the iteration space."""
+    """Lanes of an array along one axis, each with one point of the iteration space."""
 
-    coordinates: Mapping[str, Array] | None = None
+    coordinates: Mapping[str, Array] = field(default_factory=dict)
+    pointwise: ClassVar[bool] = True
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one axis: the lanes."""
-        return next(iter((self.coordinates or {}).values())).shape
+        """Number of lanes."""
+        return next(iter(self.coordinates.values())).shape
 
     @property
     def ndim(self) -> int:
@@ -71,78 +41,86 @@ class _ArrayLanes(AlignedSpace):
 
     def values(self, variable: str) -> Array:
         """Return the value of a variable in every lane."""
-        assert self.coordinates is not None, "lanes have coordinates"
         return self.coordinates[variable]
+
+    def positions(self, axis: int) -> Array:
+        """Return the position of every lane along a parallel rank."""
+        return self.coordinates[self.parallel[axis].lower()]
 
 
 @dataclass(frozen=True)
 class _LaneEvaluator(Evaluator):
-    """Evaluator of expressions lane by lane, which reads tensors at the lanes' coordinates."""
+    """Evaluator of expressions lane by lane, which reads tensors as they are stored."""
 
-    read_from: TensorStore | None = None
+    tensors: TensorStore | None = None
 
     def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """Return the value of an expression in every lane."""
-        if isinstance(node, ir.Access):
-            assert self.read_from is not None, "a lane belongs to a run"
-            assert isinstance(self.space, _ArrayLanes), "lanes are evaluated on lanes"
-            lane = self.read_from.fetch(node, dict(self.space.coordinates or {}))
-            return lane.with_values(cast(lane.values, self.working))
-        return super().value(node)
+        """Return the value of an expression in every lane; lanes that read nothing are excluded."""
+        if not isinstance(node, ir.Access):
+            return super().value(node)
+        assert self.tensors is not None, "a lane belongs to a run"
+        assert isinstance(self.space, _ArrayLanes), "lanes are evaluated on lanes"
+        with self.tensors.continued(node, self.space):
+            lane = read(self.space, self.store, node)
+        values = self.tensors.stored(node.tensor, lane.values)
+        outside = (Excluded(frozenset(o.access.variables), o.flags) for o in lane.outside)
+        return AlignedArray(cast(values, self.working), (*lane.excluded, *outside))
 
 
 class TensorStore:
-    """Tensors of one run, by name; tensors of earlier nests exist as far as they were computed."""
+    """Tensors of one run, by name; tensors of earlier nests exist as far as they were computed.
+
+    The values of a tensor that is being computed are in its working format. An element that is
+    neither set nor absent is not computed yet.
+    """
 
     def __init__(
         self,
         program: ir.Program,
         shapes: dict[str, int],
         binding: Binding,
-        handed: Mapping[str, IntermediateTensor],
+        handed: Mapping[str, Buffer],
     ) -> None:
         self.program = program
         self.shapes = shapes
         self.binding = binding
         self.selections: dict[str, Selection] = {}
         self.tensors = {
-            name: handed[name].as_input(a)
-            if name in handed
-            else _PartialTensor(a, np.ones(a.shape, bool))
+            name: replace(handed[name], values=a) if name in handed else Buffer(a)
             for name, a in binding.inputs.items()
         }
 
-    def handed_on(self, name: str) -> IntermediateTensor:
-        """Return a tensor for later nests."""
+    def handed_on(self, name: str) -> Buffer:
+        """Return a tensor for later nests, in the storage format; absent elements are zero."""
         tensor = self.tensors[name]
-        return IntermediateTensor(self.output(name), tensor.there, tensor.gone)
+        missing = np.logical_or.reduce((*tensor.absent.values(), _unset(tensor)))
+        values = np.where(missing, np.zeros((), tensor.values.dtype), tensor.values)
+        values = self.binding.precision.kept(name, cast(values, self.binding.precision.storage))
+        return replace(tensor, values=values)
 
-    def output(self, name: str) -> Array:
-        """Return a tensor in the storage format; absent elements are zero."""
-        tensor = self.tensors[name]
-        values = np.where(tensor.there, tensor.values, np.zeros((), tensor.values.dtype))
-        return self.binding.precision.kept(name, cast(values, self.binding.precision.storage))
+    def stored(self, name: str, values: Array) -> Array:
+        """Return values of a tensor as they are read: rounded to the storage format."""
+        if not np.issubdtype(values.dtype, np.floating):
+            return values
+        values = cast(values, self.binding.precision.storage)
+        # Inputs are in their formats already.
+        return values if name in self.binding.inputs else self.binding.precision.kept(name, values)
 
     def allocate(self, einsum: ir.Einsum) -> None:
-        """Return the tensor of an Einsum's result, with its initial values."""
+        """Make the tensor of an Einsum's result, with its initial values."""
+        tensor = allocate(self.program, einsum, self.binding)
+        # A scattered target is absent until it is written.
+        tensor.unset = np.full(tensor.values.shape, not einsum.scattered)
         if einsum.select is not None:
-            self.selections[einsum.name] = self._selection(einsum)
-        shape = tuple(self.shapes[r] for r in self.binding.parallel)
-        shape += tensor_shape(self.program, einsum, self.shapes)
-        start = float(identity_of(self.program, einsum.reduction)) if einsum.over else 0.0
-        working = self.binding.precision.working(einsum.name)
-        tensor = _PartialTensor(np.full(shape, start, working), np.zeros(shape, bool))
-        tensor.gone.update((p, np.ones(shape, bool)) for p in unwritten_places(einsum))
+            self.selections[einsum.name] = Selection.of(einsum, tensor, self.binding, self.program)
+        else:
+            start = float(identity_of(self.program, einsum.reduction)) if einsum.over else 0.0
+            working = self.binding.precision.working(einsum.name)
+            tensor.values = np.full(tensor.values.shape, start, working)
         self.tensors[einsum.name] = tensor
         for statement in self.program.init:
             if statement.name == einsum.name:
                 self._initialise(statement)
-
-    def _selection(self, einsum: ir.Einsum) -> Selection:
-        parallel = [r.lower() for r in self.binding.parallel]
-        sizes = {v: self.shapes[self.program.rank_of_variable[v]] for v in einsum.variables}
-        sizes |= {v: self.shapes[v.upper()] for v in parallel}
-        return Selection.of(einsum, parallel, sizes)
 
     def _initialise(self, statement: ir.Einsum) -> None:
         sizes = {r.lower(): self.shapes[r] for r in self.binding.parallel}
@@ -151,228 +129,180 @@ class TensorStore:
         # A statement without variables, such as Y[0] = 0, has one unnamed lane.
         sizes = sizes or {"": 1}
         grids = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
-        lanes = dict(zip(sizes, grids, strict=True))
-        self.update(statement, lanes)
+        self.update(statement, dict(zip(sizes, grids, strict=True)))
 
     def update(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
         """Compute an expression in every lane, and store or accumulate the result."""
         tensor = self.tensors[einsum.name]
-        lanes = self._placed(einsum, lanes)
+        lanes = self._with_position(einsum, lanes)
         evaluator, lane = self._evaluated(einsum, lanes)
-        width = evaluator.space.shape
-        skipped, absent = self._excluded(einsum, evaluator, lane, width)
-        at = [np.broadcast_to(i, width) for i in self._at(einsum.target, lanes)]
+        skipped, absent = self._excluded(einsum, evaluator, lane)
+        at = _flat_places(self._places(einsum.target, evaluator.space), tensor)
         self._settle(einsum, tensor, at, absent)
-        allowed = ~skipped
-        where = tuple(i[allowed] for i in at)
+        taken, values = ~skipped, np.broadcast_to(lane.values, skipped.shape)
         if einsum.name in self.selections:
-            values = np.broadcast_to(lane.values, width)
-            lanes = {v: np.broadcast_to(c, width) for v, c in lanes.items()}
-            chosen, there = self.selections[einsum.name].meet(lanes, values, allowed)
-            tensor.values[where], tensor.there[where] = chosen, there
-            return
-        values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
-        self._store(einsum, tensor, where, values)
-
-    def _placed(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
-        """Return the lanes whose result has a position; an absent entry of an index tensor has
-        none."""
-        if not einsum.scattered:
-            return lanes
-        width = np.broadcast_shapes(*(np.shape(c) for c in lanes.values()))
-        nowhere = np.zeros(width, bool)
-        for e in self._not_gathered(einsum.target, lanes):
-            nowhere = nowhere | e.flags
-        return {v: np.broadcast_to(c, width)[~nowhere] for v, c in lanes.items()}
+            candidates = lanes[self.selections[einsum.name].candidate]
+            self.selections[einsum.name].meet(tensor, at[taken], candidates[taken], values[taken])
+        else:
+            self._store(einsum, tensor, at[taken], cast(values, tensor.values.dtype)[taken])
 
     def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
-        """Return the lanes that are skipped; an iterative rank keeps the state of the previous
+        """Settle the lanes that are skipped; an iterative rank keeps the state of the previous
         step.
 
         An empty reduction exists, unless an index outside the reduction makes it absent.
         """
-        at = [np.asarray(i) for i in np.broadcast_arrays(*self._at(einsum.target, lanes))]
         tensor = self.tensors[einsum.name]
-        if not einsum.over or einsum.select or einsum.name in self.program.iterative:
-            self._carry(einsum, tensor, tuple(at))
-            return
         evaluator, lane = self._evaluated(einsum, lanes)
-        _, absent = self._excluded(einsum, evaluator, lane, evaluator.space.shape)
-        self._settle(einsum, tensor, at, absent)
+        at = _flat_places(self._places(einsum.target, evaluator.space), tensor)
+        if not einsum.over or einsum.select or einsum.name in self.program.iterative:
+            _carry(tensor, at)
+        else:
+            self._settle(einsum, tensor, at, self._excluded(einsum, evaluator, lane)[1])
 
-    def _evaluated(self, einsum: ir.Einsum, lanes: Coordinates) -> tuple[Evaluator, AlignedArray]:
-        """Return an Einsum's expression in every lane, and its evaluator."""
-        space = _ArrayLanes(
-            parallel=(),
+    def _space(self, lanes: Coordinates) -> _ArrayLanes:
+        return _ArrayLanes(
+            parallel=self.binding.parallel,
             variables=(),
             fixed={},
             shapes=self.shapes,
             ranks=self.program.rank_of_variable,
             coordinates=lanes,
         )
+
+    def _with_position(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
+        """Return the lanes whose result has a position; an absent entry of an index tensor has
+        none."""
+        space = self._space(lanes)
+        nowhere = np.zeros(space.shape, bool)
+        for index in einsum.scattered:
+            for flags in position(space, self.tensors, index)[1]:
+                nowhere |= flags
+        return {v: c[~nowhere] for v, c in lanes.items()} if nowhere.any() else lanes
+
+    def _places(self, access: ir.Access, space: AlignedSpace) -> list[Array]:
+        """Return the position of every lane along each axis of a tensor."""
+        at = [space.positions(axis) for axis in range(len(space.parallel))]
+        at += [position(space, self.tensors, index)[0] for index in access.indices]
+        # A tensor without ranks has one element, in which all lanes meet.
+        return [np.broadcast_to(places, space.shape) for places in at or [np.zeros(1, np.int64)]]
+
+    def _evaluated(
+        self, einsum: ir.Einsum, lanes: Coordinates
+    ) -> tuple[_LaneEvaluator, AlignedArray]:
+        """Return an Einsum's expression in every lane, and its evaluator."""
         evaluator = _LaneEvaluator(
             self.program,
-            space,
-            {},
+            self._space(lanes),
+            self.tensors,
             self.binding.parameters,
             self.binding.precision.working(einsum.name),
-            read_from=self,
+            tensors=self,
         )
         return evaluator, evaluator.value(einsum.expression)
 
     def _settle(
         self,
         einsum: ir.Einsum,
-        tensor: _PartialTensor,
-        at: list[Array],
+        tensor: Buffer,
+        at: Array,
         absent: Mapping[frozenset[str], Array],
     ) -> None:
         """Record which elements of the lanes exist, and why the others do not."""
-        missing = np.zeros(np.broadcast_shapes(*(i.shape for i in at), (1,)), bool)
-        for flags in absent.values():
-            missing = missing | flags
-        # A tensor without ranks has one element, in which all lanes meet.
-        at = at or [np.zeros(missing.shape, np.int64)]
+        missing = np.zeros(at.shape, bool)
         for variables, flags in absent.items():
+            missing |= flags
             deciding = deciding_places(einsum.target, variables)
-            if deciding not in tensor.gone:
-                tensor.gone[deciding] = np.zeros(tensor.values.shape, bool)
-            np.atleast_1d(tensor.gone[deciding])[tuple(i[flags] for i in at)] = True
-        self._carry(einsum, tensor, tuple(i[missing] for i in at))
+            if deciding not in tensor.absent:
+                tensor.absent[deciding] = np.zeros(tensor.values.shape, bool)
+            tensor.absent[deciding].reshape(-1)[at[flags]] = True
+        unset = _unset(tensor).reshape(-1)
+        unset[at[missing]] = False
+        _carry(tensor, at[missing])
         if einsum.select is None:  # A gathered index exists once there are enough candidates.
-            np.atleast_1d(tensor.there)[tuple(i[~missing] for i in at)] = True
+            for flags in (unset, *tensor.absent.values()):
+                flags.reshape(-1)[at[~missing]] = False
 
     def _excluded(
-        self, einsum: ir.Einsum, evaluator: Evaluator, lane: AlignedArray, width: tuple[int, ...]
+        self, einsum: ir.Einsum, evaluator: _LaneEvaluator, lane: AlignedArray
     ) -> tuple[Array, dict[frozenset[str], Array]]:
-        """Yield lanes without a point and lanes with an absent result, by the deciding index.
+        """Return lanes without a point, and lanes with an absent result by the deciding index.
 
         An index of reduced variables alone leaves a reduction without an operand.
         """
-        over = frozenset(einsum.over)
-        lanes = [lane]
-        excluded = list(lane.excluded)
-        if einsum.where is not None:
-            for part in conjuncts(einsum.where):
-                lanes.append(evaluator.condition(part))
-                own = Excluded(frozenset(ir.variables_of(part)), ~lanes[-1].values)
-                excluded += [*lanes[-1].excluded, own]
-        skipped = np.zeros(width, bool)
-        for flags in (*(e.flags for e in excluded), *(o.flags for x in lanes for o in x.outside)):
-            skipped = skipped | flags
+        skipped = np.zeros(evaluator.space.shape, bool)
         absent: dict[frozenset[str], Array] = {}
-        for e in excluded:
-            if not e.variables & over:
-                absent[e.variables] = absent.get(e.variables, np.zeros(width, bool)) | e.flags
+        for part in (lane, *restrictions(einsum, evaluator)):
+            for flags in part.unknown:
+                skipped = skipped | flags
+            for e in part.excluded:
+                if not e.variables & frozenset(einsum.over):
+                    absent[e.variables] = absent.get(e.variables, np.zeros_like(skipped)) | e.flags
         return skipped, absent
 
-    def _carry(self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...]) -> None:
-        """Keep the state at a masked step of an iterative rank."""
-        axes = [
-            axis
-            for axis, index in enumerate(einsum.target.indices, len(self.binding.parallel))
-            if isinstance(index, ir.Affine) and index.offset == 1
-        ]
-        if len(axes) == 1 and where[axes[0]].size:
-            before = tuple(i - (axis == axes[0]) for axis, i in enumerate(where))
-            tensor.values[where] = tensor.values[before]
-            tensor.there[where] = tensor.there[before]
-            for flags in tensor.gone.values():
-                flags[where] = flags[before]
-
-    def _store(
-        self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...], values: Array
-    ) -> None:
-        if not where:
-            # A tensor without ranks has one element, in which all lanes meet.
-            where = (np.zeros(len(values), np.int64),)
-            tensor = _PartialTensor(tensor.values.reshape(1), tensor.there.reshape(1))
+    def _store(self, einsum: ir.Einsum, tensor: Buffer, at: Array, values: Array) -> None:
+        results = tensor.values.reshape(-1)
         if not einsum.over:
-            tensor.values[where] = values
+            results[at] = values
         elif einsum.reduction in UFUNCS:
             # Lanes may meet at one element, and an assignment would keep the last of them only.
-            UFUNCS[einsum.reduction].at(tensor.values, where, values)
+            UFUNCS[einsum.reduction].at(results, at, values)
         else:
             declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
-            _fold(self.program, declared, self.binding.parameters, tensor.values, where, values)
+            _fold(self.program, declared, self.binding.parameters, results, at, values)
 
-    def fetch(self, access: ir.Access, lanes: Coordinates) -> AlignedArray:
-        """Return the elements of a tensor that the lanes read; absent ones are excluded.
-
-        Parameters
-        ----------
-        access : Access
-            The tensor and its indices.
-        lanes : dict of str to array, shape (lanes,)
-            Every variable's value in each lane.
-
-        Returns
-        -------
-        Lane
-            Values of shape (lanes,), those of intermediates rounded to the storage type.
-        """
-        tensor = self.tensors[access.tensor]
-        at = self._at(access, lanes)
-        inside = np.ones(next(iter(lanes.values())).shape, bool)
-        for index, extent in zip(at, tensor.values.shape, strict=True):
-            inside &= (index >= 0) & (index < extent)
-        # If there is nothing to read, any value will do: the lane is excluded below.
-        clipped = at if inside.all() else list(map(_within, at, tensor.values.shape))
-        self._walk_back(access, tensor, clipped)
-        values = tensor.values[tuple(clipped)]
-        if np.issubdtype(values.dtype, np.floating):
-            values = cast(values, self.binding.precision.storage)
-            if access.tensor not in self.binding.inputs:  # Inputs are in their formats already.
-                values = self.binding.precision.kept(access.tensor, values)
-        missing = ~(tensor.there[tuple(clipped)] & inside)
-        excluded = self._not_gathered(access, lanes)
-        for deciding, flags in tensor.gone.items():
-            gone = missing & flags[tuple(clipped)]
-            if gone.any():
-                variables = (v for place in deciding for v in access.indices[place].variables)
-                excluded.append(Excluded(frozenset(variables), gone))
-                missing = missing & ~gone
-        if missing.any():
-            excluded.append(Excluded(frozenset(access.variables), missing))
-        return AlignedArray(values, tuple(excluded))
-
-    def _not_gathered(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
-        """Return the lanes in which an index tensor has no position for an access."""
-        gathers = (i for i in access.indices if isinstance(i, ir.Gather))
-        return [e for g in gathers for e in self.fetch(g.access, lanes).excluded]
-
-    def _walk_back(self, access: ir.Access, tensor: _PartialTensor, at: list[Array]) -> None:
-        """Continue a rank where it ended: the last tile may have fewer steps."""
+    @contextmanager
+    def continued(self, access: ir.Access, space: AlignedSpace) -> Iterator[None]:
+        """Continue a rank where it ended, for one access: the last tile may have fewer steps."""
         producer = self.program.einsum_of.get(access.tensor)
-        if producer is None:
+        tensor = self.tensors[access.tensor]
+        if producer is None or tensor.carry is None:
+            yield
             return
-        pairs = zip(producer.target.indices, access.indices, strict=True)
-        for axis, (wrote, read) in enumerate(pairs, len(self.binding.parallel)):
-            if isinstance(wrote, ir.Affine) and wrote.offset == 1 and not read.variables:
-                while (late := ~tensor.there[tuple(at)] & (at[axis] > 0)).any():
-                    at[axis] = at[axis] - late
-
-    def _at(self, access: ir.Access, lanes: Coordinates) -> list[Array]:
-        width = next(iter(lanes.values())).shape
-        carried = [lanes[r.lower()] for r in self.binding.parallel]
-        found = [self._index(i, lanes) for i in access.indices]
-        return carried + [i if i.shape == width else np.broadcast_to(i, width) for i in found]
-
-    def _index(self, index: ir.Index, lanes: Coordinates) -> Array:
-        if isinstance(index, ir.Gather):
-            factor = index.factor(self.shapes)
-            picked = self.fetch(index.access, lanes).values.astype(np.int64)
-            return factor * picked + self._index(index.offset, lanes)
-        found = np.zeros((), np.int64)
-        for term in index.terms:
-            scale = term.factor(self.shapes)
-            found = found + scale * (lanes[term.variable] if term.variable else 1)
-        return found
+        index = access.indices[tensor.carry - len(self.binding.parallel)]
+        if index.variables:
+            yield
+            return
+        shape = tensor.values.shape
+        places = zip(self._places(access, space), shape, strict=True)
+        end = _flat_places([np.clip(at, 0, size - 1) for at, size in places], tensor)
+        start, stride = end, _stride(tensor)
+        unset = _unset(tensor).reshape(-1)
+        while (late := unset[start] & (start // stride % shape[tensor.carry] > 0)).any():
+            start = start - stride * late
+        arrays = [a.reshape(-1) for a in (tensor.values, unset, *tensor.absent.values())]
+        kept = [a[end] for a in arrays]
+        for array in arrays:
+            array[end] = array[start]
+        yield
+        for array, before in zip(arrays, kept, strict=True):
+            array[end] = before
 
 
-def _within(index: Array, extent: int) -> Array:
-    """Clamp positions to the ends of a rank."""
-    return np.minimum(np.maximum(index, 0), extent - 1)
+def _unset(tensor: Buffer) -> Array:
+    """Return the flags of elements that are not computed yet."""
+    assert tensor.unset is not None, "tensors that are computed have flags of unset elements"
+    return tensor.unset
+
+
+def _flat_places(at: list[Array], tensor: Buffer) -> Array:
+    """Return positions along each axis as positions in the flattened tensor."""
+    return np.ravel_multi_index(tuple(at), tensor.values.shape or (1,))
+
+
+def _stride(tensor: Buffer) -> int:
+    """Return the distance of two steps of the iterative rank in the flattened tensor."""
+    assert tensor.carry is not None, "only a tensor with an iterative rank has steps"
+    return prod(tensor.values.shape[tensor.carry + 1 :])
+
+
+def _carry(tensor: Buffer, at: Array) -> None:
+    """Keep the state at a masked step of an iterative rank."""
+    if tensor.carry is not None:
+        stride = _stride(tensor)
+        at = at[at // stride % tensor.values.shape[tensor.carry] > 0]
+        for array in (tensor.values, _unset(tensor), *tensor.absent.values()):
+            array.reshape(-1)[at] = array.reshape(-1)[at - stride]
 
 
 def _fold(
@@ -380,16 +310,16 @@ def _fold(
     declared: ir.UserReduction,
     parameters: Mapping[str, float],
     results: Array,
-    where: tuple[Array, ...],
+    at: Array,
     values: Array,
 ) -> None:
     """Apply a user's reduction, one lane after the other: lanes may meet at one result."""
     first, second = declared.arguments
     space = AlignedSpace((), ("",), {}, {"": 1}, {"": ""})
-    for *place, value in zip(*where, values, strict=True):
-        arguments = {first: np.array([results[tuple(place)]]), second: np.array([value])}
+    for place, value in zip(at, values, strict=True):
+        arguments = {first: results[[place]], second: np.array([value])}
         evaluator = Evaluator(program, space, {}, parameters, results.dtype, arguments)
-        results[tuple(place)] = evaluator.value(declared.body).values.reshape(-1)[0]
+        results[place] = evaluator.value(declared.body).values.reshape(-1)[0]
 
 
 @dataclass(frozen=True)
@@ -397,47 +327,34 @@ class Selection:
     """State of a selection such as ``I[j, p] << topk(S[m, p], j)``: the best candidates m so
     far."""
 
-    fibers: tuple[str, ...]
-    """Variables that distinguish selections (p), the parallel ones first."""
-    chosen: str
-    """Variable that numbers the selected candidates (j)."""
     candidate: str
     """Variable of the candidates (m)."""
-    count: int
+    axis: int
+    """Axis of the result that numbers the selected candidates (j)."""
     values: Array
+    """Values of the candidates, along the last axis; the others are those of the result (p)."""
     met: Array
 
     @classmethod
-    def of(cls, einsum: ir.Einsum, parallel: Sequence[str], sizes: Mapping[str, int]) -> Selection:
-        """Return a selection without candidates; ``sizes`` are shapes by variable."""
-        targets = einsum.target.variables
-        (over,) = einsum.over
-        chosen = next(v for v in targets if v not in ir.variables_of(einsum.expression))
-        fibers = (*parallel, *(v for v in targets if v != chosen))
-        shape = tuple(sizes[v] for v in (*fibers, over))
-        return cls(
-            fibers, chosen, over, sizes[chosen], np.zeros(shape), np.zeros(shape, dtype=bool)
-        )
+    def of(
+        cls, einsum: ir.Einsum, result: Buffer, binding: Binding, program: ir.Program
+    ) -> Selection:
+        """Return a selection without candidates."""
+        (candidate,) = einsum.over
+        free = set(einsum.target.variables) - set(ir.variables_of(einsum.expression))
+        places = (set(i.variables) <= free for i in einsum.target.indices)
+        axis = len(binding.parallel) + [*places].index(True)
+        fibers = np.delete(result.values.shape, axis)
+        shape = (*fibers, binding.shapes[program.rank_of_variable[candidate]])
+        return cls(candidate, axis, np.zeros(shape), np.zeros(shape, bool))
 
-    def meet(
-        self, lanes: Mapping[str, Array], candidates: Array, allowed: Array
-    ) -> tuple[Array, Array]:
-        """Add the candidates of the allowed lanes.
-
-        Returns
-        -------
-        tuple of array
-            For each of these lanes the position that is its j-th largest by now, and
-            whether there is one.
-        """
-        fiber = tuple(lanes[v][allowed] for v in self.fibers)
-        place = (*fiber, lanes[self.candidate][allowed])
-        self.values[place] = candidates[allowed]
-        self.met[place] = True
-        lines = (len(place[-1]), self.values.shape[-1])
-        values, met = (np.broadcast_to(a[fiber], lines) for a in (self.values, self.met))
-        positions, missing = topk(values, ~met, self.count)
-        number = lanes[self.chosen][allowed][:, None]
-        found = np.take_along_axis(positions, number, axis=-1)[:, 0]
-        there = ~np.take_along_axis(missing, number, axis=-1)[:, 0]
-        return found, there
+    def meet(self, result: Buffer, at: Array, candidates: Array, values: Array) -> None:
+        """Add candidates, and select again in the fibers that have new ones."""
+        place = np.unravel_index(at, result.values.shape)
+        fiber = (*place[: self.axis], *place[self.axis + 1 :])
+        self.values[(*fiber, candidates)] = values
+        self.met[(*fiber, candidates)] = True
+        count = result.values.shape[self.axis]
+        positions, missing = topk(self.values[fiber], ~self.met[fiber], count)
+        np.moveaxis(result.values, self.axis, -1)[fiber] = positions
+        np.moveaxis(_unset(result), self.axis, -1)[fiber] = missing

@@ -19,7 +19,6 @@ from einsum_cascade.numeric.dtypes import Precision, dtype_of, largest, unit_rou
 from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
 
 from .inputs import random_inputs, random_parameters, random_shapes
-from .report import ValidationReport
 
 _MOVED = 2.0**-30
 """Relative perturbation of inputs that measures the condition of the result."""
@@ -52,6 +51,85 @@ Runner = Callable[..., Arrays]
 """Function that runs a cascade as ``Cascade.evaluate`` does, such as a mapped loop nest."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
+    """Error of a cascade against its reference.
+
+    Attributes
+    ----------
+    cascade, dtype : str
+        Cascade that ran, and the format in which its tensors were stored.
+    max_abs_error : float
+        Largest difference of any element of any output, over all trials.
+    max_rel_error : float
+        Largest difference relative to the magnitude of the output in the same trial.
+    tolerance : float
+        Limit of ``max_rel_error``.
+    ok : bool or None
+        True if the error is within the tolerance. None if the cascade was compared with itself
+        alone, which measures rounding and not correctness, or if ``beyond`` gives a reason.
+    against : str
+        Name of the reference; ``"itself in float64"``, or for a mapped nest ``"its equations in
+        float64"``.
+    independent : bool
+        True if the reference is not the cascade itself.
+    shapes : tuple of (rank, shape)
+        Shapes of the worst trial.
+    failure : str
+        Reason why there is no error to report: the run gave a value that is not a number.
+    beyond : str
+        Reason why the error exceeds the tolerance: decisions that formats change, values that
+        formats cannot hold, or rounding errors that grow on their way to the result.
+    set_aside : int
+        Number of inputs that were drawn again, because rounding to ``dtype`` alone changes the
+        cascade's selections (see ``validation_decisions``).
+    """
+
+    cascade: str
+    dtype: str
+    max_abs_error: float
+    max_rel_error: float
+    tolerance: float
+    ok: bool | None
+    against: str
+    independent: bool
+    shapes: tuple[tuple[str, int], ...]
+    failure: str = ""
+    beyond: str = ""
+    set_aside: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """Return ``ok``, ``FAILED``, ``not checked`` or ``not comparable``."""
+        if self.beyond:
+            return "not comparable"
+        if self.ok is None:
+            return "not checked"
+        return "ok" if self.ok else "FAILED"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object of ``validate --json``; an infinite error is null."""
+
+        def finite(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        return {
+            "cascade": self.cascade,
+            "dtype": self.dtype,
+            "max_abs_error": finite(self.max_abs_error),
+            "max_rel_error": finite(self.max_rel_error),
+            "tolerance": self.tolerance,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "against": self.against,
+            "independent": self.independent,
+            "shapes": dict(self.shapes),
+            "failure": self.failure,
+            "beyond": self.beyond,
+            "set_aside": self.set_aside,
+        }
+
+
 @dataclass(frozen=True)
 class Trial:
     """One random input."""
@@ -79,10 +157,7 @@ class Trial:
         sizes = random_shapes(program, shapes, rng)
         inputs = random_inputs(program, sizes, rng)
         if not formats.stated:
-            inputs = {
-                n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype))
-                for n, a in inputs.items()
-            }
+            inputs = _in_type(inputs, dtype)
         numbers = random_parameters(program, parameters, rng, sizes)
         return cls(cascade, dtype, sizes, numbers, inputs, formats)
 
@@ -110,7 +185,8 @@ class Trial:
         limit = tolerance(rounding.program, self.shapes, self.dtype)
         failure, errors = "", (math.inf, math.inf)
         try:
-            found = self._run(run or rounding.evaluate, self.inputs, self.dtype)
+            evaluate = run or rounding.evaluate
+            found = evaluate(self.inputs, dtype=self.dtype, **self.numbers)
             errors = _errors(expected, found)
         except NotANumberError as wrong:
             failure = wrong.problems[0].message
@@ -154,8 +230,8 @@ class Trial:
         """
         rng = np.random.default_rng(0)
         moved = {
-            n: a if a.dtype.kind == "i" else a.astype(float) * (1 + _MOVED * _signs(rng, a.shape))
-            for n, a in self.inputs.items()
+            n: a if a.dtype.kind == "i" else a * (1 + _MOVED * rng.choice([-1.0, 1.0], a.shape))
+            for n, a in _in_type(self.inputs).items()
         }
         found = replace(self, inputs=moved)._expected(reference)
         steepness = _errors(expected, found)[1] / _MOVED
@@ -163,14 +239,11 @@ class Trial:
             return ()
         return (f"what moves these inputs moves the result {steepness:.0f} times as far",)
 
-    def _run(self, run: Runner, inputs: Mapping[str, Any], dtype: str) -> Arrays:
-        return run(inputs, dtype=dtype, **self.numbers)
-
     def _expected(self, reference: ReferenceLike | None) -> Arrays:
         program = self.cascade.program
-        wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in self.inputs.items()}
+        wide = _in_type(self.inputs)
         if reference is None:
-            return self._run(self.cascade.evaluate, wide, "float64")
+            return self.cascade.evaluate(wide, dtype="float64", **self.numbers)
         taken = inspect.signature(reference.function).parameters
         sizes = {n: size for n, size in self.shapes.items() if n in taken and n not in wide}
         found = reference.function(**wide, **self.parameters, **sizes)
@@ -185,9 +258,9 @@ class Trial:
         return {n: np.asarray(found[n]) for n in program.outputs}
 
 
-def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Draw random numbers that are 1 or -1."""
-    return rng.choice([-1.0, 1.0], shape)
+def _in_type(inputs: Mapping[str, Any], dtype: str = "float64") -> dict[str, Any]:
+    """Return inputs in a type; whole numbers stay."""
+    return {n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()}
 
 
 def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
@@ -294,7 +367,7 @@ def changes_decisions(
     names = decisions(cascade.program)
     if not names or dtype == "float64":
         return False
-    wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in inputs.items()}
+    wide = _in_type(inputs)
     try:
         narrow = cascade.evaluate(inputs, dtype=dtype, keep="all", **numbers)
     except NotANumberError:
@@ -321,7 +394,7 @@ def unexplained_by_rounding(
         Selections and flags that come out otherwise, and tensors that would be larger than the
         largest value of their format, at which they stay.
     """
-    wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in inputs.items()}
+    wide = _in_type(inputs)
     exact = cascade.evaluate(wide, dtype="float64", keep="all", **numbers)
     narrow = rounding.evaluate(inputs, dtype="float32", keep="all", **numbers)
     found = [

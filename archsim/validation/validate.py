@@ -18,8 +18,7 @@ from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
 from workloads.references import REFERENCES, find_reference
 
 from .inputs import random_shapes
-from .report import ValidationReport
-from .trial import ReferenceLike, Runner, Trial, changes_decisions
+from .trial import ReferenceLike, Runner, Trial, ValidationReport, changes_decisions
 
 
 @dataclass(frozen=True)
@@ -278,23 +277,16 @@ def validate(
     """
     found = _loaded(cascade)
     (asked,) = asked_of([found], sizes_and_parameters)
+    if reference is not None and against is not None:
+        raise EvaluationError("give a reference, or a cascade to compare with, not both")
+    other = None if against is None else _loaded(against)
     return validate_cascade(
         found,
-        reference=_compared_with(found, reference, against),
+        reference=reference or reference_for(found, other),
         dtype=dtype if isinstance(dtype, str) else formats_given(dtype),
         seed=seed,
         **vars(asked),
     )
-
-
-def _compared_with(
-    cascade: Cascade, reference: ReferenceLike | Callable[..., Any] | None, against: Named | None
-) -> ReferenceLike | Callable[..., Any] | None:
-    if reference is None:
-        return reference_for(cascade, None if against is None else _loaded(against))
-    if against is not None:
-        raise EvaluationError("give a reference, or a cascade to compare with, not both")
-    return reference
 
 
 @dataclass(frozen=True)

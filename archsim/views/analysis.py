@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from einsum_cascade.analysis_report import RankPasses
     from einsum_cascade.counting.symbolic import Analysis
 
-    from ..validation.report import ValidationReport
+    from ..validation.trial import ValidationReport
 
 
 def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:

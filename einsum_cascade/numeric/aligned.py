@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,6 +44,8 @@ class AlignedSpace:
     fixed: Mapping[str, int]
     shapes: Mapping[str, int]
     ranks: Mapping[str, str]
+    pointwise: ClassVar[bool] = False
+    """True if all variables vary along one axis: tensors are read point by point."""
 
     @classmethod
     def of(
@@ -255,7 +258,7 @@ def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
     free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
     gathers = any(isinstance(i, ir.Gather) for i in access.indices)
     # Slices of X[a, a] would give all pairs instead of the diagonal.
-    if gathers or len(set(free)) < len(free):
+    if space.pointwise or gathers or len(set(free)) < len(free):
         return _scattered(space, store, access)
     return _sliced(space, store[access.tensor], access)
 

@@ -78,6 +78,18 @@ def compute(
         return _Computation(einsum, evaluator, binding).result()
 
 
+def restrictions(einsum: ir.Einsum, evaluator: Evaluator) -> Iterator[AlignedArray]:
+    """Yield the parts of an Einsum's ``where``, as exclusions of points."""
+    for part in conjuncts(einsum.where):
+        lane = evaluator.condition(part)
+        excluded = ~lane.values
+        # A condition with an unknown operand decides nothing: the operand's own flags apply.
+        for flags in lane.unknown:
+            excluded = excluded & ~flags
+        own = Excluded(frozenset(ir.variables_of(part)), excluded)
+        yield replace(lane, excluded=(*lane.excluded, own))
+
+
 @dataclass(frozen=True)
 class _Computation:
     """Einsum with everything needed to evaluate it."""
@@ -121,16 +133,8 @@ class _Computation:
     def _restriction(self) -> tuple[AlignedArray, ...]:
         """Return the ends of partitioned fibers and the parts of ``where``, as exclusions."""
         # Only the exclusions of these lanes matter, not their values.
-        found = [AlignedArray(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
-        for part in conjuncts(self.einsum.where):
-            lane = self.evaluator.condition(part)
-            excluded = ~lane.values
-            # A condition with an unknown operand decides nothing: the operand's own flags apply.
-            for flags in lane.unknown:
-                excluded = excluded & ~flags
-            own = Excluded(frozenset(ir.variables_of(part)), excluded)
-            found.append(replace(lane, excluded=(*lane.excluded, own)))
-        return tuple(found)
+        ends = (AlignedArray(self.evaluator.space.scalar(0), (e,)) for e in self._ends())
+        return (*ends, *restrictions(self.einsum, self.evaluator))
 
     def _ends(self) -> Iterator[Excluded]:
         """Yield the coordinates beyond the end of a partitioned rank with a partial last tile."""

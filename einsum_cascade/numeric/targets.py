@@ -223,7 +223,7 @@ def store_scattered(
     parallel = range(len(space.parallel))
     places = [np.broadcast_to(space.positions(axis), space.shape) for axis in parallel]
     for index, rank in zip(einsum.target.indices, program.tensor_ranks[einsum.name], strict=True):
-        at, missing = _position(space, store, index)
+        at, missing = position(space, store, index)
         for flags in missing:
             skipped |= flags
         beyond = ((at < 0) | (at >= binding.shapes[rank])) & ~skipped
@@ -236,9 +236,7 @@ def store_scattered(
     buffer.write(written, np.broadcast_to(result.values, space.shape)[~skipped], {})
 
 
-def _position(
-    space: AlignedSpace, store: Store, index: ir.Index
-) -> tuple[Array, tuple[Array, ...]]:
+def position(space: AlignedSpace, store: Store, index: ir.Index) -> tuple[Array, tuple[Array, ...]]:
     """Return the position of every element along one rank, and flags where there is none."""
     if isinstance(index, ir.Gather):
         lane = read(space, store, index.access)

@@ -18,8 +18,8 @@ from archsim.counts.accesses import count_einsum
 from archsim.legality.binding import bind
 from archsim.nest.binder import bind_loops
 from archsim.nest.tiling import build_tiling
-from archsim.validation.execute import execute_mapped
 from archsim.validation.inputs import random_inputs, random_shapes
+from archsim.validation.mapped import execute_mapped
 from einsum_cascade import Cascade, CascadeError
 from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import EvaluationError

@@ -33,7 +33,7 @@ from archsim.iteration.windowed import (
 )
 from archsim.legality.binding import bind
 from archsim.nest.binder import bind_loops
-from archsim.validation.execute import execute_mapped
+from archsim.validation.mapped import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.no_op_steps import no_op_obstacle

@@ -11,8 +11,7 @@ from portions import left
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
 from archsim.legality.binding import bind
-from archsim.validation.execute import execute_mapped
-from archsim.validation.mapped import mapped_run
+from archsim.validation.mapped import execute_mapped, mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError, MappingError

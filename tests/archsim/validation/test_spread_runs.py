@@ -11,9 +11,9 @@ from archsim import Architecture
 from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import Mapping, SpreadRank
-from archsim.validation import execute
+from archsim.validation import mapped
 from archsim.validation.mapped import mapped_run, mapped_shapes
-from archsim.validation.report import ValidationReport
+from archsim.validation.trial import ValidationReport
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
@@ -95,8 +95,8 @@ def test_balanced_parts_compute_what_one_does(name: str) -> None:
 
 
 def test_a_part_that_nobody_does_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    every = execute._cores
-    monkeypatch.setattr(execute, "_cores", lambda bound: [*every(bound)][:-1])
+    every = mapped._cores
+    monkeypatch.setattr(mapped, "_cores", lambda bound: [*every(bound)][:-1])
     assert not checked("linear-layer-gelu", {"D": 3}).ok
 
 

@@ -14,8 +14,7 @@ from portions import some
 
 from archsim import validate
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
-from archsim.validation.report import ValidationReport
-from archsim.validation.trial import tolerance
+from archsim.validation.trial import ValidationReport, tolerance
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
