@@ -6,7 +6,9 @@ Import this module only to draw: it loads matplotlib.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +48,6 @@ _COLOURS = (
 )
 """Colours that stay apart for most colour-blind readers."""
 
-_Bar = tuple[float, float, float]
-"""Left edge, bottom and top of a bar."""
 _OUTLINE = (Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY)
 _GAP = 0.1
 """Gap between neighbouring bars, as a share of a bar."""
@@ -66,13 +66,7 @@ _INK = "#333333"
 
 def pictures(data: FigureData) -> dict[str, bytes]:
     """Draw a figure, and return its files by format."""
-    drawn = {
-        "bars": _draw_bars,
-        "stack": _draw_stack,
-        "breakdown": _draw_breakdown,
-        "scatter": _draw_scatter,
-    }
-    picture = drawn[data.figure.kind](data)
+    picture = _draw_scatter(data) if data.figure.kind == "scatter" else _draw_bars(data)
     for text in picture.findobj(Text):
         # Titles in a plan are no formulas. Tick labels of the axes are written later.
         if "$" in text.get_text():
@@ -168,18 +162,55 @@ def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "
         picture.text(right, 1 - 0.2 / height, remark, fontsize=_REMARK, ha="right", va="center")
 
 
-def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
-    """Draw bars given as (left edge, bottom, top), with a gap after each."""
-    width *= 1 - _GAP
-    corners = [
-        corner
-        for x, low, high in bars
-        if high > low
-        for corner in ((x, low), (x + width, low), (x + width, high), (x, high), (x, low))
-    ]
-    if corners:
-        codes = _OUTLINE * (len(corners) // len(_OUTLINE))
-        axes.add_artist(PathPatch(Path(corners, codes), facecolor=colour, linewidth=0))
+class _StackedBars:
+    """Stacked bars of one axes, collected by the name of each segment.
+
+    A bar is its left edge, its bottom and its top; a segment keeps its colour.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.colours = dict(zip(names, cycle(_COLOURS), strict=False))
+        self.bars: dict[str, list[tuple[float, float, float]]] = {}
+        self.highest = 0.0
+
+    def add(self, left: float, parts: Mapping[str, float]) -> None:
+        """Add one stack, its segments from below."""
+        low = 0.0
+        for part, share in parts.items():
+            self.bars.setdefault(part, []).append((left, low, low + share))
+            low += share
+        self.highest = max(self.highest, low)
+
+    def draw(self, axes: Axes, width: float) -> None:
+        """Draw the collected stacks with a gap after each, and forget them."""
+        width *= 1 - _GAP
+        for part, bars in self.bars.items():
+            colour = self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
+            corners = [
+                corner
+                for x, low, high in bars
+                if high > low
+                for corner in ((x, low), (x + width, low), (x + width, high), (x, high), (x, low))
+            ]
+            if corners:
+                codes = _OUTLINE * (len(corners) // len(_OUTLINE))
+                outline = PathPatch(Path(corners, codes), facecolor=colour, linewidth=0)
+                axes.add_artist(outline)
+        self.bars, self.highest = {}, 0.0
+
+    def patches(self) -> list[Patch]:
+        """Return the entries of the legend."""
+        return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
+
+
+@dataclass(frozen=True)
+class _BarRow:
+    """Row of a figure of bars: a quantity of some configurations in one billing."""
+
+    title: str
+    panel: FigurePanel
+    billing: str
+    names: tuple[str, ...]
 
 
 def _heights(axes: Axes, quantity: str, highest: float) -> None:
@@ -189,30 +220,50 @@ def _heights(axes: Axes, quantity: str, highest: float) -> None:
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
 
-def _draw_bars(data: FigureData) -> Picture:
-    """Draw a bar for each configuration and length."""
+def _bar_rows(data: FigureData) -> list[_BarRow]:
+    """Return a row for each panel and billing; of a breakdown, for each configuration."""
     plan, names = data.plan, data.figure.configurations
-    rows = [(p, b, words) for p in data.figure.panels for b, words in plan.billings.items()]
-    picture, grid = _frame(data, [f"{p.title}, {words}" for p, _, words in rows])
-    width = _GROUP / len(names)
-    lines: dict[str, Line2D] = {}
-    for axes, (panel, billing, _) in zip(grid, rows, strict=True):
-        highest = 0.0
-        for at, name in enumerate(names):
-            bars: list[_Bar] = []
-            for middle, case in _places(data):
-                value = data.numbers(billing, name, case).whole[panel.quantity]
-                if value is not None:
-                    bars.append((middle + at * width - _GROUP / 2, 0.0, value))
-            _bars(axes, bars, width, _COLOURS[at])
-            highest = max([highest, *(high for _, _, high in bars)])
-        _heights(axes, panel.quantity, highest)
-        lines |= _mean_lines(data, panel, billing, axes)
-    patches = [
-        Patch(color=_COLOURS[at], label=plan.configuration(name).title)
-        for at, name in enumerate(names)
+    if data.figure.kind == "breakdown":
+        names = tuple(c for c in names if data.parts_of(c)) or names
+        billing, panel = plan.published_billing, data.figure.panels[0]
+        return [_BarRow(plan.configuration(c).title, panel, billing, (c,)) for c in names]
+    panels = data.figure.panels[:1] if data.figure.kind == "stack" else data.figure.panels
+    return [
+        _BarRow(f"{panel.title}, {words}", panel, billing, names)
+        for panel in panels
+        for billing, words in plan.billings.items()
     ]
-    _legend(picture, [*patches, *lines.values()])
+
+
+def _draw_bars(data: FigureData) -> Picture:
+    """Draw a bar or a stack for each configuration and length."""
+    plan, kind = data.plan, data.figure.kind
+    titles = {c: plan.configuration(c).title for c in data.figure.configurations}
+    rows = _bar_rows(data)
+    picture, grid = _frame(data, [row.title for row in rows])
+    stacks = _StackedBars([*titles.values()] if kind == "bars" else [])
+    lines: dict[str, Line2D] = {}
+    for axes, row in zip(grid, rows, strict=True):
+        width = _GROUP / len(row.names)
+        for at, name in enumerate(row.names):
+            for middle, case in _places(data):
+                numbers = data.numbers(row.billing, name, case)
+                value = numbers.whole[row.panel.quantity]
+                parts = numbers.parts
+                if kind == "bars":
+                    parts = {} if value is None else {titles[name]: value}
+                stacks.add(middle + at * width - _GROUP / 2, parts)
+        _heights(axes, row.panel.quantity, 0.96 if kind == "breakdown" else stacks.highest)
+        stacks.draw(axes, width)
+        if kind != "breakdown":
+            lines |= _mean_lines(data, row.panel, row.billing, axes)
+    remark = ""
+    if kind == "stack":
+        remark = f"bars from the left: {', '.join(titles.values())}"
+    if kind == "breakdown":
+        words = plan.billings[plan.published_billing]
+        remark = f"{rows[0].panel.title}, share of the elapsed time, {words}"
+    _legend(picture, [*stacks.patches(), *lines.values()], remark)
     return picture
 
 
@@ -240,72 +291,6 @@ def _mean_lines(
     if told:
         _title(axes, f"{axes.get_title(loc='left')}: {', '.join(told)}")
     return found
-
-
-class _StackedBars:
-    """Stacked bars, collected by the name of each segment; a segment keeps its colour."""
-
-    def __init__(self) -> None:
-        self.colours: dict[str, str] = {}
-        self.bars: dict[str, list[_Bar]] = {}
-        self.highest = 0.0
-
-    def add(self, left: float, parts: Mapping[str, float]) -> None:
-        """Add one stack, its segments from below."""
-        low = 0.0
-        for part, share in parts.items():
-            self.bars.setdefault(part, []).append((left, low, low + share))
-            low += share
-        self.highest = max(self.highest, low)
-
-    def draw(self, axes: Axes, width: float) -> None:
-        """Draw the collected stacks, and forget them."""
-        for part, bars in self.bars.items():
-            self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
-            _bars(axes, bars, width, self.colours[part])
-        self.bars, self.highest = {}, 0.0
-
-    def patches(self) -> list[Patch]:
-        """Return the entries of the legend."""
-        return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
-
-
-def _draw_stack(data: FigureData) -> Picture:
-    """Draw energy by component: a stack for each configuration and length."""
-    plan, names, panel = data.plan, data.figure.configurations, data.figure.panels[0]
-    picture, grid = _frame(data, [f"{panel.title}, {words}" for words in plan.billings.values()])
-    width = _GROUP / len(names)
-    layers = _StackedBars()
-    lines: dict[str, Line2D] = {}
-    for axes, billing in zip(grid, plan.billings, strict=True):
-        for at, name in enumerate(names):
-            for middle, case in _places(data):
-                parts = data.numbers(billing, name, case).parts
-                layers.add(middle + at * width - _GROUP / 2, parts)
-        _heights(axes, panel.quantity, layers.highest)
-        layers.draw(axes, width)
-        lines |= _mean_lines(data, panel, billing, axes)
-    titles = ", ".join(plan.configuration(c).title for c in names)
-    _legend(picture, [*layers.patches(), *lines.values()], f"bars from the left: {titles}")
-    return picture
-
-
-def _draw_breakdown(data: FigureData) -> Picture:
-    """Draw the time of one array by Einsum: a row for each configuration, in the published
-    billing."""
-    plan, panel, names = data.plan, data.figure.panels[0], data.figure.configurations
-    names = tuple(c for c in names if data.parts_of(c)) or names
-    picture, grid = _frame(data, [plan.configuration(c).title for c in names])
-    layers = _StackedBars()
-    for axes, name in zip(grid, names, strict=True):
-        for middle, case in _places(data):
-            parts = data.numbers(plan.published_billing, name, case).parts
-            layers.add(middle - _GROUP / 2, parts)
-        _heights(axes, panel.quantity, 0.96)
-        layers.draw(axes, _GROUP)
-    words = plan.billings[plan.published_billing]
-    _legend(picture, layers.patches(), f"{panel.title}, share of the elapsed time, {words}")
-    return picture
 
 
 _UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(

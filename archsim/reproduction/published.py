@@ -12,12 +12,12 @@ from pathlib import Path
 from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.yaml.library import file_exists, folder_exists, read_source
 
-from ..document import Column, Document, Table
+from ..document import Column, Document
 from ..result.result import Result
 from .plan import PublishedTable, Reproduction
 from .runs import quantity_of
 from .study import Study, StudyRun
-from .tables import csv_text, tokens
+from .tables import csv_text, single_table, tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,23 +129,21 @@ def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Docu
     found: dict[tuple[str, str, str, bool], list[float | None]] = {}
     for v, ours in _pairs(study, published):
         key = (v.run.scope, v.run.configuration, v.quantity, bool(v.run.label))
-        gap = None if ours is None else difference(ours, v.value)
-        found.setdefault(key, []).append(gap)
-    rows = tuple(
-        (configuration, f"{scope}, sweep" if sweep else scope, quantity, *_gaps(gaps))
-        for (scope, configuration, quantity, sweep), gaps in found.items()
-    )
-    columns = (
-        Column("configuration", "name"),
-        Column("scope", "text"),
-        Column("quantity", "text"),
-        Column("numbers"),
-        Column("missing"),
-        Column("largest difference"),
-    )
-    return Document(
-        title="Beside the published figures",
-        tables=((Table(title="", columns=columns, rows=rows),),),
+        found.setdefault(key, []).append(None if ours is None else difference(ours, v.value))
+    return single_table(
+        "Beside the published figures",
+        (
+            Column("configuration", "name"),
+            Column("scope", "text"),
+            Column("quantity", "text"),
+            Column("numbers"),
+            Column("missing"),
+            Column("largest difference"),
+        ),
+        (
+            (configuration, f"{scope}, sweep" if sweep else scope, quantity, *_gaps(gaps))
+            for (scope, configuration, quantity, sweep), gaps in found.items()
+        ),
     )
 
 

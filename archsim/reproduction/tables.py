@@ -12,7 +12,7 @@ from ..document import Column, Document, Table
 from ..quantities import seconds
 from ..result.result import Result
 from .plan import PublishedFigure, PublishedMean, Reproduction
-from .runs import PLAIN, MissingRun, is_share, quantity_of
+from .runs import PLAIN, MissingRun, Outcome, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
 
 ABSENT = "missing"
@@ -27,7 +27,7 @@ def tokens(length: int) -> str:
     return str(length)
 
 
-def _single(
+def single_table(
     title: str,
     columns: tuple[Column, ...],
     rows: Iterable[tuple[str, ...]],
@@ -48,7 +48,7 @@ def headline(study: Study) -> Document:
         Without a table where the plan states no means.
     """
     plan = study.plan
-    found = _single(
+    found = single_table(
         plan.title,
         (
             Column("mean", "text"),
@@ -113,7 +113,7 @@ def omissions(study: Study) -> Document | None:
     if some is None:
         return None
     scope = study.plan.scope(some.scope).title
-    return _single(
+    return single_table(
         "What is left out, put right one at a time",
         (
             Column("configuration", "name"),
@@ -145,7 +145,7 @@ def billings(study: Study) -> Document | None:
         mean = study.against_published(billing, scope, configuration, quantity)
         return ABSENT if mean is None else f"{mean:.3f}x"
 
-    return _single(
+    return single_table(
         f"Relative to {plan.billings[plan.published_billing]}",
         (
             Column("scope", "name"),
@@ -175,45 +175,42 @@ def figure_document(study: Study, figure: PublishedFigure) -> Document:
     figure : PublishedFigure
         One of a sweep over machines has its numbers machine by machine.
     """
-    if figure.is_of_sweep:
-        tables = _machine_tables(study, figure)
-    elif figure.kind == "breakdown":
-        tables = _breakdown_tables(study.data(figure))
-    else:
-        tables = _panel_tables(study.data(figure))
+    tables = _machine_tables(study, figure)
+    if not figure.is_of_sweep:
+        tables = _case_tables(study.data(figure))
     title = f"Figure {figure.number}: {figure.title}"
     return Document(title=title, tables=tuple((table,) for table in tables))
 
 
-def _panel_tables(data: FigureData) -> Iterator[Table]:
-    """Yield tables of whole runs, with a column for each configuration."""
-    plan, names = data.plan, data.figure.configurations
-    titles = [plan.configuration(c).title for c in names]
-    for billing, words in plan.billings.items():
-        for panel in data.figure.panels:
-            cells = [
-                [_cell(panel.quantity, data.numbers(billing, c, case)) for c in names]
-                for case in plan.cases
-            ]
-            yield _case_table(plan, f"{panel.title}, {words}", titles, cells)
+def _case_tables(data: FigureData) -> Iterator[Table]:
+    """Yield tables with a row for every model and length, billing by billing.
 
-
-def _breakdown_tables(data: FigureData) -> Iterator[Table]:
-    """Yield a table per configuration: the share of the time that each Einsum uses the array."""
-    plan, panel = data.plan, data.figure.panels[0]
+    Whole runs have a table for each panel, with a column for each configuration. A breakdown has
+    a table for each configuration: the share of the time that each Einsum uses the array.
+    """
+    plan, figure = data.plan, data.figure
+    titles = {c: plan.configuration(c).title for c in figure.configurations}
     for billing, words in plan.billings.items():
-        for name in data.figure.configurations:
-            if einsums := data.parts_of(name):
-                shown = [data.numbers(billing, name, case) for case in plan.cases]
-                cells = [
-                    [
-                        ABSENT if n.whole[panel.quantity] is None else _percent(n.parts.get(e, 0.0))
-                        for e in einsums
+        shown = {c: [data.numbers(billing, c, case) for case in plan.cases] for c in titles}
+        if figure.kind == "breakdown":
+            panel = figure.panels[0]
+            for name, title in titles.items():
+                if einsums := data.parts_of(name):
+                    cells = [
+                        [
+                            ABSENT
+                            if n.whole[panel.quantity] is None
+                            else _percent(n.parts.get(e, 0.0))
+                            for e in einsums
+                        ]
+                        for n in shown[name]
                     ]
-                    for n in shown
-                ]
-                title = f"{plan.configuration(name).title}: {panel.title}, {words}"
-                yield _case_table(plan, title, einsums, cells)
+                    yield _case_table(plan, f"{title}: {panel.title}, {words}", einsums, cells)
+        else:
+            for panel in figure.panels:
+                columns = [[_cell(panel.quantity, n) for n in shown[c]] for c in titles]
+                cells = [[*row] for row in zip(*columns, strict=True)]
+                yield _case_table(plan, f"{panel.title}, {words}", [*titles.values()], cells)
 
 
 def _case_table(
@@ -276,20 +273,16 @@ def runs_csv(study: Study) -> str:
     results = [o for _, o in study.outcomes if isinstance(o, Result)]
     arrays = dict.fromkeys(a for r in results for a in r.utilization)
     quantities = (*PLAIN, *(f"utilization.{a}" for a in arrays))
+
+    def cells(outcome: Outcome) -> tuple[str | float | None, ...]:
+        if isinstance(outcome, MissingRun):
+            return (*(None for _ in quantities), None, outcome.reason)
+        return (*(quantity_of(outcome, q) for q in quantities), outcome.bound_by, None)
+
     keys = ("billing", "scope", "configuration", "workload", "seq_len", "machine", "put_right")
     return csv_text(
         (*keys, *quantities, "bound_by", "missing"),
-        (
-            (*astuple(run), *(None for _ in quantities), None, outcome.reason)
-            if isinstance(outcome, MissingRun)
-            else (
-                *astuple(run),
-                *(quantity_of(outcome, q) for q in quantities),
-                outcome.bound_by,
-                None,
-            )
-            for run, outcome in study.outcomes
-        ),
+        ((*astuple(run), *cells(outcome)) for run, outcome in study.outcomes),
     )
 
 
