@@ -136,20 +136,16 @@ def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str,
             by_length = runs.setdefault(name, {}).setdefault(run.machine, {})
             best = by_length.get(run.length)
             if best is None or _better(run, best):
-                by_length[run.length] = {"seconds": _seconds(run), **_shown(run, arrays)}
+                seconds = run.result.latency_s if run.result else None
+                by_length[run.length] = {"seconds": seconds, **_shown(run, arrays)}
     return {"sized": sized, "runs": runs}
-
-
-def _seconds(run: AtlasRun) -> float | None:
-    return run.result.latency_s if run.result else None
 
 
 def _better(run: AtlasRun, best: dict[str, Any]) -> bool:
     """Return whether a run is faster than the one shown so far; any run beats a refusal."""
-    seconds = _seconds(run)
-    if seconds is None:
+    if run.result is None:
         return False
-    return best["seconds"] is None or seconds < best["seconds"]
+    return best["seconds"] is None or run.result.latency_s < best["seconds"]
 
 
 def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from workloads.workload import Workload
 from ..plan.job import Job
 from ..plan.parts import own_part
 from ..plan.planner import evaluate_job, plan, run_plan
-from ..processes import processes, report_killed_workers
+from ..processes import map_in_order
 from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
 from ..spec.arch import Architecture
@@ -37,7 +36,7 @@ class AtlasRun:
     machine: str
     mapping: str
     length: str
-    result: Result | None
+    result: Result | None = None
     refusal: str = ""
 
 
@@ -45,20 +44,21 @@ Shown = tuple[str, float | str | None, str]
 """Text, value to sort by (or None), and tooltip."""
 
 
-def _operation_count(analysis: Analysis) -> Shown:
-    value = float(analysis.total_operations)
-    return engineering(value, ""), value, "a multiply-accumulate is one"
+_OPERATION = "a multiply-accumulate is one"
+_TRAFFIC = "inputs and outputs once"
 
 
-def _traffic(analysis: Analysis) -> Shown:
-    value = float(analysis.traffic_min)
-    return engineering(value, ""), value, "inputs and outputs once"
+def _counted(count: Any, tooltip: str) -> Shown:
+    value = float(count)
+    return engineering(value, ""), value, tooltip
 
 
 def _state(analysis: Analysis) -> Shown:
     """Return the largest state that later passes over a rank need."""
-    needs: list[tuple[float, str]] = [
-        (float(f.needed), f.rank) for f in analysis.footprint if _is_number(f.needed)
+    needs = [
+        (float(f.needed), f.rank)
+        for f in analysis.footprint
+        if isinstance(f.needed, int) or getattr(f.needed, "is_number", False)
     ]
     value, rank = max(needs, default=(0.0, ""))
     if not value:
@@ -66,13 +66,9 @@ def _state(analysis: Analysis) -> Shown:
     return engineering(value, ""), value, f"footprint over {rank} for later passes"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) or bool(getattr(value, "is_number", False))
-
-
 SIZES: Final[tuple[tuple[str, str, Callable[[Analysis], Shown]], ...]] = (
-    ("operations", "operations", _operation_count),
-    ("least", "least traffic (elements)", _traffic),
+    ("operations", "operations", lambda a: _counted(a.total_operations, _OPERATION)),
+    ("least", "least traffic (elements)", lambda a: _counted(a.traffic_min, _TRAFFIC)),
     ("state", "footprint for later passes (elements)", _state),
 )
 """Analysis with a workload's shapes: field, heading, measure."""
@@ -237,26 +233,6 @@ class AtlasEntry:
     details: str
     """Section about the cascade, a ``<details>`` element."""
 
-    @classmethod
-    def of(
-        cls,
-        cascade: Cascade,
-        analysis: Analysis,
-        sized: Iterable[tuple[str, Analysis]],
-        runs: tuple[AtlasRun, ...],
-    ) -> AtlasEntry:
-        """Return the entry of an analysis, with its ``sized`` cells by length."""
-        return cls(
-            cascade=cascade,
-            passes=most_passes(analysis.passes.ranks),
-            sized=tuple(
-                (label, {field: measure(found) for field, _, measure in SIZES})
-                for label, found in sized
-            ),
-            runs=runs,
-            details=details_html(cascade.program, analysis, runs),
-        )
-
     @property
     def is_mapped(self) -> bool:
         """True if a mapping is written for the cascade; else the generated one runs."""
@@ -311,17 +287,16 @@ def survey(
     names = to_survey.cascades
     if workers == 1 or len(names) < _MIN_CASCADES_FOR_PROCESSES:
         return tuple(_entry(to_survey, name, advance) for name in names)
-    found: dict[int, AtlasEntry] = {}
-    with processes(workers) as pool, report_killed_workers("nothing was written"):
-        # Long tasks go first: at the end, all other processes would wait for one.
-        order = sorted(range(len(names)), key=lambda at: -_length(names[at]))
-        tasks = [pool.executor.submit(_numbered, to_survey.only(names[at]), at) for at in order]
-        for task in as_completed(tasks):
-            at, entry, told = task.result()
-            found[at] = entry
-            for text in told:
-                advance(text)
-    return tuple(found[at] for at in range(len(names)))
+    # Long tasks go first: at the end, all other processes would wait for one.
+    order = sorted(names, key=_length, reverse=True)
+    tasks = (to_survey.only(name) for name in order)
+    found: dict[str, AtlasEntry] = {}
+    done = map_in_order(_entry_and_steps, tasks, workers, left="nothing was written")
+    for name, (entry, steps) in zip(order, done, strict=True):
+        found[name] = entry
+        for text in steps:
+            advance(text)
+    return tuple(found[name] for name in names)
 
 
 def _length(cascade: str) -> int:
@@ -331,10 +306,10 @@ def _length(cascade: str) -> int:
     return len(builtin_source("cascades", cascade, CascadeError).text)
 
 
-def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
-    """Return the entry of the only cascade, its position, and the texts of its steps."""
-    told: list[str] = []
-    return at, _entry(to_survey, to_survey.cascades[0], told.append), told
+def _entry_and_steps(to_survey: AtlasPlan) -> tuple[AtlasEntry, list[str]]:
+    """Return the entry of the only cascade, and the texts of its steps."""
+    steps: list[str] = []
+    return _entry(to_survey, to_survey.cascades[0], steps.append), steps
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:
@@ -342,59 +317,53 @@ def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> At
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
     runs = tuple(_runs(to_survey, name, advance))
-    return AtlasEntry.of(cascade, analysis, _sized(analysis, to_survey.scenarios, runs), runs)
+    return AtlasEntry(
+        cascade=cascade,
+        passes=most_passes(analysis.passes.ranks),
+        sized=tuple(_sized(analysis, to_survey.scenarios, runs)),
+        runs=runs,
+        details=details_html(cascade.program, analysis, runs),
+    )
 
 
 def _sized(
     analysis: Analysis, scenarios: Sequence[Scenario], runs: Sequence[AtlasRun]
-) -> Iterator[tuple[str, Analysis]]:
-    """Return the analysis with numbers for every length.
+) -> Iterator[tuple[str, dict[str, Shown]]]:
+    """Yield the cells of ``SIZES`` for every length.
 
-    Shapes are those of the cascade's first run, or of the workload if it does not run.
+    Shapes are those of the cascade's first run. If it does not run, they are those of the workload
+    and usual ones.
     """
+    program = analysis.program
     for scenario in scenarios:
         ran = (r.result.shape for r in runs if r.result and r.length == scenario.label)
         try:
-            shapes = dict(next(ran, ())) or _shapes(analysis.program, scenario)
+            shapes = dict(next(ran, ()))
+            if not shapes:
+                given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
+                shapes = resolve_shapes(program, complete_shapes(program, given)[0])
             # A mask may have too many points to count.
             found = analysis.at(shapes)
         except InputError:
             continue
-        yield scenario.label, found
-
-
-def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:
-    """Return all shapes of a cascade, from the workload's and usual ones. Raises InputError."""
-    given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
-    return resolve_shapes(program, complete_shapes(program, given)[0])
+        yield scenario.label, {field: measure(found) for field, _, measure in SIZES}
 
 
 def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> Iterator[AtlasRun]:
+    """Yield every run; a cascade without a written mapping uses the generated one."""
     title = Cascade.load(cascade).name
     for mapping in to_survey.mappings_of(cascade) or (None,):
+        name = mapping.name if mapping else EINSUM_BY_EINSUM
         for machine in to_survey.machines:
             for scenario in to_survey.scenarios:
-                name = mapping.name if mapping else EINSUM_BY_EINSUM
                 advance(f"{title} by {name} on {machine.name} at {scenario.label}")
-                yield _run(cascade, mapping, machine, scenario)
-
-
-def _run(
-    cascade: str, mapping: Mapping | None, machine: Architecture, scenario: Scenario
-) -> AtlasRun:
-    """Return one run; a cascade without a written mapping uses the generated one."""
-    result, refusal = None, ""
-    try:
-        result = _simulated(cascade, mapping, machine, scenario.workload)
-    except InputError as error:
-        refusal = "; ".join(p.message for p in error.problems)
-    return AtlasRun(
-        machine=machine.name,
-        mapping=mapping.name if mapping else EINSUM_BY_EINSUM,
-        length=scenario.label,
-        result=result,
-        refusal=refusal,
-    )
+                run = AtlasRun(machine=machine.name, mapping=name, length=scenario.label)
+                try:
+                    result = _simulated(cascade, mapping, machine, scenario.workload)
+                    yield replace(run, result=result)
+                except InputError as error:
+                    refusal = "; ".join(p.message for p in error.problems)
+                    yield replace(run, refusal=refusal)
 
 
 def _simulated(
