@@ -179,13 +179,18 @@ def answer(
     if as_json:
         show_json(exact())
         return
+    show_all(documents)
+    if hint and not written:
+        say(hint, err=True)
+    say_written(written)
+
+
+def show_all(documents: Iterable[Document]) -> None:
+    """Print documents with a blank line between them."""
     for number, document in enumerate(documents):
         if number:
             say()
         show(document)
-    if hint and not written:
-        say(hint, err=True)
-    say_written(written)
 
 
 def say_written(paths: Iterable[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..writing import OutputFolder
-from .console import progress, say, show
+from .console import progress, say, show_all
 from .options import NamedPath, out_option
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
     documents = [headline(found)]
     if beside:
         documents.append(beside_document(found, beside))
-    documents += [figure_document(found, f) for f in found.plan.figures if figures]
-    for number, document in enumerate(documents):
-        if number:
-            say()
-        show(document)
+    show_all([*documents, *(figure_document(found, f) for f in found.plan.figures if figures)])
 
 
 def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,10 @@ import click
 
 from einsum_cascade.errors import InputError
 
-from .console import Advance, progress, say, say_written
+from .console import progress, say, say_written
 from .options import NamedPath, check_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from workloads.workload import Workload
 
     from ..plan.selection import ByPart
@@ -73,12 +70,6 @@ def _run(
 
     # Workers of a cluster may run in another folder.
     asked = load_sweep_file(sweep.resolve() if dask else sweep)
-
-    @contextmanager
-    def bar(total: int, done: int) -> Iterator[Advance]:
-        with progress(asked.name, total, done=done, unit="points") as advance:
-            yield advance
-
     try:
         return run_sweep(
             asked,
@@ -88,7 +79,7 @@ def _run(
             workers=workers,
             dask=dask,
             limit=limit,
-            progress=bar,
+            progress=lambda total, done: progress(asked.name, total, done=done, unit="points"),
         )
     except KeyboardInterrupt:
         say(f"finished points are kept in {out}; start again to go on", err=True)

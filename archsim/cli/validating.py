@@ -24,24 +24,18 @@ from .console import answer
 from .options import ChoiceWithHint, json_option, numbers_of
 
 if TYPE_CHECKING:
+    from workloads.references import Reference
+
     from .. import Architecture, Mapping
-    from ..validation.trial import ReferenceLike, Runner, ValidationReport
+    from ..validation.trial import Runner, ValidationReport
     from ..validation.validate import NumbersAsked
 
 ALL = "all"
 _CHECK_FAILED = 1
 
 
-@dataclass(frozen=True)
-class Check:
-    """Validation of one cascade; ``mapping`` is set if its mapped nest ran."""
-
-    report: ValidationReport
-    mapping: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the object of ``validate --json``."""
-        return self.report.to_dict() | {"mapping": self.mapping}
+Check = tuple["ValidationReport", str | None]
+"""Validation of a cascade, and the name of the mapping if its mapped nest ran."""
 
 
 class TypeOrFormats(ChoiceWithHint):
@@ -123,16 +117,19 @@ def validate_command(
     for cascade, asked in zip(found, asked_of(found, numbers_of(settings)), strict=True):
         how = ComparedHow(reference_for(cascade, other), dtype, seed, asked)
         checks += _checks(cascade, written or mapping, machine, how)
-    report = validation_report([(c.report, c.mapping) for c in checks])
-    answer(lambda: [c.to_dict() for c in checks], (report,), as_json=as_json)
-    context.exit(_CHECK_FAILED if any(c.report.ok is False for c in checks) else 0)
+    answer(
+        lambda: [report.to_dict() | {"mapping": name} for report, name in checks],
+        (validation_report(checks),),
+        as_json=as_json,
+    )
+    context.exit(_CHECK_FAILED if any(report.ok is False for report, _ in checks) else 0)
 
 
 @dataclass(frozen=True)
 class ComparedHow:
     """Reference of a cascade, and the numbers to compare on."""
 
-    reference: ReferenceLike | None
+    reference: Reference | None
     dtype: str | TensorFormats
     seed: int
     asked: NumbersAsked
@@ -189,15 +186,15 @@ def _checks(
     from ..spec.mapping import FUSED
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
-    yield Check(how.check(cascade))
+    yield how.check(cascade), None
     rounded = cascade
     if not isinstance(how.dtype, str):
         rounded = Cascade(replace(cascade.program, formats=how.dtype))
     if isinstance(mapping, str):
         make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
         run = mapped_run(rounded, make, machine, GENERATORS)
-        yield Check(how.check(cascade, run), mapping)
+        yield how.check(cascade, run), mapping
     elif mapping is not None and mapping_fits(mapping, cascade):
         run = mapped_run(rounded, mapping, machine, GENERATORS)
         shapes = mapped_shapes(cascade, mapping, machine)
-        yield Check(how.check(cascade, run, shapes, trials=1), mapping.name)
+        yield how.check(cascade, run, shapes, trials=1), mapping.name

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.numeric.dtypes import Precision, dtype_of, largest, unit_roundoff
 from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
+from workloads.references import Reference
 
 from .inputs import random_inputs, random_parameters, random_shapes
 
@@ -28,23 +29,6 @@ _STEEP = 16
 apply."""
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-
-@runtime_checkable
-class ReferenceLike(Protocol):
-    """Reference of a cascade: a function of its inputs and parameters by name."""
-
-    @property
-    def name(self) -> str:
-        """Name by which a cascade file refers to it."""
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """Return arrays by output, or the only array, from arrays and scalars by keyword.
-
-        A keyword that is a rank receives its shape, where the result depends on it (the size of a
-        block).
-        """
 
 
 Runner = Callable[..., Arrays]
@@ -161,14 +145,12 @@ class Trial:
         numbers = random_parameters(program, parameters, rng, sizes)
         return cls(cascade, dtype, sizes, numbers, inputs, formats)
 
-    def report(
-        self, reference: ReferenceLike | None, run: Runner | None = None
-    ) -> ValidationReport:
+    def report(self, reference: Reference | None, run: Runner | None = None) -> ValidationReport:
         """Run the cascade, and compare it with its reference.
 
         Parameters
         ----------
-        reference : ReferenceLike or None
+        reference : Reference or None
             Reference of the outputs; None compares with an evaluation in float64.
         run : callable
             Function that runs the cascade, such as a mapped loop nest; None is
@@ -221,7 +203,7 @@ class Trial:
         return {**sizes, **self.parameters}
 
     def _steep(
-        self, reference: ReferenceLike | None, expected: Arrays, times: float
+        self, reference: Reference | None, expected: Arrays, times: float
     ) -> tuple[str, ...]:
         """Explain an error above the tolerance by rounding, in words, if rounding explains it.
 
@@ -239,7 +221,7 @@ class Trial:
             return ()
         return (f"what moves these inputs moves the result {steepness:.0f} times as far",)
 
-    def _expected(self, reference: ReferenceLike | None) -> Arrays:
+    def _expected(self, reference: Reference | None) -> Arrays:
         program = self.cascade.program
         wide = _in_type(self.inputs)
         if reference is None:

@@ -15,29 +15,20 @@ from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError, EvaluationError, InputError, Problem, did_you_mean
 from einsum_cascade.number_formats import FORMATS, TensorFormats
 from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
-from workloads.references import REFERENCES, find_reference
+from workloads.references import REFERENCES, Reference, find_reference
 
 from .inputs import random_shapes
-from .trial import ReferenceLike, Runner, Trial, ValidationReport, changes_decisions
+from .trial import Runner, Trial, ValidationReport, changes_decisions
 
 
-@dataclass(frozen=True)
-class GivenReference:
-    """Function with a name."""
-
-    name: str
-    function: Callable[..., Any]
-    """Function from arrays and parameters by keyword to arrays by output, or to one array."""
-
-
-def as_reference(given: ReferenceLike | Callable[..., Any]) -> ReferenceLike:
-    """Return a reference as ``validate_cascade`` takes it; a function has its own name."""
-    if isinstance(given, ReferenceLike):
+def as_reference(given: Reference | Callable[..., Any]) -> Reference:
+    """Return a reference; a function has its own name."""
+    if isinstance(given, Reference):
         return given
-    return GivenReference(getattr(given, "__name__", "the reference given"), given)
+    return Reference(getattr(given, "__name__", "the reference given"), given)
 
 
-def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
+def reference_of(other: Cascade, cascade: Cascade) -> Reference:
     """Return another cascade, run in float64, as the reference of one with the same inputs.
 
     Parameters
@@ -75,7 +66,7 @@ def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
     keyword = inspect.Parameter.KEYWORD_ONLY
     taken = [inspect.Parameter(name, keyword) for name in names]
     evaluate.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    return GivenReference(theirs.name, evaluate)
+    return Reference(theirs.name, evaluate)
 
 
 def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
@@ -96,13 +87,14 @@ TRIALS = 3
 """Number of random inputs, each with its own shapes."""
 
 _MOST_DRAWS = 100
+"""Number of inputs drawn for a trial; the last one is used, and will fail."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def validate_cascade(
     cascade: Cascade,
     *,
-    reference: ReferenceLike | Callable[..., Any] | None = None,
+    reference: Reference | Callable[..., Any] | None = None,
     shapes: Mapping[str, int] = _NONE,
     parameters: Mapping[str, float] = _NONE,
     dtype: str | TensorFormats = "float64",
@@ -118,7 +110,7 @@ def validate_cascade(
     ----------
     cascade : Cascade
         Cascade to run.
-    reference : ReferenceLike or callable, optional
+    reference : Reference or callable, optional
         An independent function, ``workloads.references.find_reference`` of the name in
         the cascade file, or one of your own: it takes inputs and parameters by keyword, and
         gives arrays by output, or the array of the only one. Without one the cascade is
@@ -152,8 +144,14 @@ def validate_cascade(
     done: list[ValidationReport] = []
     set_aside = 0
     for _ in range(trials):
-        trial, again = _settled(cascade, rng, shapes, parameters, name, formats)
-        set_aside += again
+        for again in range(_MOST_DRAWS):
+            trial = Trial.drawn(cascade, rng, shapes, parameters, name, formats)
+            # Rounding decides nothing in a trial. Formats may decide: that is their cost.
+            if formats.stated or not changes_decisions(cascade, trial.inputs, name, trial.numbers):
+                set_aside += again
+                break
+        else:
+            set_aside += _MOST_DRAWS
         done.append(trial.report(compared, run))
     worst = max(done, key=lambda r: (r.ok is False, r.max_rel_error / r.tolerance))
     return replace(worst, set_aside=set_aside)
@@ -182,28 +180,7 @@ def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
         raise EvaluationError(wrong)
 
 
-def _settled(
-    cascade: Cascade,
-    rng: np.random.Generator,
-    shapes: Mapping[str, int],
-    parameters: Mapping[str, float],
-    dtype: str,
-    formats: TensorFormats,
-) -> tuple[Trial, int]:
-    """Return a trial in which rounding decides nothing, and the number of trials drawn before
-    it.
-
-    After ``_MOST_DRAWS`` the last trial is used, and will fail. Formats may decide: that is their
-    cost.
-    """
-    for again in range(_MOST_DRAWS):
-        trial = Trial.drawn(cascade, rng, shapes, parameters, dtype, formats)
-        if formats.stated or not changes_decisions(cascade, trial.inputs, dtype, trial.numbers):
-            return trial, again
-    return trial, _MOST_DRAWS
-
-
-def _check_fits(program: ir.Program, reference: ReferenceLike) -> None:
+def _check_fits(program: ir.Program, reference: Reference) -> None:
     """Refuse a reference whose arguments the cascade does not have."""
     taken = inspect.signature(reference.function).parameters
     given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
@@ -227,7 +204,7 @@ Named = str | PathLike[str] | Cascade
 def validate(
     cascade: Named,
     *,
-    reference: ReferenceLike | Callable[..., Any] | None = None,
+    reference: Reference | Callable[..., Any] | None = None,
     against: Named | None = None,
     dtype: str | Mapping[str, str] = "float64",
     seed: int = 0,
@@ -352,7 +329,7 @@ def _loaded(cascade: Named) -> Cascade:
     return cascade if isinstance(cascade, Cascade) else Cascade.load(cascade)
 
 
-def reference_for(cascade: Cascade, against: Cascade | None = None) -> ReferenceLike | None:
+def reference_for(cascade: Cascade, against: Cascade | None = None) -> Reference | None:
     """Return the reference of a cascade: another cascade, the one its file names, or None.
 
     Raises

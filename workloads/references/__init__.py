@@ -15,19 +15,22 @@ from inspect import isfunction
 from typing import Any
 
 from . import applications, attention, layers, linear, memory, recurrent, sparse
-from .functions import Array
 
 __all__ = ["REFERENCES", "Reference", "find_reference"]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A named function of arrays that returns arrays by name."""
+    """Function of a cascade's inputs and parameters by keyword, with a name.
+
+    A keyword that is a rank receives its shape, where the result depends on it (the size of a
+    block). The function gives arrays by output, or the array of the only output.
+    """
 
     name: str
-    function: Callable[..., dict[str, Array]]
+    function: Callable[..., Any]
 
-    def __call__(self, **arguments: Any) -> dict[str, Array]:
+    def __call__(self, **arguments: Any) -> Any:
         """Evaluate the function on inputs and parameters by keyword."""
         return self.function(**arguments)
 
