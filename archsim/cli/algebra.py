@@ -10,7 +10,7 @@ from einsum_cascade import Cascade
 
 from .console import say, show, show_json
 from .files import write_text
-from .options import FileToWrite, json_option, numbers_of, settings_option
+from .options import NamedPath, check_file, json_option, numbers_of, settings_option
 
 
 @click.command("analyze")
@@ -55,7 +55,9 @@ def analyze_command(
 @click.command("rewrite")
 @click.argument("cascade")
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@click.option("--out", metavar="FILE", type=FileToWrite(), help="Write the derived cascade.")
+@click.option(
+    "--out", metavar="FILE", type=NamedPath(check_file), help="Write the derived cascade."
+)
 def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> None:
     """Rewrite a CASCADE by one RULE after another; print the derivation and its proof.
 

@@ -20,7 +20,8 @@ from .console import answer, part_progress
 from .files import write_numbers, write_result
 from .options import (
     ChoiceWithHint,
-    FileToWrite,
+    NamedPath,
+    check_picture,
     json_option,
     out_option,
     refuse_mapping_settings,
@@ -106,7 +107,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot",
     metavar="FILE",
-    type=FileToWrite(picture=True),
+    type=NamedPath(check_picture),
     help="Draw the progress of best and bound, the front or the curve (.png, .svg or .pdf).",
 )
 @settings_option

@@ -34,48 +34,25 @@ class ChoiceWithHint(click.Choice[str]):
 
 
 class NamedPath(click.ParamType[Path]):
-    """Path with a name: an empty path does not mean the working folder."""
+    """Path with a name: an empty path does not mean the working folder.
+
+    ``check`` refuses a path that cannot be written.
+    """
 
     name = "path"
 
+    def __init__(self, check: Callable[[Path], None] | None = None) -> None:
+        self.check = check
+
     def convert(
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Return the path."""
+        """Return the path. Raises InputError."""
         if isinstance(value, str) and not value.strip():
             self.fail("the name is empty; the working folder is '.'", param, ctx)
+        if self.check is not None:
+            self.check(Path(value))
         return Path(value)
-
-
-class FolderToWrite(NamedPath):
-    """Path of an output folder, which is checked."""
-
-    def convert(
-        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
-        """Return the path. Raises InputError."""
-        path = super().convert(value, param, ctx)
-        check_folder(path)
-        return path
-
-
-class FileToWrite(NamedPath):
-    """Path of an output file, which is checked; it may have to end as a picture does."""
-
-    def __init__(self, *, picture: bool = False) -> None:
-        self.picture = picture
-
-    def convert(
-        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
-        """Return the path. Raises InputError."""
-        path = super().convert(value, param, ctx)
-        if self.picture:
-            from ..figure_style import check_suffix
-
-            check_suffix(path)
-        check_file(path)
-        return path
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -92,7 +69,7 @@ settings_option = click.option(
 def out_option(help_text: str, *, required: bool = False) -> Callable[[Any], Any]:
     """Return the option ``--out DIR``."""
     return click.option(
-        "--out", metavar="DIR", type=FolderToWrite(), required=required, help=help_text
+        "--out", metavar="DIR", type=NamedPath(check_folder), required=required, help=help_text
     )
 
 
@@ -125,6 +102,14 @@ def check_file(path: Path) -> None:
     if not (there := _is_folder(path.parent)):
         what = "not there" if there is None else "not a folder"
         raise InputError(f"cannot write {path}: the folder {path.parent} is {what}")
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file that is no picture, or that cannot be written. Raises InputError."""
+    from ..figure_style import check_suffix
+
+    check_suffix(path)
+    check_file(path)
 
 
 def _is_folder(path: Path) -> bool | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import say_written
-from .options import FileToWrite, NamedPath
+from .options import NamedPath, check_file
 
 if TYPE_CHECKING:
     from ..views.plot import Drawable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Width of the picture; 3.3 is a column of a paper.",
 )  # fmt: skip
 @click.option(
-    "--out", metavar="FILE", type=FileToWrite(),
+    "--out", metavar="FILE", type=NamedPath(check_file),
     help="File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR.",
 )  # fmt: skip
 def plot_command(

@@ -10,7 +10,7 @@ import click
 
 from .console import answer, found_or_searched, say
 from .files import write_result
-from .options import ChoiceWithHint, FileToWrite, json_option, out_option, settings_option
+from .options import ChoiceWithHint, NamedPath, check_file, json_option, out_option, settings_option
 
 if TYPE_CHECKING:
     from ..document import Document
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trace",
     metavar="FILE",
-    type=FileToWrite(),
+    type=NamedPath(check_file),
     help="Write the timeline, run by the event engine.",
 )
 @click.option(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from inspect import isfunction
 from typing import Any
 
-from . import applications, attention, layers, linear, memory, recurrent, sparse
+from . import applications, attention, layers, memory, recurrent, sparse
 
 __all__ = ["REFERENCES", "Reference", "find_reference"]
 
@@ -35,7 +35,7 @@ class Reference:
         return self.function(**arguments)
 
 
-_MODULES = (attention, linear, recurrent, sparse, memory, layers, applications)
+_MODULES = (attention, recurrent, sparse, memory, layers, applications)
 REFERENCES: tuple[Reference, ...] = tuple(
     Reference(name, function)
     for module in _MODULES

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .functions import Array, layer_norm, sigmoid, softmax
+from .functions import Array, attend_by_head, layer_norm, sigmoid, softmax
 
 
 def positional_attention(
@@ -24,29 +24,9 @@ def positional_attention(
     W1, W2, W3 : array
         Network over [X ; Y]: (D, G) for X, (D, G) for Y, and (G, D).
     """
-    mixed = _attend_by_head(PE, PE, X, (WQ, WK, WV, WO))
+    mixed = attend_by_head(PE, PE, X, (WQ, WK, WV, WO))
     both = np.concatenate([X, mixed], axis=-1)
     return {"Z": np.maximum(both @ np.concatenate([W1, W2]), 0) @ W3}
-
-
-def _attend_by_head(
-    query: Array,
-    key: Array,
-    value: Array,
-    weights: tuple[Array, Array, Array, Array],
-    kept: npt.NDArray[np.bool_] | None = None,
-) -> Array:
-    """Evaluate attention of (P, D) to (M, D), summed over heads, over the kept pairs (P, M).
-
-    ``weights`` project queries, keys and values of each head, and its result.
-    """
-    heads: list[Array] = []
-    for WQ, WK, WV, WO in zip(*weights, strict=True):
-        scores = (query @ WQ) @ (key @ WK).T / np.sqrt(WQ.shape[-1])
-        if kept is not None:
-            scores = np.where(kept, scores, -np.inf)
-        heads.append(softmax(scores) @ (value @ WV) @ WO)
-    return np.asarray(np.sum(heads, axis=0))
 
 
 def oat_pointer(
@@ -247,27 +227,24 @@ def super_token_attention(
     X = np.pad(X, ((0, -height % CI), (0, -width % CJ), (0, 0)))
     means = _cell_means(X, CI, CJ)
     rows, columns, channels = means.shape
-    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    shares = np.zeros((*X.shape[:2], 9))
+    shares: dict[tuple[int, int, int, int], float] = {}
     sums, masses = np.zeros_like(means), np.zeros((rows, columns, 1))
     for y, x in np.ndindex(X.shape[:2]):
-        cell = [(y // CI + i, x // CJ + j) for i, j in around]
-        inside = [0 <= i < rows and 0 <= j < columns for i, j in cell]
+        around = [(y // CI + i, x // CJ + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        inside = [0 <= i < rows and 0 <= j < columns for i, j in around]
         # A neighbour outside the grid is a zero vector, and takes a share of the weight.
-        scores = [X[y, x] @ means[s] if ok else 0.0 for s, ok in zip(cell, inside, strict=True)]
-        shares[y, x] = softmax(np.asarray(scores) / np.sqrt(channels))
-        for share, at, ok in zip(shares[y, x], cell, inside, strict=True):
+        scores = [X[y, x] @ means[s] if ok else 0.0 for s, ok in zip(around, inside, strict=True)]
+        weights = softmax(np.asarray(scores) / np.sqrt(channels))
+        for share, at, ok in zip(weights, around, inside, strict=True):
             if ok:
+                shares[(y, x, *at)] = share
                 sums[at] += share * X[y, x]
                 masses[at] += share
     tokens = (sums / (masses + 1e-12)).reshape(-1, channels)
-    cells = _attend_by_head(tokens, tokens, tokens, (WQ, WK, WV, WO)).reshape(means.shape)
+    cells = attend_by_head(tokens, tokens, tokens, (WQ, WK, WV, WO)).reshape(means.shape)
     result = np.zeros_like(X)
-    for y, x in np.ndindex(X.shape[:2]):
-        for share, (i, j) in zip(shares[y, x], around, strict=True):
-            at = (y // CI + i, x // CJ + j)
-            if 0 <= at[0] < rows and 0 <= at[1] < columns:
-                result[y, x] += share * cells[at]
+    for (y, x, *cell), share in shares.items():
+        result[y, x] += share * cells[tuple(cell)]
     return {"Y": result[:height, :width]}
 
 
@@ -471,10 +448,10 @@ def click_attention(
     scores = _object_scores(X @ (np.maximum(layer_norm(Q, eps) @ WM1, 0) @ WM2).T, OF, O)
     allowed = scores.argmax(axis=1)[None, :] == OF[:, None]
     allowed[~allowed.any(axis=1)] = True
-    met = _attend_by_head(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed)
+    met = attend_by_head(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed)
     clicks = layer_norm(Q + met, eps)
     posed = clicks + PQ
-    clicks = layer_norm(clicks + _attend_by_head(posed, posed, clicks, (WBQ, WBK, WBV, WBO)), eps)
+    clicks = layer_norm(clicks + attend_by_head(posed, posed, clicks, (WBQ, WBK, WBV, WBO)), eps)
     clicks = layer_norm(clicks + np.maximum(clicks @ WF1, 0) @ WF2, eps)
-    scene = _attend_by_head(X + PX, clicks + PQ, clicks, (WCQ, WCK, WCV, WCO))
+    scene = attend_by_head(X + PX, clicks + PQ, clicks, (WCQ, WCK, WCV, WCO))
     return {"Q3": clicks, "Y": layer_norm(X + scene, eps), "OBJ": scores}

@@ -120,3 +120,23 @@ def running(decays: Array, entries: Array, SI: Array | None = None) -> Array:
 
     state = np.zeros_like(entries[..., 0, :]) if SI is None else SI
     return np.asarray(scan(step, state, decays=decays, entries=entries)["h"])
+
+
+def attend_by_head(
+    query: Array,
+    key: Array,
+    value: Array,
+    weights: tuple[Array, Array, Array, Array],
+    kept: npt.NDArray[np.bool_] | None = None,
+) -> Array:
+    """Evaluate attention of (P, D) to (M, D), summed over heads, over the kept pairs (P, M).
+
+    ``weights`` project queries, keys and values of each head, and its result.
+    """
+    heads: list[Array] = []
+    for WQ, WK, WV, WO in zip(*weights, strict=True):
+        scores = (query @ WQ) @ (key @ WK).T / np.sqrt(WQ.shape[-1])
+        if kept is not None:
+            scores = np.where(kept, scores, -np.inf)
+        heads.append(softmax(scores) @ (value @ WV) @ WO)
+    return np.asarray(np.sum(heads, axis=0))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .functions import Array, sigmoid, softmax
+from .functions import Array, attend_by_head, sigmoid, softmax
 
 
 def _best(scores: Array, count: int) -> npt.NDArray[np.int64]:
@@ -370,9 +370,7 @@ def hcam(
         total = np.zeros(X.shape[1])
         for chunk, share in zip(chosen, softmax(scores[t][chosen]), strict=True):
             memory = CT[chunk] + POS
-            for h in range(len(WQ)):
-                weights = softmax((memory @ WK[h]) @ (query @ WQ[h]) / np.sqrt(WQ.shape[2]))
-                total += share * (weights @ (memory @ WV[h])) @ WO[h]
+            total += share * attend_by_head(query, memory, memory, (WQ, WK, WV, WO))
         rows.append(total)
     return {"O": np.stack(rows)}
 

@@ -18,7 +18,14 @@ from portions import some
 from archsim import Architecture, Mapping, simulate
 from archsim.atlas import survey as surveys
 from archsim.atlas.page import atlas_html
-from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, most_passes, survey
+from archsim.atlas.survey import (
+    AtlasEntry,
+    AtlasPlan,
+    Scenario,
+    details_html,
+    most_passes,
+    survey,
+)
 from archsim.cli import archsim
 from archsim.plan.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM
@@ -297,7 +304,14 @@ einsums: |
   Y = A[m]
 """
     cascade = Cascade.parse(text)
-    entry = AtlasEntry.of(cascade, cascade.analyze(), (), ())
+    analysis = cascade.analyze()
+    entry = AtlasEntry(
+        cascade=cascade,
+        passes=most_passes(analysis.passes.ranks),
+        sized=(),
+        runs=(),
+        details=details_html(cascade.program, analysis, ()),
+    )
     html = atlas_html(AtlasPlan(cascades=(), machines=(), mappings=(), scenarios=()), (entry,))
     assert "<img" not in html
     assert "<b>1</b>" in html

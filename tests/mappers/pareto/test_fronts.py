@@ -99,6 +99,7 @@ def test_each_point_is_a_mapping_that_simulates_to_what_it_says(
     front, folder = written
     assert json.loads((folder / "front.json").read_text(encoding="utf-8")) == front
     assert {"front.png", "front.svg"} <= {path.name for path in folder.iterdir()}
+    assert "<dc:date>" not in (folder / "front.svg").read_text(), "equal runs draw equal files"
     assert len(front["points"]) > 1
     for number, point in enumerate(front["points"], start=1):
         mapping = str(folder / f"mapping-{number}.yaml")
