@@ -98,11 +98,11 @@ def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
     whole = [r for r in ranks if r.grain != "member"]
     most = max((r.count for r in whole), default=0)
     often = [r for r in whole if r.count == most]
-    told = min(often, key=lambda r: r.at_most).counted if often else "0"
+    count = min(often, key=lambda r: r.at_most).counted if often else "0"
     if most > 1:
-        return told, " ".join(r.rank for r in often)
+        return count, " ".join(r.rank for r in often)
     members = ", ".join(f"{r.rank} {r.counted}" for r in ranks if r.count > 1)
-    return told, f"every whole rank; members: {members}" if members else "every rank"
+    return count, f"every whole rank; members: {members}" if members else "every rank"
 
 
 def utilization(array: str) -> str:

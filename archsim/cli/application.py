@@ -110,13 +110,13 @@ class Commands(click.Group):
     ) -> click.Context:
         """Run as click does, but escape its messages, which repeat the user's words, and print
         help here."""
-        with _visible_messages(), _told_of_output():
+        with _visible_messages(), _output_errors():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the requested command."""
         try:
-            with _visible_messages(), _told_of_output(), waiting(ctx):
+            with _visible_messages(), _output_errors(), waiting(ctx):
                 return super().invoke(ctx)
         except NoLegalMappingError as error:
             raise NoLegalMapping(_readable(error)) from None
@@ -138,7 +138,7 @@ def _visible_messages() -> Iterator[None]:
 
 
 @contextmanager
-def _told_of_output() -> Iterator[None]:
+def _output_errors() -> Iterator[None]:
     """Exit quietly if the reader has closed the pipe, or report a destination without space."""
     try:
         try:

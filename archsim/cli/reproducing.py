@@ -57,33 +57,33 @@ def reproduce_command(
     from ..reproduction.study import planned_runs
 
     plan = Reproduction.load(name).only(figures)
-    beside = read_published(plan, published) if published is not None else ()
+    values = read_published(plan, published) if published is not None else ()
     runs = len(planned_runs(plan))
     workers = workers or min(usable_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)
     with progress("simulating", runs) as advance:
         found = study(plan, workers=workers, finished=advance)
-    _show(found, figures, beside)
+    _show(found, figures, values)
     if out is not None:
-        _write(found, beside, out, workers)
+        _write(found, values, out, workers)
     context.exit(_INCOMPLETE if found.missing else 0)
 
 
-def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, ...]) -> None:
-    from ..reproduction.published import beside_document
+def _show(found: Study, figures: tuple[int, ...], values: tuple[PublishedValue, ...]) -> None:
+    from ..reproduction.published import differences_document
     from ..reproduction.tables import figure_document, headline
 
     documents = [headline(found)]
-    if beside:
-        documents.append(beside_document(found, beside))
+    if values:
+        documents.append(differences_document(found, values))
     show_all([*documents, *(figure_document(found, f) for f in found.plan.figures if figures)])
 
 
-def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:
+def _write(found: Study, values: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:
     """Write tables as CSV and Markdown, and figures as SVG and PNG."""
     from ..reproduction.figures import drawn, texts
 
     with OutputFolder(folder) as out:
-        for name, text in texts(found, beside):
+        for name, text in texts(found, values):
             out.text(name, text)
         with progress("drawing", len(found.plan.figures)) as advance:
             for name, data in drawn(found, workers, advance):

@@ -69,17 +69,17 @@ def _run(
     from ..sweeping.sweep import run_sweep
 
     # Workers of a cluster may run in another folder.
-    asked = load_sweep_file(sweep.resolve() if dask else sweep)
+    loaded = load_sweep_file(sweep.resolve() if dask else sweep)
     try:
         return run_sweep(
-            asked,
+            loaded,
             out,
             generators=GENERATORS,
             find=find_best,
             workers=workers,
             dask=dask,
             limit=limit,
-            progress=lambda total, done: progress(asked.name, total, done=done, unit="points"),
+            progress=lambda total, done: progress(loaded.name, total, done=done, unit="points"),
         )
     except KeyboardInterrupt:
         say(f"finished points are kept in {out}; start again to go on", err=True)
@@ -94,8 +94,8 @@ def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
 
 
 def _show_done(done: SweepDone, out: Path) -> None:
-    told = ", ".join(f"{number} {status}" for status, number in done.counts)
-    say(f"{done.finished} of {done.total} points: {told}")
+    parts = ", ".join(f"{number} {status}" for status, number in done.counts)
+    say(f"{done.finished} of {done.total} points: {parts}")
     if done.refused:
         say(f"the first refused one: {done.refused}")
     if done.finished < done.total:
@@ -131,6 +131,6 @@ def _shown(folder: Path, point: int) -> str:
         command += ["--mapping", inputs["mapping"]]
     for field, value in inputs["set"].items():
         command += ["--set", f"{field}={value}"]
-    told = {"sweep": meta.name, "version": meta.version, "point": point, "key": row.key}
-    told |= {"inputs": inputs, "command": shlex.join(command), "row": named}
-    return json.dumps(told, indent=2, ensure_ascii=False)
+    parts = {"sweep": meta.name, "version": meta.version, "point": point, "key": row.key}
+    parts |= {"inputs": inputs, "command": shlex.join(command), "row": named}
+    return json.dumps(parts, indent=2, ensure_ascii=False)

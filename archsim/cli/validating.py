@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .. import Architecture, Mapping
     from ..validation.trial import Runner, ValidationReport
-    from ..validation.validate import NumbersAsked
+    from ..validation.validate import GivenNumbers
 
 ALL = "all"
 _CHECK_FAILED = 1
@@ -102,7 +102,7 @@ def validate_command(
     from .. import Architecture, Mapping
     from ..spec.mapping import MADE
     from ..validation.mapped import check_mapping_fits
-    from ..validation.validate import asked_of, reference_for
+    from ..validation.validate import given_numbers, reference_for
     from ..views.analysis import validation_report
 
     if arch is not None and mapping is None:
@@ -114,8 +114,8 @@ def validate_command(
         check_mapping_fits(written, found)
     checks: list[Check] = []
     other = Cascade.load(against) if against else None
-    for cascade, asked in zip(found, asked_of(found, numbers_of(settings)), strict=True):
-        how = ComparedHow(reference_for(cascade, other), dtype, seed, asked)
+    for cascade, numbers in zip(found, given_numbers(found, numbers_of(settings)), strict=True):
+        how = ComparedHow(reference_for(cascade, other), dtype, seed, numbers)
         checks += _checks(cascade, written or mapping, machine, how)
     answer(
         lambda: [report.to_dict() | {"mapping": name} for report, name in checks],
@@ -132,7 +132,7 @@ class ComparedHow:
     reference: Reference | None
     dtype: str | TensorFormats
     seed: int
-    asked: NumbersAsked
+    numbers: GivenNumbers
 
     def check(
         self,
@@ -148,8 +148,8 @@ class ComparedHow:
             return validate_cascade(
                 cascade,
                 reference=self.reference,
-                shapes={**fitting, **self.asked.shapes},
-                parameters=self.asked.parameters,
+                shapes={**fitting, **self.numbers.shapes},
+                parameters=self.numbers.parameters,
                 dtype=self.dtype,
                 seed=self.seed,
                 trials=trials,

@@ -23,7 +23,7 @@ from ..document import Document, to_markdown
 from ..figure_style import Picture
 from ..processes import map_in_order
 from .plan import FigurePanel
-from .published import PublishedValue, beside_csv, beside_document
+from .published import PublishedValue, differences_csv, differences_document
 from .runs import is_share
 from .simulator import NOTHING_WRITTEN, Finished, nothing
 from .study import FigureData, Study
@@ -272,7 +272,7 @@ def _mean_lines(
 ) -> dict[str, Line2D]:
     """Draw published and reproduced means over all models as lines across a row."""
     found: dict[str, Line2D] = {}
-    told: list[str] = []
+    labels: list[str] = []
     for mean, reproduced in data.means:
         if mean.quantity != panel.quantity:
             continue
@@ -282,14 +282,14 @@ def _mean_lines(
             style: dict[str, Any] = {"color": _INK, "linewidth": 1.0, "linestyle": ":"}
             axes.axhline(ours, **style)
             found["ours"] = Line2D([], [], label=f"mean of {title}, ours", **style)
-            told.append(f"mean of {title} {mean.published.like(ours, more=1)}")
+            labels.append(f"mean of {title} {mean.published.like(ours, more=1)}")
         if billing == data.plan.published_billing:
             style = {"color": "black", "linewidth": 0.9, "linestyle": "--"}
             axes.axhline(mean.published.value, **style)
             label = f"mean of {title}, published ({mean.published.text})"
             found["published"] = Line2D([], [], label=label, **style)
-    if told:
-        _title(axes, f"{axes.get_title(loc='left')}: {', '.join(told)}")
+    if labels:
+        _title(axes, f"{axes.get_title(loc='left')}: {', '.join(labels)}")
     return found
 
 
@@ -375,8 +375,8 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
     yield "runs.csv", runs_csv(study)
     documents: list[Document] = [headline(study)]
     if published:
-        yield "published.csv", beside_csv(study, published)
-        documents.append(beside_document(study, published))
+        yield "published.csv", differences_csv(study, published)
+        documents.append(differences_document(study, published))
     documents += [d for d in (billings(study), omissions(study)) if d is not None]
     for figure in study.plan.figures:
         yield f"figure-{figure.number:02d}.csv", figure_csv(study.data(figure))

@@ -98,7 +98,7 @@ def _number(text: str | None, where: str) -> float:
     return value
 
 
-def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
+def differences_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
     """Return published and reproduced numbers as CSV, with their relative difference."""
     keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
     return csv_text(
@@ -116,7 +116,7 @@ def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
     )
 
 
-def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
+def differences_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
     """Return the largest relative difference for every quantity and configuration.
 
     Parameters

@@ -67,9 +67,9 @@ def random_shapes(
     >>> found["M"], found["M0"], found["M1"]
     (13, 4, 4)
     """
-    picked = _picked(program, given, rng)
-    shapes = resolve_shapes(program, picked, EvaluationError)
-    drawn = _DrawnShapes(program, given, picked, shapes)
+    chosen = _chosen_sizes(program, given, rng)
+    shapes = resolve_shapes(program, chosen, EvaluationError)
+    drawn = _DrawnShapes(program, given, chosen, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
             drawn.limit_selection(einsum)
@@ -77,40 +77,40 @@ def random_shapes(
             drawn.cover_windows(einsum)
         drawn.cover_scatters(einsum)
     drawn.cover_distinct()
-    return resolve_shapes(program, picked, EvaluationError)
+    return resolve_shapes(program, chosen, EvaluationError)
 
 
-def _picked(
+def _chosen_sizes(
     program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
     """Return the given shapes, and drawn ones, just enough to fix every shape."""
-    picked: dict[str, Any] = dict(given)
+    chosen: dict[str, Any] = dict(given)
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
-        picked.setdefault(name, int(rng.choice(_PARALLEL)))
+        chosen.setdefault(name, int(rng.choice(_PARALLEL)))
     # A rank declared like another has the same shape: chunks of a fixed length.
     fixed = [(n, r.shape) for r in program.ranks if r.shape for n in (r.name, r.like) if n]
-    picked.update({name: size for name, size in fixed if name not in given})
+    chosen.update({name: size for name, size in fixed if name not in given})
     for rank in program.ranks:
-        alike = {r.name for r in program.ranks if r.like == rank.name}
+        followed_by = {r.name for r in program.ranks if r.like == rank.name}
         if rank.name in followers and not program.rank_of[rank.like or ""].partition:
             # Same length as another rank, but cut into other tiles.
-            picked.update(
+            chosen.update(
                 {n: int(rng.choice(_TILES)) for n in rank.partition[1:] if n not in given}
             )
-        if rank.family is not None or rank.name in followers or alike & set(given):
+        if rank.family is not None or rank.name in followers or followed_by & set(given):
             continue
         if not rank.partition:
-            picked.setdefault(rank.name, int(rng.choice(_SHAPES)))
+            chosen.setdefault(rank.name, int(rng.choice(_SHAPES)))
             continue
         # A family of n members follows from any n of these n + 1 sizes.
         names = (*rank.partition[1:], rank.name, rank.partition[0])
         for name in names:
             pool = _SHAPES if name == rank.name else _TILES
             size = int(rng.choice(pool))
-            if sum(n in picked for n in names) < len(rank.partition):
-                picked.setdefault(name, size)
-    return picked
+            if sum(n in chosen for n in names) < len(rank.partition):
+                chosen.setdefault(name, size)
+    return chosen
 
 
 def windowed_ranks(program: ir.Program) -> set[str]:
@@ -133,7 +133,7 @@ class _DrawnShapes:
 
     program: ir.Program
     given: Mapping[str, int]
-    picked: dict[str, Any]
+    chosen: dict[str, Any]
     shapes: Mapping[str, int]
 
     def cover_windows(self, einsum: ir.Einsum) -> None:
@@ -142,7 +142,7 @@ class _DrawnShapes:
         for access in einsum.reads:
             pairs = zip(self.program.tensor_ranks[access.tensor], access.indices, strict=True)
             for rank, index in pairs:
-                if rank in self.given or not isinstance(self.picked.get(rank), int):
+                if rank in self.given or not isinstance(self.chosen.get(rank), int):
                     continue
                 if access.tensor not in inputs and len(index.variables) < 2:
                     continue
@@ -151,23 +151,23 @@ class _DrawnShapes:
                 moved = index.offset if isinstance(index, ir.Gather) else index
                 if isinstance(moved, ir.Affine):
                     needed = last_value(self.program, moved, self.shapes) + 1
-                    self.picked[rank] = max(self.picked[rank], needed)
+                    self.chosen[rank] = max(self.chosen[rank], needed)
 
     def cover_scatters(self, einsum: ir.Einsum) -> None:
         """Provide a position for everything that is scattered."""
         for index in einsum.scattered:
             ranks = scattered_by(self.program, einsum, index)
             needed = prod(self.shapes[r] for r in ranks)
-            self._at_least(self.program.scatters_along(index), needed)
+            self._enlarge(self.program.scatters_along(index), needed)
 
     def cover_distinct(self) -> None:
         """Provide one position for each of the distinct entries."""
         for rank, needed in places_needed(self.program, self.shapes):
-            self._at_least(rank, needed)
+            self._enlarge(rank, needed)
 
-    def _at_least(self, rank: str | None, needed: int) -> None:
-        if rank in self.picked and rank not in self.given:
-            self.picked[rank] = max(self.picked[rank], needed)
+    def _enlarge(self, rank: str | None, needed: int) -> None:
+        if rank in self.chosen and rank not in self.given:
+            self.chosen[rank] = max(self.chosen[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
         """Limit selections to the number of candidates."""
@@ -175,8 +175,8 @@ class _DrawnShapes:
         for variable in einsum.target.variables:
             rank = self.program.rank_of_variable[variable]
             over = [self.program.rank_of_variable[v] for v in einsum.over]
-            if variable not in selected and rank not in self.given and rank in self.picked:
-                self.picked[rank] = min([self.picked[rank], *(self.shapes[r] for r in over)])
+            if variable not in selected and rank not in self.given and rank in self.chosen:
+                self.chosen[rank] = min([self.chosen[rank], *(self.shapes[r] for r in over)])
 
 
 def random_parameters(

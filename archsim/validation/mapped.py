@@ -300,10 +300,10 @@ def _run(
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
     """Yield the walk of each core from the beginning of its parts."""
-    spread, nests = bound.cores.partitions, bound.core_nests
-    for numbers in product(*(range(s.parts) for s in spread)):
-        kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
-        begin = {s.variable: s.begin(n) for s, n in zip(spread, numbers, strict=True)}
+    partitions, nests = bound.cores.partitions, bound.core_nests
+    for numbers in product(*(range(s.parts) for s in partitions)):
+        kinds = tuple(s.kind_of(n) for s, n in zip(partitions, numbers, strict=True))
+        begin = {s.variable: s.begin(n) for s, n in zip(partitions, numbers, strict=True)}
         yield _NestWalk(nests[kinds], begin, bound.whole)
 
 

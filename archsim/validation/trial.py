@@ -197,9 +197,9 @@ class Trial:
     @property
     def numbers(self) -> dict[str, Any]:
         """Return the parameters, and the shapes that no input carries."""
-        carried = {r for t in self.cascade.program.inputs for r in t.ranks}
-        carried.update(self.cascade.program.parallel)
-        sizes = {n: size for n, size in self.shapes.items() if n not in carried}
+        of_inputs = {r for t in self.cascade.program.inputs for r in t.ranks}
+        of_inputs.update(self.cascade.program.parallel)
+        sizes = {n: size for n, size in self.shapes.items() if n not in of_inputs}
         return {**sizes, **self.parameters}
 
     def _steep(

@@ -47,13 +47,13 @@ def reference_of(other: Cascade, cascade: Cascade) -> Reference:
     wide = {t.name: len(t.ranks) + len(mine.parallel) for t in mine.inputs}
     wanted = {t.name: len(t.ranks) + len(theirs.parallel) for t in theirs.inputs}
     if wide != wanted:
-        told = "; ".join(
+        words = "; ".join(
             f"{program.name} has {', '.join(f'{t.name} of {len(t.ranks)}' for t in program.inputs)}"
             f" and {len(program.parallel)} parallel"
             for program in (mine, theirs)
         )
         text = f"inputs of '{mine.name}' and '{theirs.name}' differ in names or numbers of ranks"
-        raise EvaluationError(Problem(text, hint=told))
+        raise EvaluationError(Problem(text, hint=words))
     given = {p.name for p in theirs.parameters}
 
     def evaluate(**arrays: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def validate_cascade(
     """
     formats = dtype if isinstance(dtype, TensorFormats) else TensorFormats()
     name = resolve_dtype("float32" if isinstance(dtype, TensorFormats) else dtype).name
-    _check_asked(cascade, parameters, trials)
+    _check_parameters(cascade, parameters, trials)
     _check_formats(cascade.program, formats)
     compared = None if reference is None else as_reference(reference)
     if compared is not None:
@@ -157,7 +157,7 @@ def validate_cascade(
     return replace(worst, set_aside=set_aside)
 
 
-def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
+def _check_parameters(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
     """Refuse parameters that the cascade lacks, and zero trials."""
     known = {p.name for p in cascade.program.parameters}
     unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
@@ -253,7 +253,7 @@ def validate(
     'attention-3pass'
     """
     found = _loaded(cascade)
-    (asked,) = asked_of([found], sizes_and_parameters)
+    (numbers,) = given_numbers([found], sizes_and_parameters)
     if reference is not None and against is not None:
         raise EvaluationError("give a reference, or a cascade to compare with, not both")
     other = None if against is None else _loaded(against)
@@ -262,12 +262,12 @@ def validate(
         reference=reference or reference_for(found, other),
         dtype=dtype if isinstance(dtype, str) else formats_given(dtype),
         seed=seed,
-        **vars(asked),
+        **vars(numbers),
     )
 
 
 @dataclass(frozen=True)
-class NumbersAsked:
+class GivenNumbers:
     """Given shapes and parameters; the others are drawn."""
 
     shapes: Mapping[str, int]
@@ -275,7 +275,7 @@ class NumbersAsked:
     parameters: Mapping[str, float]
 
 
-def asked_of(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[NumbersAsked]:
+def given_numbers(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[GivenNumbers]:
     """Return the shapes and parameters of each cascade among those given by name.
 
     Raises
@@ -284,14 +284,14 @@ def asked_of(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[Numb
         A name is a rank or a parameter of none of them; says the nearest.
     """
     known: dict[str, None] = {}
-    found: list[NumbersAsked] = []
+    found: list[GivenNumbers] = []
     for cascade in cascades:
         program = cascade.program
         ranks = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
         parameters = dict.fromkeys(p.name for p in program.parameters)
         known |= {**ranks, **parameters}
         found.append(
-            NumbersAsked(
+            GivenNumbers(
                 {n: v for n, v in given.items() if n in ranks},
                 {n: v for n, v in given.items() if n in parameters},
             )

@@ -204,8 +204,8 @@ def agent_attention(
         first = agents @ keys.T / np.sqrt(channels) + B1[h].reshape(len(agents), -1)
         gathered = softmax(first) @ values
         second = queries @ agents.T / np.sqrt(channels) + B2[h].reshape(-1, len(agents))
-        spread = softmax(second) @ gathered
-        result[b, h] = spread.reshape(height, width, -1) + _depthwise(V[b, h], WD[h])
+        returned = softmax(second) @ gathered
+        result[b, h] = returned.reshape(height, width, -1) + _depthwise(V[b, h], WD[h])
     return {"O": result}
 
 
@@ -310,16 +310,16 @@ def visual_attention_redistribution(
         Threshold of a sink, the largest share of sinks in the image's weight, the
         smallest weight of the image, the share a sink keeps, and the norm's epsilon.
     """
-    spread = np.sqrt(np.mean(X * X, axis=1) + eps)
-    sink = np.abs(X[:, DIMS] / spread[:, None]).max(axis=1) > tau
+    deviation = np.sqrt(np.mean(X * X, axis=1) + eps)
+    sink = np.abs(X[:, DIMS] / deviation[:, None]).max(axis=1) > tau
     image = IMAGE == 1
     result = np.zeros((*Q.shape[:2], V.shape[-1]))
     for h, p in np.ndindex(Q.shape[:2]):
-        seen = max(p + 1 + K.shape[1] - Q.shape[1], 0)
-        if not seen:
+        visible = max(p + 1 + K.shape[1] - Q.shape[1], 0)
+        if not visible:
             continue
         weights = np.zeros(K.shape[1])
-        weights[:seen] = softmax(K[h, :seen] @ Q[h, p])
+        weights[:visible] = softmax(K[h, :visible] @ Q[h, p])
         whole, lost = weights[image].sum(), weights[image & sink].sum()
         if (sink & image).any() and lost <= rho * whole and whole >= summ:
             budget = (1 - stay) * weights[sink].sum()
@@ -358,8 +358,8 @@ def isolation_attention(
     for at in np.ndindex(Q.shape[:-2]):
         subject, place, present = SUB[at], TO[at], IN[at]
         for p, query in enumerate(Q[at]):
-            alike = (subject == subject[p]) | (subject == 0) | (subject[p] == 0)
-            keys, values = [K[at][alike]], [V[at][alike]]
+            visible = (subject == subject[p]) | (subject == 0) | (subject[p] == 0)
+            keys, values = [K[at][visible]], [V[at][visible]]
             if subject[p] > 0:
                 own = int(subject[p]) - 1
                 fetched = place[own][present[own] == 1]

@@ -131,15 +131,15 @@ def layer_norm(X: Array, G: Array, B: Array, eps: float) -> dict[str, Array]:
     G, B : array, shape (..., D)
     eps : float
     """
-    spread = np.sqrt(X.var(axis=-1, keepdims=True) + eps)
+    deviation = np.sqrt(X.var(axis=-1, keepdims=True) + eps)
     centred = X - X.mean(axis=-1, keepdims=True)
-    return {"Y": centred / spread * G[..., None, :] + B[..., None, :]}
+    return {"Y": centred / deviation * G[..., None, :] + B[..., None, :]}
 
 
 def rms_norm(X: Array, G: Array, eps: float) -> dict[str, Array]:
     """Return ``Y = X / sqrt(mean(X^2) + eps) * G`` (arXiv 1910.07467); shapes as ``layer_norm``."""
-    spread = np.sqrt(np.mean(np.square(X), axis=-1, keepdims=True) + eps)
-    return {"Y": X / spread * G[..., None, :]}
+    deviation = np.sqrt(np.mean(np.square(X), axis=-1, keepdims=True) + eps)
+    return {"Y": X / deviation * G[..., None, :]}
 
 
 def rms_norm_projection(X: Array, G: Array, W: Array, eps: float) -> dict[str, Array]:

@@ -112,8 +112,8 @@ def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: f
     """Return softmax attention over the last ``window`` keys and the first ``persistent`` keys."""
     rows = []
     for p in range(Q.shape[-2]):
-        seen = [m for m in range(p + 1) if p - window < m or m < persistent]
-        rows.append(_attend(Q[..., p, :], K[..., seen, :], V[..., seen, :]))
+        visible = [m for m in range(p + 1) if p - window < m or m < persistent]
+        rows.append(_attend(Q[..., p, :], K[..., visible, :], V[..., visible, :]))
     return np.stack(rows, axis=-2)
 
 

@@ -57,8 +57,8 @@ def deepseek_sparse_attention(
     best = np.zeros((batch, queries, J), np.int64)
     for b, p in np.ndindex(batch, queries):
         index = np.maximum(QI[b, p] @ KI[b, : max(0, p + late + 1)].T, 0.0)
-        picked = _best(IW[b, p] @ index, J)
-        best[b, p, : len(picked)] = picked
+        selected = _best(IW[b, p] @ index, J)
+        best[b, p, : len(selected)] = selected
     return deepseek_sparse_attention_shared(best, QN, QR, CKV, KR, WK, WV)
 
 
@@ -80,9 +80,9 @@ def deepseek_sparse_attention_shared(
     late = CKV.shape[1] - queries
     found = np.zeros((batch, heads, queries, WV.shape[1]))
     for b, h, p in np.ndindex(batch, heads, queries):
-        picked = IX[b, p, : max(0, p + late + 1)]
-        latent = CKV[b, picked]
-        keys = np.concatenate([latent @ WK[h].T, KR[b, picked]], axis=-1)
+        selected = IX[b, p, : max(0, p + late + 1)]
+        latent = CKV[b, selected]
+        keys = np.concatenate([latent @ WK[h].T, KR[b, selected]], axis=-1)
         query = np.concatenate([QN[b, h, p], QR[b, h, p]])
         found[b, h, p] = _attend(query, keys, latent @ WV[h].T)
     return {"O": found}
@@ -121,9 +121,9 @@ def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> 
         query, k, v = Q[(*head, p)], K[tuple(head)], V[tuple(head)]
         own = at // U
         means = k[: own * U].reshape(own, U, k.shape[-1]).mean(axis=1)
-        picked = [own, *_best(means @ query, J - 1)] if J > 1 else [own]
-        seen = [m for n in picked for m in range(n * U, min((n + 1) * U, at + 1))]
-        found[(*head, p)] = _attend(query, k[seen], v[seen])
+        selected = [own, *_best(means @ query, J - 1)] if J > 1 else [own]
+        visible = [m for n in selected for m in range(n * U, min((n + 1) * U, at + 1))]
+        found[(*head, p)] = _attend(query, k[visible], v[visible])
     return {"O": found}
 
 
@@ -258,17 +258,17 @@ def native_sparse_attention_decode(
         ]
         block_scores = _overlapping(np.sum(per_head, axis=0), spans, at, R * T, T)
         chosen = {int(n) for n in _best(block_scores, J)}
-        near = [m for m in range(at + 1) if m // (R * T) in chosen]
+        kept = [m for m in range(at + 1) if m // (R * T) in chosen]
         # The window's keys are the last ones, counted from the newest.
         last = [-1 - back for back in range(KW.shape[-2]) if 0 <= back - (keys - 1 - at) < W]
         query = Q[at_s]
         found[at_s] = sigmoid(GC[at_s]) * (per_head[at_s[-2]] @ VC[group][:whole])
-        found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][near], VB[group][near])
+        found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][kept], VB[group][kept])
         found[at_s] += sigmoid(GW[at_s]) * _attend(query, KW[group][last], VW[group][last])
     return {"O": found}
 
 
-def _one_by_one(
+def _for_each_head(
     function: Callable[..., dict[str, Array]], leading: tuple[int, ...], **arrays: Array
 ) -> dict[str, Array]:
     """Apply a function of one head at every index of the leading ranks."""
@@ -301,7 +301,7 @@ def recycled_attention_full(Q: Array, K: Array, V: Array, J: int) -> dict[str, A
         kept = _best(weights, J)
         return {"AV": weights @ V, "CK": K[kept], "CV": V[kept]}
 
-    return _one_by_one(step, Q.shape[:-1], Q=Q, K=K, V=V)
+    return _for_each_head(step, Q.shape[:-1], Q=Q, K=K, V=V)
 
 
 def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> dict[str, Array]:
@@ -328,7 +328,7 @@ def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> di
             del keys[worst], values[worst]
         return {"AV": np.stack(rows)}
 
-    return _one_by_one(steps, Q.shape[:-2], Q=Q, K=K, V=V, CK=CK, CV=CV)
+    return _for_each_head(steps, Q.shape[:-2], Q=Q, K=K, V=V, CK=CK, CV=CV)
 
 
 def hcam(
@@ -439,7 +439,7 @@ def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]
             rows.append(weights @ V)
         return {"O": np.stack(rows)}
 
-    return _one_by_one(attend, Q.shape[:-2], Q=Q, K=K, V=V)
+    return _for_each_head(attend, Q.shape[:-2], Q=Q, K=K, V=V)
 
 
 def landmark_retrieval(
@@ -467,4 +467,4 @@ def landmark_retrieval(
             result = result + share * (softmax(K[n] @ Q) @ V[n])
         return {"O": result}
 
-    return _one_by_one(attend, Q.shape[:-1], Q=Q, KL=KL, K=K, V=V, KW=KW, VW=VW)
+    return _for_each_head(attend, Q.shape[:-1], Q=Q, KL=KL, K=K, V=V, KW=KW, VW=VW)
