@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 from einsum_cascade.source import html_text
 
@@ -30,16 +30,19 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
         HTML with its styles, scripts and numbers inside: it fetches nothing.
     """
     arrays = tuple(dict.fromkeys(a.name for m in plan.machines for a in m.arrays))
+    columns = _columns(arrays)
+    numbers = json.dumps(_data(entries, arrays), allow_nan=False, separators=(",", ":"))
     template = Template(files("archsim.atlas").joinpath("atlas.html").read_text(encoding="utf-8"))
     return template.substitute(
         summary=_summary(plan, entries),
         machines=_options(m.name for m in plan.machines),
         lengths=_options(s.label for s in plan.scenarios),
-        headings=_headings(arrays),
-        bodies="\n".join(_bodies(entries, arrays)),
+        headings=_headings(columns),
+        bodies="\n".join(_bodies(entries, columns)),
         legend=html_text(LEGEND),
         details="\n".join(e.details for e in entries),
-        runs=_embedded(_data(entries, arrays)),
+        # This JSON stands inside a script element.
+        runs=numbers.replace("<", "\\u003c"),
     )
 
 
@@ -57,72 +60,69 @@ def _options(names: Iterable[str]) -> str:
     return "".join(f"<option>{html_text(n)}</option>" for n in names)
 
 
-def _headings(arrays: tuple[str, ...]) -> str:
+def _headings(columns: list[_AtlasColumn]) -> str:
     return "".join(
-        f'<th scope="col" class="{kind}"><button type="button">{html_text(name)}</button></th>'
-        for name, kind in _columns(arrays)
+        f'<th scope="col" class="{c.kind}"><button type="button">{html_text(c.label)}</button></th>'
+        for c in columns
     )
 
 
-def _columns(arrays: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return headings and rows of the table."""
+class _AtlasColumn(NamedTuple):
+    """Column of the table: its heading, its class, and the field that the script shows."""
+
+    label: str
+    kind: str = ""
+    field: str = ""
+
+
+def _columns(arrays: tuple[str, ...]) -> list[_AtlasColumn]:
+    """Return the columns of the table; those with a field are filled in by the script."""
     return [
-        ("cascade", ""),
-        ("passes", "number"),
-        ("over", ""),
-        *((label, "number") for _, label, _ in SIZES),
-        ("mapping", ""),
-        *((label, "number") for _, label, _ in MEASURES),
-        *((f"{a} busy", "number") for a in arrays),
+        _AtlasColumn("cascade"),
+        _AtlasColumn("passes", "number"),
+        _AtlasColumn("over"),
+        *(_AtlasColumn(label, "number", field) for field, label, _ in SIZES),
+        _AtlasColumn("mapping", field="mapping"),
+        *(_AtlasColumn(label, "number", field) for field, label, _ in MEASURES),
+        *(_AtlasColumn(f"{a} busy", "number", utilization(a)) for a in arrays),
     ]
 
 
-def _bodies(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> Iterator[str]:
-    """Return groups of comparable rows; sorting keeps the groups."""
+def _bodies(entries: tuple[AtlasEntry, ...], columns: list[_AtlasColumn]) -> Iterator[str]:
+    """Yield groups of comparable rows; sorting keeps the groups."""
     groups = {
         "under a mapping written for it": [e for e in entries if e.is_mapped],
         "one Einsum after the other: no mapping is written": [
             e for e in entries if not e.is_mapped
         ],
     }
-    columns = len(_columns(arrays))
     for title, group in groups.items():
         if group:
-            rows = "\n".join(_row(e, arrays) for e in group)
-            heading = f'<th scope="rowgroup" colspan="{columns}">{html_text(title)}</th>'
+            rows = "\n".join(_row(e, columns) for e in group)
+            heading = f'<th scope="rowgroup" colspan="{len(columns)}">{html_text(title)}</th>'
             yield f'<tbody class="group"><tr>{heading}</tr></tbody>'
             yield f'<tbody class="rows">{rows}</tbody>'
 
 
-def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
+def _row(entry: AtlasEntry, columns: list[_AtlasColumn]) -> str:
     program = entry.cascade.program
     most, over = entry.passes
-    name = html_text(program.name)
-    fields = [
-        *(field for field, _, _ in SIZES),
-        "mapping",
-        *(field for field, _, _ in MEASURES),
-        *(utilization(a) for a in arrays),
-    ]
+    name, title, doubt = map(html_text, (program.name, program.title, program.unverified))
     cells = "".join(
-        f'<td class="{kind}" data-field="{html_text(field)}" data-label="{html_text(label)}"></td>'
-        for field, (label, kind) in zip(fields, _columns(arrays)[3:], strict=True)
+        f'<td class="{c.kind}" data-field="{html_text(c.field)}"'
+        f' data-label="{html_text(c.label)}"></td>'
+        for c in columns
+        if c.field
     )
-    words = html_text(f"{program.name} {program.title}")
+    mark = f' <span class="unverified" title="{doubt}">unverified</span>' if doubt else ""
     return (
-        f'<tr data-name="{name}" data-find="{words}">'
+        f'<tr data-name="{name}" data-find="{name} {title}">'
         f'<td data-sort="{name}"><a href="#cascade-{name}">{name}</a><br>'
-        f"<small>{html_text(program.title)}</small>{_mark(program.unverified)}</td>"
+        f"<small>{title}</small>{mark}</td>"
         f'<td class="number" data-label="passes">{most}</td>'
         f'<td data-label="over">{html_text(over)}</td>'
         f"{cells}</tr>"
     )
-
-
-def _mark(unverified: str) -> str:
-    if not unverified:
-        return ""
-    return f' <span class="unverified" title="{html_text(unverified)}">unverified</span>'
 
 
 def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
@@ -157,8 +157,3 @@ def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:
     used = result.utilization
     found |= {utilization(a): (f"{100 * used[a]:.1f} %", used[a], "") for a in arrays if a in used}
     return found
-
-
-def _embedded(data: dict[str, Any]) -> str:
-    """Return JSON that can stand inside a script element."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
