@@ -256,11 +256,13 @@ class TensorStore:
         """Continue a rank where it ended, for one access: the last tile may have fewer steps."""
         producer = self.program.einsum_of.get(access.tensor)
         tensor = self.tensors[access.tensor]
-        if producer is None or tensor.carry is None:
-            yield
-            return
-        index = access.indices[tensor.carry - len(self.binding.parallel)]
-        if index.variables:
+        leading = len(self.binding.parallel)
+        # The state at a step of a loop is read as it is.
+        if (
+            producer is None
+            or tensor.carry is None
+            or access.indices[tensor.carry - leading].variables
+        ):
             yield
             return
         shape = tensor.values.shape
