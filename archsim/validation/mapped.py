@@ -364,7 +364,7 @@ class _NestWalk:
 
     def _einsum(self, e: BoundEinsum, indices: dict[str, int], store: TensorStore) -> None:
         """Walk an Einsum's own temporal loops; all lanes compute at once."""
-        whole = _Tile(tuple(0 for _ in e.axes), tuple(a.extent for a in e.axes))
+        whole = _IterationTile(tuple(0 for _ in e.axes), tuple(a.extent for a in e.axes))
         shared = whole.inside(e.shared, [indices[loop.member] for loop in e.shared])
         if min(shared.extents, default=1) <= 0:
             return
@@ -380,7 +380,7 @@ class _NestWalk:
             else:
                 store.update(einsum, lanes)
 
-    def _lanes(self, e: BoundEinsum, tile: _Tile) -> Coordinates:
+    def _lanes(self, e: BoundEinsum, tile: _IterationTile) -> Coordinates:
         """Return the coordinates of every lane that has a point of the iteration space."""
         begin, extents = tile.begin, tile.extents
         counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
@@ -425,7 +425,7 @@ def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
     return tuple(m for m in e.outside if any(m not in x.outside for x in others))
 
 
-def _left_out(e: BoundEinsum, depth: int, tile: _Tile) -> bool:
+def _left_out(e: BoundEinsum, depth: int, tile: _IterationTile) -> bool:
     """Return whether a tile inside ``depth`` loops lies outside the Einsum's window."""
     window = e.window
     if window is None or window.governed != depth:
@@ -444,19 +444,19 @@ def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
 
 
 @dataclass(frozen=True)
-class _Tile:
+class _IterationTile:
     """Tile of an Einsum's iteration space: its begin and its extent along every axis."""
 
     begin: tuple[int, ...]
     extents: tuple[int, ...]
 
-    def inside(self, loops: Sequence[Loop], indices: Sequence[int]) -> _Tile:
+    def inside(self, loops: Sequence[Loop], indices: Sequence[int]) -> _IterationTile:
         """Return the tile in one iteration of some loops."""
         begin, extents = [*self.begin], [*self.extents]
         for loop, index in zip(loops, indices, strict=True):
             begin[loop.axis] += index * loop.stride
             extents[loop.axis] = min(loop.stride, extents[loop.axis] - index * loop.stride)
-        return _Tile(tuple(begin), tuple(extents))
+        return _IterationTile(tuple(begin), tuple(extents))
 
 
 def _walk(
