@@ -299,38 +299,34 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     if a.indexer is not None:
         return _sparse_latent(a, a.indexer, tokens)
     _check_causal(a, tokens)
-    mask = _mask_omissions(tokens) if a.causal and tokens.queries > 1 else ()
+    width, single_query = a.nope_width + a.rope_width, tokens.queries == 1
+    expanded = LayerAttention(
+        cascade=(GROUPED if single_query else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
+        shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
+        variants=(_expansion(a),),
+        notes=("latent attention with keys and values unfolded to every head",),
+        omissions=_mask_omissions(tokens) if a.causal and not single_query else (),
+        stand_ins=(ONE_HEAD,),
+        unless_given=((WINDOW, tokens.keys),) if a.causal else (),
+    )
     # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3); expanded, it takes
     # nope_width + rope_width (192). Absorption pays where one token reads a cache.
     if tokens.phase != "decode":
-        single_query = tokens.queries == 1
-        width = a.nope_width + a.rope_width
-        return LayerAttention(
-            cascade=(GROUPED if single_query else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
-            shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
-            variants=(_expansion(a),),
-            notes=("latent attention with keys and values unfolded to every head",),
-            omissions=mask,
-            stand_ins=(ONE_HEAD,),
-            unless_given=((WINDOW, tokens.keys),) if a.causal else (),
-        )
+        return expanded
     cached = a.kv_rank + a.rope_width
     both = (
         f"values are {a.kv_rank} of the key's {cached} words: this cascade reads them as a"
         f" tensor of their own, {cached + a.kv_rank} words a token instead of {cached};"
         " projections into and out of the latent are not counted"
     )
-    return LayerAttention(
+    note = f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token"
+    return replace(
+        expanded,
         cascade="mla-absorbed",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
-        variants=(_expansion(a),),
-        notes=(
-            f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token",
-        ),
-        omissions=(*mask, LayerOmission(feature="latent", note=both)),
-        stand_ins=(ONE_HEAD,),
-        unless_given=((WINDOW, tokens.keys),) if a.causal else (),
+        notes=(note,),
+        omissions=(*expanded.omissions, LayerOmission(feature="latent", note=both)),
     )
 
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..models import Mixer, ModelConfig
+from .encoders import (
+    Multimodal,
+    llama4_encoder,
+    pixtral_encoder,
+    qwen3_vl_encoder,
+    qwen_multimodal,
+    siglip_encoder,
+)
 from .fields import (
-    ConfigFields,
     Positive,
     Reader,
-    Size,
     SizeOrZero,
     check_layer_indices,
-    constant,
     exact_quotient,
     field_error,
     read_inner,
@@ -52,14 +57,6 @@ from .table import (
     sparse_by_step,
     texts,
     uniform,
-)
-from .vision import (
-    Multimodal,
-    llama4_encoder,
-    pixtral_encoder,
-    qwen3_vl_encoder,
-    qwen_multimodal,
-    siglip_encoder,
 )
 
 _FURTHER_TOKENS = "num_nextn_predict_layers"
@@ -382,23 +379,20 @@ _MPT_NORMS = (
 )
 
 
-class _MptAttentionFields(ConfigFields):
-    ignored = ("attn_impl", "softmax_scale", "alibi_bias_max")
-    """Names of fields about kernels and constants."""
-
-    alibi: bool
-    """Required, because configuration classes disagree on its default."""
-    rope: bool = False
-    attn_type: str = "multihead_attention"
-    kv_n_heads: Size | None = None
-    clip_qkv: Positive | None = None
-    qk_ln: bool = False
-    prefix_lm: Annotated[bool | None, constant(False)] = None
-    attn_uses_sequence_id: Annotated[bool | None, constant(False)] = None
+_MPT_ATTENTION = (
+    # Required, because configuration classes disagree on its default.
+    {"alibi": (bool, ...), "attn_type": (str, "multihead_attention")}
+    | flags(rope=False, qk_ln=False)
+    | optional_sizes(kv_n_heads=None)
+    | numbers(clip_qkv=None)
+    | fixed(prefix_lm=False, attn_uses_sequence_id=False)
+)
 
 
 def _mpt_attention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
-    node, a = read_inner(_MptAttentionFields, root, "attn_config")
+    # The ignored fields concern kernels and constants.
+    ignored = ("attn_impl", "softmax_scale", "alibi_bias_max")
+    node, a = read_inner(root, "attn_config", _MPT_ATTENTION, ignored)
     if a.alibi and a.rope:
         raise field_error(node, "rope", "a penalty of distance (alibi) stands in its place")
     if c.norm_type not in _MPT_NORMS:
@@ -412,9 +406,9 @@ def _mpt_attention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     return Half(mixer, half.other_parameters + (norms if a.qk_ln else 0))
 
 
-def _mpt_kv_heads(node: YamlNode, heads: int, a: _MptAttentionFields) -> int:
+def _mpt_kv_heads(node: YamlNode, heads: int, a: Any) -> int:
     """Return the number of key heads that the kind of attention implies."""
-    given = a.kv_n_heads
+    given: int | None = a.kv_n_heads
     if a.attn_type == "grouped_query_attention":
         if given is None:
             raise field_error(node, "attn_type", "'grouped_query_attention' needs kv_n_heads")

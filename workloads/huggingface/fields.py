@@ -222,12 +222,14 @@ def read_fields(model: type[C], root: YamlNode) -> C:
     return found
 
 
-def read_inner(model: type[C], root: YamlNode, field: str) -> tuple[YamlNode, C]:
+def read_inner(
+    root: YamlNode, section: str, fields: Mapping[str, Any], ignored: tuple[str, ...] = ()
+) -> tuple[YamlNode, Any]:
     """Return a section of a configuration, and the fields in this section."""
-    inner = root.child(field)
+    inner = root.child(section)
     node = inner if inner is not None else root
-    with errors_inside(field):
-        return node, read_fields(model, node)
+    with errors_inside(section):
+        return node, read_fields(fields_class(section, fields, ignored), node)
 
 
 @contextmanager

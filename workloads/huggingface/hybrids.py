@@ -22,6 +22,7 @@ from ..models import (
     ModelConfig,
     ShortConvolution,
 )
+from .encoders import qwen3_5_encoder, qwen_multimodal
 from .fields import (
     Reader,
     SizeOrZero,
@@ -63,7 +64,6 @@ from .table import (
     state_space_dual,
     texts,
 )
-from .vision import qwen3_5_encoder, qwen_multimodal
 
 _STANDARD = (*STACK, "intermediate_size", "hidden_act")
 _MAMBA_NAMES = MappingProxyType(

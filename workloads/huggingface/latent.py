@@ -15,7 +15,6 @@ from einsum_cascade.yaml.source import YamlNode
 
 from ..models import DeltaAttention, KeyIndexer, LatentAttention, Mixer
 from .fields import (
-    ConfigFields,
     Reader,
     Size,
     SizeOrZero,
@@ -193,17 +192,14 @@ GLM_MOE_DSA = like(
 )
 
 
-class _KimiDeltaFields(ConfigFields):
-    head_dim: Size
-    num_heads: Size
-    short_conv_kernel_size: Size = 4
-    kda_layers: tuple[Size, ...]
-    full_attn_layers: tuple[Size, ...]
+_KIMI_DELTA = sizes("head_dim", "num_heads", short_conv_kernel_size=4) | dict.fromkeys(
+    ("kda_layers", "full_attn_layers"), (tuple[Size, ...], ...)
+)
 
 
 def _kimi_mixers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixer]]:
     """Return Kimi Delta Attention, and latent attention in between; layers are listed from 1."""
-    _, linear = read_inner(_KimiDeltaFields, root, "linear_attn_config")
+    _, linear = read_inner(root, "linear_attn_config", _KIMI_DELTA)
     count, heads, width = c.num_hidden_layers, linear.num_heads, linear.head_dim
     listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
     if listed != list(range(1, count + 1)):
