@@ -12,8 +12,8 @@ from archsim.legality.binding import with_parameters
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct.context import MappingContext
+from mappers.construct.fused import in_registers
 from mappers.construct.fused_loops import SharedLoops, plans_of
-from mappers.construct.fused_variants import in_registers
 
 TURNED = {"B": 1, "H": 2, "E": 4, "F": 4, "P": 16, "M": 16, "M1": 2, "M0": 8}
 

@@ -11,9 +11,8 @@ from archsim.nest.record import Bound
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
-from mappers.construct.fused import fused
+from mappers.construct.fused import array_cycles, fused
 from mappers.construct.fused_loops import SharedLoops
-from mappers.construct.fused_variants import array_cycles
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct import fused_tiles as widths
-from mappers.construct.fused import fused
-from mappers.construct.fused_variants import with_second, without_second
+from mappers.construct.fused import fused, with_second, without_second
 
 if TYPE_CHECKING:
     from archsim import Architecture

@@ -16,7 +16,6 @@ from archsim.spec.mapping import EinsumMapping, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
 from mappers.construct import fused as make
-from mappers.construct import fused_variants as registers
 from mappers.construct.fused import fused
 from mappers.construct.fused_loops import SharedLoops
 
@@ -63,7 +62,7 @@ def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatc
         alike.append(like is not None)
         return found
 
-    monkeypatch.setattr(registers, "loses_tensors", all_told)
+    monkeypatch.setattr(make, "loses_tensors", all_told)
     monkeypatch.setattr(make, "bind_loops", from_names)
     monkeypatch.setattr(make._Fusion, "_legal", at_every_memory)
     assert fused(program, machine, given) == quick
