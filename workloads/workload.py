@@ -201,7 +201,12 @@ def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
 
 def _scope_parts(work: WorkloadSpec) -> tuple[Part, ...]:
     if work.request is not None and work.model is not None:
-        return _request_parts(work, work.model, work.request)
+        prompt = replace(work, request=None)
+        answer = [
+            (stretch, _scope_parts(one))
+            for stretch, one in decode_workloads(prompt, work.model, work.request)
+        ]
+        return merge_stages(_scope_parts(prompt), answer)
     attention = attention_part(work)
     if work.scope == "attention":
         return (attention,)
@@ -221,14 +226,6 @@ def _scope_parts(work: WorkloadSpec) -> tuple[Part, ...]:
         ffn_up=work.ffn_up,
         times=layers,
     ).parts()
-
-
-def _request_parts(work: WorkloadSpec, model: ModelConfig, request: Request) -> tuple[Part, ...]:
-    prompt = replace(work, request=None)
-    answer = [
-        (stretch, _scope_parts(one)) for stretch, one in decode_workloads(prompt, model, request)
-    ]
-    return merge_stages(_scope_parts(prompt), answer)
 
 
 def left_out(work: WorkloadSpec) -> tuple[str, ...]:

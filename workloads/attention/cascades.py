@@ -210,8 +210,13 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
         raise SpecError(f"no cascade here computes attention with {which}")
     if a.buckets is not None:
         return f"{BIASED}-causal-1pass" if a.causal else f"{BIASED}-1pass"
+    if not a.causal and not features:
+        return TWO_SIDED if window is not None else ONE_HEAD
+    if not a.causal and features == ["sink"] and window is None:
+        return "attention-sink"
     if not a.causal:
-        return _bidirectional_cascade(features, window)
+        which = features[0]
+        raise SpecError(f"no cascade here computes attention with {which} and no causal mask")
     if features:
         # These cascades have a mask, which leaves all keys to a single query.
         return "-".join((GROUPED, *features, *(("window",) if masked else ())))
@@ -222,15 +227,6 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
 
 _WINDOWED = frozenset({"sink", "softcap"})
 """Features, as suffixes of cascade names, that cascades with a window may have."""
-
-
-def _bidirectional_cascade(features: list[str], window: int | None) -> str:
-    """Return the cascade of an encoder's layer, whose heads share nothing."""
-    if not features:
-        return TWO_SIDED if window is not None else ONE_HEAD
-    if features == ["sink"] and window is None:
-        return "attention-sink"
-    raise SpecError(f"no cascade here computes attention with {features[0]} and no causal mask")
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:

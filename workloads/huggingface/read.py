@@ -144,21 +144,15 @@ def read_config(root: YamlNode) -> ModelConfig:
     text = source.text if isinstance(source, YamlScalar) else ""
     weights = weight_formats(root)
     model = _reader(family)(without_quantization(root))
-    _check_experts(weights, root, model)
+    sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
+    if weights.experts and not weights.projections and not sparse:
+        text = f"{QUANTIZATION}: {weights.experts} is for experts, and the model has none"
+        raise SpecError(Problem(text, root.span_of((QUANTIZATION,))))
     check_unconverted(root, weights, model)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
     beside = omitted_parts(root)
     return replace(model, source=text, weights=weights, predicts=predicts, beside=beside)
-
-
-def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> None:
-    """Raise an error for a format of experts in a model without experts."""
-    sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
-    if found.experts and not found.projections and not sparse:
-        node = root.child(QUANTIZATION)
-        text = f"{QUANTIZATION}: {found.experts} is for experts, and the model has none"
-        raise SpecError(Problem(text, node.span if node is not None else None))
 
 
 def _similar_names(family: str) -> Iterator[str]:
