@@ -23,7 +23,6 @@ from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
 from ..document import Column, Document, Fact, Table
 from ..quantities import byte_size, engineering
-from ..spec.overrides import Overrides
 from .console import answer, console, say, show, show_json
 from .options import ChoiceWithHint, json_option, settings_option
 
@@ -236,6 +235,8 @@ def show_command(
 
 def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     from workloads import load, summarize
+
+    from ..spec.overrides import Overrides
 
     given = Overrides.of_part("workload", settings)
     found = summarize(load(name.removeprefix("workload/"), given.workload))

@@ -9,7 +9,6 @@ import click
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
-from ..spec.mapping import AUTO
 from .console import answer, found_or_searched
 from .files import write_numbers
 from .options import json_option, out_option, refuse_mapping_settings, settings_option
@@ -67,6 +66,7 @@ def compare_command(
     from ..comparison.report import comparison_csv
     from ..plan.selection import mapping_called
     from ..spec.files.load import load_architectures
+    from ..spec.mapping import AUTO
     from ..spec.overrides import parse_overrides
 
     if scale is not None and not iso_area:
@@ -104,6 +104,8 @@ def compare_command(
 
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
     """Return the value of each ``--mapping`` by machine."""
+    from ..spec.mapping import AUTO
+
     found: dict[str, str] = {}
     if AUTO in texts:
         if len(texts) > 1:
