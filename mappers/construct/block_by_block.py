@@ -1,4 +1,5 @@
-"""Blocked mapping: each memory holds a tile of every rank, chosen from the inside out."""
+"""Blocked mapping: each memory holds a tile of every rank. Tile sizes are chosen from the
+innermost memory outwards."""
 
 from __future__ import annotations
 
@@ -27,15 +28,16 @@ from .spatial_factorisation import ArrayLayout, sharing, soonest
 from .traffic_estimate import LevelLoops, moved_bytes
 
 _Tile = dict[str, int]
-"""Coordinates of every rank that a memory holds at a time."""
+"""Size of a memory's tile along every rank, in coordinates."""
 
 
 def block_by_block(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Mapping | None:
-    """Return the mapping whose memories hold blocks, chosen memory by memory from the innermost.
+    """Return a mapping that cuts all ranks into blocks for each inner memory.
 
-    Among the tiles that fit, those with the fastest slowest part are chosen.
+    Tile sizes are chosen memory by memory, from the innermost outwards. Among the tiles that fit a
+    memory, the fastest by the traffic estimate is chosen.
 
     Parameters
     ----------
@@ -79,24 +81,29 @@ def block_by_block(
 
 @dataclass(frozen=True, kw_only=True)
 class _Blocks:
-    """Tiles of all memories except the outermost, outermost first, and the ranks cut at them."""
+    """Tile of every memory except the outermost one, outermost first, with the ranks cut
+    accordingly."""
 
     context: MappingContext
     layouts: dict[str, ArrayLayout]
-    """Layout of every Einsum, which does not depend on blocks."""
+    """Array layout of every Einsum; tile sizes do not change it."""
     tiles: tuple[_Tile, ...] = ()
     known: dict[object, tuple[Fraction, Fraction]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """Memo of ``moved`` for any blocks of these layouts."""
+    """Memo of ``moved``, shared by all tile sizes tried with these layouts."""
 
     def cut(self, tiles: tuple[_Tile, ...]) -> _Blocks:
-        """Return the blocks with ranks cut at other tiles."""
+        """Return these blocks with other tile sizes, and ranks cut accordingly."""
         blocks = {r: tuple(sorted({t[r] for t in tiles})) for r in self.context.shapes}
         return replace(self, context=replace(self.context, blocks=blocks), tiles=tiles)
 
     def moved(self, e: Einsum) -> tuple[Fraction, Fraction]:
-        """Return the traffic of an Einsum (``moved_bytes``), which its own few ranks decide."""
+        """Return an Einsum's seconds at its slowest memory, and the bytes moved (``moved_bytes``).
+
+        Results are memoised by the tile sizes along the Einsum's own ranks: no other rank changes
+        them.
+        """
         context, layout = self.context, self.layouts[e.name]
         ranks = context.ranks(e)
         key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
@@ -108,7 +115,8 @@ class _Blocks:
         return found
 
     def levels(self, e: Einsum) -> list[LevelLoops]:
-        """Return an Einsum's loops by memory: ranks of the result outside, reduced ranks inside."""
+        """Return an Einsum's loops at each memory: ranks of the result outside, reduced ranks
+        inside."""
         context, laid = self.context, self.layouts[e.name].names
         results = context.ranks_of(e.target)
         ranks = sorted(context.ranks(e), key=lambda r: r not in results)
@@ -129,7 +137,10 @@ class _Blocks:
 
 
 def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
-    """Choose the tile of every memory while all loops outside of it are at the outermost memory."""
+    """Choose the tile of every memory, from the innermost outwards.
+
+    While one memory's tile is chosen, all loops outside of this tile are at the outermost memory.
+    """
     _, *inner = context.architecture.memories
     # Memories further out hold the tile as well: it has to fit the smallest of them.
     rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller_capacity))
@@ -146,14 +157,14 @@ def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _B
 
 
 def _tiles(context: MappingContext, least: _Tile) -> Iterator[_Tile]:
-    """Yield tiles of all ranks that contain a smaller tile."""
+    """Yield all combinations of tile sizes that are at least as large as a given tile."""
     sizes = _sizes(context, least)
     for combination in product(*sizes.values()):
         yield {**context.shapes, **dict(zip(sizes, combination, strict=True))}
 
 
 def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
-    """Return tile sizes by rank: repeatedly doubled, up to the whole rank."""
+    """Return the tile sizes to try for each rank: repeatedly doubled, up to the whole rank."""
     used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
     sizes: dict[str, list[int]] = {}
     for rank in used:
@@ -169,7 +180,7 @@ def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
 
 
 def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Tile]:
-    """Yield the tiles of which each Einsum's tensors take at most half of a memory."""
+    """Yield tiles for which each Einsum's tensors take at most half of a memory."""
     # An Einsum has few of the ranks, so that most of its tiles come again.
     ranks = [(e, _part_of(tuple(context.ranks(e)))) for e in context.program.einsums]
     known: list[dict[object, bool]] = [{} for _ in ranks]
@@ -186,12 +197,16 @@ def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Til
 
 
 def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
-    """Return a function that projects tiles to some ranks."""
+    """Return a function that extracts a tile's sizes along some ranks, as a memo key."""
     return itemgetter(*ranks) if ranks else lambda _: None
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
-    """Return seconds of all Einsums, seconds of their slowest memories, and bytes moved."""
+    """Return the estimated cost of a mapping; candidates are compared by it in this order.
+
+    The first number is the seconds of all Einsums. The second is the seconds of their slowest
+    memories. The third is the bytes moved.
+    """
     context = blocks.context
     total = memories = all_bytes = Fraction(0)
     for e in context.program.einsums:

@@ -43,46 +43,50 @@ from . import policy
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A combination of alternatives, and the mapping that it makes."""
+    """One combination of the alternatives in a mapping file, and the mapping that it makes."""
 
     open: Mapping
-    """The mapping with its choices."""
+    """Mapping as written, with its choices still open."""
     chosen: tuple[tuple[str, str], ...]
     active: tuple[int, ...]
-    """Positions of the cases that apply."""
+    """Indices, in the file, of the cases that apply to this combination."""
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The cases that apply."""
+        """Cases of the file that apply to this combination."""
         return tuple(self.open.cases[n] for n in self.active)
 
     @cached_property
     def shaping(self) -> tuple[int, ...]:
-        """Positions of the cases that change loops; other cases change places only."""
+        """Indices of the applicable cases that change loops; all other cases only change
+        residency."""
         cases = zip(self.active, self.cases, strict=True)
         return tuple(n for n, case in cases if case.tiles or case.nest or case.einsums)
 
     @cached_property
     def mapping(self) -> Mapping:
-        """The mapping with the applicable cases applied in order."""
+        """Mapping after all applicable cases are applied in file order."""
         return _patched(self.open, self.chosen, self.cases)
 
     @cached_property
     def objective(self) -> ChoiceObjective:
-        """Objective that prices the combination."""
+        """Objective by which this combination is priced."""
         found = _with_objectives(self.open.objective, self.cases)
         assert found is not None, "a mapping with choices has an objective"
         return found
 
 
 def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
-    """Return the combinations that make different mappings, in order."""
+    """Return the combinations of a mapping's choices, in file order, without duplicate mappings."""
     return _candidates(mapping, mapping.choices[0].span if mapping.choices else None)
 
 
 @lru_cache(maxsize=8)
 def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
-    """Return the candidates; the span distinguishes equal mappings of two files."""
+    """Return the candidates of a mapping; results are cached.
+
+    The unused span is part of the cache key: it distinguishes equal mappings of two files.
+    """
     return tuple(_combinations(mapping))
 
 
@@ -129,7 +133,8 @@ def _patched(
 
 
 def _with_tiles(tiles: Iterable[Tile], more: Iterable[Tile]) -> tuple[Tile, ...]:
-    """Return tiles with those of a rank together, as a file would have them."""
+    """Merge two lists of tiles: tiles of one rank become adjacent, later sizes replace earlier
+    ones."""
     found: dict[str, dict[str, Tile]] = {}
     for tile in (*tiles, *more):
         found.setdefault(tile.rank, {})[tile.member] = tile
@@ -195,7 +200,7 @@ _V = TypeVar("_V")
 
 
 def _merged(parts: Iterable[tuple[tuple[str, _V], ...]]) -> tuple[tuple[str, _V], ...]:
-    """Return the pairs of all parts; later ones replace those of the same name."""
+    """Merge lists of (name, value) pairs; later values replace earlier ones of the same name."""
     return tuple({name: value for part in parts for name, value in part}.items())
 
 
@@ -207,7 +212,7 @@ def choose(
     bind: BindClosed,
     memory: ChoiceMemory | None = None,
 ) -> Bound:
-    """Return the cheapest legal combination of a mapping's open choices, bound.
+    """Choose the cheapest legal combination of a mapping's open choices, and return it bound.
 
     Parameters
     ----------
@@ -257,7 +262,7 @@ def choose(
 
 @dataclass(order=True, slots=True)
 class _Waiting:
-    """A candidate in the queue, ordered by cost, then by position in the file."""
+    """A candidate in the queue, ordered by cost, then by its position among the combinations."""
 
     cost: Fraction
     """Cost in cycles; a lower bound until the candidate is ``priced``."""
@@ -268,24 +273,25 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """Words that a level moves for an Einsum and a tensor."""
+    """Machine words that one memory level moves for one tensor of one Einsum."""
 
     level: str
     kept: Amount
-    """Words moved if nothing spills."""
+    """Machine words moved if no tensor spills."""
     spilled: Amount
-    """Words moved if everything spills."""
+    """Machine words moved if every tensor spills."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Loops:
-    """Facts that candidates with the same loops share."""
+    """Results shared by all candidates that have the same loops."""
 
     bound: Bound
     runs: dict[str, int]
-    """Number of starts of each Einsum."""
+    """Number of times that each Einsum starts."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
-    """Words moved, by Einsum, tensor, places of the tensor, and the level that spills."""
+    """Machine words moved, by Einsum, tensor, levels that keep the tensor, and level that spills.
+    """
 
     @classmethod
     def of(cls, bound: Bound) -> _Loops:
@@ -293,23 +299,26 @@ class _Loops:
 
 
 _Active = tuple[int, ...]
-"""Positions of the cases that apply."""
+"""Indices, in the file, of the cases that apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceMemory:
-    """Facts about candidates that machines with the same parts share, whatever their speeds."""
+    """Memo of counts that depend on the machine's structure but not on its speeds.
+
+    Machines that differ in speed alone share one memo.
+    """
 
     loops: dict[_Active, _Loops] = field(default_factory=dict)
     moved: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
-    """Words that each memory moves for the Einsums of the objective."""
+    """Machine words that each memory moves for all Einsums of the objective."""
 
 
 class _Prices:
-    """Prices of candidates; facts that candidates share are worked out once.
+    """Cost of candidates; results that several candidates share are computed once.
 
-    Where tiles are ``fitted``, all choices decide their sizes, so that every candidate has loops of
-    its own.
+    If some tile size is fitted to the memories, all choices affect it. Then each candidate has its
+    own loops.
     """
 
     def __init__(
@@ -324,14 +333,16 @@ class _Prices:
             m.name: cycles / m.bandwidth_bytes_per_s if m.bandwidth_bytes_per_s else Fraction(0)
             for m in architecture.memories
         }
-        """Cycles to move a word, by memory."""
+        """Cycles to move one machine word, by memory."""
         self.busy: dict[_Active, dict[str, Fraction]] = {}
-        """Cycles of each Einsum on its array, by the cases that change loops."""
+        """Busy cycles of each Einsum on its array, keyed by the cases that change loops."""
 
     def least(self, candidate: Candidate) -> Fraction:
-        """Return a lower bound of a candidate's cost in cycles, without its transfers.
+        """Return a lower bound of a candidate's cost in cycles, without traffic after the first
+        tiles.
 
-        The busiest array works from the arrival of the first tiles on; starts add to it.
+        The bound adds three times: loading the first tiles, the work of the busiest array, and all
+        start-up cycles.
         """
         objective, loops, busy = candidate.objective, self._loops(candidate), self._busy(candidate)
         tiling = loops.bound.tiling
@@ -357,7 +368,7 @@ class _Prices:
         return max(least, *(n * self.per_word[m] + started for m, n in moved))
 
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
-        """Return the words that each memory moves for the Einsums of a candidate's objective."""
+        """Return pairs of a memory and the machine words it moves for the objective's Einsums."""
         loops = self._loops(candidate)
         # The loops were bound for another machine, perhaps; its speeds do not change the traffic.
         bound = _kept(loops.bound, candidate.mapping)
@@ -391,7 +402,7 @@ class _Prices:
 
 
 def _kept(bound: Bound, mapping: Mapping) -> Bound:
-    """Return bound loops with a candidate's tensors on its levels."""
+    """Return bound loops with the tensor residency that a candidate's mapping asks for."""
     program, machine = bound.program, bound.architecture
     wrong = [*MappingChecks(program, mapping, machine, bound.tiling).spill_problems()]
     if wrong:
@@ -404,13 +415,13 @@ def _kept(bound: Bound, mapping: Mapping) -> Bound:
 
 
 def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
-    """Return the Einsums that the objective prices."""
+    """Return the Einsums whose latency the objective counts; all of them if it names none."""
     wanted = objective.latency_of
     return (e for e in bound.einsums if not wanted or e.name in wanted)
 
 
 def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
-    """Yield the words that levels move for one Einsum, tensor by tensor."""
+    """Yield the machine words that each level moves for one Einsum, tensor by tensor."""
     spill = bound.mapping.spill
     parts = (e, *e.initial)
     for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.access_maps):
@@ -439,27 +450,28 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
 
 
 def _elements_at(level: str, accesses: tuple[AccessCount, ...]) -> int:
-    """Return the elements read and written at a level, where nothing spills or everything does."""
+    """Return the number of tensor elements read and written at one level."""
     amount = sum(a.reads + a.writes for a in accesses if a.place == level)
     assert amount == int(amount), "shares come in later"
     return int(amount)
 
 
 def _starts(objective: ChoiceObjective, loops: _Loops) -> int:
-    """Return the cycles of all starts of the Einsums that the objective prices."""
+    """Return the start-up cycles of all Einsums that the objective prices."""
     cycles = dict(objective.start_cycles)
     priced = (e.name for e in _priced(objective, loops.bound))
     return sum(cycles[name] * loops.runs[name] for name in priced if name in cycles)
 
 
 def _runs(bound: Bound, e: BoundEinsum) -> int:
-    """Return the iterations of an Einsum's shared loops at the outermost memory: its starts."""
+    """Return how often an Einsum starts: the iterations of its shared loops at the outermost
+    memory."""
     mine = {x.member for x in e.shared if x.level == 0}
     return prod(loop.bound for loop in bound.nest if loop.member in mine)
 
 
 def _check(program: Program, mapping: Mapping) -> None:
-    """Raise for names in objectives that do not exist."""
+    """Raise ``SpecError`` if an objective names an Einsum or a tensor that does not exist."""
     wrong: list[Problem] = []
     for part in (mapping.objective, *(case.objective for case in mapping.cases)):
         if part is not None:

@@ -1,4 +1,4 @@
-"""Mapping context: a cascade with its sizes and the machine it is laid out on, gathers included."""
+"""Mapping context: a cascade, the sizes of its ranks, and the machine that it is mapped on."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ..space.factorisation import strongly_connected_components
 
 
 def gathers(access: Access) -> bool:
-    """Return whether some index of an access is itself read."""
+    """Return whether an access is a gather: one of its indices is itself a tensor element."""
     return any(isinstance(index, Gather) for index in access.indices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedGather:
-    """Gathered indices of an access in a tile."""
+    """Number of indices that a tile gathers, and of positions to choose from."""
 
     indices: int
     positions: int
-    """Number of positions that can be gathered."""
+    """Number of distinct positions that an index can name."""
     moved_by: frozenset[str]
-    """Ranks that move the gathered indices and nothing else of the access."""
+    """Ranks along which only the gathered index changes, and no other index of the access."""
 
     @property
     def repetitions(self) -> Fraction:
-        """Least number of times each element is gathered.
+        """Lower bound of how often each element is gathered on average.
 
         256 queries that gather three of 16 blocks each touch at most all 16.
         """
@@ -46,24 +46,19 @@ class RepeatedGather:
 
     @property
     def stationary_along(self) -> frozenset[str]:
-        """Ranks along which no new elements arrive: a tile of all positions stays."""
+        """Ranks along which a tile gathers no new elements, as it already holds all positions."""
         return self.moved_by if self.indices >= self.positions else frozenset()
 
 
 def gathered_in(
     program: Program, shapes: Sizes[str, int], access: Access, tile: Sizes[str, int]
 ) -> RepeatedGather:
-    """Return the gathered indices of an access in a tile.
+    """Return the number of gathered indices and of positions for a tile of an access.
 
-    Parameters
-    ----------
-    shapes : mapping
-        Coordinates of all ranks, whatever loops are around.
-    access : Access
-        Access that gathers; with several gathered indices it is assumed to read new elements
-        each time.
-    tile : mapping
-        Coordinates of the tile by rank.
+    Parameters ---------- shapes : mapping Full size of each rank in coordinates, regardless of the
+    loops around the tile. access : Access Access that gathers. An access with several gathered
+    indices is assumed to read new elements each time. tile : mapping Size of the tile along each
+    rank in coordinates.
     """
     gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
     if len(gathered) != 1:
@@ -85,17 +80,11 @@ def gathered_in(
 def words_in_lines(
     words: Fraction, access: Access, shapes: Sizes[str, int], tile: Sizes[str, int], line: int
 ) -> Fraction:
-    """Return the words of all lines around the elements of a gathered tile.
+    """Return the machine words in all memory lines that contain elements of a gathered tile.
 
-    Parameters
-    ----------
-    words : Fraction
-        Words of the tile.
-    access : Access
-    shapes, tile : mapping
-        Coordinates of all ranks, and of the tile, by rank.
-    line : int
-        Words of a line.
+    Parameters ---------- words : Fraction Machine words of the tile itself. access : Access shapes,
+    tile : mapping Size of each rank in coordinates: all of it, and in the tile. line : int Machine
+    words of a line.
     """
     rank_of = {v: v.upper() for v in access.variables}
     whole = {v: shapes[r] for v, r in rank_of.items()}
@@ -106,41 +95,42 @@ def words_in_lines(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopPart:
-    """Part of a rank with a loop of its own."""
+    """One member of a partitioned rank, such as M1 or M0 of M, with a loop of its own."""
 
     name: str
     rank: str
     stride: int
     count: int
     mean: Fraction
-    """Average of ``count``, as the last round of the outer loop may be shorter: 8 sequences in
-    tiles of 7 have 8/7 tiles, not 2."""
+    """Average trip count: a short last tile lowers it. 8 sequences in tiles of 7 have 8/7 tiles,
+    not 2."""
     even: bool
-    """True if both counts are equal."""
+    """True if ``mean`` equals ``count``: all tiles are full."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MappingContext(Memoized):
-    """A cascade with all its shapes, and the machine that it is mapped on."""
+    """A cascade, the sizes of all its ranks, the machine it is mapped on, and the cuts of ranks."""
 
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Coordinates of ranks that memories hold at a time; ranks are cut there as well. They
-    ascend, each a multiple of the one before and of the coordinates that arrays take."""
+    """Tile sizes of some ranks in memories; each rank is cut at these sizes too. Sizes ascend.
+    Each one is a multiple of the size before, and of the array's share."""
     cuts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Cuts of some ranks that replace ``strides``: ascending, each a multiple of the one before."""
+    """Tile sizes of some ranks that replace ``strides``. Sizes ascend, each a multiple of the one
+    before."""
     longer: dict[str, int] = field(default_factory=dict)
-    """Given sizes of tiles longer than their rank; ``shapes`` has the length of the rank."""
+    """Given tile sizes that exceed their rank; ``shapes`` has the size of the rank instead."""
     fitted: bool = False
-    """True if ranks are cut for the array, so that stretches of several ranks lie side by side."""
+    """True if each rank is cut to fit the array together with other ranks along one dimension."""
     stretched: bool = False
-    """True if stretches lie side by side inside of shared loops as well."""
+    """True if several ranks may lie along one array dimension inside of shared loops as well."""
 
     @cached_property
     def words(self) -> TensorWords:
-        """Words of the machine that a value of each tensor takes."""
+        """Number of machine words per value of each tensor."""
         return self.program.memo(words_of, self.architecture.word_bits)
 
     def memories(self, array: str) -> tuple[Memory, ...]:
@@ -149,7 +139,7 @@ class MappingContext(Memoized):
         return tuple(memories[i] for i in sorted(self.architecture.tree.feeding(array)))
 
     def way(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
-        """Return the memories that an access passes, as indices among those that feed an array."""
+        """Return the memories that an access passes, as indices into ``memories(array)``."""
         tree = self.architecture.tree
         if tree.is_line:
             return tuple(range(len(self.architecture.memories)))
@@ -157,10 +147,10 @@ class MappingContext(Memoized):
         return self._places(array, frozenset(tree.paths[home]))
 
     def held(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
-        """Return the memories that an access may pass, as indices among the array's memories.
+        """Return the memories that may hold an accessed tile, as indices into ``memories(array)``.
 
-        An input or an own result has one way. A result of another Einsum may be in any memory that
-        feeds the array.
+        Inputs and the Einsum's own result take one way. Another Einsum's result may be in any
+        memory that feeds the array.
         """
         tree = self.architecture.tree
         if tree.is_line or access == e.target or access.tensor not in self.program.einsum_of:
@@ -168,7 +158,8 @@ class MappingContext(Memoized):
         return self._places(array, tree.feeding(array))
 
     def _number(self, e: Einsum, access: Access) -> int | None:
-        """Return the index of an access among an Einsum's operands; None for its result."""
+        """Return the position of an accessed tensor among an Einsum's operands; None for its
+        result."""
         if access.tensor == e.name:
             return None
         return [*dict.fromkeys(a.tensor for a in e.reads if a.tensor != e.name)].index(
@@ -181,16 +172,16 @@ class MappingContext(Memoized):
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Strongly connected components of the cascade, each after its inputs."""
+        """Strongly connected components of the cascade, in dependence order."""
         return self.program.memo(strongly_connected_components)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        """Coordinates that array dimensions take at a time."""
+        """Tile sizes at which ranks are cut by default: side lengths of the machine's arrays."""
         return array_strides(self.architecture)
 
     def parts(self, rank: str) -> tuple[LoopPart, ...]:
-        """Return the parts of a rank, outermost first."""
+        """Return the members of a rank (such as M1, M0), outermost first."""
         if rank not in self._parts:
             self._parts[rank] = self._cut(rank)
         return self._parts[rank]
@@ -200,9 +191,9 @@ class MappingContext(Memoized):
         return {}
 
     def within(self, rank: str, room: int) -> tuple[tuple[LoopPart, ...], int]:
-        """Return the parts of a rank that fit into some room, and their number of coordinates.
+        """Return the inner members of a rank that fit a given length, and their total length.
 
-        There are none where only one coordinate fits.
+        If only one coordinate fits, there are no members and the length is 1.
         """
         if (rank, room) not in self._within:
             parts = tuple(p for p in self.parts(rank) if self.extent(p) <= room)
@@ -242,7 +233,8 @@ class MappingContext(Memoized):
         )
 
     def extent(self, part: LoopPart) -> int:
-        """Return a part's coordinates with all inner parts, beyond the rank's end as well."""
+        """Return the coordinates that a member's loop covers, padding beyond the rank's end
+        included."""
         outermost = part.name == self.parts(part.rank)[0].name
         whole = part.stride * part.count
         return max(whole, self.longer.get(part.rank, 0)) if outermost else whole
@@ -252,7 +244,7 @@ class MappingContext(Memoized):
         return self.program.memo(_ranks_along, e.variables)
 
     def laid_tile(self, e: Einsum, laid: Collection[str]) -> dict[str, int]:
-        """Return the coordinates of each of an Einsum's ranks that laid out parts cover."""
+        """Return how many coordinates of each rank an Einsum's spatial loops cover."""
         return {
             r: min(self.shapes[r], prod(p.count for p in self.parts(r) if p.name in laid))
             for r in self.ranks(e)
@@ -263,32 +255,26 @@ class MappingContext(Memoized):
         return self.program.memo(_set_along, access.variables)
 
     def masked(self, name: str) -> frozenset[str]:
-        """Return the ranks in an Einsum's mask that are known before a run.
-
-        Conditions on data leave out nothing.
-        """
+        """Return the ranks in an Einsum's mask, except conditions that depend on data."""
         return self.program.memo(_masked, name)
 
     def shared(self, name: str) -> tuple[str, ...]:
-        """Return the ranks of the loops that an Einsum shares with the others of its component."""
+        """Return the ranks of the loops that an Einsum shares with its strongly connected
+        component."""
         return self.program.memo(_shared_loops, name)
 
     @property
     def whole_shapes(self) -> dict[str, int]:
-        """Coordinates of all ranks, whatever loops are around."""
+        """Full size of each rank in coordinates, regardless of loops around a tile."""
         return self.shapes
 
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
     ) -> Fraction | int:
-        """Return the words that a memory moves for a tile; gathers move whole lines.
+        """Return the machine words that a memory moves for a tile; gathers move whole lines.
 
-        Parameters
-        ----------
-        ranks : frozenset of str
-            Ranks along which the tensor varies.
-        tile : mapping
-            Coordinates of the tile by rank.
+        Parameters ---------- ranks : frozenset of str Ranks along which the tensor varies. tile :
+        mapping Size of the tile along each rank in coordinates.
         """
         words = prod(tile[r] for r in ranks) * self.words.of(access.tensor)
         if not self.gathers(access):
@@ -298,23 +284,23 @@ class MappingContext(Memoized):
         return words_in_lines(distinct, access, self.whole_shapes, tile, line)
 
     def kept_words(self, access: Access, tile: Sizes[str, int]) -> Fraction | int:
-        """Return the words of a tile that a memory holds: it has each gathered element once."""
+        """Return a tile's footprint in machine words; repeatedly gathered elements count once."""
         words = prod(tile[r] for r in self.ranks_of(access)) * self.words.of(access.tensor)
         return words / self._gathered(access, tile).repetitions if self.gathers(access) else words
 
     def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
-        """Return the ranks whose loops bring new elements to a tile."""
+        """Return the ranks whose loops change the elements that a tile holds."""
         ranks = self.ranks_of(access)
         return (
             ranks - self._gathered(access, tile).stationary_along if self.gathers(access) else ranks
         )
 
     def gathers(self, access: Access) -> bool:
-        """Return whether some index of an access is itself read."""
+        """Return whether an access is a gather: one of its indices is itself a tensor element."""
         return gathers(access)
 
     def accesses(self, e: Einsum) -> tuple[Access, ...]:
-        """Return the distinct accesses of an Einsum, which are slow to compare."""
+        """Return an Einsum's distinct accesses, memoised because comparing them is slow."""
         if e.name not in self._accesses:
             self._accesses[e.name] = tuple(dict.fromkeys((*e.reads, e.target)))
         return self._accesses[e.name]
@@ -327,21 +313,23 @@ class MappingContext(Memoized):
         return gathered_in(self.program, self.whole_shapes, access, tile)
 
     def room_bits(self, number: int, memory: Memory) -> int | None:
-        """Return the bits of an inner memory for tiles of own loops; None: no limit."""
+        """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit."""
         del number
         return None if memory.capacity_bytes is None else 8 * memory.capacity_bytes
 
     def together(self, name: str) -> int:
-        """Return how many Einsums share the loops of an Einsum, itself included."""
+        """Return the number of Einsums in an Einsum's strongly connected component, itself
+        included."""
         return len(next(g for g in self.groups if name in g))
 
     def unlayable(self, name: str) -> frozenset[str]:
-        """Return the ranks of an Einsum that arrays cannot lay out: values run along them."""
+        """Return the ranks that an Einsum cannot place along an array, as it carries values along
+        them."""
         return frozenset(self.shared(name))
 
     @cached_property
     def nest(self) -> tuple[NestLevel, ...]:
-        """Loops of all components of several Einsums, at the outermost memory."""
+        """Shared loops of all strongly connected components, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
         loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
         return (NestLevel(level=self.architecture.home.name, loops=loops),) if loops else ()
@@ -361,14 +349,14 @@ def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:
 
 
 def _masked(program: Program, name: str) -> frozenset[str]:
-    """Return the ranks in an Einsum's mask, without conditions on data."""
+    """Return the ranks in an Einsum's mask, except conditions that depend on data."""
     where = with_masks(program).einsum_of[name].where
     known = (c for c in conjuncts(where) if not depends_on_data(c))
     return frozenset(v.upper() for c in known for v in variables_of(c))
 
 
 def _shared_loops(program: Program, name: str) -> tuple[str, ...]:
-    """Return the ranks of the loops that an Einsum shares with the others of its component."""
+    """Return the ranks of the loops that an Einsum shares with its strongly connected component."""
     group = next(g for g in program.memo(strongly_connected_components) if name in g)
     read = {a.tensor for n in group for a in program.einsum_of[n].reads}
     running = [r for n in group if n in read for r in program.iterative.get(n, ())]
@@ -382,7 +370,7 @@ def _shared_loops(program: Program, name: str) -> tuple[str, ...]:
 
 
 def _outer_first(program: Program, ranks: Iterable[str]) -> Iterator[str]:
-    """Yield ranks, each after the outer parts of the rank that it belongs to."""
+    """Yield each given rank after all outer members of the same partitioned rank."""
     for name in ranks:
         family = program.rank_of[name].family
         members = program.rank_of[family].partition if family else (name,)

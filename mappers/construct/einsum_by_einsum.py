@@ -1,4 +1,4 @@
-"""Unfused baseline: one Einsum after the other, every tensor through memory."""
+"""Unfused baseline: Einsums run one after the other, and every tensor goes through memory."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def einsum_by_einsum(
 
 
 def _narrower(architecture: Architecture) -> Architecture:
-    """Return the machine with arrays half as long on each side."""
+    """Return the machine with both sides of every array halved."""
     arrays = (
         replace(a, dimensions=tuple(replace(d, size=-(-d.size // 2)) for d in a.dimensions))
         for a in architecture.arrays
@@ -86,7 +86,7 @@ def _narrower(architecture: Architecture) -> Architecture:
 def _made(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> tuple[Mapping, bool]:
-    """Return the mapping, and whether all memories hold what arrays take at a time."""
+    """Return the mapping, and whether each memory can hold the operands in use at a time."""
     tiles, shapes = family_tiles(program, architecture, given)
     # A tile that is given longer than its rank has no more elements than the rank.
     held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
@@ -113,7 +113,7 @@ def _made(
 
 
 def cut_tiles(context: MappingContext) -> Iterator[Tile]:
-    """Yield the tiles that the ranks of a context are cut into."""
+    """Yield the tile sizes at which a context cuts its ranks."""
     used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
     for rank in used:
         for outer, inner in pairwise(context.parts(rank)):
@@ -121,12 +121,13 @@ def cut_tiles(context: MappingContext) -> Iterator[Tile]:
 
 
 Slow = tuple[Fraction, Fraction, Fraction]
-"""Seconds until memories and array are done, seconds of the slowest memory, and bytes moved."""
+"""Estimated cost of an Einsum, compared in this order. First come the seconds of its slowest
+memory or array, then the seconds of its slowest memory, then the bytes moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class _MappedEinsum:
-    """An Einsum on its array, in the loops with the least time."""
+    """An Einsum with its array, its layout there, and its fastest loop order."""
 
     mapped: EinsumMapping
     layout: ArrayLayout
@@ -134,14 +135,17 @@ class _MappedEinsum:
 
     @property
     def cycles(self) -> Fraction:
-        """Cycles of the array."""
+        """Cycles that the Einsum keeps its array busy."""
         return self.layout.cycles
 
 
 def _best_cut(
     context: MappingContext, *, may_cut: bool
 ) -> tuple[MappingContext, list[_MappedEinsum]]:
-    """Return all Einsums, with ranks cut at array sides or each by itself if that is faster."""
+    """Map all Einsums with ranks cut at array sides, or each rank cut by itself if that is faster.
+
+    Return the context with the chosen cuts, and the mapped Einsums.
+    """
     made = [_einsum(context, e) for e in context.program.einsums]
     if not may_cut:
         return context, made
@@ -173,10 +177,10 @@ def _einsum(context: MappingContext, e: Einsum) -> _MappedEinsum:
 def _bypasses(
     context: MappingContext, made: Iterable[_MappedEinsum]
 ) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
-    """Return the tensors of each Einsum that bypass memories, and whether all others fit.
+    """Return the tensors of each Einsum that bypass memories, and whether all other tensors fit.
 
-    A memory may be too small for the operands that the arrays of a component take at a time. Then
-    the largest tensors whose elements an Einsum uses once bypass it, which costs nothing.
+    A memory may be too small for the operands that a component's arrays take at a time. Then the
+    largest tensors whose elements an Einsum uses once bypass it. This costs no extra traffic.
     """
     layouts = {x.mapped.einsum: x.layout for x in made}
     passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
@@ -200,7 +204,7 @@ def _bypasses(
 def _operand_bits(
     context: MappingContext, name: str, layout: ArrayLayout, memory: Memory
 ) -> dict[str, Fraction | int]:
-    """Return the bits of each tensor that an Einsum's array takes at a time through a memory."""
+    """Return, for each tensor, the bits that an Einsum's array takes at a time through a memory."""
     e, array = context.program.einsum_of[name], layout.array.name
     inside = context.laid_tile(e, layout.names)
     feeding = context.memories(array)
@@ -214,7 +218,7 @@ def _operand_bits(
 
 
 def _uses_once(context: MappingContext, name: str, tensor: str) -> bool:
-    """Return whether an Einsum uses each element of a tensor at one point only."""
+    """Return whether an Einsum uses each element of a tensor at only one point."""
     e = context.program.einsum_of[name]
     accesses = [a for a in (*e.reads, e.target) if a.tensor == tensor]
     return len(accesses) == 1 and context.ranks_of(accesses[0]) == {*context.ranks(e)}
@@ -223,7 +227,7 @@ def _uses_once(context: MappingContext, name: str, tensor: str) -> bool:
 def _largest(
     sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
 ) -> Iterator[str]:
-    """Yield the largest tensors, except those used ``again``, until a memory holds the rest."""
+    """Yield the largest tensors until a memory holds the rest; skip tensors used ``again``."""
     left = sum(sizes.values())
     for tensor in sorted(sizes, key=lambda t: -sizes[t]):
         if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
@@ -234,7 +238,7 @@ def _largest(
 
 
 def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
-    """Return an Einsum laid out on an array, with loops of its own at some memories.
+    """Return the mapping of an Einsum from its layout on an array and its loops at each memory.
 
     Parameters
     ----------
@@ -258,12 +262,12 @@ def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) 
 def nest_of(
     context: MappingContext, e: Einsum, layout: ArrayLayout
 ) -> tuple[list[LevelLoops], Slow]:
-    """Return an Einsum's own loops in the order with the least time of its memories and array.
+    """Return an Einsum's own loops in the fastest order by the estimates of memories and array.
 
-    Where a systolic array is loaded, its operand should stay. Among equals the slowest memory is
-    busy for the least time, then fewest bytes move, then ranks of the result are outside of reduced
-    ones. A linear layer with eight tokens reads its weights eight times in the written order, and
-    once with the tokens inside.
+    The estimate favours orders that keep the operand that a systolic array has loaded. Ties go to
+    the least time of the slowest memory, then to the fewest bytes moved. Then ranks of the result
+    are outside of reduced ranks. A linear layer with eight tokens reads its weights eight times in
+    the written order. It reads the weights once with the tokens inside.
 
     Parameters
     ----------
@@ -322,10 +326,10 @@ def nest_of(
 def _finer(
     context: MappingContext, e: Einsum, nest: list[LevelLoops]
 ) -> Iterator[list[LevelLoops]]:
-    """Yield nests with more and more loops of the innermost memories moved outwards.
+    """Yield loop nests with more and more loops moved from inner memories to outer ones.
 
-    Tiles become smaller, and the first and last tiles take less time. A loop moves as long as all
-    tensors that it moves are moved by an outer loop already: other tensors stay for later Einsums.
+    Tiles become smaller, so that the first and last tiles take less time. A loop stays if it would
+    be the first outer loop over some tensor. This tensor then remains for later Einsums.
     """
     levels = [*nest]
     accesses = [context.ranks_of(a) for a in (*e.reads, e.target)]
@@ -343,22 +347,23 @@ def _finer(
 
 @dataclass(frozen=True, slots=True)
 class _InnerMemory:
-    """Tensors of an Einsum that an inner memory holds."""
+    """An inner memory, and the tensors of an Einsum that it holds."""
 
     memory: Memory
     tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
-    """Ranks of each tensor, and bits of a value times ``users``."""
+    """Ranks of each tensor that is not gathered, and its bits per value times ``users``."""
     gathered: tuple[Access, ...]
-    """Accesses that gather, whose tiles may have fewer elements than their ranks."""
+    """Accesses that gather; a tile may have fewer distinct elements than points."""
     users: int
-    """Number of tiles of each tensor at a time."""
+    """Number by which the memory is divided: twice the Einsums that share loops, as only half is
+    used."""
     context: MappingContext
     room: int | None
-    """Bits of the memory; None without a limit."""
+    """Capacity in bits; None without a limit."""
     ranks: tuple[str, ...]
-    """Ranks along which any of the tensors varies."""
+    """Ranks along which any of these tensors varies."""
     known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
-    """Memo of ``fits`` by coordinates of these ranks: loop orders ask again and again."""
+    """Memo of ``fits``, keyed by the tile's size along ``ranks``."""
 
     def fits(self, tile: dict[str, int]) -> bool:
         """Return whether the memory holds a tile of each tensor."""
@@ -381,9 +386,10 @@ class _InnerMemory:
 def _inner_memories(
     context: MappingContext, e: Einsum, array: str
 ) -> tuple[Memory, list[_InnerMemory]]:
-    """Return the outermost memory of an array, and what inner memories hold.
+    """Return an array's outermost memory, and for each inner memory the tensors it holds.
 
-    Half of a memory is left to tiles of others; the Einsums of a component share the rest.
+    Half of each memory is left to other tiles. All Einsums of a strongly connected component share
+    the other half.
     """
     users = 2 * context.together(e.name)
     # The product of a tile's bits and ``users`` must fit the memory: each Einsum's share is that
@@ -417,7 +423,7 @@ def _levels(
     loops: list[LoopPart],
     inside: dict[str, int],
 ) -> list[LevelLoops]:
-    """Distribute loops over memories: each memory gets as many as its tiles allow."""
+    """Distribute loops over memories: each memory gets as many loops as its capacity allows."""
     levels: list[LevelLoops] = []
     end = len(loops)
     # From the inside out: a loop at an inner memory enlarges the tiles of outer ones.
@@ -437,12 +443,13 @@ def _levels(
 
 
 def smaller_capacity(one: int | None, other: int | None) -> int | None:
-    """Return the smaller of two capacities; None is without a limit."""
+    """Return the smaller of two capacities; None means no limit."""
     return other if one is None else one if other is None else min(one, other)
 
 
 def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
-    """Return the most bytes that tiles of all tensors of an Einsum have."""
+    """Return the bytes of one tile of every tensor of an Einsum, gathered elements counted in
+    full."""
     return context.architecture.word_bytes * sum(
         prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
         for a in context.accesses(e)
