@@ -1,1 +1,1 @@
-"""Counts of a bound mapping: accesses, occupancy, spills, and the sums over all cores."""
+"""Counts of a bound mapping: memory accesses, array occupancy, spills, and sums over all cores."""

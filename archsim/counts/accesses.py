@@ -1,11 +1,12 @@
-"""Accesses of each level: exact counts of reads and writes by Einsum and tensor.
+"""Exact counts of reads and writes at each memory level, by Einsum and tensor.
 
 The rules are Timeloop's. Inputs: a level receives a tile whenever a relevant loop outside the level
-advances; the parent is read once for all array elements that share a value. Outputs: each arrival
-from below updates a level. An arrival that is not the first for its element reads the partial
-result back (``reads = updates - distinct elements``) and hands the result down again. A first
-arrival only writes, and handing a finished tile outwards reads nothing below. Every operand passes
-through the registers of the array that uses the operand; registers count as one more level.
+advances. The parent level is read once for all processing elements that share a value. Outputs:
+each arrival from an inner level updates the level. A later arrival of the same tensor element reads
+the partial result back (``reads = updates - distinct elements``) and hands the result down again. A
+first arrival only writes. Handing a finished tile outwards reads nothing further inside. Every
+operand passes through the registers of the array that uses the operand; registers count as one more
+level.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from ..nest.record import Bound, BoundEinsum
 from .meter import EXACT, Elements, Meter, Size, T, words_in_lines
 
 Amount = int | Fraction
-"""A number of elements; a fraction only where a share of a level spills."""
+"""Number of tensor elements; a fraction only where a share of a level spills."""
 
 A_co = TypeVar("A_co", covariant=True, default=Amount)
-"""Type of a count: numbers, or the symbols of a meter."""
+"""Type of a count: a number, or a symbolic expression of a meter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCount(Generic[A_co]):
-    """Elements of one tensor that one Einsum reads and writes at one place."""
+    """Tensor elements of one tensor that one Einsum reads and writes at one memory or register
+    file."""
 
     einsum: str
     tensor: str
@@ -46,14 +48,15 @@ class AccessCount(Generic[A_co]):
 
 
 class Uses(NamedTuple, Generic[A_co]):
-    """Reads and writes of registers."""
+    """Number of reads and writes of registers."""
 
     reads: A_co
     writes: A_co
 
 
 class RegisterUses(NamedTuple, Generic[A_co]):
-    """Register accesses of one operand or result: those of all elements, and those of the first."""
+    """Register accesses of one operand or result: of all processing elements, and of the first
+    one."""
 
     of_all: Uses[A_co]
     of_one: Uses[A_co]
@@ -61,24 +64,25 @@ class RegisterUses(NamedTuple, Generic[A_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumCount(Generic[A_co]):
-    """All counts of one Einsum.
+    """All counts of one Einsum: iterations, operations and accesses.
 
-    ``iterations`` are temporal: the points that one array element runs through. ``registers``
-    counts the array's own register files: summed over all elements, and in the first element.
+    ``iterations`` are temporal: the points that one processing element runs through. ``registers``
+    counts the accesses to the array's own register files, once as the sum over all processing
+    elements and once for the first element.
     """
 
     einsum: str
     array: str
     points: int
     allowed: int
-    """Points that the Einsum's mask lets through: those that are computed and billed."""
+    """Points that the Einsum's mask lets through; exactly these are computed and cost energy."""
     iterations: A_co
     operations: tuple[tuple[str, int], ...]
     accesses: tuple[AccessCount[A_co], ...]
     registers: AccessCount[A_co]
     registers_of_one: AccessCount[A_co]
     registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...] = ()
-    """Register accesses of each operand and the result, where tensors differ in their width."""
+    """Register accesses of each operand and of the result, kept apart because widths may differ."""
 
 
 @overload
@@ -92,7 +96,8 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[T]) -> EinsumCount[T
 def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> EinsumCount[Any]:
     """Count the operations and accesses of one Einsum.
 
-    If the Einsum's result starts from inputs, their transfer is among the accesses.
+    If the Einsum's result starts from initial values in a memory, moving these values counts as
+    accesses too.
 
     Raises
     ------
@@ -136,7 +141,7 @@ def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> Ac
 def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     """Return the points of the iteration space that the mask lets through.
 
-    A mask that depends on data counts as no mask, because its points cannot be counted beforehand.
+    A mask that depends on data is ignored, because its points cannot be counted beforehand.
 
     Parameters
     ----------
@@ -173,8 +178,11 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
 
 
 def _inside(e: BoundEinsum, window: Window) -> int:
-    """Return the points inside the band of an Einsum's mask: points of its two ranks, times all
-    others."""
+    """Return the number of points inside the band of an Einsum's mask.
+
+    This is the number of allowed points of the mask's two ranks, times the sizes of all other
+    ranks.
+    """
     across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
     return across * window.band.points
 
@@ -182,9 +190,9 @@ def _inside(e: BoundEinsum, window: Window) -> int:
 def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
     """Return the accesses of an Einsum to its own array's registers for one operand or result.
 
-    An operand is read at every use and written when it changes. A result is written at every update
-    and read back at every update but an element's first. A partial result that comes back from
-    outside is written once more.
+    An operand is read at every use and written when its value changes. A result is written at every
+    update. It is read back at every update except the first update of a tensor element. A partial
+    result that comes back from outside is written once more.
 
     Parameters
     ----------
@@ -217,9 +225,10 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
 def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
     """Return the reads and writes of a result in registers.
 
-    All updates write. Every update but an element's first reads the partial result. An element that
-    arrives again brings its partial result from outside, which is written too: 64 updates of 4
-    elements that arrive 3 times each take 60 reads and 64 + 12 - 4 = 72 writes.
+    Every update writes. Every update except the first of a tensor element reads the partial result.
+    A tensor element that arrives again brings its partial result from outside, which is written
+    too. For example, 64 updates of 4 elements that arrive 3 times each take 60 reads and 64 + 12 -
+    4 = 72 writes.
     """
     return Uses(updates - elements, updates + arrivals - elements)
 
@@ -229,9 +238,10 @@ def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
 
 
 def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
-    """Return the elements of a tensor that arrive at ``level`` under the loops outside it.
+    """Return how many tensor elements arrive at ``level`` under the loops outside it.
 
-    At the register level, the tile is the union over all array elements; shared values count once.
+    At the register level, the tile is the union over all processing elements, so that a shared
+    value counts once.
 
     Parameters
     ----------
@@ -252,7 +262,7 @@ def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, met
 
 
 def accessed(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
-    """Return the distinct elements of a tensor in all tiles that come to ``level``.
+    """Return the number of distinct tensor elements in all tiles that arrive at ``level``.
 
     Parameters
     ----------
@@ -270,7 +280,7 @@ def accessed(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T])
 
 
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Return whether registers of any array still hold an intermediate when an Einsum reads it."""
+    """Return whether an intermediate is still in some array's registers when an Einsum reads it."""
     operand = e.operands[number]
     if operand.producer is None:
         return False
@@ -280,8 +290,9 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 
 def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Return whether an operand waits in the Einsum's own registers, so that nothing brings it
-    there.
+    """Return whether an operand is already in the registers of the Einsum's own array.
+
+    Such an operand needs no transfer.
 
     Parameters
     ----------
@@ -300,17 +311,19 @@ def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PathStop:
-    """Stop on the path of a tensor: a memory by its level, or the registers of another array."""
+    """One stop of a tensor on its path: a memory, given by its level, or the registers of another
+    array."""
 
     place: str
     level: int
 
 
 def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
-    """Return the places that an operand or result of an Einsum passes, outermost first.
+    """Return the memories and registers that an operand or result of an Einsum passes, outermost
+    first.
 
-    An operand starts at the innermost place that already holds its tile. The path is empty if the
-    operand waits in the Einsum's own registers. A result goes to all places that keep it.
+    An operand starts at the innermost level that already holds its tile. The path is empty if the
+    operand is already in the Einsum's own registers. A result goes to all levels that keep it.
 
     Parameters
     ----------
@@ -337,7 +350,8 @@ def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
 
 
 def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
-    """Return the reads and writes of one operand, or of the result, at each place.
+    """Return the reads and writes of one operand, or of the result, at each memory or register
+    file.
 
     Parameters
     ----------
@@ -353,8 +367,8 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
     Returns
     -------
     list of AccessCount
-        Elements read and written at each place from the outermost; empty for an operand that waits
-        in the Einsum's own registers.
+        Tensor elements read and written at each stop, from the outermost; empty for an operand that
+        is already in the Einsum's own registers.
     """
     return accesses_on_path(bound, e, number, path_of(bound, e, number), meter)
 
@@ -362,7 +376,7 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
 def accesses_on_path(
     bound: Bound, e: BoundEinsum, number: int, path: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
-    """Return the reads and writes along a given path, wherever tensors are kept.
+    """Return the reads and writes along a given path, even if the mapping keeps tensors elsewhere.
 
     Parameters
     ----------
@@ -383,7 +397,7 @@ def _input(
     path: tuple[PathStop, ...],
     meter: Meter[T],
 ) -> list[AccessCount[T]]:
-    """Return the accesses of an operand, from the place that holds it inwards."""
+    """Return the accesses of an operand, from the memory that holds it to the array."""
     if not path:
         return []
     below = [*(stop.level for stop in path[1:]), bound.register_level]
@@ -406,7 +420,7 @@ def _input(
 def _read(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter[T]
 ) -> T:
-    """Return the elements that one level reads for the tiles of another level inside it."""
+    """Return the number of tensor elements that one level reads to fill tiles of an inner level."""
     machine = bound.architecture
     if level == bound.register_level:
         return deliveries(e, access_map, inside, meter)
@@ -418,7 +432,7 @@ def _read(
 def _output(
     bound: Bound, e: BoundEinsum, path: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
-    """Return the writes of a result on its way out, and the partial results on their way back."""
+    """Return the accesses of a result: writes on its way out, and partial results read back."""
     memories = [stop for stop in path if stop.level < bound.register_level]
     below = [*(stop.level for stop in memories[1:]), bound.register_level]
     # Arrivals at each memory from the next one inside. 8 results that are summed over 4 tiles of k,

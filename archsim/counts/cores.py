@@ -1,13 +1,14 @@
-"""Counts of all cores together, from the counts of each core.
+"""Counts of all cores together, computed from the counts of each core.
 
-A core runs its part of the partitioned ranks. Memories inside a core are accessed by that core
-alone. A memory that feeds several cores moves, part by part, each tensor that a partitioned rank
-indexes. It reads any other tensor once for all cores if the network multicasts, else once a core.
-Partial sums over a partitioned rank meet in that memory or on the way to it.
+A core runs its share (tile) of each partitioned rank. Memories inside a core are accessed by that
+core alone. A memory that feeds several cores moves each core's share of a tensor separately if a
+partitioned rank indexes the tensor. Otherwise it reads the tensor once for all cores if the network
+multicasts, or once for each core if not. Partial sums over a partitioned rank meet in that memory
+or on the way to it.
 
-Under a mask, cores read different spans of a shared tensor: each counts its unique halo. On a
-ring of links, each core holds its own part, receives the others over one link tile by tile, and
-passes them on.
+Under a mask, cores read different spans of a shared tensor. For each core, only its unique halo
+counts: the part that no earlier core reads. On a ring of links, each core holds its own share of a
+tensor. It receives the other shares over one link, tile by tile, and passes them on.
 """
 
 from __future__ import annotations
@@ -33,33 +34,34 @@ from .spill import count_mapping
 Counts = tuple[EinsumCount, ...]
 
 _Counted = Callable[[RankPartition], bool]
-"""Returns True for a partitioned rank if all its cores count; otherwise, one core stands for
-all."""
+"""Function that returns True for a partitioned rank if all its cores count, False if one core
+does."""
 
 
 def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Counts:
-    """Return the counts of one core; a memory that feeds several cores gets the counts of all.
+    """Return the counts of one core, with the traffic of all cores at memories that feed several
+    cores.
 
-    These counts take time: all cores work at once, and share the memories outside.
+    These counts determine time: all cores work at once and share the outer memories.
 
     Parameters
     ----------
     counts : tuple of EinsumCount
-        Counts of the bound mapping, for a core with full parts.
+        Counts of the bound mapping, for a core whose tiles of partitioned ranks are full.
     some : int, optional
-        Number of cores' problems to count, those with most work first. A part of the problems has
-        no more accesses than all, unless chips pass data on to one another.
+        Number of distinct core problems to count, those with most work first. Some of the problems
+        never have more accesses than all of them, unless chips pass data on to one another.
     """
     return counts if bound.is_whole else _CoreSums(bound, counts, some).counts(timed=True)
 
 
 def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
-    """Return the counts of all cores together: work done, and accesses that cost energy.
+    """Return the counts of all cores together: the work done and the accesses that cost energy.
 
     Parameters
     ----------
     bound : Bound
-        Mapping of one core with full parts.
+        Mapping of one core whose tiles of partitioned ranks are full.
     counts : tuple of EinsumCount
         Counts of that core.
     """
@@ -67,12 +69,13 @@ def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
 
 
 _AccessKey = tuple[str, str, int]
-"""(Tensor, place, number of the access among those of the tensor to the place)."""
+"""Tensor, memory or register file, and number of the access among those of the tensor there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PartCount:
-    """Counts of a core, by its kind of part of each partitioned rank."""
+    """Counts of a core, identified by the kind of its tile (such as a full or ragged one) of each
+    rank."""
 
     kinds: PartKinds
     einsum: BoundEinsum
@@ -80,7 +83,11 @@ class _PartCount:
 
     @cached_property
     def accesses(self) -> dict[_AccessKey, AccessCount]:
-        """Accesses by key; a part may lack some, because a loop with one iteration keeps a tile."""
+        """Accesses of the core by key.
+
+        A core with a smaller tile may lack an access, because a loop with one iteration keeps its
+        tile.
+        """
         found: dict[_AccessKey, AccessCount] = {}
         for access in self.count.accesses:
             times = sum(key[:2] == (access.tensor, access.place) for key in found)
@@ -88,30 +95,31 @@ class _PartCount:
         return found
 
     def reads(self, key: _AccessKey) -> Amount:
-        """Return the elements that an access reads; 0 if there is no such access."""
+        """Return the number of tensor elements that an access reads; 0 if there is no such access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.reads
 
     def writes(self, key: _AccessKey) -> Amount:
-        """Return the elements that an access writes; 0 if there is no such access."""
+        """Return the number of tensor elements that an access writes; 0 if there is no such
+        access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.writes
 
 
 @dataclass(frozen=True, slots=True)
 class _GatheredAt:
-    """Stop on the path of a gathered operand."""
+    """Stop of a gathered operand on its path to the array."""
 
     number: int
     """Index of the operand among the Einsum's reads."""
     place: str
     levels: tuple[int | None, int]
-    """Level of the place, or None if nothing comes to it from outside; and the next level
-    inside."""
+    """Level of the stop and the next level inside; the first is None if nothing arrives from
+    outside."""
 
 
 class _CoreSums:
-    """Sums of counts over cores."""
+    """Calculator that sums the counts of a mapping over its cores."""
 
     def __init__(self, bound: Bound, counts: Counts, some: int | None = None) -> None:
         cores = bound.cores
@@ -131,7 +139,7 @@ class _CoreSums:
             ]
 
     def counts(self, *, timed: bool) -> Counts:
-        """Return the counts of every Einsum."""
+        """Return the summed counts of every Einsum."""
         return tuple(self._of(e, timed=timed) for e in self.bound.einsums)
 
     def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
@@ -184,7 +192,7 @@ class _CoreSums:
     def _access(
         self, e: BoundEinsum, key: _AccessKey, problems: list[_PartCount], *, timed: bool
     ) -> AccessCount:
-        """Sum the accesses to one tensor at one place."""
+        """Return the accesses to one tensor at one memory or register file, summed over cores."""
         one = next(p.accesses[key] for p in problems if key in p.accesses)
         level = self.levels.get(one.place)
         accessing = [m for m in e.access_maps if m.access.tensor == one.tensor]
@@ -247,7 +255,8 @@ class _CoreSums:
         return replace(one, reads=reads, writes=writes)
 
     def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
-        """Return the stop of a gathered access on its path; None if the access gathers nothing."""
+        """Return the stop at which a gathered operand makes an access; None if the access gathers
+        nothing."""
         tensor, place, times = key
         for number, access_map in enumerate(e.reads):
             if access_map.access.tensor != tensor:
@@ -271,7 +280,8 @@ class _CoreSums:
         every: _Counted,
         otherwise: Amount,
     ) -> Amount:
-        """Return the traffic of a gather that a memory holds for all cores, each element once."""
+        """Return the traffic of a gather in a memory that several cores share; each element counts
+        once."""
         access_map, level = e.reads[gathered.number], gathered.levels[which]
         if level is None or level == self.bound.register_level:
             return otherwise
@@ -291,12 +301,12 @@ class _CoreSums:
         )
 
     def _is_passed_on(self, access: AccessCount) -> bool:
-        """Return whether cores pass the elements of an access on in a ring."""
+        """Return whether cores pass the accessed tensor elements on around a ring."""
         resident_on_chip = access.place == self.bound.architecture.home.name
         return resident_on_chip and self.ring.rank(access.tensor) is not None
 
     def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
-        """Return the elements that an Einsum writes, over all parts."""
+        """Return the number of tensor elements that all cores together write for an Einsum."""
         return self._sum(
             e,
             problems,
@@ -315,11 +325,10 @@ class _CoreSums:
         every: _Counted,
         halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None] = lambda _: None,
     ) -> Amount:
-        """Sum a count over the cores of some ranks; one core stands for the cores of any other
-        rank.
+        """Return a count summed over the cores of the ranks selected by ``every``.
 
-        ``halo_shares`` gives the unique shares of those other cores by kind of part, or None for no
-        share.
+        For any other rank, one core stands for all. ``halo_shares`` gives the unique shares of
+        those other cores by kind of tile, or None for no share.
         """
         weights = [self._weights(e, s, every(s), halo_shares) for s in self.partitions]
         total: Amount = 0
@@ -340,7 +349,7 @@ class _CoreSums:
         every: bool,
         halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
-        """Return how many cores count, by kind of part of a rank."""
+        """Return how many cores count, for each kind of tile of a partitioned rank."""
         # Every core runs the Einsum, on its part or in full; or one core runs it.
         each = s.variable in e.variables or (e.name, s.rank) in self.replicated
         if s.work_order and each and not every and (shares := halo_shares(s)) is not None:
@@ -350,10 +359,10 @@ class _CoreSums:
     def _unique_halo_by_kind(
         self, e: BoundEinsum, accessing: list[AccessMap], s: RankPartition, to: int | None
     ) -> tuple[Fraction, ...] | None:
-        """Return the unique share of each kind of part under a mask; None if all parts share
-        alike.
+        """Return the unique halo share of each kind of tile under a mask; None if all shares are
+        equal.
 
-        Parts of a masked rank reach different spans of a tensor that other ranks move. ``to`` is
+        Tiles of a masked rank reach different spans of a tensor that other ranks index. ``to`` is
         the memory that receives an operand.
         """
         reaches = halos_of(self.bound, e, s)
@@ -370,7 +379,8 @@ class _CoreSums:
     def _partial_sums_added(
         self, e: BoundEinsum, accessing: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
-        """Return partial sums that are added to a stored one, as a share of all elements."""
+        """Return the number of partial sums added to a stored one, divided by the number of
+        elements."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
             reaches = halos_of(self.bound, e, s)
@@ -387,12 +397,12 @@ class _CoreSums:
 
 
 def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ...]:
-    """Return for each part the share of its reach that no earlier part reaches.
+    """Return, for each core, the fraction of its reach that no earlier core reaches.
 
     Parameters
     ----------
     reaches : sequence of (int, int)
-        First element and end of each part's reach.
+        First index and end of each core's reach.
 
     Examples
     --------
@@ -418,7 +428,7 @@ def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ..
 def over_links(
     bound: Bound, counts: tuple[EinsumCount, ...], ring: Ring
 ) -> tuple[EinsumCount, ...]:
-    """Return the counts of a core with the traffic over one link of a ring.
+    """Return the counts of a core, with operands that come over one link of a ring.
 
     Parameters
     ----------
@@ -438,7 +448,7 @@ def over_links(
 def _accesses(
     bound: Bound, e: BoundEinsum, count: EinsumCount, ring: Ring
 ) -> Iterator[AccessCount]:
-    """Yield an Einsum's accesses in order: each operand along its path, then the result."""
+    """Yield an Einsum's accesses in order: first each operand along its path, then the result."""
     found = iter(count.accesses)
     for part in (e, *e.initial):
         for number in range(len(part.access_maps)):
@@ -451,7 +461,7 @@ def _accesses(
 def _at_home(
     e: BoundEinsum, number: int, places: list[AccessCount], ring: Ring
 ) -> list[AccessCount]:
-    """Return the accesses on a path that begins at the links."""
+    """Return the accesses on a path that begins at the ring's links."""
     links, home, *inner = places
     if number == len(e.reads):
         # A result stays in its core; a partial sum comes back from there.

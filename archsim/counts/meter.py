@@ -1,7 +1,7 @@
-"""Meters: sizes and counts of a loop nest's tiles, in whole numbers or in symbols.
+"""Meters: objects that measure the tiles of a loop nest, in whole numbers or in symbols.
 
-A gathered tile is measured in whole memory lines (``words_in_lines``): its positions come from
-data and may lie anywhere, so that each run of neighbours is fetched in lines of its own.
+A gathered tile is measured in whole memory lines (``words_in_lines``). Its positions come from data
+and may lie anywhere, so that each run of neighbours is fetched in lines of its own.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..nest.record import BoundEinsum
 from ..spec.arch import Memory
 
 Size = Callable[[Extents], int]
-"""Function that returns the size of a tile, given the extents that loops leave on each axis."""
+"""Function that returns the size of a tile from the tile's extent on each axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """Number of elements of a tensor in a tile."""
+    """Number of tensor elements in a tile."""
 
     access_map: AccessMap
 
@@ -40,7 +40,7 @@ class Elements:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Number of array elements with a point in a tile."""
+    """Number of processing elements that have a point in a tile."""
 
     spatial: tuple[Loop, ...]
 
@@ -49,7 +49,7 @@ class Lanes:
 
 
 class Countable(Protocol):
-    """Type of a count: counting only adds and subtracts."""
+    """Type of a count; it supports only addition and subtraction."""
 
     def __add__(self, other: Self, /) -> Self: ...
 
@@ -57,33 +57,33 @@ class Countable(Protocol):
 
 
 T = TypeVar("T", bound=Countable)
-"""Type of the counts of a meter."""
+"""Type of the counts that a meter returns."""
 
 
 class Meter(ABC, Generic[T]):
-    """Measure of a loop nest, on which all counts are based."""
+    """Abstract meter of a loop nest; all counts use one of its subclasses."""
 
     @abstractmethod
     def whole(self, number: int) -> T:
-        """Return a whole number in the meter's type."""
+        """Return a whole number converted to the meter's type."""
 
     def points(self, e: BoundEinsum) -> int:
-        """Return the points of the tiles that are run; they do not depend on the tiles."""
+        """Return the number of points that an Einsum runs, whatever its tile sizes."""
         return e.points
 
     def run(self, e: BoundEinsum) -> T:
-        """Return the points that are run, in the meter's type."""
+        """Return the number of points that an Einsum runs, in the meter's type."""
         return self.whole(self.points(e))
 
     @abstractmethod
     def iterations(self, e: BoundEinsum) -> T:
-        """Return the temporal iterations."""
+        """Return the number of temporal iterations of an Einsum."""
 
     @abstractmethod
     def delivered(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> T:
-        """Return the total size of all tiles that the loops bring.
+        """Return the summed size of all tiles that the loops bring.
 
         Parameters
         ----------
@@ -98,8 +98,8 @@ class Meter(ABC, Generic[T]):
         """
 
     def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """Return how often array elements with a point take another value, summed over the
-        elements.
+        """Return how often processing elements take another value, summed over the elements with a
+        point.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Meter(ABC, Generic[T]):
         return self.delivered(e, e.whole, moved, Lanes(e.spatial))
 
     def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """Return how often the first element of an Einsum's array takes another value.
+        """Return how often the first processing element of an Einsum's array takes another value.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Meter(ABC, Generic[T]):
 
     @abstractmethod
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
-        """Return the number of distinct indices of the counted loops.
+        """Return the number of distinct index combinations of the counted loops.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class Meter(ABC, Generic[T]):
     def accessed(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> T:
-        """Return the distinct elements of a tensor in all tiles that the loops bring.
+        """Return the number of distinct tensor elements in all tiles that the loops bring.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class Meter(ABC, Generic[T]):
 
 
 class ExactMeter(Meter[int]):
-    """Meter in whole numbers, exact for ragged edges and masks."""
+    """Meter that counts in whole numbers; it is exact for ragged edges and masks."""
 
     @override
     def whole(self, number: int) -> int:
@@ -185,13 +185,13 @@ class ExactMeter(Meter[int]):
 
 
 EXACT = ExactMeter()
-"""Meter of every result."""
+"""Shared exact meter, with which every reported result is counted."""
 
 
 def words_in_lines(
     e: BoundEinsum, access_map: AccessMap, memory: Memory, bits: int | Fraction
 ) -> Size:
-    """Return the size function of a tile in values, with whole lines for a gathered tile.
+    """Return a function that computes the size of a tile, in whole lines if the tile is gathered.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def words_in_lines(
 
 @dataclass(frozen=True, slots=True)
 class InLines:
-    """Number of words in the lines, of ``line`` words each, that hold a gathered tile."""
+    """Number of machine words in the lines that hold a gathered tile; a line has ``line`` words."""
 
     e: BoundEinsum
     access_map: AccessMap
@@ -231,15 +231,17 @@ class InLines:
 
 
 def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
-    """Return the number of neighbouring words at one gathered position: ranks behind it that are
-    read in full."""
+    """Return the number of neighbouring values at one gathered position.
+
+    They are neighbours because the ranks behind the gathered index are read in full.
+    """
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
     read = {v: extents[n] for v, n in axes.items()}
     return contiguous_words(access_map.access, read, {v: e.extents[n] for v, n in axes.items()})
 
 
 def contiguous_words(access: Access, read: Mapping[str, int], whole: Mapping[str, int]) -> int:
-    """Return the number of adjacent words that an access reads at one gathered position.
+    """Return the number of adjacent values that an access reads at one gathered position.
 
     Parameters
     ----------
@@ -275,7 +277,7 @@ def contiguous_words(access: Access, read: Mapping[str, int], whole: Mapping[str
 
 
 def _variables_of(index: Index) -> tuple[str, ...]:
-    """Return the variables of an index, each as often as it occurs in a place of its own."""
+    """Return the variables of an index, each as often as it occurs in a separate term."""
     if isinstance(index, Gather):
         return (*index.access.variables, *index.offset.variables)
     return index.variables

@@ -1,15 +1,15 @@
-"""Cycles that a mapping keeps arrays and memories busy, with the folds of systolic arrays.
+"""Cycles that a mapping keeps arrays and memories busy, including the folds of systolic arrays.
 
-A value that several elements along an axis share (an operand that does not vary along it, or a
-result that is reduced along it) hops from one element to the next, a cycle each: the last of
-``size`` elements works ``size - 1`` cycles after the first. A *fold* is the run between two
-fillings of the array, during which the stationary operand stays. Between folds the array drains
-and fills again, and stationary operands are loaded along an axis first.
+Several processing elements along an axis may share a value: an operand that does not vary along the
+axis, or a result that is reduced along it. The value hops from one element to the next, one cycle
+per hop. The last of ``size`` elements works ``size - 1`` cycles after the first. A *fold* is the
+run between two fillings of the array, during which the stationary operand stays. Between folds the
+array drains and fills again, and stationary operands are loaded along an axis first.
 
-On an array that overlaps ``streams``, a streamed operand follows the one before it, and the skew
-of either hides. A load cannot follow: it waits until the last value has left along its axis, and
-then takes a cycle an element. An element of such an array holds one stationary value, so that
-Einsums that alternate in the steps of a nest load theirs anew at each step.
+On an array that overlaps ``streams``, a streamed operand follows the one before it, and the skew of
+both is hidden. A load cannot follow in this way. It waits until the last value has left along its
+axis, and then takes a cycle per element. An element of such an array holds one stationary value.
+Einsums that alternate in the steps of a nest therefore load their values anew at each step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     Parameters
     ----------
     bound : Bound
-        Mapping, which says which operands wait in a systolic array already.
+        Mapping, which says which operands a systolic array already holds.
     e : BoundEinsum
         One of its Einsums.
 
@@ -47,10 +47,10 @@ def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
 
 
 def reduction_latency(e: BoundEinsum) -> int:
-    """Return the cycles by which a spatial reduction is late: the sum over the axes it crosses.
+    """Return the delay of a spatial reduction in cycles, summed over the axes that it crosses.
 
-    If a systolic array drains between folds, its occupied cycles contain the hops along an axis;
-    only the remaining delay is returned.
+    If a systolic array drains between folds, its occupied cycles already contain the hops along an
+    axis. Then only the remaining delay is returned.
 
     Parameters
     ----------
@@ -111,20 +111,25 @@ def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationaryOperand:
-    """Tensors that stay in the elements of a systolic array while other values pass through."""
+    """Tensors that stay in the processing elements of a systolic array while other values pass
+    through."""
 
     skew: tuple[tuple[str, int], ...]
-    """Axes and cycles as in ``Folds``; a streamed tensor has no skew."""
+    """Skew of the tensors, as axes and cycles like in ``Folds``; a streamed tensor has no skew."""
     own: tuple[int, ...]
-    """Accesses that vary along most axes, by number: every element has its own part."""
+    """Numbers of the accesses that vary along the most axes; each processing element has its own
+    values."""
     loaded: tuple[int, ...]
-    """Operands among these; a result begins in its element."""
+    """Numbers of the accesses in ``own`` that are operands and must be loaded; a result needs no
+    load."""
     load_cycles: int
 
 
 def stationary_operand(e: BoundEinsum) -> StationaryOperand | None:
-    """Return the tensors that stay in the array; None if operands are broadcast, or no rank is
-    spatial."""
+    """Return the tensors that stay in the array.
+
+    Returns None if operands are broadcast or no rank is spatial.
+    """
     if e.array.operands == "broadcast" or not e.spatial:
         return None
     shared = [_shared_axes(e, access_map) for access_map in e.access_maps]
@@ -154,14 +159,14 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     Parameters
     ----------
     bound : Bound
-        Mapping, which says which operands wait in the array's registers already.
+        Mapping, which says which operands the array's registers already hold.
     e : BoundEinsum
         One of its Einsums.
 
     Returns
     -------
     Folds or None
-        None if operands are broadcast or no rank is spatial, too.
+        None also if operands are broadcast or no rank is spatial.
     """
     held = stationary_operand(e)
     if held is None:
@@ -193,8 +198,7 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
 
 
 def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
-    """Return whether another Einsum of the same step holds stationary values in the same
-    elements."""
+    """Return whether another Einsum of the same step keeps stationary values in the same array."""
     return any(
         other is not e
         and other.array.name == e.array.name
@@ -205,8 +209,10 @@ def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
 
 
 def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
-    """Return how often a tensor's value in an element changes, or was evicted since its last
-    use."""
+    """Return how often a processing element must load a tensor's value.
+
+    It must if the value changes, or was evicted since its last use.
+    """
     relevant = tuple(
         (anew and loop in e.shared) or loop.variable in access_map.moving for loop in e.whole.loops
     )
@@ -216,15 +222,15 @@ def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
 def _waits(bound: Bound, e: BoundEinsum, loaded: list[int]) -> bool:
     """Return whether a loaded operand comes from outside the array.
 
-    Results of the array itself that come back are what the array drains, so that nothing else is on
-    its way.
+    If the operand is the array's own result coming back, the array has drained that result. Then no
+    other value is on its way that the load must wait for.
     """
     makers = [bound.producer(e.operands[n]) for n in loaded]
     return any(maker is None or maker.array.name != e.array.name for maker in makers)
 
 
 def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:
-    """Return the whole cycles by which a load exceeds the work between two loads."""
+    """Return the whole cycles by which a load takes longer than the work between two loads."""
     work = e.iterations * e.cycles_of_point / loads
     return max(0, ceil(load_cycles - work))
 
@@ -237,10 +243,10 @@ def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
 
 
 def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
-    """Return the cycles of a load along the axis that partial sums leave by, else along the
-    shortest.
+    """Return the cycles of a load.
 
-    In a single row every element is at the edge, so that no value passes through other elements.
+    It runs along the axis by which partial sums leave, or else along the shortest axis. In a single
+    row every processing element is at the edge, so that no value passes through other elements.
     """
     if len(e.array.dimensions) == 1:
         return 0

@@ -1,9 +1,9 @@
-"""Spill: tiles beyond a level's capacity live one level outwards.
+"""Spill: the share of tiles beyond a level's capacity lives in the next memory outwards.
 
 With ``p = 1 - min(1, capacity / required)``, a share ``p`` of the level's reads and updates goes to
-the memory outside. Loads and stores between the two levels shrink to ``1 - p``. Tensors that bypass
-the level do not change, and the level's own accesses stay, because spilled tiles pass through it.
-Counts become exact fractions.
+the memory outside. Loads and stores between the two levels shrink to a share ``1 - p``. Tensors
+that bypass the level do not change. The level's own accesses stay, because spilled tiles pass
+through it. Counts become exact fractions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 
 
 def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
-    """Return the counts of every Einsum, with spills.
+    """Return the counts of every Einsum, including the effect of spills.
 
     Returns
     -------
@@ -35,13 +35,16 @@ def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
 
 
 def count_of(bound: Bound, name: str) -> EinsumCount[int]:
-    """Return the counts of one Einsum without spills, for ``Bound.memo``. Raises as
-    ``count_mapping``."""
+    """Return the counts of one Einsum without spills, as ``Bound.memo`` calls it.
+
+    Raises the same errors as ``count_mapping``.
+    """
     return count_einsum(bound, bound.by_name[name])
 
 
 def spilled_share(bound: Bound) -> Fraction:
-    """Return the share of the spilling level's tiles that does not fit; 0 if no level may spill.
+    """Return the share of the tiles that does not fit into the spilling level; 0 if no level may
+    spill.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def spilled_share(bound: Bound) -> Fraction:
 
 
 def share_of(required: Requirement) -> Fraction:
-    """Return the share of a level's required bytes that exceeds its capacity."""
+    """Return the fraction of a level's required bytes that exceeds its capacity."""
     capacity, needed = required.capacity_bytes, required.required_bytes
     if capacity is None or needed <= capacity:
         return Fraction(0)
@@ -115,7 +118,7 @@ def spilled_accesses(
     Returns
     -------
     tuple of AccessCount
-        Given accesses, with those at the memory outside replaced and last.
+        Given accesses; accesses at the memory outside are replaced and come last.
     """
     spill = bound.mapping.spill
     assert spill is not None, "something spills"
@@ -147,7 +150,7 @@ def spilled_accesses(
 
 
 def _outside(bound: Bound, level: int) -> int:
-    """Return the memory outside a level that spills."""
+    """Return the memory outside the level that spills."""
     outside = bound.architecture.tree.outside(level)
     assert outside is not None, "the outermost memory spills nothing"
     return outside

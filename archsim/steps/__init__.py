@@ -1,1 +1,1 @@
-"""Steps of a run, exactly, as run lengths of step classes."""
+"""Exact steps of a run: the iterations of its loops, classed by work and stored as run lengths."""

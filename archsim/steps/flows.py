@@ -1,10 +1,9 @@
-"""Flows: words that one Einsum moves between levels, step by step, as exact shares of the
-traffic.
+"""Flows: the exact share of the traffic between two levels that each step moves, by Einsum.
 
-A tile stays from its arrival until a loop that moves it advances. Its words are moved in equal
-slices over the steps of its stay (the next tile replaces it piece by piece), so that all steps
-together move the counted words. The first fill before all steps and the last drain after them are
-computed here too.
+A tile stays from its arrival until a loop that moves the tile advances. The tile's words are moved
+in equal slices over the steps of this stay, because the next tile replaces it piece by piece. All
+steps together move the counted words. The first fill before all steps and the last drain after all
+steps are computed here too.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ _UNSCALED = Fraction(1)
 class Flow:
     """Tiles of one tensor that an Einsum reads or writes at one level.
 
-    ``loops`` are those outside the level. ``stepped`` of them make steps; the rest run within a
-    step. ``moving`` marks the loops that change the tile.
+    ``loops`` are the loops outside the level. Each iteration of the outer ``stepped`` loops is a
+    step; the other loops run within a step. ``moving`` marks the loops that change the tile.
     """
 
     access_map: AccessMap
@@ -48,11 +47,11 @@ class Flow:
     moving: tuple[bool, ...]
     stepped: int
     steps: tuple[Loop, ...]
-    """Loops that make steps, also those inside the level."""
+    """All loops whose iterations are steps, including loops inside the level."""
 
     @cached_property
     def _one_tile(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Limits by depth: axes with a longer extent bring more tiles than one."""
+        """Largest extents, by depth and axis, at which only one tile arrives inside that depth."""
         found: list[tuple[tuple[int, int], ...]] = [()]
         for loop, moves in zip(reversed(self.loops), reversed(self.moving), strict=True):
             # Inside this loop, at most its stride remains of its axis.
@@ -63,7 +62,7 @@ class Flow:
         return tuple(reversed(found))
 
     def stays(self, depth: int, extents: Extents) -> bool:
-        """Return whether a single tile arrives inside the first ``depth`` loops."""
+        """Return whether only one tile arrives during one iteration of the first ``depth`` loops."""
         if depth >= len(self.loops):
             return True
         # A loop is faster than ``all``: every tile asks in every place.
@@ -73,10 +72,11 @@ class Flow:
         return True
 
     def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
-        """Return a step's share of the words that arrive inside the first ``depth`` loops.
+        """Return one step's share of the tensor elements that arrive inside the first ``depth``
+        loops.
 
-        ``first`` is True if the outer loops that do not move the tile are at their first iteration:
-        all arrivals are new, and no partial result comes back.
+        ``first`` is True if the outer loops that do not move the tile are at their first iteration.
+        Then all arrivals are new, and no partial result comes back.
 
         Parameters
         ----------
@@ -98,8 +98,8 @@ class Flow:
         return StepShare(share, Fraction(arrives - known, steps) if first and known else share)
 
     def _arriving(self, depth: int, extents: Extents) -> tuple[int, int]:
-        """Return the elements that arrive inside the first ``depth`` loops, and the distinct
-        ones."""
+        """Return how many tensor elements arrive inside the first ``depth`` loops, and how many
+        distinct ones."""
         if self.stays(depth, extents):
             arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
@@ -109,7 +109,7 @@ class Flow:
         return arrives, self.access_map.size(extents)
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
-        """Return the total of all steps inside the first ``outer`` loops.
+        """Return the tensor elements that arrive in all steps inside the first ``outer`` loops.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Flow:
         return StepShare(times * arrives, times * arrives - new * known)
 
     def _ragged_total(self, extents: Extents, outer: int, fresh: bool) -> StepShare:
-        """Compute ``total`` if the last tile of some loop may be shorter."""
+        """Return ``total`` for loops whose last tile may be shorter than the others."""
         # Number of visits of each extent, and of those in which all arrivals are new.
         arrives = again = 0
         now = {extents: (1, int(fresh))}
@@ -163,19 +163,20 @@ class Flow:
 
 
 class StepShare(NamedTuple):
-    """Elements that arrive in a step, and repeated arrivals among them."""
+    """Number of tensor elements that arrive in a step, and how many of them arrived before."""
 
     arrives: Fraction | int
     again: Fraction | int
 
     @property
     def key(self) -> tuple[int, ...]:
-        """Whole numbers that identify the share; they compare faster than fractions."""
+        """Four whole numbers that identify the share; comparing them is faster than comparing
+        fractions."""
         one, other = self.arrives, self.again
         return (one.numerator, one.denominator, other.numerator, other.denominator)
 
     def times(self, count: int | Fraction) -> StepShare:
-        """Return the sum of several equal slices."""
+        """Return the sum of ``count`` equal shares."""
         return StepShare(self.arrives * count, self.again * count)
 
 
@@ -184,9 +185,11 @@ Role = Literal["load", "drain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """Part of a memory's traffic: a flow's arrivals (or repeats), scaled to words.
+    """Part of a memory's traffic: the arrivals (or only the repeated arrivals) of a flow, in
+    words.
 
-    ``flow`` is an index into the Einsum's flows; None: equal in every step.
+    ``flow`` is an index into the Einsum's flows. If it is None, every step moves the same amount.
+    ``scale`` converts tensor elements to words.
     """
 
     memory: int
@@ -198,12 +201,12 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class EinsumFlows:
-    """All traffic of an Einsum, through memories with or without a bandwidth."""
+    """Traffic of an Einsum through all memories, even those with unlimited bandwidth."""
 
     flows: tuple[Flow, ...]
     moves: tuple[Move, ...]
     counted: tuple[Fraction, ...]
-    """Words that all steps together move, by memory."""
+    """Words that all steps together move, for each memory."""
 
 
 def einsum_flows(
@@ -212,7 +215,7 @@ def einsum_flows(
     count: EinsumCount,
     steps: tuple[Loop, ...],
 ) -> EinsumFlows:
-    """Return the flows of an Einsum whose ``steps`` loops make steps, scaled to its counts.
+    """Return the flows of an Einsum, scaled so that all steps together move its counted accesses.
 
     Parameters
     ----------
@@ -231,12 +234,13 @@ def einsum_flows(
 
 
 class _FlowPlan(NamedTuple):
-    """Flows and moves of an Einsum without sizes: names and the pattern decide them."""
+    """Flows and moves of an Einsum before sizes are known; they follow from names and loop order."""
 
     flows: tuple[tuple[int, int], ...]
-    """Index of an access among ``access_maps``, and the level whose tiles flow."""
+    """For each flow, the index of its access in ``access_maps`` and the level whose tiles arrive.
+    """
     moves: tuple[tuple[Move, ...], ...]
-    """Moves by memory, before they are scaled to the counts."""
+    """Moves of each memory, before they are scaled to the counted accesses."""
 
 
 def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
@@ -298,8 +302,7 @@ def _scaled(
     steps: tuple[Loop, ...],
     count: EinsumCount,
 ) -> EinsumFlows:
-    """Return moves scaled to each memory's counted accesses; the factor is one in almost all
-    cases."""
+    """Return moves scaled to each memory's counted accesses; the factor is nearly always one."""
     totals = [f.total(e.extents) for f in flows]
     words = bound.words
     moves: list[Move] = []
@@ -334,13 +337,13 @@ def _amount(totals: list[StepShare], move: Move) -> Fraction | int:
 
 
 def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
-    """Return the words that come from the outermost memory before the first step can begin.
+    """Return the words that must come from the outermost memory before the first step can begin.
 
     Parameters
     ----------
     inside : tuple of str
-        Einsums that run at every step. Those without producers among them begin the step, and wait
-        for the tiles of their operands, each tensor's once.
+        Einsums that run at every step. The Einsums without a producer among them begin the step.
+        They wait for the tiles of their operands; each tensor is fetched once.
     """
     needed: dict[str, int] = {}
     level = bound.architecture.home_level
@@ -358,8 +361,7 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
 
 
 def last_drain(bound: Bound) -> int | Fraction:
-    """Return the words of the last step's outputs, which reach the outermost memory after all
-    steps.
+    """Return the words that the last step's outputs move to the outermost memory after all steps.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Groups of Einsums that run together: step loops, flows between them, and average steps."""
+"""Groups of Einsums that run together step by step: their step loops, traffic and average steps."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from .run_length import OneStep, RunLengths, repeat, steps_by_class
 
 @dataclass(frozen=True, kw_only=True)
 class GroupPart:
-    """Einsum of a group: ``loops`` are its view of the group's loops, None for loops it is
-    outside of."""
+    """One Einsum of a group, with its loops.
+
+    ``loops`` has an entry for each loop of the group: the Einsum's own view of that loop, or None
+    if the Einsum runs outside the loop.
+    """
 
     e: BoundEinsum
     loops: tuple[Loop | None, ...]
@@ -32,46 +35,46 @@ class GroupPart:
     occupied: Fraction
     """Cycles in which the Einsum occupies its array over the whole run."""
     depth: int | None
-    """Outermost loop of several iterations that the Einsum stays outside of."""
+    """Position of the outermost loop of several iterations that does not contain the Einsum."""
     early: bool
-    """True if it runs at the first iteration of the loops that it stays outside of."""
+    """True if the Einsum runs at the first iteration of the loops that do not contain it."""
     bound: Bound = field(repr=False)
     count: EinsumCount = field(repr=False)
 
     @cached_property
     def busy(self) -> Fraction:
-        """Cycles of one temporal iteration."""
+        """Cycles that one temporal iteration of the Einsum occupies its array."""
         return self.occupied / max(self.e.iterations, 1)  # a mask may let nothing through
 
     @cached_property
     def steps(self) -> tuple[Loop, ...]:
-        """Loops that make steps and contain the Einsum."""
+        """Step loops of the group that contain the Einsum."""
         return tuple(loop for loop in self.loops if loop is not None)
 
     @cached_property
     def flows(self) -> EinsumFlows:
-        """Flows of the Einsum by step; only a walk of the real steps needs them."""
+        """Traffic of the Einsum in each step; only the exact walk of all steps needs it."""
         return einsum_flows(self.bound, self.e, self.count, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FusionGroup:
-    """Einsums that run together, step by step."""
+    """Einsums that run together: each iteration of their shared loops is a step."""
 
     name: str
     nest: StepNest
     parts: tuple[GroupPart, ...]
     memories: int
     reads: tuple[StepRead, ...]
-    """Operands that Einsums of the group make for one another."""
+    """Operands that one Einsum of the group reads from another."""
 
     @property
     def loops(self) -> tuple[Loop, ...]:
-        """The loops whose iterations are steps."""
+        """Loops whose iterations are the group's steps."""
         return self.nest.loops
 
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Return the position of a step: the iteration of every loop, by member."""
+        """Return the position of a step: the name (member) of every loop, with its iteration."""
         return self.nest.indices(step)
 
     @cached_property
@@ -85,7 +88,8 @@ class FusionGroup:
         return tuple(p.e.name for p in self.parts if p.depth is None)
 
     def round(self, part: GroupPart) -> int:
-        """Return the steps of the loops from the first that an Einsum stays outside of, inwards."""
+        """Return the number of steps in one run of the first loop that does not contain the
+        Einsum."""
         if part.depth is None:
             return 1
         extents = first_tile(self.nest.extents, self.loops[: part.depth])
@@ -94,10 +98,11 @@ class FusionGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepClass:
-    """Work of a step, by Einsum and memory.
+    """Work that every step of one class does.
 
-    ``loads`` and ``drains`` are words by Einsum and memory; ``back`` holds, by loop, the steps
-    since its previous iteration (None at its first).
+    ``loads`` and ``drains`` are words by Einsum and memory. ``busy`` are cycles by Einsum. ``back``
+    holds, for each loop, the number of steps since its previous iteration (None at its first
+    iteration).
     """
 
     runs: tuple[bool, ...]
@@ -109,24 +114,25 @@ class StepClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Run of a group: its steps as run lengths, and the work of each class of steps."""
+    """All steps of a group's run: the class of each step as run lengths, and the work of each
+    class."""
 
     group: FusionGroup
     run_lengths: RunLengths
     classes: tuple[StepClass, ...]
     once: tuple[tuple[str, Fraction], ...] = ()
-    """Einsums with one run outside the steps, and the duration of that run."""
+    """Einsums that run once outside the steps, with the duration of that run in cycles."""
 
     @cached_property
     def steps_by_class(self) -> dict[int, int]:
-        """Number of steps of each class."""
+        """Number of steps of each class of steps."""
         return steps_by_class(self.run_lengths)
 
 
 def fused_group(
     bound: Bound, counts: tuple[EinsumCount, ...], einsums: tuple[BoundEinsum, ...]
 ) -> FusionGroup:
-    """Return the group of some Einsums in the loops of the shared nest; a step is one iteration.
+    """Return the group of Einsums that share loops; a step is one iteration of these loops.
 
     Parameters
     ----------
@@ -166,11 +172,12 @@ def fused_group(
 def _needed(
     reads: tuple[StepRead, ...], outside: dict[str, int | None], members: list[str]
 ) -> set[str]:
-    """Return the Einsums outside loops that must run at the loops' first iteration.
+    """Return the Einsums outside a loop that must run at that loop's first iteration.
 
-    An Einsum inside the loops needs its operands, and the producers of these. A value from an
-    earlier iteration of an outer loop was finished there, so that its producer may run last. A
-    value from an earlier iteration of an inner loop was not.
+    An Einsum inside the loops needs its operands, and so do the producers of these operands. A
+    value from an earlier iteration of an outer loop was finished in that iteration, so that its
+    producer may run last. A value from an earlier iteration of an inner loop was not finished
+    before.
 
     Parameters
     ----------
@@ -223,7 +230,7 @@ def _part(
     depth: int | None,
     needed: bool,
 ) -> GroupPart:
-    """Return an Einsum with its own and shared loops."""
+    """Return the part of a group for one Einsum, with its shared and own loops."""
     return GroupPart(
         e=e,
         loops=loops[0],
@@ -250,7 +257,7 @@ def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
 
 
 def _first_loop_outside(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
-    """Return the first loop of several iterations that an Einsum stays outside of."""
+    """Return the position of the first loop of several iterations that does not contain an Einsum."""
     extents = nest.extents
     for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
         if own is None and extents[loop.axis] > loop.stride:
@@ -261,7 +268,10 @@ def _first_loop_outside(nest: StepNest, view: tuple[Loop | None, ...]) -> int | 
 
 @dataclass(frozen=True, kw_only=True)
 class StepNest:
-    """Loops over axes; with a ``window``, only iterations that hold a point are steps."""
+    """Loops over the axes of an iteration space, whose iterations are steps.
+
+    With a ``window``, only iterations that contain a point the mask allows are steps.
+    """
 
     axes: tuple[Axis, ...]
     loops: tuple[Loop, ...]
@@ -269,36 +279,37 @@ class StepNest:
 
     @property
     def extents(self) -> Extents:
-        """The whole iteration space."""
+        """Extents of the whole iteration space, one for each axis."""
         return tuple(a.extent for a in self.axes)
 
     @property
     def band(self) -> Band | None:
-        """Band outside all loops; None if no iteration is left out."""
+        """Allowed band of the whole iteration space; None if every iteration is a step."""
         if self.window is None or self.window.band.full:
             return None
         return self.window.band.trimmed()
 
     def ramps(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
-        """Return the iterations of a loop inside the loops around it, in as few ramps as
+        """Return the iterations of the loop at ``depth``, as few ramps (evenly shifting bands) as
         possible."""
         return progressions(*self._cut(depth, extents, band))
 
     def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
-        """Return the iterations of a loop inside the loops around it, in groups of equal ones."""
+        """Return the iterations of the loop at ``depth``, grouped into runs of equal iterations."""
         return runs(*self._cut(depth, extents, band))
 
     def _cut(
         self, depth: int, extents: Extents, band: Band | None
     ) -> tuple[int, int, Band | None, tuple[bool, int] | None]:
-        """Return the arguments of ``ramps`` for a loop."""
+        """Return the extent, stride, band and side that ``progressions`` and ``runs`` take for a
+        loop."""
         loop = self.loops[depth]
         if self.window is None or depth >= self.window.governed:
             return extents[loop.axis], loop.stride, None, None
         return extents[loop.axis], loop.stride, band, self.window.side(loop.axis)
 
     def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
-        """Return the steps inside the first ``depth`` loops."""
+        """Return the number of steps in one iteration of the first ``depth`` loops."""
         loops = self.loops[depth:]
         if self.window is None or band is None:
             return count_points(loops, extents)
@@ -309,10 +320,10 @@ class StepNest:
         )
 
     def settled(self, depth: int) -> bool:
-        """Return whether the first ``depth`` loops go along every rank of the window.
+        """Return whether the first ``depth`` loops cover every rank of the window.
 
-        What remains of the window then depends on the distance between the two ranks' tiles, not on
-        their positions, and is often equal.
+        Then the rest of the window depends on the distance between the two ranks' tiles, not on the
+        tiles' positions. Many places have an equal rest.
         """
         if self.window is None:
             return True
@@ -321,7 +332,7 @@ class StepNest:
         return ranks <= entered
 
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Return the position of a step: the iteration of every loop, by member.
+        """Return the position of a step: the name (member) of every loop, with its iteration.
 
         Parameters
         ----------
@@ -331,7 +342,8 @@ class StepNest:
         Returns
         -------
         tuple of (str, int)
-            Iterations from 0, counting those without a point, which are no steps.
+            Iterations from 0. Iterations that contain no allowed point are counted although they
+            are not steps.
         """
         extents, band = self.extents, self.band
         found: list[tuple[str, int]] = []
@@ -354,7 +366,7 @@ def nest_window(
     loops: tuple[Loop, ...],
     einsums: tuple[BoundEinsum, ...],
 ) -> Window | None:
-    """Return the window of the steps that some Einsums share; None if every step runs.
+    """Return the mask window that a group of Einsums shares; None if every iteration is a step.
 
     Parameters
     ----------
@@ -379,26 +391,27 @@ def nest_window(
 
 
 Shifts = tuple[tuple[str, int], ...]
-"""Iterations of shared loops between writing and reading, by the loop's member."""
+"""For each shared loop, by name, the number of iterations between the write and the read of a
+value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRead:
-    """Operand of an Einsum that another Einsum of the group makes."""
+    """Operand of an Einsum that another Einsum of the same group produces."""
 
     producer: str
     consumer: str
     shifts: Shifts
-    """Shifts of the read; empty if the operand is made in the same step."""
+    """Distance of the read in iterations, by loop; empty if the same step produces the operand."""
 
 
 def step_reads(
     bound: Bound, einsums: tuple[BoundEinsum, ...], members: frozenset[str]
 ) -> tuple[StepRead, ...]:
-    """Return the operands that Einsums in the loops ``members`` make for one another.
+    """Return the operands that Einsums in the loops ``members`` produce for one another.
 
-    An Einsum that goes along the whole rank within one step passes its running value on by itself;
-    no step waits for it.
+    An Einsum that goes along a whole rank within one step passes its running value on by itself. No
+    step waits for that value.
 
     Parameters
     ----------
@@ -422,8 +435,8 @@ def step_reads(
 def _shifts(
     bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand
 ) -> Shifts | None:
-    """Return the iterations of shared loops since an element was written; None if no step wrote
-    it."""
+    """Return how many iterations of the shared loops ago an element was written; None if no step
+    wrote it."""
     found: list[tuple[str, int]] = []
     for variable, shift in operand.shifts:
         # An Einsum that goes along the rank inside a step sees the whole rank at once.
@@ -441,18 +454,19 @@ def _shifts(
 
 
 def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """Return the steps of the shared nest, each with the work of an average one.
+    """Return the steps of the shared loops, where every step does the average work.
 
-    It is a ``Walk`` like the exact one, with a single class, so that one lowering of the schedule
-    serves both. It walks no loops, knows no edges, and exists where the exact walk is refused. Its
-    distances are nominal: as many steps back as the loops have iterations.
+    The result is a ``Walk`` like the exact one, but has a single class, so that one lowering of the
+    schedule serves both. This function visits no iterations and ignores ragged edges. It therefore
+    works for mappings that the exact walk refuses. Its distances are nominal: a previous iteration
+    is as many steps back as the loops have iterations.
 
-    Work before the first step or after the last is left out: the first fill and the last drain of
-    the outermost memory, and one run of each Einsum outside a loop (the first run of a producer,
-    the last run of a consumer), which no step hides.
+    Work before the first step or after the last step is left out. This is the first fill and the
+    last drain of the outermost memory. It is also one run of each Einsum outside a loop, which no
+    step hides: the first run of a producer, the last run of a consumer.
 
-    Operands from a memory count as loads and results as drains, whatever way the tiles go; the walk
-    of the real steps is exact there.
+    Operands from a memory count as loads and results as drains, whatever their path. The exact walk
+    distinguishes the paths.
 
     Parameters
     ----------
@@ -480,7 +494,7 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """Return all work of a group as one step.
+    """Return a walk of a single step that does all work of a group.
 
     Parameters
     ----------
@@ -494,7 +508,7 @@ def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 def _one_run(bound: Bound, part: GroupPart) -> Fraction:
-    """Return the cycles of one run of an Einsum that stays outside inner loops."""
+    """Return the cycles of one run of an Einsum that does not run inside the inner loops."""
     runs = prod(loop.bound for loop in bound.nest if loop.member not in part.e.outside)
     return part.occupied / runs
 
@@ -502,8 +516,11 @@ def _one_run(bound: Bound, part: GroupPart) -> Fraction:
 def _average_class(
     bound: Bound, group: FusionGroup, steps: int, ends: Amount, once: dict[str, Fraction]
 ) -> StepClass:
-    """Return an average step: without ``ends``, words of the outermost memory, and ``once``, cycles
-    by Einsum."""
+    """Return the class of an average step.
+
+    Without ``ends``, the words of the first fill and last drain are left out. The cycles in
+    ``once``, by Einsum, are left out too.
+    """
     names = [m.name for m in bound.architecture.memories]
     reads: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
     writes: list[list[Amount]] = [[0] * len(names) for _ in group.parts]

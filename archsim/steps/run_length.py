@@ -1,4 +1,7 @@
-"""Run lengths of step classes: equal steps share a letter, and runs may grow evenly."""
+"""Run lengths of step classes: a compact sequence in which each class of equal steps is a letter.
+
+Run lengths may also grow evenly from one repetition to the next.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from einsum_cascade.memo import cached_property
 
 @dataclass(frozen=True, slots=True)
 class OneStep:
-    """One step, by the number of its class."""
+    """One step, identified by the number of its class."""
 
     kind: int
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Repetition of a body; ``count`` is at least two."""
+    """Body of steps that is repeated ``count`` times, at least twice."""
 
     count: int
     body: OneStep | Seq
@@ -26,9 +29,9 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Seq:
-    """Sequence of parts; no two neighbours are equal.
+    """Sequence of runs; no two neighbours are equal.
 
-    A run contains the same sequence in many places: its steps are counted once.
+    A run often contains the same sequence in many places. The steps of a sequence are counted once.
     """
 
     parts: tuple[OneStep | Repeat, ...]
@@ -54,7 +57,7 @@ EMPTY: RunLengths = Seq(())
 
 
 def repeat(count: int, body: RunLengths) -> RunLengths:
-    """Return ``body`` several times; a repetition of a repetition becomes one.
+    """Return ``body`` repeated several times; nested repetitions merge into one.
 
     >>> run_lengths_text(repeat(3, repeat(2, OneStep(0))))
     'a^6'
@@ -104,7 +107,7 @@ def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneSt
 
 
 def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
-    """Return whether two parts are equal; their lengths are compared first, which is faster."""
+    """Return whether two runs are equal; their lengths are compared first because that is faster."""
     if one is other:
         return True
     if isinstance(one, OneStep) or isinstance(other, OneStep):
@@ -128,7 +131,7 @@ def length(runs: RunLengths) -> int:
 
 
 def steps_by_class(runs: RunLengths) -> dict[int, int]:
-    """Return how often each class occurs.
+    """Return how often each class of steps occurs.
 
     Parameters
     ----------
@@ -164,7 +167,9 @@ def unrolled(runs: RunLengths) -> Iterator[int]:
 
 
 def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
-    """Return the run with class ``k`` renamed ``kinds[k]``; classes that coincide are merged.
+    """Return the run with each class ``k`` renamed to ``kinds[k]``.
+
+    Classes that get equal numbers are merged.
 
     >>> run_lengths_text(renamed_classes(sequence([repeat(240, OneStep(0)), OneStep(1)]), (0, 0)))
     'a^241'
@@ -211,18 +216,19 @@ def class_letter(kind: int) -> str:
 
 
 MAX_VISITS = 20_000
-"""Distinct places of a nest that a walk visits before it is given up: some seconds."""
+"""Largest number of distinct places that a walk visits before it gives up, after some seconds."""
 
 
 class StepsError(InputError):
-    """Error of a legal mapping whose steps cannot be told apart, or are too many to run.
+    """Error for a legal mapping whose steps cannot be classed, or are too many to run.
 
-    An average step stands for them (``engine.latency``).
+    The engine then uses an average step instead (``engine.latency``).
     """
 
 
 def extrapolated(first: RunLengths, second: RunLengths, n: int) -> RunLengths | None:
-    """Return the n-th repetition, from 0, of a run that grows evenly; None if it does not.
+    """Return repetition ``n``, from 0, of a run that grows evenly; None if it does not grow
+    evenly.
 
     >>> tiles = [sequence([repeat(n, OneStep(0)), OneStep(1)]) for n in (3, 5)]
     >>> run_lengths_text(extrapolated(*tiles, 2))
@@ -255,19 +261,19 @@ def rows_grown(
     last: Sequence[RunLengths],
     times: int,
 ) -> Iterator[RunLengths] | None:
-    """Return all runs of ``times`` rows that grow evenly, from the first two rows and the last.
+    """Return the runs of all ``times`` rows, extrapolated from the first two rows and the last.
 
     Parameters
     ----------
     first, second, last : sequence of RunLengths
-        Three of the rows, part by part.
+        The first, second and last row; each row is a list of runs.
     times : int
         Number of rows; at least two.
 
     Returns
     -------
     iterator of RunLengths or None
-        Every part of every row, in order; None if a part does not grow evenly.
+        Every run of every row, in order; None if a run does not grow evenly from row to row.
     """
     pairs = list(zip(first, second, strict=True))
     if [extrapolated(*pair, times - 1) for pair in pairs] != list(last):

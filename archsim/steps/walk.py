@@ -1,10 +1,10 @@
-"""Exact walk of the shared nest of a group: classes of steps by their work, as run lengths.
+"""Exact walk of the loops that a group shares: steps classed by their work, as run lengths.
 
-A walk over the steps of masked tiles meets a few values in many places: equal values have equal
-numbers. Numbers compare much faster than tuples of fractions, and consequences of a value are
+A walk over masked tiles meets a few values in many places. Equal values therefore get the same
+number: numbers compare much faster than tuples of fractions, and the consequences of a value are
 computed once.
 
-Shares of masked tiles are rescaled, so that all steps together do what is counted.
+Each step's share of a masked tile is rescaled, so that all steps together do the counted work.
 """
 
 from __future__ import annotations
@@ -41,29 +41,30 @@ _NOTHING = Fraction(0)
 
 Row = tuple[Fraction, ...]
 Held = tuple[tuple[int | None, ...], ...]
-"""Number of each flow's share, by Einsum and flow; None while its tile does not stay."""
+"""Number that identifies each flow's share, by Einsum and flow; None while no tile of it stays."""
 
 
 class Numbered(Generic[_T]):
-    """Distinct values, in the order of their first occurrence."""
+    """Distinct values, each with a number: its rank in the order of first occurrence."""
 
     def __init__(self) -> None:
         self.values: list[_T] = []
         self._numbers: dict[Hashable, int] = {}
 
     def number(self, value: _T) -> int:
-        """Return the number of a value, a new one for a new value."""
+        """Return the number of a value; a value that was never seen gets the next number."""
         return self.number_for(value, value)
 
     def number_for(self, key: Hashable, value: _T) -> int:
-        """Return the number of a value that ``key`` identifies."""
+        """Return the number of a value that ``key`` identifies; a new key gets the next number."""
         number = self._numbers.setdefault(key, len(self.values))
         if number == len(self.values):
             self.values.append(value)
         return number
 
     def of(self, key: Hashable, make: Callable[[], _T]) -> int:
-        """Return the number of the value that ``key`` identifies, made on first use."""
+        """Return the number of the value that ``key`` identifies; ``make`` builds the value on
+        first use."""
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.values)
@@ -72,10 +73,11 @@ class Numbered(Generic[_T]):
 
 
 class RemainingExtents(NamedTuple):
-    """Extents of each Einsum that the outer loops leave.
+    """Extents that the outer loops leave to each Einsum.
 
-    ``extents`` is None for an Einsum whose iterations differ from the nest's here. ``fresh`` holds,
-    by flow, whether the loops that do not move it were at their first iteration.
+    ``extents`` is None for an Einsum whose remaining iterations differ from those of the shared
+    loops. ``fresh`` holds, for each flow, whether the loops that do not move its tile were at their
+    first iteration.
     """
 
     extents: tuple[Extents | None, ...]
@@ -83,7 +85,8 @@ class RemainingExtents(NamedTuple):
 
 
 class Shares:
-    """Views, shares of tiles, and rows of traffic of the Einsums of a group."""
+    """Remaining extents, shares of tiles, and traffic of a group's Einsums, computed once per
+    value."""
 
     def __init__(self, group: FusionGroup) -> None:
         self.parts = group.parts
@@ -108,7 +111,7 @@ class Shares:
         return self.nest.steps(0, self.nest.extents, self.nest.band)
 
     def memo(self, make: Callable[..., _T], *given: Hashable) -> _T:
-        """Return the value of a function of the group, computed once."""
+        """Return ``function`` of some arguments; each distinct call is computed once."""
         key = (make.__name__, given)
         if (found := self._known.get(key, _UNKNOWN)) is _UNKNOWN:
             found = self._known[key] = make(*given)
@@ -116,7 +119,8 @@ class Shares:
         return known
 
     def start(self) -> tuple[int, int]:
-        """Return the view outside all loops, and a state in which no tile stays."""
+        """Return the numbers of the state outside all loops: the whole extents, and no tile that
+        stays."""
         view = RemainingExtents(
             extents=tuple(p.e.extents for p in self.parts),
             fresh=tuple((True,) * len(p.flows.flows) for p in self.parts),
@@ -125,8 +129,10 @@ class Shares:
         return self.views.number(view), self.held.number(nothing)
 
     def entered(self, depth: int, outer: int, total: int, edge: bool, first: bool) -> int:
-        """Return the view inside a loop of ``total`` iterations: at its last, first, or another
-        one."""
+        """Return the number of the extents inside the first, last or another iteration of a loop.
+
+        ``total`` is the number of the loop's iterations.
+        """
         view = self.views.values[outer]
         extents = [*view.extents]
         fresh = [*view.fresh]
@@ -149,9 +155,9 @@ class Shares:
         return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
 
     def _looping(self, depth: int) -> list[tuple[int, int, int, frozenset[int]]]:
-        """Return the Einsums that run in a loop, with axis and stride of their view of it.
+        """Return the Einsums that run in a loop, with axis and stride of their view of the loop.
 
-        The last entry holds the flows that are fresh at the loop's first iteration alone.
+        The last entry of each holds the flows that are fresh only at the loop's first iteration.
         """
         own = ((number, p.loops[depth]) for number, p in enumerate(self.parts))
         return [
@@ -161,8 +167,8 @@ class Shares:
         ]
 
     def _stale(self, number: int, depth: int) -> frozenset[int]:
-        """Return the flows that are fresh at a loop's first iteration alone: it does not move
-        their tiles."""
+        """Return the flows whose tiles a loop does not move: they are fresh only at its first
+        iteration."""
         flows, place = self.parts[number].flows.flows, self.place[number][depth]
         return frozenset(
             i
@@ -175,7 +181,7 @@ class Shares:
     def staying(
         self, depth: int, view: int, waiting: tuple[tuple[int, ...], ...]
     ) -> tuple[tuple[int, int, int], ...]:
-        """Yield (Einsum, flow, number of its share) for tiles that stay in the loops inside.
+        """Yield the Einsum, flow and share number of each tile that stays during the inner loops.
 
         ``waiting`` holds the flows to look at, by Einsum.
         """
@@ -195,12 +201,13 @@ class Shares:
         return tuple(found)
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
-        """Return the shares that stay from here on, and did not outside."""
+        """Return the shares of tiles that stay from this depth on and did not stay further
+        outside."""
         waiting = self.memo(self._waiting, held)
         return self.memo(self.staying, depth, view, waiting) if any(waiting) else ()
 
     def _waiting(self, held: int) -> tuple[tuple[int, ...], ...]:
-        """Return the flows of each Einsum of which no tile stays yet."""
+        """Return, for each Einsum, the flows without a tile that stays yet."""
         return tuple(
             tuple([i for i, share in enumerate(shares) if share is None])
             for shares in self.held.values[held]
@@ -209,7 +216,10 @@ class Shares:
     def keep(
         self, held: int, arriving: tuple[tuple[int, int, int], ...], many: int, of: int
     ) -> int:
-        """Return held shares with arriving ones, ``many / of`` times as large."""
+        """Return the number of the held shares together with arriving ones.
+
+        Each arriving share is scaled by ``many / of``.
+        """
         known = list(self.held.values[held])
         for number, i, share in arriving:
             scaled = share
@@ -220,8 +230,8 @@ class Shares:
         return self.held.number(tuple(known))
 
     def divided(self, depth: int, view: int, outer: int, held: int, steps: int) -> int:
-        """Return held shares with those of Einsums that stay outside a loop from here on, by
-        step."""
+        """Return the held shares, with those of Einsums outside a loop divided evenly over its
+        steps."""
         known = list(self.held.values[held])
         for number, p in enumerate(self.parts):
             if (
@@ -239,7 +249,7 @@ class Shares:
         return self.held.number(tuple(known))
 
     def _total(self, depth: int, view: int, number: int, flow: int, share: int | None) -> StepShare:
-        """Return the total of a flow over all steps inside some loops."""
+        """Return the total traffic of a flow over all steps inside some loops."""
         p, place = self.parts[number], self.place[number][depth]
         now = self.views.values[view]
         extents = now.extents[number]
@@ -251,7 +261,7 @@ class Shares:
     # ------------------------------------------------------------------ one step
 
     def busy(self, runs: tuple[bool, ...], view: int) -> int:
-        """Return the number of the cycles that each Einsum works in a step."""
+        """Return the number of the row of cycles that each Einsum works in a step."""
         extents = self.views.values[view].extents
         row = (
             p.busy * count_points(p.own, x) if r and x is not None else _NOTHING
@@ -260,18 +270,21 @@ class Shares:
         return self._numbered(tuple(row))
 
     def _numbered(self, row: Row) -> int:
-        """Return the number of a row; whole numbers are compared sooner than fractions."""
+        """Return the number that identifies a row of fractions.
+
+        The row is looked up by whole numbers, which compare faster than fractions.
+        """
         return self.rows.number_for(tuple([x.as_integer_ratio() for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
-        """Return the number of each Einsum's traffic in a step."""
+        """Return, for each Einsum, the number of the row of words that it moves in a step."""
         return tuple(
             self.memo(self._row, role, number, runs[number], slices)
             for number, slices in enumerate(self.held.values[held])
         )
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
-        """Return the number of an Einsum's traffic: words by memory."""
+        """Return the number of the row of words, by memory, that an Einsum moves in a step."""
         # Traffic of an Einsum outside a loop is spread over all steps (``divided``), also those in
         # which it does not run.
         sums = [_NOTHING] * self.memories
@@ -283,7 +296,7 @@ class Shares:
         return self._numbered(tuple(sums))
 
     def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction | int:
-        """Return a step's share of a move, before it is scaled."""
+        """Return a step's share of a move in tensor elements, before scaling to words."""
         if move.flow is not None:
             known = slices[move.flow]
             if known is None:
@@ -297,7 +310,7 @@ class Shares:
 
 
 def within(extents: Extents, loop: Loop, last: bool) -> Extents:
-    """Return the extents inside the last iteration of a loop, or inside an earlier one."""
+    """Return the extents inside a loop's last iteration, or inside an earlier one."""
     left, stride = extents[loop.axis], loop.stride
     # Of 10 in tiles of 4, the last tile has 10 - 2 * 4.
     extent = left - (left - 1) // stride * stride if last else min(left, stride)
@@ -305,7 +318,7 @@ def within(extents: Extents, loop: Loop, last: bool) -> Extents:
 
 
 class _At(NamedTuple):
-    """Position of a step in one loop, as far as it matters."""
+    """Position of a step in one loop, reduced to what affects the step's work."""
 
     first: bool
     last: bool
@@ -313,10 +326,11 @@ class _At(NamedTuple):
 
 
 class _WalkState(NamedTuple):
-    """State on which the rest of a walk depends, inside the loops walked so far.
+    """State inside the loops walked so far, on which the rest of a walk depends.
 
-    ``view`` and ``held`` are numbers of ``Shares``: the remaining extents of every Einsum, and the
-    shares of tiles that stay to the end of the walk.
+    ``view`` and ``held`` are numbers that ``Shares`` gives out. ``view`` identifies the extents
+    that remain for every Einsum; ``held`` identifies the shares of tiles that stay to the end of
+    the walk.
     """
 
     nest: Extents
@@ -327,17 +341,17 @@ class _WalkState(NamedTuple):
 
 
 def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
-    """Class all steps of a group.
+    """Return all steps of a group, classed by their work.
 
     Parameters
     ----------
     wanted : frozenset of str
-        Members of loops from whose previous iteration running values come.
+        Names (members) of loops whose previous iteration hands running values on.
 
     Raises
     ------
     StepsError
-        An Einsum's tiles do not match the nest's, or steps differ too much.
+        An Einsum's tiles do not match those of the shared loops, or steps differ too much.
     """
     walker = _Walker(group, wanted)
     runs = walker.visit(0, walker.start())
@@ -347,7 +361,7 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
 
 
 def _in_order(found: Walk) -> Walk:
-    """Return a walk with classes numbered in the order of their occurrence."""
+    """Return a walk with classes numbered in the order of their first occurrence."""
     order = tuple(found.steps_by_class)
     if order == tuple(range(len(found.classes))):
         return found
@@ -361,17 +375,23 @@ def _in_order(found: Walk) -> Walk:
 
 
 _Turn = tuple[int, bool, bool, bool, int, Band | None]
-"""Iteration of a loop: the number of its place without the band; whether it is the first, the
-last, and at the edge; what remains of the axis, and of the band."""
+"""Key of one iteration of a loop: its place, three flags, the remaining extent, and the band.
+
+The place is numbered without regard to the band. The flags are True for the first iteration, for
+the last one, and for the one at the edge of the axis.
+"""
 
 
 _Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Band | None, Band | None]]
-"""Ramp of a loop: its place as above; whether it has the first and last iteration, and the edge;
-extent, count, shift of the band, and the band at both ends."""
+"""Key of a ramp, the iterations of a loop along which the band shifts evenly.
+
+The fields are: place as in ``_Turn``; whether the ramp has the loop's first and last iteration;
+whether it reaches the edge; extent, count, shift of the band, and the band at both ends.
+"""
 
 
 _Place = tuple[int, _WalkState, int]
-"""Number of outer loops, the state inside them, and the number of both without the band."""
+"""Number of outer loops, the state inside them, and a number for both that ignores the band."""
 
 
 class _Walker:
@@ -401,20 +421,20 @@ class _Walker:
         self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
 
     def look(self, places: int = 1) -> None:
-        """Count more visited places. Raises StepsError if they are too many."""
+        """Count visited places. Raises StepsError if the walk has visited too many."""
         self.visits += places
         if self.visits > MAX_VISITS:
             text = f"steps are too unlike: they differ in more than {MAX_VISITS:,} places"
             raise StepsError(text)
 
     def start(self) -> _WalkState:
-        """Return the state outside all loops."""
+        """Return the state of the walk outside all loops."""
         nest = self.group.nest
         view, held = self.shares.start()
         return self.sliced(0, _WalkState(nest.extents, nest.band, (), view, held))
 
     def visit(self, depth: int, state: _WalkState) -> RunLengths:
-        """Return the run lengths inside the first ``depth`` loops."""
+        """Return the run lengths of all steps in one iteration of the first ``depth`` loops."""
         key = (depth, state)
         if key not in self.memo:
             last = depth == len(self.group.loops)
@@ -422,7 +442,7 @@ class _Walker:
         return self.memo[key]
 
     def loop(self, depth: int, state: _WalkState) -> RunLengths:
-        """Return all iterations of a loop: the first, those in the middle, the last."""
+        """Return the run lengths of all iterations of the loop at ``depth``."""
         ramps = self.group.nest.ramps(depth, state.nest, state.band)
         # A band looks equal in many places: its turn alone identifies the inside.
         unplaced = _WalkState(state.nest, None, state.at, state.view, state.held)
@@ -441,7 +461,10 @@ class _Walker:
         ramp: BandProgression,
         ends: tuple[bool, bool],
     ) -> list[RunLengths]:
-        """Return the iterations of a ramp, which may hold a loop's very first or very last one."""
+        """Return the run lengths of a ramp's iterations.
+
+        The ramp may contain the loop's first or last iteration.
+        """
         axis, stride = self.group.loops[depth].axis, self.group.loops[depth].stride
         edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
         whole = (ramp.at(0), ramp.at(ramp.count - 1))
@@ -467,8 +490,10 @@ class _Walker:
     def moving(
         self, where: _Place, ramp: BandProgression, ends: tuple[bool, bool], edge: bool
     ) -> list[RunLengths]:
-        """Return the iterations of a ramp along which the band moves: they differ, mostly
-        evenly."""
+        """Return the run lengths of a ramp's iterations if the band moves along the ramp.
+
+        These iterations differ, mostly evenly.
+        """
         latest = ramp.count - 1
 
         def at(n: int) -> RunLengths:
@@ -484,7 +509,8 @@ class _Walker:
     def stretch(
         self, at: Callable[[int], RunLengths], numbers: range, period: int
     ) -> list[RunLengths]:
-        """Return iterations that repeat every ``period`` up to the lengths of their loops."""
+        """Return the run lengths of iterations that repeat every ``period``, except for loop
+        lengths."""
         first = [at(n) for n in numbers[:period]]
         before = self.visits
         second = [at(n) for n in numbers[period : 2 * period]]
@@ -504,8 +530,10 @@ class _Walker:
     def turn(
         self, where: _Place, run: BandProgression, ends: tuple[bool, bool, bool]
     ) -> RunLengths:
-        """Return the run inside an iteration of a loop: at its first, at its last, at the axis'
-        edge."""
+        """Return the run lengths inside one iteration of a loop.
+
+        ``ends`` says whether it is the first, the last, and at the edge of the axis.
+        """
         self.look()
         depth, state, place = where
         band = run.band
@@ -521,8 +549,10 @@ class _Walker:
     def enter(
         self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: BandProgression
     ) -> _WalkState:
-        """Return the state inside an iteration of a loop: at its first, at its last, at the
-        axis' edge."""
+        """Return the state inside one iteration of a loop.
+
+        ``ends`` says whether it is the first, the last, and at the edge of the axis.
+        """
         loop = self.group.loops[depth]
         first, last, edge = ends
         total = iterations(state.nest[loop.axis], loop.stride)
@@ -540,7 +570,8 @@ class _Walker:
     def back(
         self, depth: int, state: _WalkState, first: bool, run: BandProgression, inner: Extents
     ) -> int | None:
-        """Return the least steps since a rank's previous coordinate; None at its first.
+        """Return the fewest steps since a rank's previous coordinate; None at its first
+        coordinate.
 
         If an outer loop over the rank has advanced, the previous coordinate was in the last
         iteration of this loop, at least one iteration ago.
@@ -555,11 +586,12 @@ class _Walker:
         return self.steps(depth + 1, inner, run.band)
 
     def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
-        """Return the steps inside the first ``depth`` loops."""
+        """Return the number of steps in one iteration of the first ``depth`` loops."""
         return self.shares.memo(self.group.nest.steps, depth, extents, band)
 
     def sliced(self, depth: int, state: _WalkState) -> _WalkState:
-        """Return the state with the shares of tiles that stay to the end of the walk."""
+        """Return the state with the shares of newly arrived tiles that stay to the end of the
+        walk."""
         shares, held = self.shares, state.held
         arriving = shares.memo(shares.arriving, depth, state.view, held)
         if arriving:
@@ -573,16 +605,17 @@ class _Walker:
         return _WalkState(state.nest, state.band, state.at, state.view, held)
 
     def fuller(self, depth: int, state: _WalkState) -> tuple[int, int]:
-        """Return the steps of a tile's stay, and the number of those that are not left out.
+        """Return the number of steps of a tile's stay, without and with the mask.
 
-        Outside the loops that determine them, an average is enough (``rescaled``).
+        Outside the loops that determine these numbers it returns (1, 1): an average is enough
+        there, because ``rescaled`` corrects the sum.
         """
         if state.band is None or not self.group.nest.settled(depth):
             return 1, 1
         return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.band)
 
     def leaf(self, state: _WalkState) -> RunLengths:
-        """Return one step."""
+        """Return the run of a single step, numbered by its class."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)
         runs = shares.memo(self.runs, ends, state.view)
@@ -604,8 +637,9 @@ class _Walker:
         return OneStep(self.classes.of((runs, busy, loads, drains, back), found))
 
     def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
-        """Return for each Einsum whether it runs in a step: outside a loop, at its first or last
-        iteration.
+        """Return, for each Einsum, whether it runs in a step.
+
+        An Einsum outside a loop runs at the loop's first or last iteration.
 
         Raises
         ------
@@ -630,9 +664,10 @@ class _Walker:
 def _turns(
     ramp: BandProgression, first: bool, last: bool
 ) -> Iterator[tuple[BandProgression, bool, bool, bool]]:
-    """Yield groups of equal iterations, with a loop's very first and very last on their own.
+    """Yield groups of equal iterations; a loop's first and last iterations form their own groups.
 
-    The flag tells whether a group reaches the end.
+    Three flags follow each group: whether it has the first iteration, has the last one, and ends
+    the ramp.
     """
     begin, end = 0, ramp.count
     if first and end > 1:
@@ -645,10 +680,11 @@ def _turns(
 
 
 def rescaled(walk: Walk) -> Walk:
-    """Return a walk over masked tiles with shares scaled to add up to the counts.
+    """Return a walk over masked tiles, with each class's work scaled so that all steps add up to
+    the counts.
 
-    If iterations inside a step are left out, or an Einsum outside a loop runs at the loop's end for
-    all tiles at once, a class alone does not give the amount of work.
+    The class of a step does not always determine its work. The mask may leave out iterations inside
+    a step. An Einsum outside a loop may run at the loop's end for all tiles at once.
     """
     classes = [(walk.steps_by_class[k], c) for k, c in enumerate(walk.classes)]
     work: list[Fraction | None] = []
@@ -684,11 +720,11 @@ def rescaled(walk: Walk) -> Walk:
 
 
 _Factors = list[Fraction | None]
-"""Factors of a row, position by position; None for one."""
+"""Scaling factor for each position of a row; None means one."""
 
 
 def _with_multiplicity(rows: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Return how often each row occurs: classes have many rows in common."""
+    """Return distinct rows with the number of times that each occurs."""
     times: dict[int, int] = {}
     known: dict[int, Row] = {}
     for n, row in rows:
@@ -698,7 +734,7 @@ def _with_multiplicity(rows: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]
 
 
 def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction | None:
-    """Return the factor by which shares that add up to ``found`` have to grow; None for one."""
+    """Return the factor that scales the sum of ``found`` to ``wanted``; None for one."""
     sum_found = total(found)
     if sum_found == wanted:
         return None
@@ -706,7 +742,7 @@ def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction
 
 
 def _product(row: Row, factors: _Factors) -> Row:
-    """Multiply a row by factors, position by position."""
+    """Return a row multiplied by factors, position by position."""
     if not any(x and by is not None for x, by in zip(row, factors, strict=True)):
         return row
     return tuple(
