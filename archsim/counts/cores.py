@@ -95,7 +95,8 @@ class _PartCount:
         return found
 
     def reads(self, key: _AccessKey) -> Amount:
-        """Return the number of tensor elements that an access reads; 0 if there is no such access."""
+        """Return the number of tensor elements that an access reads; 0 if there is no such
+        access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.reads
 

@@ -62,7 +62,8 @@ class Flow:
         return tuple(reversed(found))
 
     def stays(self, depth: int, extents: Extents) -> bool:
-        """Return whether only one tile arrives during one iteration of the first ``depth`` loops."""
+        """Return whether only one tile arrives during one iteration of the first ``depth``
+        loops."""
         if depth >= len(self.loops):
             return True
         # A loop is faster than ``all``: every tile asks in every place.
@@ -234,7 +235,8 @@ def einsum_flows(
 
 
 class _FlowPlan(NamedTuple):
-    """Flows and moves of an Einsum before sizes are known; they follow from names and loop order."""
+    """Flows and moves of an Einsum before sizes are known; they follow from names and loop
+    order."""
 
     flows: tuple[tuple[int, int], ...]
     """For each flow, the index of its access in ``access_maps`` and the level whose tiles arrive.

@@ -257,7 +257,8 @@ def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
 
 
 def _first_loop_outside(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
-    """Return the position of the first loop of several iterations that does not contain an Einsum."""
+    """Return the position of the first loop of several iterations that does not contain an
+    Einsum."""
     extents = nest.extents
     for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
         if own is None and extents[loop.axis] > loop.stride:

@@ -107,7 +107,8 @@ def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneSt
 
 
 def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
-    """Return whether two runs are equal; their lengths are compared first because that is faster."""
+    """Return whether two runs are equal; their lengths are compared first because that is
+    faster."""
     if one is other:
         return True
     if isinstance(one, OneStep) or isinstance(other, OneStep):
