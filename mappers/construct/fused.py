@@ -1,4 +1,4 @@
-"""Fused mapping: intermediates stay in the inner memories, for any cascade."""
+"""Fused mapping for any cascade: intermediates stay in the inner memories."""
 
 from __future__ import annotations
 
@@ -102,7 +102,10 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 def _promising(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Iterator[tuple[Bound, dict[str, int]]]:
-    """Yield the most promising mappings, with shared loops outside of each inner memory."""
+    """Yield the most promising mappings, each with the shapes that it is bound to.
+
+    If possible, the second memory is left out of the machine too, and put back into the result.
+    """
     for machine in (architecture, without_second(architecture)):
         if machine is None or len(machine.memories) < 2:
             continue
@@ -114,7 +117,7 @@ def _promising(
 
 
 def _shared_out(best: _Made) -> Bound:
-    """Return a mapping, with its Einsums distributed over all arrays if that is faster."""
+    """Return a mapping; its Einsums are redistributed over the arrays if that is faster."""
     even = best.fusion.rebalanced(best)
     promised = policy.MIN_REBALANCING_GAIN * price(best.bound)[0]
     if even is None or price(even)[0] >= promised:
@@ -125,10 +128,11 @@ def _shared_out(best: _Made) -> Bound:
 
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
-    """Return the most promising mapping of each kind, the first among equals.
+    """Return the most promising mapping of each kind; ties go to the first one found.
 
-    Kinds are larger blocks, and blocks as wide as the narrowest array, of which masks skip more;
-    each of them with stretches side by side; and mappings with states held in arrays.
+    Three properties make a kind. Blocks are as long as the narrowest array is wide, or longer;
+    masks skip more of short blocks. Several ranks lie along one array dimension, or only one rank
+    does. States stay in arrays from step to step, or not.
     """
     best: dict[tuple[bool, ...], _Made] = {}
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
@@ -149,7 +153,10 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 
 
 def _made(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
-    """Yield legal mappings that fit; if there are none, with less under the loops over steps."""
+    """Yield legal mappings that fit the memories.
+
+    If none fits, yield mappings in which some Einsums use the outermost memory by themselves.
+    """
     found = False
     for made in _fits(fusions):
         found = True
@@ -184,9 +191,10 @@ def _side_by_side(
     fusions: list[tuple[int | None, _Fusion]],
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
 ) -> Iterator[_Made]:
-    """Yield mappings with several coordinates of a rank side by side.
+    """Yield mappings that place several coordinates of a rank side by side on an array.
 
-    They fill the elements that hold a state, where the best estimates so far leave arrays idle.
+    These coordinates occupy processing elements that would be idle during steps. Nothing is yielded
+    if the best estimates so far leave few of them idle.
     """
     idle = leaves_idle([x.context for _, x in fusions], [cycles for cycles, _ in least.values()])
     for _, fusion in fusions if idle else ():
@@ -198,7 +206,7 @@ def _side_by_side(
 def _in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, _Fusion]]:
-    """Yield lengths of parts that the cascade cuts, with the mappings they allow."""
+    """Yield tile lengths for ranks that the cascade cuts, with the mappings for each length."""
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
     for width, tiles, shapes in parts_in_widths(program, given, architecture):
@@ -216,24 +224,24 @@ def _in_widths(
 
 @dataclass(frozen=True, kw_only=True)
 class _Fusion:
-    """Mappings of a cascade whose ranks are cut in one way."""
+    """All fused mappings of a cascade for one way of cutting its ranks into tiles."""
 
     context: MappingContext
     given: dict[str, int]
     family: tuple[Tile, ...]
-    """Tiles of ranks that the cascade cuts itself."""
+    """Tiles of ranks that the cascade itself partitions."""
     tiles: tuple[Tile, ...]
-    """All tiles."""
+    """Tiles of all ranks."""
     known: dict[InnerQuestion, EinsumMapping]
-    """Memo of Einsums inside of shared loops."""
+    """Memo of Einsum mappings inside of shared loops."""
     moved: tuple[tuple[str, str], ...] = ()
-    """Arrays of Einsums that are moved away from their fastest array."""
+    """Pairs of an Einsum and its array, for Einsums that are not on their fastest array."""
     before: list[Bound] = field(default_factory=list)
-    """The mapping that was bound last, if any."""
+    """Mapping that was bound last, if any; the next one reuses its accesses."""
     refused: set[Structure]
-    """Structures of loops that cannot be shared, whatever their sizes."""
+    """Structures of shared loops that are illegal for this cascade, whatever the tile sizes."""
     crossed: set[str] = field(default_factory=set)
-    """Ranks whose loops are known to be crossed by the boundary of a pass."""
+    """Ranks that cannot have shared loops, as a pass must end before the next one begins."""
 
     def all(self) -> Iterator[_Made]:
         """Yield legal mappings that fit, one for each choice of shared loops."""
@@ -258,18 +266,19 @@ class _Fusion:
                     yield made
 
     def cut_as(self, context: MappingContext) -> _Fusion:
-        """Return the mappings with ranks cut in another way."""
+        """Return the fusion of this cascade with the rank cuts of another context."""
         return replace(self, context=context, tiles=(*self.family, *cut_tiles(context)))
 
     def sharing(self, rank: str) -> Iterator[_Made]:
-        """Yield mappings that share loops over blocks of an optional rank."""
+        """Yield mappings whose Einsums share loops over blocks of one optional rank."""
         plans = plans_of(self.context, 1, fine=False, apart=False)
         return self._each(plan for plan in plans if plan.extra == (rank,))
 
     def beside(self, rank: str) -> Iterator[_Made]:
-        """Yield mappings with some coordinates of a rank side by side.
+        """Yield mappings that place some coordinates of a rank side by side on an array.
 
-        Loops go over the rest of the rank, shared ones if the rank is optional.
+        Loops go over the other coordinates of the rank. Einsums share these loops if sharing is
+        optional for the rank.
         """
         context = self.context
         plain = plans_of(context, 0, fine=False, apart=False)
@@ -278,7 +287,8 @@ class _Fusion:
         return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
     def gathering(self) -> Iterator[_Made]:
-        """Yield mappings in blocks of a gathering rank, from the largest that fit."""
+        """Yield mappings in blocks of a rank that moves gathered indices, the largest that fit
+        first."""
         for sizes in blocks_for_gathers(self.context):
             found: dict[tuple[Structure, bool], int] = {}
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
@@ -298,14 +308,17 @@ class _Fusion:
                     break
 
     def _gathering(self, plan: SharedLoops) -> _Made | None:
-        """Return the mapping of a plan, with streamed operands if nothing else fits."""
+        """Return the mapping of a plan of shared loops, or None if nothing fits.
+
+        If the plan does not fit, Einsums outside of its inner loops use the outermost memory.
+        """
         made = self._made(plan)
         if made is None and plan.heads + (not plan.apart):
             made = self._made(replace(plan, streamed=True))
         return made
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
-        """Yield the mappings to examine where the cascade's own parts have a given length."""
+        """Yield mappings to examine for one tile length of the ranks that the cascade cuts."""
         if width not in policy.SHORT_PART_WIDTHS:
             return self.all()
         if steps_of(self.context):
@@ -313,15 +326,15 @@ class _Fusion:
         return self.all() if self.context.program.iterative else iter(())
 
     def carrying(self) -> Iterator[_Made]:
-        """Yield mappings in which arrays may hold states from step to step."""
+        """Yield mappings in which arrays may keep states from step to step."""
         return self._each(carrying_plans(self.context))
 
     def plain(self) -> Iterator[_Made]:
-        """Yield mappings that share no optional loops."""
+        """Yield mappings that share no loops beyond the necessary ones."""
         return self._each(plans_of(self.context, 0, fine=False, apart=False))
 
     def streaming(self) -> Iterator[_Made]:
-        """Yield mappings in the largest blocks of each rank that leave room for a state."""
+        """Yield, for each rank of a state, the mapping in the largest blocks that fit."""
         for choices in streamed_plans(self.context):
             tried = (self.cut_as(context)._made(plan) for context, plan in choices)
             yield from islice((made for made in tried if made is not None), 1)
@@ -331,7 +344,10 @@ class _Fusion:
         yield from (made for made in found if made is not None)
 
     def _coarser(self) -> Iterator[_Made]:
-        """Yield mappings with the largest blocks of one rank that fit arrays of several widths."""
+        """Yield, for each optional rank, the mapping in the largest blocks that fit.
+
+        Block sizes are the widths of the machine's arrays.
+        """
         for plans in coarser_plans(self.context):
             able = (p for p in plans if not self.crossed & {*p.extra})
             made = next((made for plan in able if (made := self._made(plan)) is not None), None)
@@ -339,9 +355,10 @@ class _Fusion:
                 yield replace(made, larger=True)
 
     def _narrow(self) -> Iterator[_Made]:
-        """Yield mappings with blocks of one rank a half, a quarter, ... of an array's width.
+        """Yield mappings in blocks of one rank that are narrower than the widest array.
 
-        A wide array is no reason to fuse nothing.
+        Blocks are a half, a quarter and so on of the array's width, until some mapping fits. Wide
+        arrays alone thus do not prevent fusion.
         """
         plans = plans_of(self.context, 1, fine=False, apart=False)
         ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
@@ -357,7 +374,10 @@ class _Fusion:
                     yield made
 
     def _made(self, plan: SharedLoops) -> _Made | None:
-        """Return the mapping of a plan with shared loops outside of the second memory, if any."""
+        """Return the mapping of a plan, or None if it is illegal or does not fit.
+
+        All shared loops are outside of the second memory if that is legal.
+        """
         # Whether loops can be shared depends on the cascade, not on sizes. With Einsums moved to
         # other arrays it is checked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
@@ -385,8 +405,8 @@ class _Fusion:
     ) -> Bound | None:
         """Return the mapping with as many shared loops inside of the second memory as fit.
 
-        With no loop inside, it is ``least``, the mapping with the smallest footprint. None if the
-        loops cannot be shared.
+        If no loop fits inside, return ``least``, the mapping with the smallest footprint. Return
+        None if the loops cannot be shared.
         """
         for split in range(plan.heads, len(plan.loops)):
             bound, _ = self._legal(plan, inside, split)
@@ -400,7 +420,7 @@ class _Fusion:
         return least
 
     def rebalanced(self, made: _Made) -> Bound | None:
-        """Return a mapping with Einsums moved between arrays; None where that changes nothing."""
+        """Return a mapping with a more even load of the arrays, or None if there is none."""
         plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}
         work = {e.name: self._cycles(plan, e) for e in self.context.program.einsums}
         even = shared_out(work, arrays)
@@ -421,7 +441,11 @@ class _Fusion:
     def _legal(
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
     ) -> tuple[Bound | None, bool]:
-        """Return a mapping that loses no tensor, or None; and whether its loops cross a pass."""
+        """Return a mapping that keeps every tensor until its last use, or None.
+
+        The second result is True if a shared loop is illegal as it crosses the boundary between two
+        passes.
+        """
         program = self.context.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
@@ -489,15 +513,15 @@ class _Fusion:
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """A legal mapping that fits, and its ingredients."""
+    """A legal mapping that fits the memories, and the decisions that led to it."""
 
     fusion: _Fusion
     plan: SharedLoops
     inside: tuple[EinsumMapping, ...]
     bound: Bound
-    """The mapping with all shared loops outside of the second memory."""
+    """Mapping with all shared loops outside of the second memory."""
     larger: bool = False
-    """True if its blocks are as long as a wider array is wide."""
+    """True if blocks are as long as an array wider than the narrowest one is wide."""
 
     def inward(self) -> Bound | None:
         """Return the mapping with as many shared loops inside of the second memory as fit."""
@@ -505,7 +529,10 @@ class _Made:
 
 
 def without_second(architecture: Architecture) -> Architecture | None:
-    """Return the machine without its second memory; None where it has to stay."""
+    """Return the machine without its second memory, or None if the machine needs this memory.
+
+    Machines with two memories or with branching memories need it.
+    """
     first, *inner = architecture.memories
     if len(inner) < 2 or not architecture.tree.is_line:
         return None
@@ -513,21 +540,16 @@ def without_second(architecture: Architecture) -> Architecture | None:
 
 
 def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
-    """Return a mapping of the machine without its second memory, on the whole machine.
+    """Extend a mapping made without the second memory to the whole machine.
 
-    The second memory holds what comes from the outermost one, under as few loops as fit.
+    The second memory keeps all tensors that the outermost memory keeps. As few loops as possible
+    are outside of it.
 
-    Parameters
-    ----------
-    bound : Bound
-        A legal mapping that fits.
-    architecture : Architecture
-        The whole machine.
+    Parameters ---------- bound : Bound A legal mapping that fits. architecture : Architecture The
+    whole machine.
 
-    Returns
-    -------
-    Bound or None
-        None where it fits under no loops.
+    Returns ------- Bound or None None if these tensors do not fit the second memory, however many
+    loops are outside.
     """
     return next((x for x in _moved_in(bound, architecture) if all_fits(x)), None)
 
@@ -553,7 +575,7 @@ def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
 
 
 def in_registers(bound: Bound) -> Bound:
-    """Return a mapping with intermediates in registers of their array, as far as that is legal."""
+    """Return a mapping that keeps intermediates in the registers of their array where legal."""
     kept = {*bound.mapping.keep[0].tensors}
     for e in bound.einsums:
         users = [x for x in bound.einsums if any(o.producer == e.name for o in x.operands)]
@@ -569,7 +591,7 @@ def in_registers(bound: Bound) -> Bound:
 
 
 def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
-    """Return a mapping that keeps a tensor in one level only."""
+    """Return a mapping that keeps a tensor in one level only and drops it from all others."""
     keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
     keep[level] = (*keep.get(level, ()), tensor)
     # Einsums do not bypass a level that no longer has the tensor.
@@ -582,11 +604,11 @@ def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
 
 
 def price(bound: Bound) -> tuple[Fraction, Fraction]:
-    """Return estimated cycles of the slowest part, and of all parts together.
+    """Return the estimated cycles of the slowest component, and the sum over all components.
 
-    The parts are arrays, memories, and groups of Einsums that need one another from step to step,
-    which take turns and wait for late sums. A mask scales an Einsum by the share of iterations that
-    it leaves.
+    A component is an array, a memory, or a group of Einsums that depend on one another from step to
+    step. The Einsums of such a group run in turn and wait for sums that are late. A mask scales an
+    Einsum by the share of iterations that the mask leaves.
 
     Parameters
     ----------
@@ -611,13 +633,13 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
 
 
 def array_cycles(bound: Bound) -> Fraction:
-    """Return the cycles of the busiest array, a lower bound of ``price``."""
+    """Return the cycles of the busiest array: a lower bound of the first result of ``price``."""
     shares = _shares(bound)
     return max(_by_array(bound, {e.name: e.cycles * shares[e.name] for e in bound.einsums}))
 
 
 def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]:
-    """Return the sums of Einsums' cycles on each array."""
+    """Return, for each array, the sum of the cycles of its Einsums."""
     busy: dict[str, Fraction] = {}
     for e in bound.einsums:
         busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
@@ -625,7 +647,9 @@ def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]
 
 
 def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
-    """Return the most promising mapping; the engine decides among those with similar estimates.
+    """Choose the mapping with the fewest cycles.
+
+    The engine decides among mappings whose estimates are close to the lowest one.
 
     Parameters
     ----------
@@ -642,7 +666,7 @@ def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
 
 
 def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
-    """Return the cycles of a mapping by the engine, for given shapes."""
+    """Run a mapping in the analytical engine for given shapes, and return its cycles."""
     # Bound as in a run: tiles that masks leave empty are skipped.
     bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
     counts = count_mapping(bound)
@@ -650,7 +674,7 @@ def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
 
 
 def _shares(bound: Bound) -> dict[str, Fraction]:
-    """Return the share of each Einsum's iterations that masks leave."""
+    """Return, for each Einsum, the share of iterations that masks do not skip."""
     return {e.name: _share(e) for e in skip_masked_tiles(bound).einsums}
 
 
@@ -665,7 +689,7 @@ def _share(e: BoundEinsum) -> Fraction:
 
 
 def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
-    """Return the words that each memory and register file moves."""
+    """Return the machine words that each memory and each register file reads and writes."""
     found: dict[str, Fraction] = {}
     for e in bound.einsums:
         for part in (e, *e.initial):
@@ -678,7 +702,10 @@ def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
 
 
 def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]) -> list[Fraction]:
-    """Return the cycles of each group of Einsums that take turns."""
+    """Return the cycles of each group of Einsums that depend on one another from step to step.
+
+    The Einsums of a group run in turn, so that their cycles add up. Late sums are included.
+    """
     found = []
     for group in strongly_connected_components(bound.program):
         if len(group) > 1:
@@ -690,6 +717,6 @@ def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]
 
 
 def _runs(bound: Bound, name: str) -> int:
-    """Return the number of starts of an Einsum."""
+    """Return how often an Einsum starts: the product of its shared loops' trip counts."""
     e = bound.by_name[name]
     return prod(e.trip_counts[loop.member] for loop in e.shared)

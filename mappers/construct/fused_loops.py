@@ -1,4 +1,4 @@
-"""Candidates for shared loops of a fused mapping, gathers included."""
+"""Candidates for the shared loops of a fused mapping, also for Einsums that gather."""
 
 from __future__ import annotations
 
@@ -18,59 +18,64 @@ EXTRAS = tuple(
     for apart in (False, True)
     for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
 )
-"""Stages of the search for shared loops, from the coarsest.
+"""Stages of the search for shared loops, from the coarsest to the finest.
 
-A stage has the number of optional ranks with shared loops, whether these loops go over single
-coordinates, and whether Einsums outside of all shared loops may use the outermost memory alone.
+A stage is a tuple of three settings. The first is the number of optional ranks with shared loops.
+The second tells whether these loops go over single coordinates. The third tells whether Einsums
+outside of all shared loops may use the outermost memory alone.
 """
 
 Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool, bool]
-"""Identity of shared loops apart from their sizes."""
+"""Description of shared loops that ignores their sizes; see ``SharedLoops.structure``."""
 
 
 Turning = frozenset[tuple[str, str]]
-"""Einsums and ranks whose loops they take even where others do not."""
+"""Pairs of an Einsum and a rank: the Einsum takes the ``close`` loops over this rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLoops:
-    """Loops that Einsums share, outermost first."""
+    """One choice of the loops that Einsums share, outermost first."""
 
     loops: tuple[LoopPart, ...]
     close: frozenset[str]
-    """Names of loops that only the ``turning`` Einsums take."""
+    """Names of loops that only Einsums listed in ``turning`` take."""
     turning: Turning
-    """Einsums that need one another, or their running values, from step to step of a rank."""
+    """Pairs of an Einsum and a rank, for Einsums that take the ``close`` loops over that rank."""
     heads: int
-    """Number of the first loops, which are over ranks that all results have."""
+    """Number of outermost loops over ranks that all results have, such as heads."""
     extra: tuple[str, ...] = ()
-    """Optional ranks with shared loops."""
+    """Ranks whose loops are shared although no dependence requires it."""
     apart: bool = False
-    """True if Einsums outside of all these loops go through the outermost memory."""
+    """True if Einsums outside of all these loops read and write the outermost memory."""
     carrying: bool = False
-    """True if the loops go over all steps of a state, so that arrays may hold it."""
+    """True if the loops go over all steps of a state, so that an array may hold the state."""
     streamed: bool = False
-    """True if Einsums that are only in the first loops, over ranks that all have, go through the
-    outermost memory as well."""
+    """True if Einsums that take only the first ``heads`` loops use the outermost memory too."""
 
     @property
     def structure(self) -> Structure:
-        """Identity of the loops apart from their sizes.
+        """Description of the loops that ignores their sizes.
 
-        It has the inner ranks and whether they go down to single coordinates, the optional ranks,
-        and which Einsums are apart or only turn in the loops.
+        It lists the inner ranks, and whether each goes down to single coordinates. Then come the
+        optional ranks and three flags: some loops are ``close``, Einsums are ``apart``, operands
+        are ``streamed``.
         """
         inner = dict.fromkeys((p.rank, p.stride == 1) for p in self.loops[self.heads :])
         return tuple(inner), self.extra, bool(self.close), self.apart, self.streamed
 
     def is_alone(self, around: frozenset[str]) -> bool:
-        """Return whether an Einsum in some loops uses the outermost memory by itself."""
+        """Return whether an Einsum inside of some loops uses the outermost memory by itself."""
         if not self.streamed:
             return self.apart and not around
         return around <= {p.name for p in self.loops[: self.heads]}
 
     def around(self, context: MappingContext, e: Einsum) -> frozenset[str]:
-        """Return an Einsum's loops: those before the first over a rank that it lacks."""
+        """Return the names of the loops around an Einsum; the first loop it does not take ends
+        them.
+
+        An Einsum takes no loop over a rank that it lacks.
+        """
         ranks = {*context.ranks(e)}
         found: list[str] = []
         # Loops over H, P1, M1: an Einsum without M is inside of H and P1. One without P is inside
@@ -85,10 +90,11 @@ class SharedLoops:
 
 
 def _turning(context: MappingContext) -> list[Turning]:
-    """Return the choices of Einsums that turn from step to step.
+    """Return the choices of pairs (Einsum, rank) for the loops over single steps.
 
-    These need one another, or read running values one by one, or are in between: along each rank
-    alone, or along any rank in the loops over all.
+    An Einsum takes these loops if it is in a dependence cycle along the rank, reads a running
+    value, or lies between such Einsums. The first choice examines each rank alone. The second gives
+    all loops to each Einsum that has some, or is between such Einsums.
     """
     along = {rank: _turning_along(context, rank) for rank in steps_of(context)}
     each = frozenset((name, rank) for rank, names in along.items() for name in names)
@@ -97,7 +103,10 @@ def _turning(context: MappingContext) -> list[Turning]:
 
 
 def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
-    """Return the Einsums that turn from step to step of one rank."""
+    """Return the Einsums that run step by step along one rank.
+
+    They carry or read a running value along the rank, or lie between Einsums that do.
+    """
     program = context.program
     stepped = {
         name
@@ -115,21 +124,16 @@ def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
 
 
 def _between(program: Program, names: set[str]) -> frozenset[str]:
-    """Return some Einsums, and all on a path between two of them."""
+    """Return the named Einsums, and all Einsums on a dependence path between two of them."""
     before, after = reaching(program, names, back=True), reaching(program, names, back=False)
     return frozenset(names | (before & after))
 
 
 def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
-    """Return the Einsums that some need, or that need them.
+    """Return all Einsums that the named ones depend on, or all that depend on the named ones.
 
-    Parameters
-    ----------
-    program : Program
-    names : set of str
-        Names of the Einsums to begin with.
-    back : bool
-        True for the Einsums that they need.
+    Parameters ---------- program : Program names : set of str Names of the Einsums to begin with.
+    back : bool True for the Einsums that the named ones depend on.
     """
     needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
     found, waiting = set[str](), [*names]
@@ -143,7 +147,10 @@ def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
 
 
 def _blocks(context: MappingContext, rank: str, *, fine: bool) -> tuple[LoopPart, ...]:
-    """Return the loops over blocks of a rank, or over all parts of a short or ``fine`` one."""
+    """Return a rank's loops over blocks, without the loop over single coordinates.
+
+    That loop is included if ``fine``, or if the rank has no other one.
+    """
     parts = context.parts(rank)
     return parts if fine else parts[:-1] or parts
 
@@ -153,24 +160,18 @@ def plans_of(
 ) -> Iterator[SharedLoops]:
     """Yield choices of shared loops with a given number of optional ranks.
 
-    Outermost are ranks that all results have, heads and sequences: all of them, all except the
-    last, or none where values run along another rank. Heads that stay inside fill the arrays while
-    a step waits for the one before. Then come optional ranks, in blocks as large as an array is
-    wide or in ``fine`` ones of one coordinate, and ranks along which Einsums need one another.
+    The outermost loops are over ranks that all results have, such as heads and sequences. All of
+    these ranks are taken, or the parallel ones only. If values run along another rank, all except
+    the last are tried too, and none. Heads that stay inside fill the arrays while a step waits for
+    the one before. Next come optional ranks, in blocks as large as an array is wide, or single
+    coordinates if ``fine``. Innermost are ranks along which Einsums depend on one another.
 
-    Parameters
-    ----------
-    context : MappingContext
-        Context with its ranks cut for the arrays.
-    extras : int
-        Number of optional ranks, none to two.
-    fine : bool
-        True if loops go over the single coordinates of these.
-    apart : bool
-        True if Einsums outside of all shared loops go through the outermost memory.
-    outer : int, optional
-        Number of loops over blocks that are taken, the outermost first; all by default. Where
-        arrays have several widths, fewer loops make larger blocks.
+    Parameters ---------- context : MappingContext Context with its ranks cut for the arrays. extras
+    : int Number of optional ranks, none to two. fine : bool True if loops go over single
+    coordinates of the optional ranks. apart : bool True if Einsums outside of all shared loops go
+    through the outermost memory. outer : int, optional Number of loops over blocks that are taken,
+    the outermost first; all by default. Where arrays have several widths, fewer loops make larger
+    blocks.
     """
     program = context.program
     everyones, stepped, others = context.memo(_ranks)
@@ -205,10 +206,11 @@ def plans_of(
 
 
 def _orders(context: MappingContext) -> Iterator[tuple[LoopPart, ...]]:
-    """Yield loops over all steps: ranks that most Einsums have outermost, or innermost.
+    """Yield the loops over all steps in two orders: the most common rank outermost, or innermost.
 
-    Where keys are turned step by step, and softmax goes from block to block of keys, the steps of a
-    block may follow one another, or the blocks of a step; then all keys arrive at each step.
+    The order matters if keys change step by step while softmax goes from one block of keys to the
+    next. Either all steps of a block run before the next block, or all blocks before the next step.
+    In the second order all keys arrive at each step.
     """
     stepped = steps_of(context)
     for ranks in dict.fromkeys((stepped, stepped[::-1])):
@@ -216,9 +218,10 @@ def _orders(context: MappingContext) -> Iterator[tuple[LoopPart, ...]]:
 
 
 def _inner_steps(context: MappingContext, stepped: Iterable[str]) -> list[frozenset[str]]:
-    """Return loops over steps that only turning Einsums take, while others take whole blocks.
+    """Return two sets of inner loops over steps; only Einsums that run step by step take them.
 
-    Blocks are as long as the narrowest array is wide, and as long as the widest.
+    All other Einsums process whole blocks. Blocks are as long as the narrowest array is wide in the
+    first set, and as long as the widest in the second.
     """
     cut = [parts for r in stepped if len(parts := context.parts(r)) > 1]
     shortest = frozenset(parts[-1].name for parts in cut)
@@ -226,10 +229,10 @@ def _inner_steps(context: MappingContext, stepped: Iterable[str]) -> list[frozen
 
 
 def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
-    """Yield loops over steps with all heads inside and other Einsums apart.
+    """Yield shared loops over steps that have all heads inside and some Einsums outside.
 
-    With one head after the other inner memories may hold everything, but each head waits for its
-    own steps.
+    The Einsums outside use the outermost memory. If heads ran one after the other instead, all
+    tensors might fit inner memories. But each head would then wait for its own steps.
     """
     if steps_of(context):
         for plan in plans_of(context, 0, fine=False, apart=True):
@@ -239,11 +242,12 @@ def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
 
 
 def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
-    """Yield loops over all steps of states that other Einsums read step by step.
+    """Yield loops over all steps of a state that other Einsums read step by step.
 
-    They are inside of loops over blocks of one rank of the state, or of none, so that an array
-    keeps its part of the state from step to step. A state of 256 x 512 on 256 x 256 elements goes
-    through the memory beside them at every step; in two halves, one after the other, it does not.
+    Around them are loops over blocks of one rank of the state, or none. An array thus keeps its
+    block of the state from step to step. A state of 256 x 512 exceeds an array of 256 x 256
+    processing elements. It goes through memory at every step, but not if it is processed in two
+    halves, one after the other.
     """
     program = context.program
     everyones, stepped, _ = context.memo(_ranks)
@@ -274,11 +278,12 @@ def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
 def streamed_plans(
     context: MappingContext,
 ) -> Iterator[Iterator[tuple[MappingContext, SharedLoops]]]:
-    """Yield loops over blocks of a state's rank: halves, quarters, and so on.
+    """Yield, for each rank of a state, loops over halves of the rank, quarters, and so on.
 
-    The loops are inside of heads and outside of steps. Einsums without the rank go through the
-    outermost memory by themselves. A state of 256 x 256 does not fit 160 KiB beside its increment;
-    a quarter does, and the keys of all steps, which lack the rank, are read for each quarter.
+    These loops are inside of heads and outside of steps. Einsums without the rank use the outermost
+    memory by themselves. For example, a state of 256 x 256 and its increment together exceed 160
+    KiB. A quarter of both fits. The keys of all steps lack the rank, so they are read again for
+    each quarter.
     """
     everyones, stepped, _ = context.memo(_ranks)
     running = (e for e, along in context.program.iterative.items() if {*along} & {*stepped})
@@ -296,7 +301,7 @@ def streamed_plans(
 
 
 def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
-    """Yield loops over larger blocks of each optional rank, the largest first."""
+    """Yield, for each optional rank, plans of loops over larger blocks, largest blocks first."""
     found: dict[tuple[object, ...], list[SharedLoops]] = {}
     for outer in range(1, len(context.strides)):
         for plan in plans_of(context, 1, fine=False, apart=False, outer=outer):
@@ -307,22 +312,23 @@ def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
 
 
 def heads_of(context: MappingContext) -> list[tuple[LoopPart, ...]]:
-    """Return loops over all ranks that all results have, and over the parallel ones alone."""
+    """Return two choices of outermost loops: over all ranks that every result has, or over the
+    parallel ones among these."""
     everyones, _, _ = context.memo(_ranks)
     carried = [r for r in everyones if r in context.program.parallel]
     return [_round(context, ranks) for ranks in (everyones, carried)]
 
 
 def steps_of(context: MappingContext) -> tuple[str, ...]:
-    """Return the ranks along which Einsums need one another."""
+    """Return the ranks along which Einsums depend on one another from step to step."""
     return context.memo(_ranks)[1]
 
 
 def free_ranks(context: MappingContext) -> tuple[str, ...]:
-    """Return ranks along which coordinates may lie side by side while steps run.
+    """Return the ranks whose coordinates may lie side by side on an array while steps run.
 
-    These are the last rank that all results have, and outer parts that all steps have and along
-    which no Einsum needs another.
+    The first is the last rank that all results have. The others are outer members of partitioned
+    ranks that all step-by-step Einsums have. No Einsum depends on another along them.
     """
     program = context.program
     everyones, stepped, others = context.memo(_ranks)
@@ -333,14 +339,15 @@ def free_ranks(context: MappingContext) -> tuple[str, ...]:
 
 
 def _round(context: MappingContext, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
-    """Return all loops of several iterations over some ranks."""
+    """Return the loops over some ranks, without loops of a single iteration."""
     return tuple(p for r in ranks for p in context.parts(r) if p.count > 1)
 
 
 def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return ranks that all results have, ranks of steps, and optional ranks.
+    """Return three groups of ranks: in all results, carrying dependences between steps, optional.
 
-    Optional ranks are those of several Einsums, the most common first.
+    Optional ranks occur in several Einsums, and no dependence requires them to be shared. The most
+    common one comes first.
     """
     program = context.program
     einsums = program.einsums
@@ -382,7 +389,7 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
 
 
 def gathering_einsums(program: Program) -> frozenset[str]:
-    """Return the Einsums that depend on gathers: readers, those in between, and pure users."""
+    """Return the Einsums that gather, those between two of them, and those that read only these."""
     found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
     before, after = (reaching(program, found, back=back) for back in (True, False))
     found |= before & after
@@ -393,7 +400,8 @@ def gathering_einsums(program: Program) -> frozenset[str]:
 
 
 def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]:
-    """Return the ranks of all these Einsums' results along which gathered indices move."""
+    """Return the ranks along which gathered indices change and that the named Einsums' results all
+    have."""
     einsums = [e for e in context.program.einsums if e.name in names]
     moved = dict.fromkeys(
         v
@@ -412,19 +420,22 @@ def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]
 
 
 def independent_einsums(program: Program, among: frozenset[str]) -> frozenset[str]:
-    """Return the Einsums independent of gathers, such as a window beside gathered blocks."""
+    """Return the Einsums that no gathering Einsum needs and that need no gathering Einsum.
+
+    An example is attention to a window beside attention to gathered blocks.
+    """
     before, after = (reaching(program, {*among}, back=back) for back in (True, False))
     return frozenset(e.name for e in program.einsums) - before - after
 
 
 BlocksAndLoops = tuple[MappingContext, list[SharedLoops]]
-"""A context cut into blocks, and loops over them."""
+"""A context whose ranks are cut into blocks, and plans of shared loops over these blocks."""
 
 
 def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
-    """Yield contexts cut into blocks of each gathering rank, large to small, with their loops.
+    """Yield, for each gathering rank, contexts cut into blocks, with plans of loops over them.
 
-    All Einsums share the loops, or the gathering ones alone.
+    Large blocks come first. All Einsums share the loops, or only the Einsums that gather.
 
     Parameters
     ----------
@@ -437,10 +448,11 @@ def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[Blocks
 
 
 def beside_short(context: MappingContext) -> tuple[MappingContext, ...]:
-    """Return a context, and one with stretches of ranks side by side inside of shared loops.
+    """Return a context, and a copy that may place several ranks along one array dimension.
 
-    Queries fill one side of an array, and a key's width of half the other side leaves room for as
-    many queries again: rows that they gather arrive once for twice as many queries.
+    For example, queries fill one side of an array, and the width of a key fills half of the other
+    side. The other half has room for as many queries again. Each gathered row then serves twice as
+    many queries.
     """
     return context, replace(context, stretched=True, fitted=True)
 
@@ -462,9 +474,10 @@ def _from_large_to_small(
 
 
 def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
-    """Return how many coordinates of a rank fit the second memory for gathered results.
+    """Return how many coordinates of a rank fit the second memory.
 
-    It is the result of one head and sequence; larger blocks need not be tried.
+    The largest result of a gathering Einsum decides, for one head and sequence. Larger blocks need
+    not be tried.
     """
     capacity = context.architecture.memories[1].capacity_bytes
     if capacity is None:
@@ -482,7 +495,7 @@ def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
 def _in_blocks(
     context: MappingContext, rank: str, size: int, among: frozenset[str]
 ) -> BlocksAndLoops:
-    """Return loops over blocks, around all Einsums or around the gathering ones."""
+    """Return plans of loops over blocks, shared by all Einsums or by the gathering ones only."""
     cut = replace(context, blocks={rank: (size,)})
     blocks = tuple(p for p in cut.parts(rank) if p.stride >= size and p.count > 1)
     return cut, [
@@ -502,9 +515,10 @@ def _in_blocks(
 def _in_finer(
     context: MappingContext, rank: str, sizes: tuple[int, int], beside: frozenset[str]
 ) -> BlocksAndLoops:
-    """Return loops over blocks around all Einsums, with finer ones around independent Einsums.
+    """Return plans of loops over blocks, shared by all Einsums, with finer blocks for some.
 
-    These would otherwise take the room that gathers need.
+    Einsums independent of gathers take the finer loops. Otherwise they would take memory that
+    gathers need.
     """
     fine, size = sizes
     cut = replace(context, blocks={rank: (fine, size)})
