@@ -46,6 +46,7 @@ from .problem.protocol import (
     infrequent_collection,
     quiet,
 )
+from .relax.relaxation import answer
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
@@ -315,7 +316,6 @@ def _searched(
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     # imported late: a remembered mapping needs no search, which takes a third of a second to load
     from .part_search import SplitReductions, search_machine
-    from .relax.relaxation import answer
 
     own = incumbents_of(part, problem, start)
     splits = SplitReductions(strategy, part, problem, own, progress)

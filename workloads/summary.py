@@ -9,6 +9,7 @@ from typing import Any
 
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.operations import operations_of
@@ -141,8 +142,6 @@ def _operations(
 def _part_operations(part: Part) -> Counter[str]:
     """Count operations of one run, with a single tile of every rank that a mapping may tile."""
     # The import stands here because it loads sympy, which only a summary needs.
-    from einsum_cascade.counting.point_counts import count_points
-
     program = with_masks(Cascade.load(part.cascade).program)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
     numbers = _rank_sizes(program, given)

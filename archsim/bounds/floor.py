@@ -22,6 +22,7 @@ from functools import partial
 from math import prod
 from typing import NamedTuple
 
+from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
 from einsum_cascade.ir import Gather, Program
 from einsum_cascade.memo import Cache, lazy_field
 
@@ -362,8 +363,6 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
     access, program = access_map.access, bound.program
     share = Fraction(1)
     if any(isinstance(index, Gather) for index in access.indices):
-        from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
-
         found = guaranteed_elements(program, e.einsum, access, dict(bound.shapes))
         # A part of the gathered elements may lie within the input in another share.
         if found is not None and (found.share == 1 or not nest.loops):

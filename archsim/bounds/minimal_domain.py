@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from einsum_cascade.affine import digits
 from einsum_cascade.algebra.excerpt import inseparable
+from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.ir import (
     Access,
     Affine,
@@ -537,8 +538,6 @@ class _PointsLeft:
     def _let_through(self, rank: int, size: int) -> int:
         """Return the points that the mask lets through for a length of the rank and of its
         tiles."""
-        from einsum_cascade.counting.point_counts import count_points
-
         program, cut = self.bound.program, self.cut
         numbers: dict[str, float] = {
             p.name: p.default for p in program.parameters if p.default is not None

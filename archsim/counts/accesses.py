@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, overload
 
 from typing_extensions import TypeVar
 
+from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, walk
 
@@ -165,8 +166,6 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
         return meter.points(e)
     if e.window is not None and not e.partially_masked:
         return _inside(e, e.window)
-    from einsum_cascade.counting.point_counts import count_points
-
     shapes = dict(bound.shapes)
     given = {p.name: p.default for p in bound.program.parameters if p.default is not None}
     used = {n.name for n in walk(e.einsum.where) if isinstance(n, Name) and n.kind == "parameter"}

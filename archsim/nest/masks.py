@@ -16,6 +16,7 @@ from einsum_cascade import ir
 from einsum_cascade.affine import linear_expression
 from einsum_cascade.ir import Affine, Condition, Logical, Relational
 from einsum_cascade.masks import conjuncts, depends_on_data
+from einsum_cascade.no_op_steps import no_op_obstacle
 
 from ..iteration.bands import RankBand, Window, enclosing_band
 from ..iteration.loop_nest import LoopNest, LoopSpace
@@ -466,8 +467,6 @@ def no_op_band(
     different = {bands[name] for name in masked}
     if len(different) > 1:
         return f"{masked[0]} and others have different masks"
-    from einsum_cascade.no_op_steps import no_op_obstacle
-
     # A cascade is bound in many ways, but its proof is needed once.
     problem = bound.program.memo(no_op_obstacle, masked, stepping)
     return different.pop() if problem is None else problem

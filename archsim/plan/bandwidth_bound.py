@@ -7,12 +7,11 @@ from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
+from einsum_cascade.libraries import np
 from einsum_cascade.memo import cached_property
 from einsum_cascade.passes.analysis import analyze_passes
 
@@ -22,7 +21,10 @@ from . import policy
 from .partition_factors import Partitioning, all_partition_factors
 from .problem import Cores, MappingProblem
 
-Amounts = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Amounts: TypeAlias = "npt.NDArray[np.float64]"
 """Amounts, one for each of the partitionings that are compared."""
 
 

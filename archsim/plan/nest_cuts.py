@@ -28,10 +28,10 @@ from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.mapping import NEST_BY_NEST, Mapping
 from . import policy
+from .bandwidth_bound import bandwidth_bounds
 from .job import FindMapping, Generators
 from .partition_factors import Partitioning
 from .partitioning import (
-    bandwidth_bounds_of,
     critical_core_shapes,
     idle_factor,
     machine_of_one_core,
@@ -480,7 +480,7 @@ def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
     if not machine.has_instances:
         return ((),)
     found = (*nest.memo(usual_partitionings), *nest.memo(replicating_partitionings))
-    times = dict(zip(found, bandwidth_bounds_of(nest, found), strict=True))
+    times = dict(zip(found, bandwidth_bounds(nest, found), strict=True))
     return tuple(sorted(found, key=lambda p: (times[p], idle_factor(machine, p))))
 
 

@@ -17,6 +17,7 @@ from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_called, memory_in_role
 from . import policy
+from .bandwidth_bound import bandwidth_optimal
 from .partition_factors import (
     Partitioning,
     cores_used,
@@ -65,22 +66,10 @@ def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
         for partitioning in idle
         for wider in _splitting_reduction(problem, partitioning, summed, all_idle=all_idle)
     ]
-    # A single core does not need numpy.
-    from .bandwidth_bound import bandwidth_optimal
-
     choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
     least = bandwidth_optimal(problem, [*choices], [w for w in found if w])
     every = (p for p in (*more, *found, *split, least, ()) if p is not None)
     return distinct_partitionings(every, program.parallel, given)
-
-
-def bandwidth_bounds_of(
-    problem: MappingProblem, partitionings: Collection[Partitioning]
-) -> tuple[float, ...]:
-    """Return ``bandwidth_bounds``; their module loads numpy, which a single core does not need."""
-    from .bandwidth_bound import bandwidth_bounds
-
-    return bandwidth_bounds(problem, partitionings)
 
 
 def _splitting_reduction(

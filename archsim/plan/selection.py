@@ -17,10 +17,10 @@ from ..spec.index import compute_the_same, interchangeable_entries, mapping_entr
 from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
 from ..spec.roles import memory_called
 from . import policy
+from .bandwidth_bound import bandwidth_bounds
 from .job import Generators, Job
 from .partition_factors import Partitioning
 from .partitioning import (
-    bandwidth_bounds_of,
     critical_core_shapes,
     machine_of_one_core,
     partition_mapping,
@@ -211,7 +211,7 @@ def _least_time(problem: PartProblem, *, summed: bool = True) -> float:
     """
     program = problem.program
     able = [p for p in problem.partitionings if summed or not splits_reduction(program, p)]
-    return min(bandwidth_bounds_of(problem.of_machine, able))
+    return min(bandwidth_bounds(problem.of_machine, able))
 
 
 def recalled_mapping(problem: PartProblem) -> Mapping | None:

@@ -18,6 +18,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.ir import Program
 
+from ..memory import MappingKey, recall, remember
 from . import policy
 
 
@@ -43,7 +44,6 @@ _FUSED = "fused, in stretches, states held, heads inside of steps"
 
 def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
     """Return the mapping with intermediates in inner memories (``fused``); slow ones are stored."""
-    from ..memory import MappingKey, recall, remember
     from .fused import fused
 
     question = MappingKey(
@@ -76,8 +76,6 @@ def _recall(
     program: Program, architecture: Architecture, given: Sizes[str, int], /
 ) -> Mapping | None:
     """Return the mapping that an earlier search for the least latency found (``memory``)."""
-    from ..memory import MappingKey, recall
-
     return recall(
         MappingKey(program=program, architecture=architecture, shapes=given, objective="latency")
     )
