@@ -1,4 +1,4 @@
-"""Footprints: elements to hold while a rank is traversed, and the cost of not holding them.
+"""Footprints: tensor elements to hold while a rank is traversed, and the cost of not holding them.
 
 All sizes are in elements, as sympy expressions in the shapes. A tensor that a later pass reads
 again must be held over the whole rank, written out and read back, or recomputed from inputs that
@@ -35,9 +35,11 @@ class TensorFootprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankFootprint:
-    """Elements to hold while ``rank`` is traversed, for one coordinate of ``per``.
+    """Tensor elements to hold while ``rank`` is traversed, for one coordinate of the ranks
+    ``per``.
 
-    ``needed`` is the part that later passes read again: a smaller buffer costs extra traffic.
+    ``per`` are the ranks that can be outer loops. ``needed`` counts the elements that later passes
+    read again; a smaller buffer costs extra traffic.
     """
 
     rank: str
@@ -53,13 +55,13 @@ class RankFootprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraTraffic:
-    """Extra traffic of the passes over ``rank``, in elements, if ``needed`` elements are not
-    held.
+    """Extra traffic of the passes over ``rank`` if a buffer cannot hold ``needed`` elements.
 
-    ``spilled`` is the traffic to write intermediates and read them back. ``reread`` is the traffic
-    to read inputs again in later passes and recompute intermediates; it is infinite for elements
-    gathered by value, which are known only after a traversal of another rank. ``tensors`` are the
-    tensors needed again, ``inputs`` the inputs to read again.
+    ``spilled`` and ``reread`` are two alternatives, in tensor elements. ``spilled`` writes
+    intermediates out and reads them back. ``reread`` reads inputs again in later passes and
+    recomputes intermediates. It is infinite for elements gathered by value, which are known only
+    after a traversal of another rank. ``tensors`` are the tensors needed again, ``inputs`` the
+    inputs to read again.
     """
 
     rank: str
@@ -71,12 +73,12 @@ class ExtraTraffic:
 
     @property
     def cheapest(self) -> Any:
-        """Smaller of the two amounts."""
+        """Smaller of ``spilled`` and ``reread``, in tensor elements."""
         return sympy.Min(self.spilled, self.reread)
 
     @property
     def choice(self) -> str:
-        """Description of both alternatives."""
+        """Sentence that describes the two alternatives, writing out and reading again."""
         inputs = ", ".join(self.inputs)
         if set(self.tensors) <= set(self.inputs):
             return f"read {inputs} again in every later pass"
@@ -88,7 +90,7 @@ class ExtraTraffic:
 
 
 def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> Any:
-    """Return the elements of a tensor; an iterative tensor includes its initial coordinate.
+    """Return the number of elements of a tensor; an iterative tensor includes its initial state.
 
     Parameters
     ----------
@@ -122,10 +124,10 @@ def footprints(program: ir.Program, passes: PassAnalysis) -> tuple[RankFootprint
 
 
 def extra_traffic(program: ir.Program, passes: PassAnalysis) -> tuple[ExtraTraffic, ...]:
-    """Return the extra traffic of each plain rank or family with several passes if nothing is
-    held.
+    """Return the extra traffic of each plain or partitioned rank with several passes.
 
-    Members are left out, because the passes of their family already count them.
+    The traffic applies if the buffer holds nothing. Members of a partitioned rank are left out,
+    because the passes over the whole rank already count theirs.
     """
     ranks = (r for r in passes.ranks if r.count > 1 and r.grain != "member")
     found = (_Traversal(program, passes, r).extra for r in ranks)
@@ -140,14 +142,14 @@ class _Traversal:
 
     @cached_property
     def _grains(self) -> tuple[RankPasses, ...]:
-        """Rank itself, or the members of a family, each with its own passes."""
+        """Passes over the rank itself, or over each of its members if the rank is partitioned."""
         members = self.program.rank_of[self.rank.rank].partition if self._declared else ()
         known = {r.rank: r for r in self.passes.ranks}
         return tuple(known[m] for m in members if m in known) or (self.rank,)
 
     @cached_property
     def _read(self) -> dict[str, dict[str, TensorPasses]]:
-        """Passes that read each tensor, by grain and tensor."""
+        """Passes that read a tensor, by rank (or member) and tensor name."""
         return {g.rank: {t.tensor: t for t in g.tensors} for g in self._grains}
 
     @property
@@ -167,7 +169,7 @@ class _Traversal:
 
     @cached_property
     def _own(self) -> frozenset[str]:
-        """Names of the rank, its family and its members."""
+        """Names of the rank, of the partitioned rank it belongs to, and of all members."""
         names = {self.rank.rank, *(g.rank for g in self._grains)}
         if self._declared:
             known = self.program.rank_of[self.rank.rank]
@@ -176,7 +178,9 @@ class _Traversal:
 
     @cached_property
     def _per(self) -> tuple[str, ...]:
-        """Ranks that every Einsum involved iterates over: they can be outer loops."""
+        """Ranks over which every Einsum of the traversal iterates, so that they can be outer
+        loops.
+        """
         spaces = [
             [self.program.rank_of_variable.get(v, v.upper()) for v in e.variables]
             for e in self._einsums
@@ -200,12 +204,16 @@ class _Traversal:
         )
 
     def _members(self, rank: str) -> set[str]:
-        """Return the members of a family; for any other rank, the rank itself."""
+        """Return the members of a partitioned rank; for any other rank, the rank itself."""
         known = self.program.rank_of.get(rank)
         return set(known.partition) if known is not None and known.partition else {rank}
 
     def _along(self, tensor: str) -> tuple[Any, list[str]]:
-        """Return the elements along the rank: the shape of each grain at which it is read again."""
+        """Return the number of a tensor's elements to hold along the rank, and the reasons.
+
+        The number is the product of the shapes of the ranks (or members) in which the tensor is
+        read again.
+        """
         held: list[str] = []
         reasons = []
         for grain in self._grains:
@@ -225,7 +233,7 @@ class _Traversal:
 
     @property
     def _needed(self) -> Any:
-        """Most elements that have to survive the end of any one pass."""
+        """Largest number of elements that have to survive the end of a pass, over all passes."""
         totals = [sympy.Integer(0)]
         # Nothing has to survive the last pass.
         for number in range(1, self.rank.count):
@@ -263,8 +271,9 @@ class _Traversal:
         )
 
     def _is_gathered(self, tensor: str) -> bool:
-        """Return whether an element is computed from gathers along the rank, by value or
-        position."""
+        """Return whether gathers along the rank decide an element of a tensor, by value or
+        position.
+        """
         einsums = self.program.einsum_of
         made = [einsums[name] for name in self._computed_from(tensor) if name in einsums]
         elsewhere = [a for e in made for a in e.reads if not self._carries(a.tensor)]
@@ -272,12 +281,14 @@ class _Traversal:
         return any(e.select is not None for e in made) or any(map(self._carries, places))
 
     def _sources(self, tensor: str) -> tuple[str, ...]:
-        """Return the inputs with the rank from which an element of ``tensor`` is computed."""
+        """Return the inputs, among those that carry the rank, from which ``tensor`` is computed."""
         inputs = {t.name for t in self.program.inputs}
         return tuple(sorted(inputs.intersection(self._computed_from(tensor))))
 
     def _computed_from(self, tensor: str) -> set[str]:
-        """Return the tensors with the rank from which an element of ``tensor`` is computed."""
+        """Return the tensors that carry the rank and from which ``tensor`` is computed, itself
+        included.
+        """
 
         def read(name: str) -> list[str]:
             made = self.program.einsum_of.get(name)

@@ -1,10 +1,11 @@
 """Number of points of a masked iteration space for given shapes.
 
-``points`` gives the same number in symbols. Conditions are inequalities: one variable that each of
-them bounds is counted from its bounds, and numpy enumerates the others. A bound is a division if
-the inequality is linear, or if it names the variable in one rounded quotient, such as ``floor(p / 2
-** l)`` along p. Otherwise bisection finds the bound of a monotonic inequality. Bounds that repeat
-along two variables are counted by periods.
+``points`` gives the same number in symbols. A mask is a set of inequalities. One variable, which
+each of its inequalities bounds, is counted from its bounds; numpy enumerates the other variables.
+
+A bound is a division if the inequality is linear. It is one too if the variable occurs in a single
+rounded quotient, such as ``floor(p / 2 ** l)`` along p. Otherwise bisection finds the bound of a
+monotonic inequality. Bounds that repeat along two variables are counted by periods.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .points import CountedAxis, PointSet, conjunctions, inlined, last_tile, sig
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
-    """Return the points of an Einsum's iteration space, without ``parallel`` ranks.
+    """Return the number of points of an Einsum's iteration space, without ``parallel`` ranks.
 
     A data-dependent mask counts as if it kept every point.
 
@@ -64,7 +65,8 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
 
 @dataclass(frozen=True)
 class Mask:
-    """Ranks on which the points of an Einsum depend: those coupled by its mask, and free ones.
+    """Ranks of an Einsum, separated into ranks that its mask couples and ranks that it leaves
+    free.
 
     Attributes
     ----------
@@ -73,7 +75,7 @@ class Mask:
     untied : tuple of str
         Ranks of variables that no condition names; their shapes multiply.
     ones : mapping
-        Shapes with which the ``untied`` ranks count once.
+        Shapes of 1 for the ``untied`` ranks, so that a count leaves them out.
     """
 
     needs: frozenset[str]
@@ -94,7 +96,9 @@ class Mask:
 
 
 def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None) -> Mask:
-    """Return the mask of Einsums with these variables and condition (for ``Program.memo``)."""
+    """Return the mask of all Einsums with these variables and this condition, for
+    ``Program.memo``.
+    """
     terms = conjunctions(inlined(program, where))
     named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
     own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
@@ -110,7 +114,10 @@ def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Conditio
 
 
 def _family(program: ir.Program, rank: str) -> tuple[str, ...]:
-    """Return the family of a rank (or the rank itself) and all its members."""
+    """Return a partitioned rank and all its members, given the rank or a member.
+
+    Any other rank is returned alone.
+    """
     whole = program.rank_of[rank].family or rank
     return (whole, *program.rank_of[whole].partition)
 
@@ -126,13 +133,13 @@ def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[t
 
 
 def _value(expression: Any, numbers: Mapping[str, float], keep: Set[Any] = frozenset()) -> Any:
-    """Return an expression with numbers for all symbols but those to keep."""
+    """Return an expression with numbers in place of all symbols except those in ``keep``."""
     one = sympy.Integer(0) + expression
     return one.xreplace({s: sympy.Rational(numbers[s.name]) for s in one.free_symbols - keep})
 
 
 def _integer(expression: Any, numbers: Mapping[str, float]) -> int:
-    """Return the integer value of an expression; most are a single shape and need no sympy."""
+    """Return the integer value of an expression; a single shape is looked up without sympy."""
     if isinstance(expression, int):
         return expression
     if expression.is_Symbol:
@@ -141,7 +148,8 @@ def _integer(expression: Any, numbers: Mapping[str, float]) -> int:
 
 
 def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
-    """Return the points of a set with numbers for its shapes; None if they are too many to count.
+    """Return the number of points of a set for given shapes; None if enumeration would be too
+    long.
 
     Parameters
     ----------
@@ -171,7 +179,8 @@ def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
 
 @lru_cache(maxsize=4096)
 def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> int | None:
-    """Return the points of coupled axes, or None if there are too many combinations.
+    """Return the number of points on axes coupled by inequalities; None if enumeration is too
+    long.
 
     Results are cached, because Einsums of a cascade share masks and one shape runs on many
     machines: enumeration took four fifths of the atlas's time for log-linear attention.
@@ -200,9 +209,10 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
 
 
 def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int | None:
-    """Return the points summed over the values of the shortest axis, or None.
+    """Return the number of points, added up over the values of the shortest axis.
 
-    None if that axis is long, or if inequalities still couple the other axes at a fixed value.
+    The result is None if that axis is long, or if inequalities still couple the other axes at a
+    fixed value.
 
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
     >>> axes = [CountedAxis(p, 8, 1, 8), CountedAxis(l, 3, 1, 3), CountedAxis(j, 4, 1, 4)]
@@ -233,7 +243,10 @@ def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) ->
 
 
 def _count_along_one_axis(y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
-    """Return the points of one axis with periodic inequalities; None if not periodic, or short."""
+    """Return the number of points of one axis, from one period of its inequalities.
+
+    The result is None if the inequalities do not repeat, or if the axis is no longer than a period.
+    """
     # A dummy that no form names stands for x, so the period is along y alone.
     alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
     period = None if alone is None else alone.period({})
@@ -248,7 +261,10 @@ def _count_along_one_axis(y: CountedAxis, forms: Sequence[Inequality]) -> int | 
 def _by_periods(
     x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality]
 ) -> int | None:
-    """Return the points from bounds that repeat along x and a long axis; None if not worthwhile."""
+    """Return the number of points from bounds that repeat along x and the longest other axis.
+
+    The result is None if no bounds repeat, or if enumerating all values is faster.
+    """
     y = max(others, key=lambda a: a.size, default=_NO_AXIS)
     rest = [a for a in others if a is not y]
     # Each combination of the rest costs one numpy call on a period, while an enumeration handles
@@ -271,11 +287,11 @@ def _by_periods(
 
 
 _NO_AXIS = CountedAxis(None, 1, 1, 1)
-"""Stands for the counted axis if no axis is counted from its bounds."""
+"""Placeholder for the counted axis if no axis is counted from its bounds."""
 
 
 def _work(x: CountedAxis, axes: Sequence[CountedAxis], forms: Sequence[Inequality]) -> int | None:
-    """Return the evaluations needed to count ``x`` from its bounds; None if it is not bounded."""
+    """Return the number of evaluations to count ``x`` from its bounds; None without bounds."""
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
         return None
@@ -291,7 +307,10 @@ def _count_batch(
     start: int,
     stop: int,
 ) -> int:
-    """Return the points of ``x`` over a range of combinations of the other axes."""
+    """Return the number of points of ``x``, added up over a range of combinations of other axes.
+
+    ``start`` and ``stop`` number the combinations.
+    """
     # Object arrays hold Python integers: slow, but unlimited.
     kind: Any = np.int64 if _fits_int64(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
@@ -324,7 +343,7 @@ def _count_batch(
 def _fits_int64(
     x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality], count: int
 ) -> bool:
-    """Return whether every intermediate number fits 64 bits."""
+    """Return whether every intermediate number of a batch fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest: list[int] = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]
     for form in forms:
@@ -366,12 +385,14 @@ class Inequality:
 
     @property
     def is_linear(self) -> bool:
-        """True if its bounds are divisions."""
+        """True if the inequality is linear, so that divisions give its bounds."""
         return self.coefficients is not None
 
     def always(self, sizes: Mapping[Any, int]) -> bool:
-        """Return whether it obviously holds for all values from 0 to each variable's size less
-        one.
+        """Return whether simple interval arithmetic proves the inequality for all values of its
+        variables.
+
+        Each variable ranges from 0 to its size less one.
 
         >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
         >>> inside = Inequality.of(4 * p + m - 15)
@@ -395,15 +416,18 @@ class Inequality:
         return self.is_linear or self._direction(symbol) is not None
 
     def evaluations(self, symbol: Any, size: int) -> int:
-        """Return the evaluations needed to find the bound of a variable from 0 to ``size - 1``."""
+        """Return the number of evaluations that find the bound of a variable from 0 to ``size -
+        1``.
+        """
         return 1 if self.is_linear or self._rounded(symbol) else size.bit_length()
 
     def _direction(self, symbol: Any) -> int | None:
         return direction(self.expression, symbol)
 
     def _rounded(self, symbol: Any) -> _Rounded | None:
-        """Return the single rounded quotient that names a variable, or None if there are other
-        terms."""
+        """Return the form in which a single rounded quotient holds the variable; None without such
+        a form.
+        """
         if symbol not in self._known:
             self._known[symbol] = _Rounded.of(self.expression, symbol)
         return self._known[symbol]
@@ -413,7 +437,9 @@ class Inequality:
         return {}
 
     def holds(self, values: Mapping[Any, Any]) -> Any:
-        """Return whether the inequality holds, elementwise on arrays of its variables."""
+        """Return whether the inequality holds, element by element for arrays of values of its
+        variables.
+        """
         if self.coefficients is not None:
             terms = (c * values[s] for s, c in self.coefficients.items())
             return sum(terms, self.constant) <= 0
@@ -423,12 +449,13 @@ class Inequality:
 
     @cached_property
     def _run(self) -> Callable[[Mapping[Any, Any]], Any]:
-        """Function that evaluates the expression on floats."""
+        """Function that evaluates the inequality's expression in floating point."""
         return on_floats(self.expression)
 
     def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
-        """Return the bound of a variable from 0 to ``size - 1``, for arrays of the other
-        variables.
+        """Return the value from 0 to ``size`` at which the inequality starts or ceases to hold.
+
+        The bound concerns one variable; ``values`` gives arrays of values of the other variables.
 
         Returns
         -------
@@ -447,14 +474,16 @@ class Inequality:
         return found
 
     def has_edge(self, symbol: Any) -> bool:
-        """Return whether ``edge`` gives the bound of a variable, unless numbers are too large."""
+        """Return whether ``edge`` gives the bound of a variable, as long as numbers are not too
+        large.
+        """
         return self.is_linear or self._rounded(symbol) is not None
 
     def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
         """Return the bound of a variable without clipping it to the range of the variable.
 
-        None if only bisection finds the bound, or if an intermediate number is too large for
-        floats.
+        The result is None if only bisection finds the bound, or if an intermediate number is too
+        large for floats.
         """
         if self.coefficients is None:
             rounded = self._rounded(symbol)
@@ -486,8 +515,8 @@ class Inequality:
 class _Rounded:
     """Inequality ``times * floor((step * x + above) / below) + rest <= 0`` over integers.
 
-    It bounds x, which occurs nowhere else; ``step`` and ``times`` are not 0, and ``below`` is
-    positive.
+    The inequality bounds the variable x, which occurs nowhere else in it. ``step`` and ``times``
+    are not 0, and ``below`` is positive.
     """
 
     times: int
@@ -498,7 +527,7 @@ class _Rounded:
 
     @classmethod
     def of(cls, expression: Any, symbol: Any) -> _Rounded | None:
-        """Return the form of a sympy expression, or None if it has another form."""
+        """Return a sympy expression in this form, or None if it has another form."""
         rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
         times, quotient = term.as_coeff_Mul()
         if isinstance(quotient, sympy.ceiling):
@@ -522,8 +551,9 @@ class _Rounded:
         )
 
     def edge(self, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
-        """Return the bound as ``Inequality.edge`` does; None if a number is too large for
-        floats."""
+        """Return the bound of x, as ``Inequality.edge`` does; None if a number is too large for
+        floats.
+        """
         above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
         # times > 0: floor(q) <= n = floor(-rest / times), so q < n + 1, and step * x < edge. times
         # < 0: floor(q) >= n = ceiling(rest / -times), so q >= n, and step * x >= edge.
@@ -543,9 +573,11 @@ class _Rounded:
 
 
 def direction(expression: Any, symbol: Any) -> int | None:
-    """Return 1 if an expression never falls as a variable grows, and -1 if it never grows.
+    """Return 1 if an expression never falls as a variable grows, and -1 if the expression never
+    grows.
 
-    The result is 0 if the expression does not depend on the variable, and None if it is unknown.
+    The result is 0 if the expression does not depend on the variable, and None if the direction is
+    unknown.
 
     >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
     >>> level = sympy.floor(p / 2**l) - sympy.floor(m / 2**l)
@@ -575,7 +607,7 @@ def direction(expression: Any, symbol: Any) -> int | None:
 
 
 def _with_quotients(expression: Any) -> Any:
-    """Return an expression whose rounded quotients are quotients of integers."""
+    """Return an expression with each rounded fraction as an exact quotient of integers."""
     quotient = sympy.Function("quotient")
 
     def rounded_down(argument: Any) -> Any:
@@ -589,14 +621,16 @@ def _with_quotients(expression: Any) -> Any:
 
 
 def on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
-    """Return a function that evaluates an expression at floats of its variables."""
+    """Return a function that evaluates an expression for float values of its variables."""
     symbols = tuple(sorted(expression.free_symbols, key=str))
     run = sympy.lambdify(symbols, _with_quotients(expression), [_functions(), "numpy"])
     return lambda values: run(*(np.asarray(values[s], dtype=np.float64) for s in symbols))
 
 
 def _quotient(above: Any, below: Any) -> Any:
-    """Return ``floor(above / below)`` of integers below 2**53, or powers of 2, in floats."""
+    """Return ``floor(above / below)`` in floats, exact for integers below 2**53 and for powers of
+    2.
+    """
     found = np.floor(np.true_divide(above, below))
     # sympy writes p / 49 as (1 / 49) * p, which is less than 1 at p = 49. A quotient is rounded
     # once, so it can only come out one too large.
@@ -605,7 +639,7 @@ def _quotient(above: Any, below: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _functions() -> Mapping[str, Any]:
-    """Return the language's functions on arrays, by the names under which sympy prints them."""
+    """Return the language's functions as functions on arrays, by the names that sympy prints."""
 
     def of_floats(function: Any) -> Any:
         return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
@@ -619,12 +653,12 @@ def _functions() -> Mapping[str, Any]:
 # ------------------------------------------------------------------ bounds that repeat
 
 _LARGEST = 1 << 52
-"""Largest magnitude up to which every integer is a float."""
+"""Magnitude up to which every integer is exact in floating point."""
 
 
 @dataclass(frozen=True)
 class _LinearBound:
-    """Change of an inequality's term per step along both axes: ``times * by / below``."""
+    """Mean change of one term of an inequality per step along both axes: ``times * by / below``."""
 
     times: int
     by: int
@@ -633,7 +667,11 @@ class _LinearBound:
 
 @dataclass(frozen=True)
 class Periodic:
-    """Inequalities in two variables; any other variable has a fixed value."""
+    """Inequalities in the variables x and y that may repeat along both of them.
+
+    All other variables have fixed values. ``moving`` holds, per inequality, its terms that change
+    along x and y.
+    """
 
     x: Any
     y: Any
@@ -664,7 +702,9 @@ class Periodic:
         return cls(x, y, tuple(forms), tuple(moving))
 
     def period(self, others: Mapping[Any, int]) -> int | None:
-        """Return the steps along both variables after which the pattern repeats, or None."""
+        """Return the number of steps along both variables after which the pattern repeats, or
+        None.
+        """
         found = [[(t, int(t.below(others))) for t in terms] for terms in self.moving]
         # (a + b) * period / below is an integer for every term, so all rounded values change by
         # integers. If the sum of a form changes over a period, the form ceases to hold in the end.
@@ -673,10 +713,10 @@ class Periodic:
         return None if any(gained) else period
 
     def count(self, size: int, steps: int, others: Mapping[Any, int]) -> int | None:
-        """Return the points with x below ``size`` and y below ``steps``, for fixed other
-        variables.
+        """Return the number of points with x below ``size`` and y below ``steps``.
 
-        None if the pattern does not repeat, or if an intermediate number is too large.
+        ``others`` fixes the other variables. The result is None if the pattern does not repeat, or
+        if an intermediate number is too large.
         """
         period = self.period(others)
         # The sums below fit 64-bit integers, and edges are exact as floats.
@@ -727,11 +767,11 @@ def _beyond(first: Any, times: Any, period: int) -> Any:
 
 
 def _terms(form: Inequality, x: Any, y: Any) -> tuple[_LinearBound, ...] | None:
-    """Return the terms of a form that change along two variables, or None if that is unknown.
+    """Return the terms of an inequality that change along two variables, or None if unknown.
 
-    ``times * floor((a * x + b * y + c) / below)`` gains ``times * (a + b) / below`` per step of
-    both variables on average, and exactly that in a whole period. A linear form gains the sum of
-    its two coefficients.
+    ``times * floor((a * x + b * y + c) / below)`` grows by ``times * (a + b) / below`` per step of
+    both variables on average, and exactly so in a whole period. A linear inequality grows by the
+    sum of its two coefficients.
     """
     if form.coefficients is not None:
         linear = sum(form.coefficients.get(v, 0) for v in (x, y))

@@ -1,10 +1,10 @@
 """Exact number of points of an iteration space, as a sympy expression in the shapes.
 
 A mask becomes a sum of signed products of inequalities; ``or`` and ``not`` follow by inclusion and
-exclusion. A rank with all its members counts as the rank itself (``M``, not ``M1 * M0``), so that a
-short last tile is exact. Triangles and bands have a closed form; anything else stays a sum over one
-or more variables. Symbols carry the names of the ranks, and ranks that are declared alike share one
-symbol.
+exclusion. A partitioned rank with all its members counts as the whole rank (``M``, not ``M1 *
+M0``), so that a short last tile is exact. Triangles and bands have a closed form; any other shape
+stays a sum over one or more variables. Symbols carry the names of the ranks, and ranks that are
+declared alike share one symbol.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..masks import depends_on_data
 
 
 def rank_symbol(name: str) -> Any:
-    """Return the symbol of a rank's shape: a positive integer.
+    """Return the symbol for the shape of a rank, a positive integer.
 
     >>> str(rank_symbol("M1") * rank_symbol("M0"))
     'M0*M1'
@@ -32,7 +32,7 @@ def rank_symbol(name: str) -> Any:
 
 
 def variable_symbol(name: str) -> Any:
-    """Return the symbol of a rank variable: an integer from zero."""
+    """Return the symbol for the variable of a rank, an integer from zero."""
     return sympy.Symbol(name, integer=True, nonnegative=True)
 
 
@@ -59,7 +59,7 @@ def inlined(program: ir.Program, condition: ir.Condition | None) -> ir.Condition
 
 
 Signed = tuple[int, tuple[Any, ...]]
-"""Sign, and expressions that are all at most zero."""
+"""Pair of a sign and the expressions of inequalities; each expression has to be at most zero."""
 
 
 def conjunctions(condition: ir.Condition | None) -> list[Signed]:
@@ -101,7 +101,11 @@ def conjunctions(condition: ir.Condition | None) -> list[Signed]:
 
 
 def _cases(condition: ir.Relational) -> tuple[ir.Condition, ...]:
-    """Return the two cases of a comparison with ``where(c, a, b)``: a if c holds, else b."""
+    """Return the two cases of a comparison that contains ``where(c, a, b)``.
+
+    In the first case c holds and a stands in the comparison; otherwise c fails and b stands there.
+    A comparison without ``where`` gives no cases.
+    """
     choice = next(
         (n for n in ir.walk(condition) if isinstance(n, ir.Call) and n.function == "where"), None
     )
@@ -126,7 +130,7 @@ def _times(a: list[Signed], b: list[Signed]) -> list[Signed]:
 
 
 def _inverted(terms: list[Signed]) -> list[Signed]:
-    """Return ``1 - indicator``, the indicator of the negation."""
+    """Return ``1 - indicator``, which is the indicator of the negated condition."""
     return [(1, ()), *((-s, x) for s, x in terms)]
 
 
@@ -148,7 +152,7 @@ def _comparison(node: ir.Relational) -> list[Signed]:
 
 
 def _below(difference: Any) -> list[Signed]:
-    """Return the indicator of ``difference < 0``; ``difference + 1 <= 0`` for an integer."""
+    """Return the indicator of ``difference < 0``; for an integer, of ``difference + 1 <= 0``."""
     if difference.is_integer:
         return [(1, (difference + 1,))]
     # Halves lie between integers: ``d < 0`` is ``not -d <= 0``.
@@ -182,7 +186,7 @@ _LAST_TILE = "last tile of "
 
 
 def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
-    """Return replacements for the shape symbols of ranks that are declared like others."""
+    """Return replacements that give ranks declared alike one common shape symbol."""
     pairs = ((r.name, program.model_of(r.name)) for r in program.ranks)
     return {rank_symbol(a): rank_symbol(b) for a, b in pairs if a != b}
 
@@ -190,7 +194,8 @@ def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
 def _tidy(program: ir.Program, expression: Any) -> Any:
     """Return the expression in the shapes alone, simplified by properties of tiles.
 
-    The tiles of a rank cover it, ``M <= M1 * M0``, and the last tile is no longer than the others.
+    The tiles of a rank cover it, ``M <= M1 * M0``, and the last tile is at most as long as each
+    other tile.
     """
     found = expression
     named = any(s.name.startswith(_LAST_TILE) for s in found.free_symbols)
@@ -204,7 +209,7 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...]:
-    """Return two successive replacements for expressions that the tiles of a family determine."""
+    """Return two replacements, to apply in turn, that simplify expressions about a rank's tiles."""
     whole, sizes = rank_symbol(family), [rank_symbol(m) for m in members]
     last = last_tile(family)
     covered = {
@@ -217,14 +222,15 @@ def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...
 
 
 def last_tile(family: str) -> Any:
-    """Return the symbol for the length of the last tile of a two-member family."""
+    """Return the symbol for the length of the last tile of a rank with two members."""
     return rank_symbol(f"{_LAST_TILE}{family}")
 
 
 def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
-    """Return the product of shapes; all members of a family together count as the family.
+    """Return the product of the shapes of ranks; all members of a rank together count as the rank.
 
-    M1 and M0 together give M, which they cover even if the last tile is short; M1 alone stays M1.
+    ``M1`` and ``M0`` together give ``M``, even if the last tile is short; ``M1`` alone stays
+    ``M1``.
 
     Parameters
     ----------
@@ -272,7 +278,7 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 
 @lru_cache(maxsize=1024)
 def factored(expression: Any) -> Any:
-    """Return an expression with common factors in front; Einsums often share a count."""
+    """Return an expression with common factors in front; cached, as Einsums often share one."""
     return sympy.factor_terms(expression)
 
 
@@ -281,7 +287,11 @@ def factored(expression: Any) -> Any:
 
 @dataclass(frozen=True)
 class CountedAxis:
-    """Variable from 0 to ``size - 1``; each value stands for ``tile`` points, ``total`` in all."""
+    """Variable from 0 to ``size - 1`` whose values stand for points of an iteration space.
+
+    Each value stands for ``tile`` points; all values together stand for ``total`` points, because
+    the last tile may be short.
+    """
 
     symbol: Any
     size: Any
@@ -289,7 +299,7 @@ class CountedAxis:
     total: Any
 
     def between(self, low: Any, high: Any) -> Any:
-        """Return the points with ``low <= symbol < high``, clipped to the axis."""
+        """Return the number of points with ``low <= symbol < high``, clipped to the axis."""
 
         def below(bound: Any) -> Any:
             # Scale first, then clip: the last tile is short, not the number of tiles.
@@ -299,7 +309,7 @@ class CountedAxis:
 
     @property
     def weight(self) -> Any:
-        """Points that one value stands for."""
+        """Number of points that one value of the variable stands for."""
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
@@ -310,7 +320,7 @@ def _plain_axis(name: str) -> CountedAxis:
 
 @dataclass(frozen=True)
 class PointSet:
-    """Points on some axes that satisfy inequalities ``expression <= 0``.
+    """Set of the points on some axes that satisfy inequalities ``expression <= 0``.
 
     Sizes of axes are expressions here, and integers in ``point_counts``.
     """
@@ -319,7 +329,7 @@ class PointSet:
     inequalities: tuple[Any, ...]
 
     def with_symbols(self, shared: dict[Any, Any]) -> PointSet:
-        """Return the set with other symbols for some shapes."""
+        """Return the set with shape symbols replaced according to ``shared``."""
 
         def put(expression: Any) -> Any:
             return (sympy.Integer(0) + expression).xreplace(shared)
@@ -358,9 +368,10 @@ class PointSet:
 
 
 def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, PointSet], ...]:
-    """Return spaces without masks, with factors whose weighted sum is the points of an Einsum.
+    """Return spaces without masks whose weighted sum of points is that of an Einsum.
 
-    Computed once for all shapes and for all Einsums of a program with equal variables and mask.
+    Each space comes with its factor. The result is computed once for all shapes, and once for
+    all Einsums of a program with equal variables and mask.
     """
     return program.memo(_signed_spaces, einsum.variables, einsum.where)
 
@@ -378,11 +389,10 @@ def _signed_spaces(
 def spaces(
     program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
 ) -> list[tuple[Any, PointSet]]:
-    """Return the spaces of some rank variables, with members folded into families where
-    possible.
+    """Return the spaces of some rank variables, with the members of a rank joined where possible.
 
-    If conditions mention only the inner member of a family, the result separates the full tiles, as
-    often as they occur, from the last tile.
+    If conditions mention only the inner member of a rank, the full tiles and the last tile become
+    separate spaces.
 
     Parameters
     ----------
@@ -413,14 +423,14 @@ def spaces(
 
 
 def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
-    """Return whether conditions mention the inner member of a two-member family, not the outer."""
+    """Return whether conditions mention only the inner one of a rank's two members."""
     used: set[Any] = set().union(*(i.free_symbols for i in inequalities))
     outer, inner = variable_symbol(members[0]), variable_symbol(members[-1])
     return len(members) == 2 and inner in used and outer not in used
 
 
 def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, CountedAxis]]:
-    """Return the full tiles of a family and its last tile, each with its multiplicity."""
+    """Return an axis for a full tile of a rank and one for its last tile, with their numbers."""
     count, size = (rank_symbol(m.upper()) for m in members)
     symbol, last = variable_symbol(members[1]), last_tile(family.upper())
     return [
@@ -432,7 +442,10 @@ def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Cou
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
 ) -> tuple[list[CountedAxis], tuple[Any, ...]]:
-    """Return the members of a family as one axis, as an axis of tiles, or as separate axes."""
+    """Return a rank's members as one axis, as an axis of tiles, or as separate axes.
+
+    The second result is the inequalities in the symbols of these axes.
+    """
     symbols = [variable_symbol(m) for m in members]
     sizes = [rank_symbol(m.upper()) for m in members]
     strides = [sympy.Mul(*sizes[k + 1 :]) for k in range(len(sizes))]
@@ -461,7 +474,7 @@ def _folded(
 
 @lru_cache(maxsize=512)
 def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
-    """Return the points of connected axes; cached, because Einsums often share masks."""
+    """Return the number of points on connected axes; cached, because Einsums often share masks."""
     if not inequalities:
         # Only inequalities connect axes, so there is a single axis here.
         return axes[0].total
@@ -476,11 +489,10 @@ def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
 
 
 def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
-    """Return the points with ``x * Y + y < end``, the first ``end`` values of a two-digit
-    number.
+    """Return the number of points with ``x * Y + y < end``: the values of a two-digit number.
 
-    ``x`` is the leading digit; its values count ``Y`` each. None if the inequality has another
-    form.
+    ``x`` is the leading digit; each of its values counts for ``Y``. The result is None if the
+    inequality has another form.
     """
     if len(inequalities) != 1 or x.tile != 1 or y.tile != 1:
         return None
@@ -491,7 +503,7 @@ def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> An
 
 
 def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
-    """Return ``low <= symbol < high`` from linear inequalities, or None if one is not linear."""
+    """Return the bounds of ``low <= symbol < high``, or None if an inequality is not linear."""
     low, high = sympy.Integer(0), axis.size
     for i in inequalities:
         one = sympy.expand(i)
@@ -507,7 +519,10 @@ def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] |
 
 
 def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
-    """Return the points with ``y + low <= x < y + high``, a triangle or a band, in closed form."""
+    """Return the number of points with ``y + low <= x < y + high``, a triangle or band.
+
+    The number is in closed form; the result is None for inequalities of another form.
+    """
     if x.tile != 1 or y.tile != 1:
         return None
     # Counting y from its far end turns a bound on x + y into one on x - y. The number of points
@@ -540,9 +555,9 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
 
 
 def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
-    """Return the points with ``x < y + shift``.
+    """Return the number of points with ``x < y + shift``.
 
-    For each y from 0 to Y - 1 there are ``clip(y + shift, 0, X)``.
+    Each y from 0 to Y - 1 contributes ``clip(y + shift, 0, X)`` points.
     """
     return _staircase(y.size + shift, x.size) - _staircase(shift, x.size)
 
@@ -558,7 +573,10 @@ def _staircase(end: Any, width: Any) -> Any:
 
 
 def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
-    """Return the points of one axis, summed over the others; other conditions become indicators."""
+    """Return the number of points as a sum: one axis from its bounds, the other axes as summation.
+
+    Conditions on the other axes become factors of 0 or 1.
+    """
     from .sums import SumOverSymbols
 
     left = list(axes)

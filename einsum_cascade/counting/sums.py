@@ -10,8 +10,9 @@ import sympy
 class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
     """``sympy.Sum`` over variables that are plain symbols.
 
-    sympy finds the free symbols of a sum by substituting dummies for its variables, which builds
-    every ``Min`` and ``Max`` inside again; and it does so whenever it sorts or prints terms.
+    sympy finds the free symbols of a sum whenever it sorts or prints terms. For that it substitutes
+    dummies for the summation variables, which builds every ``Min`` and ``Max`` inside again. This
+    class finds free symbols without substitution.
     """
 
     __slots__ = ()

@@ -31,14 +31,14 @@ from .policy import MAX_EXPANDED_TERMS
 from .traffic import compulsory_traffic
 
 BUFFER = "buffer"
-"""Name of the symbol for the elements that a buffer holds per coordinate of the outer ranks."""
+"""Name of the symbol for a buffer's size, in elements per coordinate of the outer ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumOperations:
-    """Operations of one Einsum, at the points that its own and inherited masks keep.
+    """Points and operations of one Einsum that its own and its inherited masks keep.
 
-    ``at_most`` is True if data decide about some points; all of them are counted.
+    ``at_most`` is True if data decide about some of the points; these points are all counted.
     """
 
     einsum: str
@@ -75,7 +75,7 @@ class Analysis:
 
     @cached_property
     def operations(self) -> dict[str, Any]:
-        """Operations by kind, summed over all Einsums."""
+        """Number of operations of each kind, summed over all Einsums."""
         kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
         return {
             kind: factored(
@@ -91,15 +91,16 @@ class Analysis:
 
     @property
     def intensity(self) -> Any:
-        """Operations per element of minimum traffic."""
+        """Number of operations per tensor element of the minimum traffic."""
         return factored(self.total_operations) / self.traffic_min
 
     def traffic(self, buffer: Any = None) -> Any:
-        """Return the minimum traffic in elements if a buffer holds ``buffer`` elements.
+        """Return the minimum traffic in tensor elements if a buffer holds ``buffer`` elements.
 
-        The buffer counts per coordinate of the ranks that can be outer loops (``per`` of the
-        footprint). A rank that needs more than the buffer adds its cheapest ``extra``. Of several
-        such ranks only the most expensive counts, because one second reading may serve all of them.
+        The buffer size is per coordinate of the ranks that can be outer loops (``per`` of the
+        footprint). A rank that needs more than the buffer adds the cheaper alternative of its
+        ``extra`` traffic. If several ranks do, only the most expensive counts, because one second
+        reading may serve all of them.
 
         Parameters
         ----------
@@ -128,8 +129,7 @@ class Analysis:
         ------
         CascadeError
             A name is no rank of the cascade, a shape is no positive integer, or shapes contradict
-            each
-            other.
+            each other.
         """
 
         values = _values(self.program, shapes)
@@ -155,8 +155,7 @@ class Analysis:
     def _counted(
         self, e: EinsumOperations, put: Any, values: Mapping[Any, Any]
     ) -> EinsumOperations:
-        """Return the operations of an Einsum with numbers, counted numerically where sympy
-        fails."""
+        """Return an Einsum's operations for given numbers; count numerically where sympy fails."""
         numbers = {s.name: v for s, v in values.items()}
         # sympy takes minutes to add a sum over positions term by term.
         if e.points.has(sympy.Sum) and (known := self._at(e, numbers, put)) is not None:
@@ -172,10 +171,10 @@ class Analysis:
     def _at(
         self, e: EinsumOperations, numbers: Mapping[str, Any], put: Any
     ) -> EinsumOperations | None:
-        """Return the operations of an Einsum with counted points; None if its mask lacks
-        numbers.
+        """Return an Einsum's operations, with points counted numerically.
 
-        Shapes that no mask names multiply, and may stay symbols.
+        The result is None if a shape or parameter in the mask has no number. Shapes that the mask
+        does not name are factors, and may stay symbols.
         """
         einsum = with_masks(self.program).einsum_of[e.einsum]
         mask = Mask.of(self.program, einsum)
@@ -196,8 +195,7 @@ class Analysis:
         ----------
         shapes : mapping
             Shapes of every rank, with ``parallel`` ranks and all members. Parameters in masks take
-            their
-            defaults or usual values.
+            their defaults or usual values.
 
         Raises
         ------
@@ -217,7 +215,7 @@ class Analysis:
         return replace(found, by_einsum=tuple(counted))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; expressions become text."""
+        """Return the analysis as plain values for JSON; expressions become text."""
         return {
             "cascade": self.program.name,
             "ranks": self.passes.to_dict(),
@@ -259,7 +257,7 @@ FOOTPRINT_HEADINGS = ("rank", "tensor", "along the rank", "held", "why")
 
 
 def footprint_rows(analysis: Analysis) -> tuple[tuple[str, ...], ...]:
-    """Return one row per rank and tensor that is held for longer than one element."""
+    """Return a table row for each rank and tensor of which more than one element is held."""
     return tuple(
         (f.rank, t.tensor, str(t.along), str(t.held), t.reason)
         for f in analysis.footprint
@@ -333,7 +331,7 @@ def evaluate_sums(expression: Any) -> Any:
 
 
 def _is_short(total: Any) -> bool:
-    """Return whether a sum and its inner sums have few terms, or round and clip nothing."""
+    """Return whether a sum is cheap to expand: few terms, or no rounding or clipping inside."""
     sums = total.atoms(sympy.Sum)
     limits = [limit for s in sums for limit in s.limits]
     terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))
@@ -353,7 +351,7 @@ def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
 
 
 def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
-    """Return symbols and their numbers, with the shapes that follow from the given ones."""
+    """Return a mapping from symbols to numbers, including shapes that follow from given ones."""
     parameters = {p.name for p in program.parameters}
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     given = {n: v for n, v in shapes.items() if n not in parameters and n != BUFFER}

@@ -1,9 +1,9 @@
 """Compulsory traffic: elements of inputs that every execution reads, and outputs written once.
 
-A gather reads the gathered elements only. Their positions are data: a selection gathers as many
-different positions as it selects, entries of an index tensor differ if the cascade declares them
-``distinct``, and all other gathered positions may coincide. Under a mask, the point at which the
-mask removes least decides, usually the last query.
+A gather reads the gathered elements only, and their positions are data. A selection gathers as many
+different positions as it selects. Entries of an index tensor differ if the cascade declares them
+``distinct``. All other gathered positions may coincide. Under a mask, the bound comes from the
+point where the mask removes least, usually the last query.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .policy import MAX_CORNER_VARIABLES
 
 
 def compulsory_traffic(program: ir.Program) -> Any:
-    """Return the elements of inputs and outputs that are touched whatever the data are.
+    r"""Return the number of input and output elements that are touched whatever the data are.
 
     Masks do not reduce an input: it counts whole even if no kept point reads some elements.
 
     >>> from einsum_cascade import Cascade
-    >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
-    >>> lines = "einsums: |\\n  I[j] << topk(S[m], j)\\n  C[j, e] = K[I[j], e]\\n"
+    >>> head = "cascade: a\nranks: [M, J, E]\ninputs: {S: [M], K: [M, E]}\noutput: C\n"
+    >>> lines = "einsums: |\n  I[j] << topk(S[m], j)\n  C[j, e] = K[I[j], e]\n"
     >>> compulsory_traffic(Cascade.parse(head + lines).program)  # S, J rows of K, and C
     2*E*J + M
     """
@@ -43,7 +43,7 @@ def compulsory_traffic(program: ir.Program) -> Any:
 
 
 def _written(program: ir.Program, tensor: str) -> Any:
-    """Return the elements of an output that are written whatever the data are."""
+    """Return the number of an output's elements that are written whatever the data are."""
     einsum = program.einsum_of.get(tensor)
     if einsum is None or not einsum.scattered:
         return tensor_size(program, tensor)
@@ -55,19 +55,20 @@ def _written(program: ir.Program, tensor: str) -> Any:
 
 
 def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
-    """Return whether an index tensor may lack entries."""
+    """Return whether a mask may leave entries of an index tensor empty."""
     source = program.einsum_of.get(index.access.tensor)
     return source is not None and bool(Masks(program).skipped(source))
 
 
 def gathered_inputs(program: ir.Program) -> tuple[str, ...]:
-    """Return the inputs that are read by gathers only."""
+    """Return the names of the inputs that only gathers read."""
     names = (t.name for t in program.inputs)
     return tuple(n for n in names if all(_gathers(a) for _, a in _reads(program, n)))
 
 
 def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> ir.Access:
-    """Return an access without gathers that touches as many elements as an access surely does.
+    r"""Return an access without gathers that touches no more elements than the given one surely
+    does.
 
     Parameters
     ----------
@@ -75,12 +76,11 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
         Einsum that reads.
     access : Access
         Access to an input. A gathered index becomes the variables along which positions differ, or
-        is
-        left out.
+        is left out.
 
     >>> from einsum_cascade import Cascade
-    >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
-    >>> lines = "einsums: |\\n  I[j] << topk(S[m], j)\\n  C[j, e] = K[I[j], e]\\n"
+    >>> head = "cascade: a\nranks: [M, J, E]\ninputs: {S: [M], K: [M, E]}\noutput: C\n"
+    >>> lines = "einsums: |\n  I[j] << topk(S[m], j)\n  C[j, e] = K[I[j], e]\n"
     >>> program = Cascade.parse(head + lines).program
     >>> reader = program.einsum_of["C"]
     >>> guaranteed_access(program, reader, reader.reads[0]).variables
@@ -100,16 +100,17 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
 
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
-    """Return the accesses of a tensor, each with the Einsum that reads it."""
+    """Return every access to a tensor, paired with the Einsum that makes it."""
     einsums = program.statements
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 
 def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Condition]:
-    """Yield the conditions that remove points of an Einsum: its own and its operands' masks.
+    """Yield the conditions that remove points of an Einsum, from its own mask and its operands'
+    masks.
 
     Conditions that test whether a selection has an entry are left out: ``_distinct_variables``
-    looks at the selection itself.
+    examines the selection itself.
     """
     own = {*conjuncts(einsum.where)}
     for condition in program.memo(Masks).skipped(einsum):
@@ -118,7 +119,7 @@ def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Cond
 
 
 def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
-    """Return whether a condition says that an entry of a selection is a position."""
+    """Return whether a condition tests that a selection's entry is a position (``0 <= entry``)."""
     match condition:  # in the spelling of conjuncts
         case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=name)):
             source = program.einsum_of.get(name)
@@ -129,17 +130,17 @@ def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
 def _masked_variables(program: ir.Program, einsum: ir.Einsum) -> set[str]:
     """Return the variables of the conditions that remove points of an Einsum.
 
-    A mask may keep a position at one value of these variables and not at another, so gathers along
-    them need not differ.
+    A mask may keep a position at one value of these variables and remove it at another. Gathers
+    along these variables therefore need not differ.
     """
     return {v for c in _mask_conditions(program, einsum) for v in ir.variables_of(c)}
 
 
 def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
-    """Return whether the neighbours of a gathered position are touched for every position.
+    """Return whether every gathered position also touches its neighbours (``I[j]*T + t``).
 
-    A data-dependent mask may keep only a part of them, and so may the end of a rank with a partial
-    last block. A neighbour index that also moves the gather has no neighbours.
+    A data-dependent mask may keep only some neighbours, and so may the end of a rank with a partial
+    last block. An offset variable that also indexes the gathered position guarantees no neighbours.
     """
     offset = gather.offset
     by_data = any(depends_on_data(c) for c in _mask_conditions(program, einsum))
@@ -152,7 +153,7 @@ def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather)
 
 
 def _family(program: ir.Program, offset: ir.Affine) -> str | None:
-    """Return the rank that an offset covers completely by its members."""
+    """Return the partitioned rank whose members make up the whole offset, or None."""
     family = program.rank_of[program.rank_of_variable[offset.variables[0]]].family
     members = program.rank_of[family].partition if family else ()
     return family if linear(offset).terms == digits(members).terms else None
@@ -163,7 +164,7 @@ def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
 
 
 def _guaranteed_size(program: ir.Program, tensor: str) -> Any:
-    """Return the largest number of elements that a single access surely touches."""
+    """Return the number of a tensor's elements surely touched by the access that touches most."""
     whole = tensor_size(program, tensor)
     found = dict.fromkeys(
         _accessed_size(program, e, access) for e, access in _reads(program, tensor)
@@ -193,7 +194,7 @@ def _accessed_size(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
 
 
 def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
-    """Return the rank that has as many positions as an index takes."""
+    """Return the rank whose shape is the number of positions that an index takes."""
     # 2*e, or e*E0, touches one position per value of e; a sum such as e + r touches all of the
     # rank.
     if len(index.variables) == 1 and any(abs(t.coefficient) != 1 or t.shapes for t in index.terms):
@@ -202,7 +203,7 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
 
 
 def _neighbour_ranks(program: ir.Program, gather: ir.Gather) -> list[str]:
-    """Return ranks with as many positions as are touched around a gathered one, at least."""
+    """Return ranks whose shapes multiply to at most the positions touched around a gathered one."""
     offset = gather.offset
     if (family := _family(program, offset)) is not None:
         return [family]
@@ -211,19 +212,19 @@ def _neighbour_ranks(program: ir.Program, gather: ir.Gather) -> list[str]:
 
 
 def _digits(program: ir.Program, offset: ir.Affine) -> bool:
-    """Return whether an offset such as ``r*T + t`` counts from zero through all values."""
+    """Return whether an offset such as ``r*T + t`` takes every value from zero on exactly once."""
     ranks = tuple(program.rank_of_variable[v] for v in offset.variables)
     return linear(offset).terms == digits(ranks).terms
 
 
 def _neighbours_are_disjoint(program: ir.Program, gather: ir.Gather) -> bool:
-    """Return whether the neighbourhoods of different positions are disjoint."""
+    """Return whether the neighbourhoods of two different gathered positions never overlap."""
     ranks = sorted(program.rank_of_variable[v] for v in gather.offset.variables)
     return not ranks or (_digits(program, gather.offset) and sorted(gather.shapes) == ranks)
 
 
 def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
-    """Yield the variables along which gathered positions surely differ."""
+    """Yield the variables along which gathered positions surely differ; add them to ``used``."""
     positions = gather.access
     if not _neighbours_are_disjoint(program, gather):
         return
@@ -247,24 +248,27 @@ _POSITION = "a gathered position"
 """Name of the gathered position in a condition; no rank variable has this name."""
 
 _Weights = dict[str, int]
-"""Weights of a sum by variable; the key '' holds the constant."""
+"""Integer weights of a sum's variables, by variable; the key '' holds the constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuaranteedElements:
-    """Elements of an input that a gather surely touches."""
+    """Tensor elements of an input that a gather surely touches."""
 
     access: ir.Access
-    """Access without a gather that touches as many elements, or a few more; variables along
-    which gathered positions differ replace the gathered index."""
+    """Access without a gather that touches as many elements, or a few more.
+
+    Variables along which gathered positions differ replace the gathered index.
+    """
     share: Fraction
-    """Share of these elements that is certain; neighbourhoods at the end of the input may exceed
-    it."""
+    """Share of the elements of ``access`` that is certain.
+
+    The share is below 1 if neighbourhoods may extend past the end of the input.
+    """
 
 
 def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
-    """Return the variables along which the entries of an index tensor differ, others being
-    equal.
+    """Return the variables along which an index tensor's entries differ if all others are fixed.
 
     Parameters
     ----------
@@ -296,7 +300,9 @@ def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
 def guaranteed_elements(
     program: ir.Program, einsum: ir.Einsum, access: ir.Access, shapes: Mapping[str, int]
 ) -> GuaranteedElements | None:
-    """Return the elements surely touched at some point of the ranks that masks depend on.
+    """Return the elements that a gather surely touches, in the best case of the masks.
+
+    Ranks on which masks depend are fixed at a coordinate where the masks hide nothing.
 
     Parameters
     ----------
@@ -321,7 +327,7 @@ def guaranteed_elements(
 
 @dataclass(frozen=True, slots=True)
 class _GatherBound:
-    """Access that gathers along one index."""
+    """Access with exactly one gathered index, and the bounds that follow from it."""
 
     program: ir.Program
     einsum: ir.Einsum
@@ -366,7 +372,7 @@ class _GatherBound:
         return self._gather.factor(self.shapes)
 
     def _ends(self, weights: _Weights) -> tuple[int, int]:
-        """Return the smallest and the largest value of a sum."""
+        """Return the smallest and the largest value of a weighted sum of rank variables."""
         low = high = weights.get("", 0)
         for variable, weight in weights.items():
             if variable:
@@ -375,7 +381,7 @@ class _GatherBound:
         return low, high
 
     def _neighbours_are_disjoint(self) -> bool:
-        """Return whether the neighbourhoods of different positions are disjoint."""
+        """Return whether the neighbourhoods of two different gathered positions never overlap."""
         low, high = self._ends(self._gather.offset.weights(self.shapes))
         return self._step > high - low
 
@@ -405,13 +411,15 @@ class _GatherBound:
 
     @property
     def _rank(self) -> str:
-        """Rank whose positions are gathered."""
+        """Rank of the input that the gathered positions index."""
         return self.program.tensor_ranks[self.access.tensor][self.place]
 
     @property
     def _last(self) -> int | None:
-        """Largest entry of the index tensor; None if it is unbounded, in which case every entry
-        that is read is a valid position."""
+        """Largest entry of the index tensor, or None if entries are unbounded.
+
+        If they are unbounded, every entry that is read is a valid position.
+        """
         tensor = self._gather.access.tensor
         source, domain = self.program.einsum_of.get(tensor), self.program.domain(tensor)
         if source is not None:
@@ -423,8 +431,7 @@ class _GatherBound:
     # --------------------------------------------------------------------------- masks
 
     def _sees_every_candidate(self, moving: set[str]) -> bool:
-        """Return whether, for some values of the other variables, no mask hides a gathered
-        element.
+        """Return whether some values of the other variables leave all gathered elements unmasked.
 
         Only the first and the last value of each of these variables are tried.
         """
@@ -444,8 +451,10 @@ class _GatherBound:
         return False
 
     def _whole(self, variable: str) -> bool:
-        """Return whether each value of a variable is valid with any values of its family's
-        members."""
+        """Return whether a variable's rank has no short last tile.
+
+        Then each value is valid with any values of the other members of the rank.
+        """
         family = self._rank_of(variable).family
         if family is None:
             return True
@@ -453,7 +462,11 @@ class _GatherBound:
         return prod(self.shapes[m] for m in members) == self.shapes[family]
 
     def _of_reader(self) -> Iterable[list[_Weights] | None]:
-        """Yield alternative sums that are at most zero where the reader's mask holds."""
+        """Yield, for each condition of the reader, alternative sums; the condition bounds them by
+        zero.
+
+        Either sum of an alternative may be used; None stands for a condition of another form.
+        """
 
         def named(node: ir.Node) -> ir.Node:
             position = ir.Name(_POSITION, "variable")
@@ -464,8 +477,11 @@ class _GatherBound:
                 yield None if sums is None else self._alternatives(sums)
 
     def _alternatives(self, sums: _Weights) -> list[_Weights] | None:
-        """Return a sum with a gathered position in terms of that position, or of its
-        neighbourhood."""
+        """Return a sum that names a gathered position, and if possible one that names the rank
+        instead.
+
+        The result is None if the index tensor's entries are unbounded.
+        """
         weight = sums.get(_POSITION, 0)
         if not weight:
             return [sums]
@@ -482,7 +498,7 @@ class _GatherBound:
         return found
 
     def _of_selection(self) -> Iterable[list[_Weights] | None]:
-        """Yield sums that are at most zero for valid candidates, in the reader's variables."""
+        """Yield sums, in the reader's variables, that are at most zero for valid candidates."""
         source = self.program.einsum_of.get(self._gather.access.tensor)
         if source is None:
             return
@@ -495,7 +511,7 @@ class _GatherBound:
     def _in_reader_variables(
         self, sums: _Weights, source: ir.Einsum, read: Mapping[str, ir.Index]
     ) -> list[_Weights] | None:
-        """Return a sum over a selection's variables in the variables of its reader."""
+        """Return a sum over a selection's variables, rewritten in the variables of its reader."""
         found: _Weights = {}
         for variable, weight in sums.items():
             index = read.get(variable)
@@ -511,8 +527,10 @@ class _GatherBound:
         return [{v: n for v, n in found.items() if n or not v}]
 
     def _sums(self, condition: ir.Condition) -> Iterable[_Weights | None]:
-        """Return sums that are at most zero wherever a condition holds; None if it has another
-        form."""
+        """Return sums that are at most zero wherever a condition holds.
+
+        The result contains None if the condition has another form.
+        """
         parts = inequalities(condition, self.shapes)
         forms = tuple(p for p in parts if isinstance(p, ir.Affine))
         if (
@@ -526,7 +544,7 @@ class _GatherBound:
     # ------------------------------------------------------------------------- numbers
 
     def _maximum(self, sums: _Weights, at: Mapping[str, int]) -> int:
-        """Return the largest value of a sum if some variables have given values."""
+        """Return the largest value of a sum if ``at`` fixes some of its variables."""
         found = sums.get("", 0)
         for variable, weight in sums.items():
             if variable in at:
