@@ -1,4 +1,4 @@
-"""Tiles under shared loops: cuts for arrays, the problem left inside, and its footprint."""
+"""Tiles under shared loops: rank cuts for the arrays, the mapping inside, and its footprint."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ from .traffic_estimate import LevelLoops
 
 
 def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
-    """Yield lengths of parts (None: an array's width), and the rank with twice that length.
+    """Yield tile lengths to try for the ranks that a cascade cuts; None is an array's width.
 
-    Of two ranks that a cascade cuts one may have the room that the other leaves: beside 128 queries
-    an SM holds the gradients of 64 keys, but not of 128.
+    The second value names the rank with tiles of twice that length, or is empty. Longer tiles of
+    one rank may fit if the tiles of another are short. Beside 128 queries an SM holds the gradients
+    of 64 keys, but not of 128.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
 def parts_in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, tuple[Tile, ...], dict[str, int]]]:
-    """Yield lengths of parts with their tiles and all shapes, without duplicates.
+    """Yield each tile length with the tiles and all rank sizes, without duplicates.
 
     Raises
     ------
@@ -77,58 +78,61 @@ def parts_in_widths(
 InnerQuestion = tuple[
     str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, bool, str | None
 ]
-"""Identity of an Einsum's mapping inside of shared loops.
+"""Memo key of an Einsum's mapping inside of shared loops.
 
-It has the Einsum, for each rank the size inside, the whole size and its own parts, whether
-stretches lie side by side, whether the Einsum is alone, and its array if that is given.
+It names the Einsum. For each of the Einsum's ranks it gives the size inside, the whole size, and
+the loops left inside. Then it tells whether several ranks may lie along one array dimension, and
+whether the Einsum uses the outermost memory by itself. The last entry is the array, if one is
+given.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerContext(MappingContext):
-    """Context of an Einsum inside of shared loops, whose shapes are what one iteration leaves."""
+    """Mapping context inside of shared loops: ranks have the sizes of one iteration."""
 
     whole: MappingContext
     around: frozenset[str]
-    """Names of the loops."""
+    """Names of the shared loops around the Einsum."""
     alone: bool = False
-    """True if tensors of the outermost memory arrive under the Einsum's own loops as well."""
+    """True if the Einsum's own loops, too, may fetch tiles from the outermost memory."""
 
     @classmethod
     def of(cls, context: MappingContext, around: frozenset[str]) -> InnerContext:
-        """Return the inside of some loops of a context, memoised."""
+        """Return the context inside of some loops of a given context, memoised."""
         return context.memo(_inside, around)
 
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
-        """Return the parts of a rank that no shared loop goes over."""
+        """Return the members of a rank that have no shared loop."""
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
 
     def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
-        """Return everything that decides an Einsum's mapping, for one cascade and machine."""
+        """Return the memo key of an Einsum's mapping: all that decides it for one cascade and
+        machine."""
         ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
         return e.name, tuple(ranks), self.stretched, alone, on
 
     def shared(self, name: str) -> tuple[str, ...]:
-        """Return no ranks: shared loops are outside."""
+        """Return no ranks, as all shared loops are outside of this context."""
         del name
         return ()
 
     def unlayable(self, name: str) -> frozenset[str]:
-        """Return the ranks along which values run."""
+        """Return the ranks along which an Einsum's result is a running value."""
         return frozenset(self.program.iterative.get(name, ()))
 
     @property
     def whole_shapes(self) -> dict[str, int]:
-        """Coordinates of all ranks, whatever loops are around."""
+        """Full size of each rank in coordinates, regardless of the shared loops."""
         return self.whole.shapes
 
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
     ) -> Fraction | int:
-        """Return the words that a memory moves for a tile.
+        """Return the machine words that a memory moves for a tile.
 
-        What is gathered under shared loops has the same traffic at the outermost memory in any
-        layout, so that it does not count there.
+        A gather under shared loops has the same traffic at the outermost memory in any layout. Such
+        traffic is counted as 0.
         """
         outermost = memory.name == self.architecture.home.name
         if not self.alone and outermost and self.gathers(access):
@@ -136,16 +140,18 @@ class InnerContext(MappingContext):
         return super().tile_words(access, ranks, tile, memory)
 
     def room_bits(self, number: int, memory: Memory) -> int | None:
-        """Return the bits of an inner memory for an Einsum's own loops; None: no limit.
+        """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit.
 
-        Inside of shared loops the second memory holds its tiles whatever an Einsum's own loops are.
+        The second memory sets no limit if several ranks may lie along one array dimension. It then
+        holds the tiles of the shared loops anyway.
         """
         if self.stretched and number == 1 and not self.alone:
             return None
         return super().room_bits(number, memory)
 
     def together(self, name: str) -> int:
-        """Return the number of Einsums that share the memories: all of them."""
+        """Return the number of Einsums that share the memories, which is all of the cascade's
+        Einsums."""
         del name
         return len(self.program.einsums)
 
@@ -175,9 +181,9 @@ def _by_itself(context: InnerContext) -> InnerContext:
 def inner_mapping(
     context: InnerContext, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
 ) -> EinsumMapping:
-    """Return an Einsum inside of shared loops, on its fastest array or a given one.
+    """Map an Einsum inside of shared loops, on its fastest array or on a given one.
 
-    Its own loops are at the inner memories, or at any if it is ``alone``.
+    The Einsum's own loops are at the inner memories only, unless it is ``alone``.
 
     Parameters
     ----------
@@ -208,13 +214,13 @@ def inner_mapping(
 
 
 def inner_cycles(context: InnerContext, e: Einsum) -> dict[str, Fraction]:
-    """Return the cycles of one run of an Einsum inside of shared loops, on each array."""
+    """Return, for each capable array, the cycles of one run of an Einsum inside of shared loops."""
     able = arrays_of(context.program, e, context.architecture)
     return {array.name: soonest(context, e, array)[0].cycles for array in able}
 
 
 def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
-    """Return the fastest layouts, also with two dimensions of one size exchanged."""
+    """Return an Einsum's fastest layouts, also with two equally long dimensions swapped."""
     found = soonest_fed(context, e, on)
     for layout in tuple(found):
         sizes = {d.name: d.size for d in layout.array.dimensions}
@@ -231,7 +237,10 @@ def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> li
 
 
 def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
-    """Yield contexts with each rank cut by itself, where steps or odd sides leave arrays idle."""
+    """Yield contexts that cut each rank by itself, if the default cuts leave arrays idle.
+
+    Short steps or array sides that do not divide the ranks are the cause.
+    """
     filling = _cut_for_steps(context)
     if filling is not None:
         yield filling
@@ -262,21 +271,27 @@ def _fastest_cycles(context: MappingContext) -> dict[str, Fraction]:
 
 
 def _full_cycles(context: MappingContext) -> Fraction:
-    """Return the cycles of all Einsums with as many busy elements as their ranks allow."""
+    """Return the cycles of all Einsums on arrays as busy as the Einsums' ranks allow."""
     return sum((least_cycles(context, e) for e in context.program.einsums), Fraction(0))
 
 
 def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> bool:
-    """Return whether all estimates exceed the fastest context's cycles with full arrays by far."""
+    """Return whether all estimates are far above the cycles that busy arrays would need.
+
+    The fewest such cycles among the contexts are taken (``_full_cycles``).
+
+    Parameters ---------- contexts : list of MappingContext promised : list of Fraction Estimated
+    cycles of the best mappings so far.
+    """
     least = min(map(_full_cycles, contexts), default=0)
     return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
 
 
 def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
-    """Yield independent ranks, and contexts with 2, 4, ... of their coordinates side by side.
+    """Yield ranks, each with contexts that place 2, 4, ... of its coordinates side by side.
 
-    They fill the elements that hold what steps carry, where short steps leave arrays idle. Loops go
-    over the other coordinates.
+    The ranks carry no dependence between steps. Their coordinates occupy processing elements that
+    short steps leave idle. Loops go over the other coordinates of the rank.
     """
     if _cut_for_steps(context) is None:
         return
@@ -290,16 +305,17 @@ def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingCo
 
 
 def in_stretches(context: MappingContext) -> tuple[MappingContext, MappingContext]:
-    """Return a context, and one with stretches side by side inside of shared loops.
+    """Return a context, and a copy that may place several ranks along one array dimension.
 
-    Then 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 heads beside the
-    keys and 4 beside the values. Neither side has room for all 8.
+    For example, 128 keys by 64 values leave processing elements idle on an array of 256 x 256. 8
+    heads fill them: 2 heads beside the keys and 4 beside the values. Neither side has room for all
+    8.
     """
     return context, replace(context, stretched=True)
 
 
 def _cut_for_steps(context: MappingContext) -> MappingContext | None:
-    """Return a context with each rank cut by itself if short steps leave arrays idle, else None."""
+    """Return a context that cuts each rank by itself, or None if steps keep the arrays busy."""
     running = [*steps_of(context)] or [r for rs in context.program.iterative.values() for r in rs]
     if not running:
         return None
@@ -312,19 +328,19 @@ def _cut_for_steps(context: MappingContext) -> MappingContext | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrowBand:
-    """Band of a mask between ranks that are much longer than the band is wide."""
+    """Band of a mask between two ranks that are much longer than the band is wide."""
 
     ranks: tuple[str, ...]
-    """The two ranks; the innermost part of a rank that the cascade cuts itself."""
+    """Names of the two ranks; for a rank that the cascade cuts, its innermost member."""
     width: int
     """Coordinates of one rank that the mask lets through for each coordinate of the other."""
 
 
 def narrow_band(bound: Bound) -> NarrowBand | None:
-    """Return the band of a mapping's masks if it is narrow, else None.
+    """Return the band of a mapping's first masked Einsum if the band is narrow, else None.
 
-    A mask skips tiles outside of the band. Where tiles are longer than the band is wide, most of
-    their points are run in vain: 256 queries by 256 keys for a window of 5.
+    A mask skips tiles outside of the band. In tiles longer than the band is wide, most points are
+    masked but computed all the same. An example is 256 queries by 256 keys for a window of 5.
     """
     for e in skip_masked_tiles(bound).einsums:
         window = e.window
@@ -345,9 +361,9 @@ def narrow_band(bound: Bound) -> NarrowBand | None:
 def cuts_for_band(
     context: MappingContext, band: NarrowBand
 ) -> Iterator[tuple[str, MappingContext]]:
-    """Yield ranks, and contexts with blocks of them about as long as a band is wide.
+    """Yield each rank of a band, with contexts cut into blocks about as long as the band is wide.
 
-    Other ranks are cut for the arrays inside of these blocks, each by itself.
+    All other ranks are cut for the arrays inside of these blocks, each by itself.
     """
     widest = max(context.strides, default=1)
     for rank, other in (band.ranks, band.ranks[::-1]):
@@ -365,7 +381,10 @@ def cuts_for_band(
 
 
 def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -> MappingContext:
-    """Return the context inside of blocks of one rank, with tiles of another that are no longer."""
+    """Return a context with blocks of one rank; tiles of the other rank are at most as long.
+
+    All ranks are then cut for the arrays inside of these blocks.
+    """
     begun = replace(context, cuts={rank: (size,), other: (size,)})
     around = [p.name for r in (rank, other) for p in begun.parts(r)[:-1]]
     around += [p.name for r in steps_of(context) if r != other for p in begun.parts(r)]
@@ -379,9 +398,9 @@ def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -
 
 
 def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
-    """Return whether the second memory cannot hold the tiles even with all loops outside of it.
+    """Return whether a plan's tiles exceed the second memory even with all loops outside of it.
 
-    Fewer loops outside have larger tiles. False where this is not quick to tell.
+    Tiles are smallest then. False may also mean that this is not quick to determine.
     """
     architecture = context.architecture
     second = architecture.memories[1]
@@ -391,16 +410,12 @@ def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
 
 
 def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
-    """Return the least bytes of tiles in the second memory, with shared loops outside of it.
+    """Return a lower bound of the bytes in the second memory, with all shared loops outside of it.
 
-    Parameters
-    ----------
-    context : MappingContext
-        Context with its ranks cut.
-    plan : SharedLoops
-        Loops over its ranks. Operands of Einsums that use the outermost memory alone do not count,
-        nor do indices whose elements are not quick to count. A gather has as many elements as
-        indices or positions, whichever are fewer.
+    Parameters ---------- context : MappingContext Context with its ranks cut. plan : SharedLoops
+    Loops over its ranks. Operands of Einsums that use the outermost memory alone do not count, nor
+    do indices whose elements are not quick to count. A gather has as many elements as indices or
+    positions, whichever are fewer.
     """
     program, tiles = context.program, dict[str, Fraction | int]()
     touched = program.memo(_touched)
@@ -420,21 +435,24 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CoveredTile:
-    """Tile of a tensor that an Einsum accesses."""
+    """Ranks that decide how many tensor elements an Einsum's access covers in a tile."""
 
     tensor: str
     ranks: tuple[str, ...]
-    """Ranks whose coordinates are distinct elements."""
+    """Ranks along which each coordinate is another tensor element."""
     gather: Access | None = None
-    """The access, where it gathers along one index."""
+    """Access that gathers along one index; None if the access does not gather."""
     beside: tuple[str, ...] = ()
-    """Ranks of the run at each gathered position: T in K[I[j]*T + t]."""
+    """Ranks that count elements from each gathered position on: T in K[I[j]*T + t]."""
 
 
 def _elements(
     context: MappingContext, access: Access, beside: tuple[str, ...], shapes: Sizes[str, int]
 ) -> int:
-    """Return the elements along a gathered index: the fewer of gathered indices and positions."""
+    """Return how many coordinates a tile covers along a gathered index.
+
+    Each index or each position, whichever are fewer, contributes the coordinates ``beside`` it.
+    """
     found = gathered_in(context.program, context.shapes, access, shapes)
     (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
     length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
@@ -443,7 +461,7 @@ def _elements(
 
 
 def _touched(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
-    """Return the tiles that each Einsum accesses."""
+    """Return, for each Einsum, the tile that each of its accesses covers."""
     return {
         e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
         for e in program.einsums
@@ -471,7 +489,10 @@ def _tile(program: Program, access: Access) -> _CoveredTile:
 
 
 def _one_by_one(index: Gather) -> bool:
-    """Return whether gathered indices are distinct and each position is one run of a rank."""
+    """Return whether a gather's elements are simple to count.
+
+    Its indices must be distinct variables. From each position it may read one run along one rank.
+    """
     inner = [i.as_variable if isinstance(i, Affine) else None for i in index.access.indices]
     beside = [t.variable for t in index.offset.terms if t.variable]
     names = [n.upper() for n in (*inner, *beside) if n is not None]
@@ -485,7 +506,10 @@ def _one_by_one(index: Gather) -> bool:
 
 
 def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
-    """Return whether two of some ranks are parts of one rank, whose last part may be short."""
+    """Return whether two of the given ranks are members of one partitioned rank.
+
+    The last tile of such a rank may be short, so that the product of sizes may be too large.
+    """
     wholes = [program.rank_of[r].family or r for r in ranks if r in program.rank_of]
     return len({*wholes}) < len(wholes)
 
@@ -493,7 +517,7 @@ def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
 def shared_out(
     work: Mapping[str, Mapping[str, Fraction]], arrays: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the array of each Einsum after moves that relieve the busiest array.
+    """Move Einsums while this relieves the busiest array, and return each Einsum's array.
 
     Parameters
     ----------
@@ -521,7 +545,7 @@ def shared_out(
 def _better(
     work: Mapping[str, Mapping[str, Fraction]], arrays: dict[str, str]
 ) -> dict[str, str] | None:
-    """Return the arrays after the best move or exchange that relieves the busiest one, or None."""
+    """Return the arrays after the best move or exchange, or None if none relieves the busiest."""
     names = dict.fromkeys(array for able in work.values() for array in able)
     loads = {
         a: sum((work[n][a] for n, on in arrays.items() if on == a), Fraction(0)) for a in names

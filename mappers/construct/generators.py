@@ -1,7 +1,7 @@
 """Generators that ``archsim`` calls for mappings that no file spells out.
 
-Each is imported on first use: most runs have a written mapping without open choices, and a command
-should not wait for unused modules.
+Each generator is imported on first use. Most runs have a written mapping without open choices, and
+a command should not wait for unused modules.
 """
 
 from __future__ import annotations

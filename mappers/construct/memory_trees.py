@@ -1,4 +1,4 @@
-"""Residency on memory trees: mappings whose tensors pass all memories of their own branch."""
+"""Residency on branching memories: each tensor stays in the memories of its array's branch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from einsum_cascade.ir import Program
 
 
 def by_branches(program: Program, architecture: Architecture, mapping: Mapping) -> Mapping:
-    """Return a mapping whose tensors are in the memories on their way, one way for each Einsum.
+    """Return a mapping that keeps each tensor only in memories between it and its arrays.
 
-    Tensors in the outermost memory stay there. A tensor that is made in one branch and read in
-    another comes to the innermost memory that both have in common.
+    Tensors in the outermost memory stay there. A tensor may be made in one branch and read in
+    another. It then also stays in the innermost memory that both branches share.
 
-    Parameters
-    ----------
-    mapping : Mapping
-        A mapping of named parts, which keeps tensors in inner memories as if all of them fed every
-        array. It is returned unchanged where they do.
+    Parameters ---------- mapping : Mapping Mapping without roles that keeps tensors as if every
+    memory fed every array. It is returned unchanged if every memory does.
     """
     if architecture.tree.is_line:
         return mapping
@@ -68,8 +65,8 @@ def _one_way(
 def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLevel, ...]:
     """Return an Einsum's own loops at memories that feed its array.
 
-    Loops at another memory move to the next one inside that feeds it, or to the last, whose loops
-    are inside of all tiles.
+    Loops at another memory move inwards to the next memory that feeds the array. If there is none,
+    they move to the last memory, whose loops are inside of all tiles.
     """
     names = [m.name for m in architecture.memories]
     fed = sorted({*architecture.tree.feeding(how.array), len(names) - 1})

@@ -1,7 +1,7 @@
-"""Spatial factorisation: layouts of an Einsum on an array that leave few elements idle.
+"""Spatial factorisation: layouts of an Einsum on an array that leave few processing elements idle.
 
-Ranks are cut for array dimensions, folds of systolic arrays are estimated from the layout alone,
-and the layouts that finish first are kept.
+Ranks are cut for the array's dimensions. Folds of systolic arrays are estimated from the layout
+alone. The layouts with the fewest cycles are kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from . import policy
 from .context import LoopPart, MappingContext
 
 Run = tuple[str, tuple[int, ...]]
-"""Stretch of a rank: its name, and the strides of the parts that lie side by side."""
+"""Name of a rank, and the strides of its members that lie side by side on an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutRank:
-    """A rank with its cuts, and the number of its parts that are laid out, inner ones first.
+    """A rank with its cuts, and the number of innermost members that are laid out on an array.
 
     Examples
     --------
@@ -40,16 +40,16 @@ class CutRank:
 
     size: int
     strides: tuple[int, ...] = (1,)
-    """Stride of each part in coordinates, ascending from 1."""
+    """Stride of each member in coordinates, ascending from 1."""
     laid: int = 0
 
     @property
     def rounds(self) -> int:
-        """Iterations of the loops over parts that are not laid out."""
+        """Number of iterations of the temporal loops over members that are not laid out."""
         return 1 if self.laid == len(self.strides) else -(-self.size // self.strides[self.laid])
 
     def within(self, room: int, *, cut: bool) -> Iterator[tuple[CutRank, int]]:
-        """Yield the rank with one more stretch laid out, and the length of the stretch.
+        """Yield copies of the rank with more of it laid out, each with the added length.
 
         Parameters
         ----------
@@ -87,34 +87,35 @@ class CutRank:
 
 
 def _stretches(count: int, room: int) -> Iterator[int]:
-    """Yield lengths of stretches of a part that fit, as equal as possible, the longest first."""
+    """Yield tile lengths up to ``room`` that cut ``count`` coordinates evenly, longest first."""
     least = max(2, -(-count // room))
     lengths = (-(-count // n) for n in range(least, least + policy.MAX_STRETCH_LENGTHS))
     return (n for n in dict.fromkeys(lengths) if n > 1)
 
 
 def _even(count: int, room: int) -> Iterator[int]:
-    """Yield the longest length that fits and divides a part, if any."""
+    """Yield the longest proper divisor of ``count`` that is at most ``room``, if there is any."""
     divisors = (n for n in range(min(room, count - 1), 1, -1) if count % n == 0)
     return (n for n in [next(divisors, 0)] if n)
 
 
 _Beam = list[tuple[int, int, dict[str, CutRank], tuple[Run, ...]]]
-"""Candidates along an axis: rounds, room left, all ranks, and the stretches laid out."""
+"""Candidate layouts along one axis. Each has its temporal iterations, the free length of the axis,
+all ranks, and the members laid out on the axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaidRanks:
-    """Ranks along the dimensions of an array."""
+    """Ranks with their cuts, and the array dimensions along which they are laid out."""
 
     ranks: dict[str, CutRank]
     rounds: int
-    """Iterations of the loops over all ranks."""
+    """Number of iterations of all temporal loops together."""
     along: tuple[tuple[str, tuple[Run, ...]], ...] = ()
-    """Stretches along each dimension in use; outer parts of a rank come first."""
+    """Members laid out along each dimension in use; outer members of a rank come first."""
 
     def onto(self, dimension: Dimension, *, cut: bool) -> list[LaidRanks]:
-        """Return layouts with one more dimension filled, or left empty, the fewest rounds first."""
+        """Return layouts with one more dimension filled or left empty, fewest iterations first."""
         beam: _Beam = [(self.rounds, dimension.size, self.ranks, ())]
         found = [*beam]
         for _ in range(policy.MAX_RANKS_PER_AXIS):
@@ -149,14 +150,10 @@ class LaidRanks:
 def layouts_along(
     array: ProcessingArray, ranks: dict[str, CutRank], *, cut: bool
 ) -> list[LaidRanks]:
-    """Return layouts on an array with the fewest rounds, in ascending order.
+    """Return the layouts on an array with the fewest temporal iterations, in ascending order.
 
-    Parameters
-    ----------
-    ranks : dict of str to CutRank
-        Ranks that may be laid out; none is so far.
-    cut : bool
-        True if ranks may be cut to improve a layout.
+    Parameters ---------- ranks : dict of str to CutRank Ranks that may be laid out; none is laid
+    out so far. cut : bool True if ranks may be cut further to improve a layout.
     """
     found: list[LaidRanks] = []
     for order in permutations(array.dimensions):
@@ -175,7 +172,7 @@ Ranks = frozenset[str]
 """Ranks along which a tensor varies."""
 
 Rounds = Sequence[tuple[str, int]]
-"""Temporal loops, outermost first: the rank and iterations of each."""
+"""Temporal loops, outermost first: rank and iterations of each loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +184,11 @@ class Laid:
     reads: tuple[Ranks, ...]
     result: Ranks
     point_cycles: Fraction
-    """Cycles that a point occupies an element."""
+    """Cycles that a processing element takes for one point."""
 
     @cached_property
     def _shared(self) -> tuple[frozenset[str], ...]:
-        """Dimensions along which each read, and the result, does not vary."""
+        """Array dimensions along which each read, and at last the result, does not vary."""
         return tuple(
             frozenset(d for d, ranks in self.along if not ranks & varies)
             for varies in (*self.reads, self.result)
@@ -199,9 +196,10 @@ class Laid:
 
     @cached_property
     def _own(self) -> tuple[tuple[Ranks, bool], ...]:
-        """Tensors that vary along most dimensions, and whether each is loaded.
+        """Ranks of each tensor that varies along most dimensions, and True if it must be loaded.
 
-        A result starts in place, and in a row of elements each element is at the edge.
+        A result need not be loaded. Neither need any operand in a one-dimensional array, as each
+        processing element is at the edge.
         """
         least = min(map(len, self._shared))
         touched = (*self.reads, self.result)
@@ -223,9 +221,10 @@ class Laid:
         return tuple((d.name, d.size - 1) for d in self.array.dimensions if d.name in hopping)
 
     def least_cycles(self, rounds: Rounds) -> Fraction:
-        """Return the ``cycles`` of the best loop order.
+        """Return the fewest ``cycles`` among promising loop orders.
 
-        Innermost are ranks that no loaded tensor has, or ranks that some stationary tensor lacks.
+        The innermost loops are over ranks that no loaded tensor has, or over ranks that some
+        stationary tensor lacks.
         """
         if self._broadcasts:
             return self.cycles(rounds)
@@ -242,7 +241,7 @@ class Laid:
         return self.array.operands == "broadcast" or not self.along
 
     def cycles(self, rounds: Rounds) -> Fraction:
-        """Return the cycles that an Einsum occupies the array: its work, skew and loads.
+        """Return the cycles that an Einsum occupies the array: work, skew and operand loads.
 
         Parameters
         ----------
@@ -272,7 +271,7 @@ class Laid:
 
 
 def _changes(varies: Ranks, rounds: Rounds) -> int:
-    """Return how often an element's value of a tensor changes."""
+    """Return how often the value that a processing element holds of a tensor changes."""
     # Of loops m 4, n 3 and k 5, outermost first, a value that varies along m changes 4 times, one
     # that varies along n 12 times: loops inside of the innermost that moves it leave it in place.
     going = [(rank, count) for rank, count in rounds if count > 1]
@@ -282,34 +281,34 @@ def _changes(varies: Ranks, rounds: Rounds) -> int:
 
 
 _Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
-"""Dimensions of an array in use, and the parts along each."""
+"""Array dimensions in use, and the rank members laid out along each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayLayout:
-    """An array, the parts along its dimensions, and the cycles it is busy."""
+    """An array, the rank members along its dimensions, and the cycles that it is busy."""
 
     array: ProcessingArray
     along: tuple[tuple[str, tuple[str, ...]], ...]
     laid: Laid
     rounds: dict[str, int]
-    """Iterations of temporal loops over each rank, with exact ragged edges."""
+    """Iterations of the temporal loops over each rank; a ragged last tile counts as one."""
     cycles: Fraction
-    """Cycles in the loop order that suits the layout."""
+    """Busy cycles in the fastest loop order for this layout."""
 
     @property
     def names(self) -> set[str]:
-        """Names of parts that are laid out."""
+        """Names of the rank members that are laid out, such as M0."""
         return {name for _, names in self.along for name in names}
 
 
 def soonest(
     context: MappingContext, e: Einsum, on: ProcessingArray | None = None
 ) -> list[ArrayLayout]:
-    """Return the fastest layouts of an Einsum, the first among equals.
+    """Return the fastest layouts of an Einsum; ties go to the first one found.
 
-    Where loads cost cycles there are several fast layouts, and those that fill the arrays: their
-    memory traffic differs.
+    If loads cost cycles, several fast layouts are returned, and all layouts that fill the arrays.
+    Their memory traffic differs.
 
     Parameters
     ----------
@@ -352,10 +351,10 @@ def soonest(
 
 
 def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
-    """Return the layout that reads fewest operands at a time, among nearly fastest ones.
+    """Return the layout that reads the fewest operands at a time, among the nearly fastest ones.
 
-    32 x 32 results share 32 of one operand and 32 of the other, but 32 sums for each of 32 results
-    need 1,024 of one. Raises as ``soonest``.
+    32 x 32 results share 32 elements of one operand and 32 of the other. But 32 sums for each of 32
+    results need 1,024 elements of one operand. Raises as ``soonest``.
     """
     first = soonest(context, e)[0]
     able = arrays_of(context.program, e, context.architecture)
@@ -371,7 +370,7 @@ def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
 
 
 def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
-    """Return all layouts of an Einsum that are examined, on every array, the fastest first."""
+    """Return all examined layouts of an Einsum, on every capable array, the fastest first."""
     able = arrays_of(context.program, e, context.architecture)
     found = (_layouts(context, e, a, filling=filling) for a in able for filling in (True, False))
     return sorted(chain(*found), key=lambda layout: layout.cycles)
@@ -380,7 +379,7 @@ def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
 def _layouts(
     context: MappingContext, e: Einsum, array: ProcessingArray, *, filling: bool = False
 ) -> list[ArrayLayout]:
-    """Return layouts with any ranks along an array's axes, or layouts that fill it.
+    """Return an Einsum's layouts on an array that begin each axis with any rank, or that fill it.
 
     A tensor that varies along all axes is loaded for each of its values. Ranks of a mask are better
     temporal, so that their empty tiles are skipped.
@@ -406,9 +405,10 @@ def _layouts(
 
 
 def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
-    """Yield orders in which the axes of an array are filled, whatever their order in the file.
+    """Yield the orders in which the axes of an array are filled.
 
-    An axis without reduction latency is filled first, and so with what fills it best.
+    The first order begins with an axis without reduction latency, which gets the rank that fills it
+    best. The order of axes in the machine's file has no effect.
     """
     first = sorted(array.dimensions, key=lambda d: (d.reduction_latency_cycles, -d.size))
     return permutations(first)
@@ -424,9 +424,9 @@ def _laid_out(
 ) -> dict[str, tuple[LoopPart, ...]]:
     """Fill each axis in turn with the rank that fills it best, then with ranks that fit whole.
 
-    ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
-    beside them. On a dimension of 128 elements 64 queries take half, and 2 heads that fit whole the
-    rest.
+    Axes begin with the ranks in ``first``, if given. Each axis gets one rank only unless it is to
+    be ``filled``. For example, 64 queries take half of a dimension of 128 processing elements. 2
+    heads that fit whole take the rest.
     """
     able = layable(context, e)
     free = dict.fromkeys(r for r in context.ranks(e) if r in able)
@@ -450,9 +450,9 @@ def _laid_out(
 def _fitted(
     context: MappingContext, e: Einsum, able: Iterable[ProcessingArray]
 ) -> list[ArrayLayout]:
-    """Return layouts of ranks that are cut each by itself, the fastest first.
+    """Return layouts of ranks that are each cut by itself, the fastest first.
 
-    Among equals, sums are on time, then fewest operands are read at a time.
+    Ties go to the shortest delay of sums, then to the fewest operands read at a time.
     """
     able_ranks = layable(context, e)  # a set: the Einsum's ranks give the order among equals
     ranks = {r: context.parts(r)[::-1] for r in context.ranks(e) if r in able_ranks}
@@ -484,7 +484,8 @@ def _parts_of(context: MappingContext, runs: Iterable[Run]) -> tuple[LoopPart, .
 
 
 def reduction_delay(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
-    """Return the cycles by which sums along the dimensions of an array are late."""
+    """Return the cycles by which sums are late because they are reduced across an array's
+    dimensions."""
     delays = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
     reduced = {*context.ranks(e)} - context.ranks_of(e.target)
     names = {p.name for r in reduced for p in context.parts(r)}
@@ -492,7 +493,7 @@ def reduction_delay(context: MappingContext, e: Einsum, layout: ArrayLayout) -> 
 
 
 def _operands_at_once(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
-    """Return the number of operands that an array reads at a time."""
+    """Return the number of operand elements that an array reads at a time."""
     names = layout.names
     laid = {r: prod(p.count for p in context.parts(r) if p.name in names) for r in context.ranks(e)}
     return sum(prod(laid[r] for r in context.ranks_of(a)) for a in e.reads)
@@ -528,9 +529,10 @@ def _layout(
 def _filling(
     context: MappingContext, e: Einsum, parts: tuple[LoopPart, ...]
 ) -> tuple[Fraction, int]:
-    """Return how well parts fill an axis: coordinates per round, then few tensors.
+    """Return a score of how well rank members fill an axis; higher is better.
 
-    Tiles of all tensors with the rank become that much larger.
+    The first number is the coordinates per iteration. The second favours ranks of few tensors, as
+    the tiles of all tensors with the rank become larger.
     """
     have = [a for a in (*e.reads, e.target) if parts[0].rank in context.ranks_of(a)]
     # 100 coordinates in rounds of 64 are 50 a round on average, as many as in rounds of 50.
@@ -538,18 +540,21 @@ def _filling(
 
 
 def _at_once(context: MappingContext, parts: tuple[LoopPart, ...]) -> Fraction:
-    """Return the average coordinates of a rank per round: its last tile may be a sliver."""
+    """Return the average coordinates of a rank per iteration, the short last tile included."""
     size = context.shapes[parts[0].rank]
     return Fraction(size, -(-size // prod(p.count for p in parts)))
 
 
 def layable(context: MappingContext, e: Einsum) -> frozenset[str]:
-    """Return the ranks that may lie side by side: without running values and parts inside."""
+    """Return the ranks of an Einsum that may be laid out on an array.
+
+    Ranks along which values run are excluded, and ranks with an inner member in the same Einsum.
+    """
     return context.program.memo(_with_none_inside, context.ranks(e)) - context.unlayable(e.name)
 
 
 def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str]:
-    """Return the ranks without an inner part among some ranks."""
+    """Return those of the given ranks that have no inner member among them."""
     mine = frozenset(ranks)
     return mine - {
         member
@@ -562,7 +567,8 @@ def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str
 def _fitting(
     context: MappingContext, ranks: Iterable[str], room: int, *, whole: bool
 ) -> list[tuple[LoopPart, ...]]:
-    """Return the parts of each rank that fit, if they have more than one coordinate."""
+    """Return, for each rank, its members that fit a length; ranks that fit one coordinate are left
+    out."""
     found: list[tuple[LoopPart, ...]] = []
     for rank in ranks:
         parts, wide = context.within(rank, room)
@@ -574,7 +580,10 @@ def _fitting(
 def soonest_fed(
     context: MappingContext, e: Einsum, on: ProcessingArray | None = None
 ) -> list[ArrayLayout]:
-    """Return the fastest layouts; of an Einsum that gathers, those whose array is fed fastest."""
+    """Return an Einsum's fastest layouts.
+
+    If the Einsum gathers, the time to read gathered operands counts too.
+    """
     found = soonest(context, e, on)
     gathered = [a for a in e.reads if context.gathers(a)]
     if not gathered:
@@ -591,7 +600,7 @@ def soonest_fed(
 def _fed(
     context: MappingContext, e: Einsum, layout: ArrayLayout, gathered: list[Access]
 ) -> Fraction:
-    """Return the seconds of an Einsum that reads gathered operands again at every step."""
+    """Return an Einsum's seconds if gathered operands are read again in every iteration."""
     memory = context.memories(layout.array.name)[-1]
     seconds = layout.cycles / context.architecture.clock_hz
     if memory.bandwidth_bytes_per_s is None:
@@ -603,7 +612,9 @@ def _fed(
 
 
 def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext:
-    """Return the context with each rank cut by itself, for the layouts of the slowest Einsums.
+    """Return the context with each rank cut by itself to suit the Einsums' best layouts.
+
+    The slowest Einsum chooses its cuts first.
 
     Parameters
     ----------
@@ -623,7 +634,7 @@ def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext
 
 
 def least_cycles(context: MappingContext, e: Einsum) -> Fraction:
-    """Return the cycles of an Einsum that keeps as many elements busy as its ranks allow."""
+    """Return an Einsum's cycles if as many processing elements are busy as its ranks allow."""
     wide = prod(context.shapes[r] for r in layable(context, e) & {*context.ranks(e)})
     points = prod(context.shapes[r] for r in context.ranks(e))
     able = arrays_of(context.program, e, context.architecture)
@@ -631,7 +642,7 @@ def least_cycles(context: MappingContext, e: Einsum) -> Fraction:
 
 
 _Question = tuple[str, tuple[tuple[str, int, tuple[int, ...]], ...]]
-"""An array, and the ranks to be laid out on it."""
+"""Memo key of a layout: an array, and the ranks to be laid out on it."""
 
 
 def _best(
@@ -640,7 +651,7 @@ def _best(
     cuts: dict[str, tuple[int, ...]],
     known: dict[_Question, LaidRanks],
 ) -> LaidRanks:
-    """Return the layout with the fewest cycles; each rank may be cut once more for each axis."""
+    """Return an Einsum's layout with the fewest cycles; each axis may cut each rank once more."""
     able = layable(context, e)
     ranks = {
         r: CutRank(context.shapes[r], cuts.get(r, (1,)))

@@ -1,4 +1,5 @@
-"""Traffic estimate of an Einsum in loops of its own: words each memory moves, and their time."""
+"""Traffic estimate of an Einsum with its own loops: machine words that each memory moves, and the
+seconds this takes."""
 
 from __future__ import annotations
 
@@ -15,14 +16,17 @@ from .context import LoopPart, MappingContext
 
 @dataclass(frozen=True, slots=True)
 class LevelLoops:
-    """Loops that step through the tiles of a memory, outermost first."""
+    """Loops at a memory, outermost first; each iteration of these loops uses another tile."""
 
     memory: Memory
     loops: tuple[LoopPart, ...]
 
 
 def enlarged(context: MappingContext, tile: dict[str, int], part: LoopPart) -> int:
-    """Return a tile's coordinates of a rank with one more loop inside, at most the whole rank."""
+    """Return a tile's length along a rank after one more loop is inside the tile.
+
+    A tile is at most as long as the whole rank.
+    """
     return min(context.shapes[part.rank], tile[part.rank] * part.count)
 
 
@@ -33,17 +37,17 @@ class Passed:
     access: Access
     ranks: frozenset[str]
     steps: tuple[tuple[int, int], ...]
-    """Consecutive memories on its way, by index, outermost first."""
+    """Pairs of consecutive memories on the tensor's way, as indices, outermost first."""
     words: Fraction | int
-    """Words of a value."""
+    """Machine words of one value."""
     gathered: bool
-    """True if a gather may fetch more than a tile's own words."""
+    """True if the access gathers, so that whole memory lines may be fetched."""
     result: bool
     """True if the Einsum writes the tensor."""
     known: dict[tuple[int, ...], tuple[frozenset[str], Fraction | int]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """Memo of ``coming`` by memory and tile: loop orders ask again and again."""
+    """Memo of ``coming``, keyed by memory and tile."""
 
     def coming(
         self,
@@ -54,9 +58,9 @@ class Passed:
         *,
         held: bool,
     ) -> tuple[frozenset[str], Fraction | int]:
-        """Return the ranks that move a gathered tile, and the words that its memory moves.
+        """Return the ranks whose loops replace a gathered tile, and the machine words moved for it.
 
-        A tile that is ``held`` serves other gathers of the same elements.
+        A tile that is ``held`` in a memory may serve several gathers of one element.
         """
         key = (number, held, *[tile[r] for r in self.ranks])
         found = self.known.get(key)
@@ -68,10 +72,10 @@ class Passed:
 
 
 def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
-    """Return how often a tile arrives under loops, as numerator and denominator.
+    """Return how often a tile arrives under some loops, as numerator and denominator.
 
-    Ranks that move the tile count whole tiles that hold all their elements. Fractions are slow to
-    make, and this runs very often.
+    A short last tile counts as a fraction if the rank moves the tile, else as one. Integers are
+    returned because fractions are slow to make, and this function runs very often.
     """
     if all(p.even for p in parts):
         return prod([p.count for p in parts]), 1
@@ -95,8 +99,9 @@ def moved_bytes(
 ) -> tuple[Fraction, Fraction]:
     """Return upper bounds of an Einsum's seconds at its slowest memory and of all bytes moved.
 
-    Whatever enters a tile is read from the memory outside it. A result whose tile comes again is
-    read back and written once more (Timeloop's rules; shorter last tiles count as they are).
+    A tile that enters a memory is read from the memory outside. If a tile of the result comes
+    again, it is read back and written once more. These are Timeloop's rules, but shorter last tiles
+    count with their own size.
 
     Parameters
     ----------
@@ -141,7 +146,7 @@ def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> li
 def moved_along(
     context: MappingContext, passed: list[Passed], levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
-    """Return ``moved_bytes`` of tensors whose way is known.
+    """Return ``moved_bytes`` of tensors whose ways through the memories are known.
 
     Parameters
     ----------
