@@ -1,1 +1,1 @@
-"""Step programs and the order in which resources issue tasks."""
+"""Schedules: step programs, and the order in which resources issue their tasks."""

@@ -3,28 +3,28 @@
 One *step* is one iteration of the shared nest. Every task happens once a step: an Einsum on its
 array, or a memory that moves a step's share of its traffic. With a dependency of distance d, a task
 of step k waits for another task of step k - d. Each resource issues its tasks in a fixed cyclic
-order, task ``i`` for the step ``stage[i]`` behind the newest one, so that the graph is (max,+)
+order: task ``i`` for the step ``stage[i]`` behind the newest one. The graph is therefore (max,+)
 linear. Times are exact: fractions of a cycle in the input, whole numbers of a common unit in
 computations.
 
-The steady state advances per period by the largest ratio of weight to tokens over all cycles
-(Baccelli et al., *Synchronization and Linearity*, section 2.5). The search starts from a lower
-bound. A cycle above the bound is a positive cycle of reduced weights, and gives the new bound,
-until no such cycle is left.
+The length of a period in the steady state is the largest ratio of weight to tokens over all cycles
+of the graph. (Baccelli et al., *Synchronization and Linearity*, section 2.5.) The search for this
+ratio starts from a lower bound. A cycle above the bound is a positive cycle of reduced weights. It
+gives the new bound, until no such cycle is left.
 
-The average step of a program has one task for each task, with its mean duration. The event engine
-takes the order of issue from it; timed alone, it stands for runs that are too long. It leaves some
-things out:
+The average step of a program has one task for each task of the program, with its mean duration. The
+event engine takes the order of issue from the average step. Timed alone, the average step replaces
+runs that are too long. It leaves some things out:
 
 * An Einsum outside a loop takes the time of its slice in every step, but has no dependencies: the
   average has no step in which it runs.
 * Pacing of memories that serve only such Einsums is needed to run a program and to order its tasks.
   The time of an average step does not depend on it (``memories`` given).
 * Drains follow results and decide no order of issue, so that the average for an order has loads
-  alone. To time a step, all traffic of a memory is one task, which waits for room and which loaded
-  operands wait for.
-* The first fill, the last drain and work beside no step belong to no step. The uniform walk keeps
-  them apart (``StepProgram.once``), and a timing adds them.
+  alone. To time a step, all traffic of a memory is one task. This task waits for buffer space
+  (room), and the Einsums that use its operands wait for it.
+* The first fill, the last drain and work outside the steps belong to no step. The uniform walk
+  keeps them apart (``StepProgram.once``), and a timing adds them.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class GraphTask:
 
 
 class GraphDependency(NamedTuple):
-    """Constraint: ``after`` at step k waits for ``before`` at step k - distance.
+    """Dependency: task ``after`` at step k waits for task ``before`` at step k - distance.
 
-    With ``room``, a limit on tiles in flight, ``after`` waits until ``before`` has left its
-    resource; otherwise, for its result.
+    If ``room`` is set, the dependency limits the tiles in flight: ``after`` waits until ``before``
+    has left its resource. Otherwise ``after`` waits for the result of ``before``.
     """
 
     before: int
@@ -70,7 +70,11 @@ class GraphDependency(NamedTuple):
 
 
 class TimedEdge(NamedTuple):
-    """Constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
+    """Constraint between two tasks in periods.
+
+    ``after`` starts at least ``weight`` units of time after the start of ``before``, ``tokens``
+    periods earlier.
+    """
 
     before: int
     after: int
@@ -81,14 +85,14 @@ class TimedEdge(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EventGraph:
-    """Tasks with their dependencies, and the number of steps."""
+    """Tasks of an average step with their dependencies, and the number of steps."""
 
     tasks: tuple[GraphTask, ...]
     dependencies: tuple[GraphDependency, ...]
     steps: int
 
     def at_most(self, steps: int) -> EventGraph:
-        """Return the graph with at most so many steps, and with all cached properties."""
+        """Return the graph with at most ``steps`` steps; cached properties are carried over."""
         # Cached properties are in ``vars``; none of them depends on ``steps``.
         found = object.__new__(EventGraph)
         vars(found).update(vars(self), steps=min(self.steps, steps))
@@ -96,7 +100,7 @@ class EventGraph:
 
     @cached_property
     def members(self) -> dict[str, tuple[int, ...]]:
-        """Task numbers by resource, in written order."""
+        """Numbers of the tasks on each resource, in written order."""
         found: dict[str, tuple[int, ...]] = {}
         for number, task in enumerate(self.tasks):
             found[task.resource] = (*found.get(task.resource, ()), number)
@@ -104,32 +108,32 @@ class EventGraph:
 
     @cached_property
     def resource(self) -> tuple[int, ...]:
-        """Resource of every task, by number in the order of ``members``."""
+        """Number of the resource of every task; resources are numbered as in ``members``."""
         number = {name: i for i, name in enumerate(self.members)}
         return tuple(number[t.resource] for t in self.tasks)
 
     @cached_property
     def unit(self) -> int:
-        """Units of time per cycle that make every time a whole number."""
+        """Number of time units in a cycle; with this unit, every time is a whole number."""
         return lcm(*(x.denominator for t in self.tasks for x in (t.occupancy, t.latency)))
 
     @cached_property
     def occupancy(self) -> tuple[int, ...]:
-        """Occupancy of every task in units."""
+        """Occupancy of every task in time units."""
         return self._units(t.occupancy for t in self.tasks)
 
     @cached_property
     def latency(self) -> tuple[int, ...]:
-        """Latency of every task in units."""
+        """Latency of every task in time units."""
         return self._units(t.latency for t in self.tasks)
 
     def _units(self, times: Iterable[Fraction]) -> tuple[int, ...]:
-        """Return times in units; every time is a whole number of units."""
+        """Return times, given in cycles, as whole numbers of time units."""
         return tuple(x.numerator * (self.unit // x.denominator) for x in times)
 
     @cached_property
     def edges(self) -> tuple[TimedEdge, ...]:
-        """Dependencies in units; tokens are distances in steps."""
+        """Dependencies as timed edges, in time units; tokens are distances in steps."""
         found: list[TimedEdge] = []
         for before, after, distance, why, room in self.dependencies:
             delay = self.occupancy[before] if room else self.latency[before]
@@ -138,35 +142,36 @@ class EventGraph:
 
     @cached_property
     def work(self) -> tuple[int, ...]:
-        """Work of every resource in a step, in units."""
+        """Time for which each resource is busy in a step, in time units."""
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
 
     @cached_property
     def busiest(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Numbers and tasks of the resources with most work: one, or several with equal work."""
+        """Resources with the most work, each by number and with its tasks; several if they have
+        equal work."""
         each = enumerate(zip(self.members.values(), self.work, strict=True))
         return tuple((n, members) for n, (members, work) in each if work == max(self.work))
 
     @cached_property
     def heads(self) -> tuple[int, ...]:
-        """Least time from the start of a step to every task, in units."""
+        """Least time from the start of a step to the start of each task, in time units."""
         forward = [(e.before, e.after, e.weight) for e in self.edges if not e.tokens]
         return longest_chains([0] * len(self.tasks), forward)
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
-        """Least time from the start of every task to the end of its step, in units."""
+        """Least time from the start of each task to the end of its step, in time units."""
         backward = [(e.after, e.before, e.weight) for e in self.edges if not e.tokens]
         return longest_chains(list(self.latency), backward)
 
 
 def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
-    """Return the length of the longest chain that ends at every task.
+    """Return, for each task, the length of the longest chain of links that ends at the task.
 
     Parameters
     ----------
     found : list of int
-        Length at each task without a chain, in units; changed in place.
+        Length at each task if no link precedes it, in units; changed in place.
     links : list of tuple
         (Task, later task, delay in units).
     """
@@ -183,9 +188,10 @@ def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple
 
 
 def least_of_any(graph: EventGraph) -> int:
-    """Return a lower bound of the makespan of all steps in any order of issue, in units.
+    """Return a lower bound of the makespan of all steps, in time units, for any order of issue.
 
-    Some task comes first on a busiest resource, and some task comes last.
+    The bound adds up the work of a busiest resource and the least times before and after it. Some
+    task runs first on this resource, and some task runs last.
     """
     around = (
         min(graph.heads[i] for i in members)
@@ -196,9 +202,9 @@ def least_of_any(graph: EventGraph) -> int:
 
 
 class Issue(NamedTuple):
-    """Fixed order of issue.
+    """Fixed order in which resources issue the tasks of a step.
 
-    Task ``i`` runs ``stage[i]`` steps behind the newest one; ``position[i]`` orders the tasks of
+    Task ``i`` runs ``stage[i]`` steps behind the newest one. ``position[i]`` orders the tasks of
     one period, on one resource and across resources.
     """
 
@@ -207,11 +213,11 @@ class Issue(NamedTuple):
 
 
 def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
-    """Return all constraints of a graph under an order of issue, in periods.
+    """Return all constraints of a graph under an order of issue, as edges between periods.
 
-    Period j runs task i on step j - stage[i]; a dependency of distance d then spans ``d +
+    Period j runs task i on step j - stage[i]. A dependency of distance d therefore spans ``d +
     stage[after] - stage[before]`` periods. The order of a resource adds an edge from each task to
-    the next, and from the last to the first of the next period.
+    the next one. It also adds an edge from the last task to the first task of the next period.
 
     >>> one, two = Fraction(1), Fraction(2)
     >>> make = GraphTask(name="A", resource="one", occupancy=two, latency=two)
@@ -242,14 +248,15 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CriticalCycle:
-    """Ratio (units of time per period) and edges of a cycle that attains it."""
+    """Cycle of a graph with the largest ratio of time to periods, and that ratio in units per
+    period."""
 
     mean: Fraction
     edges: tuple[TimedEdge, ...]
 
 
 class DeadlockError(ValueError):
-    """Cycle without tokens, in which each task waits for itself."""
+    """Error for a cycle without tokens, in which each task waits for itself."""
 
     def __init__(self, edges: tuple[TimedEdge, ...]) -> None:
         super().__init__("a cycle of dependencies within one step")
@@ -257,10 +264,10 @@ class DeadlockError(ValueError):
 
 
 def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -> CriticalCycle:
-    """Return the largest weight per token over all cycles of a graph.
+    """Return the cycle with the largest weight per token of all cycles of a graph.
 
-    A producer of 3 cycles and a consumer of 2 have one tile in flight; another resource is busy for
-    4 cycles a step:
+    In the example, a producer takes 3 cycles and a consumer takes 2, with one tile in flight.
+    Another resource is busy for 4 cycles a step:
 
     >>> edges = [TimedEdge(0, 1, 3, 0), TimedEdge(1, 0, 2, 1), TimedEdge(1, 1, 4, 1)]
     >>> found = maximum_cycle_mean(2, edges)
@@ -293,7 +300,7 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -
 def _positive_cycle(
     nodes: int, edges: Sequence[TimedEdge], mean: Fraction
 ) -> tuple[TimedEdge, ...]:
-    """Return a cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
+    """Return a cycle whose weight per token exceeds ``mean``, or no edges (Bellman-Ford)."""
     longest = [0] * nodes
     through: list[TimedEdge | None] = [None] * nodes
     # Multiplied by the denominator, all weights are whole: a cycle's sum is positive exactly if its
@@ -319,7 +326,7 @@ def _positive_cycle(
 
 
 def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
-    """Walk back from a node that still improves into the cycle that feeds it."""
+    """Return the cycle that feeds a node, found by walking back along its causes."""
     node = start
     # After so many steps back, every walk has entered the cycle.
     for _ in range(nodes):
@@ -339,11 +346,13 @@ def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tu
 
 @dataclass(frozen=True, kw_only=True)
 class AverageStep:
-    """Event graph of an average step, and the program's task for each of its tasks."""
+    """Event graph of an average step, with the program's task for each task of the graph."""
 
     graph: EventGraph
     tasks: tuple[int, ...]
-    """Program's task of each task of the graph (for a memory, its load or its drain)."""
+    """Number of the program's task for each task of the graph; a memory has its load or its
+    drain.
+    """
 
 
 def average_step(
@@ -357,10 +366,10 @@ def average_step(
     Parameters
     ----------
     memories : tuple of str
-        Memories whose loads and drains are one task, in this order, to time the step. Empty for an
-        order of issue.
+        Memories whose loads and drains together become one task, to time the step. Empty to find an
+        order of issue, which ignores drains.
     distance : {"longest", "shortest"}
-        Distance of a dependency to take if classes of steps differ.
+        Distance that a dependency gets if its distance differs between classes of steps.
     """
     steps = length(program.run_lengths)
     tasks: list[GraphTask] = []
@@ -389,9 +398,10 @@ def average_step(
 
 
 def _groups(program: StepProgram, memories: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """Return the tasks of each memory as one group, then each working task by itself.
+    """Return groups of program tasks; each group becomes one task of the average step.
 
-    Without memories, each task but the drains is by itself.
+    The tasks of each memory form a group, and each working task forms its own. Without memories,
+    each task forms its own group, and drains are left out.
     """
     numbered = [*enumerate(program.tasks)]
     if not memories:

@@ -1,10 +1,10 @@
-"""Kinds of schedules: their groups of Einsums, and the step programs of these.
+"""Kinds of schedules: how each groups the Einsums, and the step program that it makes of a group.
 
 The sequential schedule runs one group of Einsums after the other, each over all its loops. The
 phased schedule puts a barrier before each group of Einsums in a step. The pipelined schedule
-overlaps all that dependencies, resources and room allow. A new kind needs a class that is a
-``ScheduleKind``, a line in ``_KINDS``, its name in ``spec.mapping.ScheduleName``, and the time of
-its average step in ``engine.timing``.
+overlaps tasks as far as dependencies, resources and buffer space (room) allow. A new kind needs
+four things: a subclass of ``ScheduleKind``, a line in ``_KINDS``, its name in
+``spec.mapping.ScheduleName``, and the time of its average step in ``engine.timing``.
 """
 
 from __future__ import annotations
@@ -40,28 +40,30 @@ from .modulo import modulo_schedule
 from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
 
 WaitingPolicy = Literal["all", "abroad", "none"]
-"""Results for which an Einsum outside loops is delayed to a later period.
+"""Results that an Einsum outside loops waits for; waiting delays the Einsum to a later period.
 
-``all``: results of all tasks; ``abroad``: results of other arrays alone, because its own array runs
-earlier tasks first in any case; ``none``: no results.
+With ``all`` it waits for the results of all tasks. With ``abroad`` it waits for results of other
+arrays only, because its own array runs earlier tasks first in any case. With ``none`` it does not
+wait.
 """
 
 _WAITING_POLICIES: tuple[WaitingPolicy, ...] = ("all", "abroad", "none")
 
 
 class ScheduleKind(ABC):
-    """Kind of schedule: the order in which Einsums follow one another."""
+    """Abstract kind of schedule, which decides the order in which Einsums run."""
 
     in_turn = False
     """True if groups run one after the other, each over all its loops."""
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """Return the groups of Einsums that run together, in sequence: one of all by default."""
+        """Return the groups of Einsums that run together, in order; by default, one group of all
+        Einsums."""
         return (fused_group(bound, counts, bound.einsums),)
 
     @abstractmethod
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return the step program of each group, with tasks in firing order.
+        """Return the step program of each group, with tasks in the order in which they are issued.
 
         Raises
         ------
@@ -71,16 +73,17 @@ class ScheduleKind(ABC):
 
 
 class Sequential(ScheduleKind):
-    """Schedule of groups in sequence; tasks overlap inside a group.
+    """Sequential schedule: groups of Einsums run one after the other; tasks overlap inside a
+    group.
 
-    Without groups in the mapping, each Einsum is a group of its own.
+    If the mapping names no groups, each Einsum is a group of its own.
     """
 
     in_turn = True
 
     @override
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """Return a fusion group for each group of the schedule."""
+        """Return a group of jointly run Einsums for each group that the schedule names."""
         named = {e.name: e for e in bound.einsums}
         written = [tuple(named[t.einsum] for t in group) for group in bound.mapping.schedule.groups]
         return tuple(
@@ -92,20 +95,20 @@ class Sequential(ScheduleKind):
 
     @override
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return a program for each group, with its first fill and last drain among the steps."""
+        """Return a program for each group; its steps include the first fill and the last drain."""
         return tuple(
             overlapped(ProgramBuilder(bound, walk), DOUBLE_BUFFERED, ends=False) for walk in walks
         )
 
 
 class Phases(ScheduleKind):
-    """Schedule of static phases: Einsums of a phase run side by side, on this tile or a
+    """Phased schedule: Einsums of one phase run side by side, each on the current tile or a
     neighbour."""
 
     @override
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return the program of the one group, in which each barrier is a task that waits for a
-        phase."""
+        """Return the program of the only group; each barrier is a task that waits for a phase to
+        end."""
         (walk,) = walks
         check_phases(bound, walk.group)
         try:
@@ -116,15 +119,17 @@ class Phases(ScheduleKind):
 
 
 class Pipelined(ScheduleKind):
-    """Schedule of one group with ``lookahead`` tiles in flight."""
+    """Pipelined schedule: one group of all Einsums, with ``lookahead`` tiles in flight."""
 
     def lookahead(self, bound: Bound, group: FusionGroup) -> int:
-        """Return the tiles in flight on an array. Raises MappingError if registers hold fewer."""
+        """Return the number of tiles in flight on an array. Raises MappingError if registers hold
+        fewer."""
         return settled_lookahead(bound, group)
 
     @override
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return the program of the one group, in the order of issue of its average step."""
+        """Return the program of the only group; tasks are issued in the order found for its
+        average step."""
         (walk,) = walks
         lookahead = self.lookahead(bound, walk.group)
         program = overlapped(ProgramBuilder(bound, walk), lookahead)
@@ -136,11 +141,11 @@ _KINDS: Final[dict[str, ScheduleKind]] = {
     "phases": Phases(),
     "pipelined": Pipelined(),
 }
-"""Kinds by their name in mapping files."""
+"""Kinds of schedules by their names in mapping files."""
 
 
 def kind_of(bound: Bound) -> ScheduleKind:
-    """Return the kind of a mapping's schedule.
+    """Return the kind of schedule that a mapping uses.
 
     Parameters
     ----------
@@ -151,7 +156,7 @@ def kind_of(bound: Bound) -> ScheduleKind:
 
 
 def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ...]:
-    """Return the real steps of each group of Einsums that run together.
+    """Return the exact steps of each group of Einsums that run together.
 
     Raises
     ------
@@ -162,7 +167,7 @@ def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ..
 
 
 def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
-    """Return a program with dependencies on results and room, and with tasks in written order.
+    """Return a program with dependencies on results and on room, but with tasks in written order.
 
     Parameters
     ----------
@@ -196,7 +201,9 @@ def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> 
 
 
 def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
-    """Let a consumer wait for its producers, and producers on other arrays for room."""
+    """Add dependencies: consumers wait for producers, and producers on other arrays wait for
+    room.
+    """
     tasks = builder.tasks
     for producer, distance in builder.flows(consumer):
         builder.wait(producer, consumer, distance, f"{producer} -> {consumer}")
@@ -209,6 +216,8 @@ def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
 
 def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
     """Return a program whose tasks overlap as far as dependencies, resources and room allow.
+
+    Room is the number of tiles that a buffer or register file can still take.
 
     Parameters
     ----------
@@ -239,7 +248,7 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
 
 @dataclass(frozen=True, slots=True)
 class _IssuePlan:
-    """Order of issue of an average step, and units between two steps."""
+    """Order of issue of an average step, and the time between two steps in time units."""
 
     step: AverageStep
     issue: Issue
@@ -249,10 +258,10 @@ class _IssuePlan:
 def _attempts(
     builder: ProgramBuilder, program: StepProgram
 ) -> Iterator[tuple[WaitingPolicy, _IssuePlan]]:
-    """Return orders of issue with their waiting policies, the best first.
+    """Yield orders of issue with their waiting policies, the most promising first.
 
-    Waiting keeps arrays busy, but may separate tasks that have to be close, such as those of a
-    running value from step to step. In most cases the first order is taken.
+    Waiting keeps arrays busy, but may separate tasks that have to be close. An example is the tasks
+    that update a running value from step to step. In most cases the caller takes the first order.
     """
     plans: list[_IssuePlan] = []
     distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
@@ -270,7 +279,9 @@ def _attempts(
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
-    """Return the order of issue of the average step, and units between two steps."""
+    """Return the order of issue of an average step, and the time between two steps in time
+    units.
+    """
     if not graph.tasks:
         return Issue(stage=(), position=()), 1
     try:
@@ -297,8 +308,8 @@ def _staged(
     dependencies.
 
     Tasks inside the loops take stage and priority from the issue of the average step. A drain comes
-    in the period after its results, or later by the depth of the memory's write buffer, and behind
-    the loads.
+    in the period after its results, and after the loads of that period. If the memory has a write
+    buffer, the drain comes later by the depth of that buffer.
     """
     depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
     step, issue, period = plan.step, plan.issue, plan.period
@@ -344,8 +355,11 @@ def _staged(
 def _ready(
     program: StepProgram, task: StepTask, when: dict[str, Fraction], longest: dict[str, Fraction]
 ) -> Fraction:
-    """Return when the results that a drain moves are ready, or its pacing task has begun, in
-    units."""
+    """Return the time at which a drain can start, in time units.
+
+    The results that it moves must be ready. If it waits for a pacing task, that task must have
+    begun.
+    """
     waits = [d for d in program.dependencies if program.tasks[d.after] is task]
     before = {d.before: d.room for d in waits}
     makers = [(program.tasks[i].name, room) for i, room in before.items()]
@@ -354,8 +368,9 @@ def _ready(
 
 
 def _longest(task: StepTask) -> Fraction:
-    """Return the cycles from a task's start to its result, in the class of step with the
-    longest."""
+    """Return the longest time from a task's start to its result over all step classes, in
+    cycles.
+    """
     # Many classes take equal time: equality is found sooner than order.
     each = {x.as_integer_ratio(): x for x in task.occupancy if x is not None}
     return max(each.values()) + task.late
@@ -370,10 +385,11 @@ def _begin_of_outside(
     period: int,
     patience: WaitingPolicy,
 ) -> Fraction:
-    """Return when an Einsum outside loops runs, at its position in some period.
+    """Return the time at which an Einsum outside loops runs: its position in some period.
 
-    An Einsum that needs results of the loops runs in the first period in which these are ready. An
-    Einsum whose result the loops need runs early enough, but not before the round before has begun.
+    An Einsum that needs results of the loops runs in the first period in which these results are
+    ready. An Einsum whose result the loops need runs early enough for them. It does not run before
+    the previous round of the loops has begun.
     """
     names = [t.name for t in program.tasks]
     data = [d for d in program.dependencies if not d.room]
@@ -402,11 +418,11 @@ def _begin_of_outside(
 def _roomy(
     builder: ProgramBuilder, program: StepProgram, lookahead: int, periods: dict[str, int]
 ) -> StepProgram:
-    """Add room dependencies that hold back producers of lagging tasks.
+    """Return the program with further room dependencies, so that no producer runs too far ahead.
 
-    A drain may lag as far as its position in the order of issue. An Einsum outside loops and its
-    neighbours may be apart twice as far as the order and its ``periods`` require, but no further
-    than a round of the loops: one tile is made while one is used.
+    A drain may lag as far as its position in the order of issue. For an Einsum outside loops and
+    its neighbours, the limit is twice the lag that the order and ``periods`` require. It is never
+    more than a round of the loops: one tile is made while another is used.
     """
     names = [t.name for t in program.tasks]
     kinds = len(builder.steps.classes)
@@ -434,7 +450,7 @@ def _roomy(
 
 
 def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
-    """Return the tiles in flight of a pipelined schedule, with ``fit`` resolved.
+    """Return the number of tiles in flight of a pipelined schedule; the value ``fit`` is resolved.
 
     Raises
     ------
@@ -452,13 +468,13 @@ def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
 
 
 def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
-    """Return the largest number of tiles whose waiting values fit into the registers of every
-    array.
+    """Return the largest number of tiles in flight whose waiting values fit every array's
+    registers.
 
-    A value waits if its consumer also needs something that another array computes from it: scores
-    stay in the 2D array while the 1D array turns their maximum into the running one. Each tile in
-    flight takes one register for each such value. Every other value is used as it comes, and
-    streaming operands pass through latches of their own.
+    A value waits if its consumer also needs a result that another array computes from the value.
+    For example, scores stay in the 2D array while the 1D array updates the running maximum from
+    them. Each tile in flight takes one register for each such value. Every other value is used as
+    it arrives, and streaming operands pass through separate latches.
     """
     operands: dict[str, set[str]] = {p.e.name: set() for p in group.parts}
     for read in group.reads:
@@ -479,7 +495,7 @@ def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
 def _waiting(
     bound: Bound, array: str, operands: dict[str, set[str]], where: dict[str, str]
 ) -> set[str]:
-    """Return the values in an array's registers that wait for a result of another array."""
+    """Return the values that stay in an array's registers until another array's result arrives."""
     found: set[str] = set()
     for value in operands:
         if array not in bound.residency.registers(value):
@@ -492,7 +508,7 @@ def _waiting(
 
 
 def _made_elsewhere(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
-    """Return the Einsums of the same step that depend on a value through another array."""
+    """Return the Einsums of the same step that depend on a value by way of another array."""
     home = where[value]
     reached: set[tuple[str, bool]] = {(value, False)}
     pending = [(value, False)]
@@ -507,17 +523,17 @@ def _made_elsewhere(value: str, operands: dict[str, set[str]], where: dict[str, 
 
 
 Places = dict[str, tuple[int, int]]
-"""Group and shift of every Einsum."""
+"""Group number of every Einsum, and the steps by which the Einsum runs ahead."""
 
 
 def phase_places(bound: Bound) -> Places:
-    """Return the phase of every Einsum, and the steps by which it runs ahead."""
+    """Return the phase of every Einsum, and the number of steps by which it runs ahead."""
     groups = bound.mapping.schedule.groups
     return {t.einsum: (i, t.shift) for i, g in enumerate(groups) for t in g}
 
 
 def check_phases(bound: Bound, group: FusionGroup) -> None:
-    """Check that every Einsum occurs once, and after its producers.
+    """Check that every Einsum occurs once in the phases, and after its producers.
 
     Raises
     ------
@@ -546,7 +562,7 @@ def check_phases(bound: Bound, group: FusionGroup) -> None:
 
 
 def _disorder(bound: Bound, group: FusionGroup, place: Places) -> Iterator[tuple[str, str]]:
-    """Yield producers and consumers among the inner Einsums that run in the wrong order."""
+    """Yield each producer and consumer of the steps whose phases run in the wrong order."""
     phases = len(bound.mapping.schedule.groups)
     for read in group.reads:
         before, after = read.producer, read.consumer
@@ -561,7 +577,7 @@ def _disorder(bound: Bound, group: FusionGroup, place: Places) -> Iterator[tuple
 
 
 def barriers_alone(builder: ProgramBuilder) -> StepProgram:
-    """Return a group's program with the dependencies of its phases alone, in written order."""
+    """Return a group's program, in written order, in which tasks depend only on their phases."""
     place = phase_places(builder.bound)
     groups = len(builder.bound.mapping.schedule.groups)
     _barriers(builder, place, groups)
@@ -570,11 +586,11 @@ def barriers_alone(builder: ProgramBuilder) -> StepProgram:
 
 
 def _phased(builder: ProgramBuilder) -> StepProgram:
-    """Return a group's program with a barrier between phases and tasks in written order.
+    """Return a group's program with a barrier between phases.
 
-    A barrier waits for all tasks of the phase before it, and for reduction results that its own
-    phase needs (the schedule exposes their latency). Inside a phase, Einsums on two arrays run side
-    by side, element by element.
+    A barrier waits for all tasks of the previous phase. It also waits for reduction results that
+    its own phase needs, because the schedule exposes their latency. Inside a phase, Einsums on two
+    arrays run side by side, element by element.
     """
     place = phase_places(builder.bound)
     groups = len(builder.bound.mapping.schedule.groups)
@@ -601,7 +617,8 @@ def _barrier(group: int) -> str:
 
 
 def _barriers(builder: ProgramBuilder, place: Places, groups: int) -> None:
-    """Add one task for each group, which waits for the previous group and starts its own."""
+    """Add a barrier task for each group; it waits for the previous group, and its own group waits
+    for it."""
     kinds = len(builder.steps.classes)
     for g in range(groups):
         builder.add(
@@ -622,7 +639,9 @@ def _barriers(builder: ProgramBuilder, place: Places, groups: int) -> None:
 
 
 def _across(builder: ProgramBuilder, place: Places, groups: int) -> None:
-    """Let consumers and their barriers wait for results of earlier phases."""
+    """Add dependencies of consumers, and of the barriers before them, on results of earlier
+    phases.
+    """
     exposes = builder.bound.mapping.schedule.exposes
     for read in builder.group.reads:
         before, after, distance = read.producer, read.consumer, builder.distances(read.shifts)
@@ -641,7 +660,11 @@ def _across(builder: ProgramBuilder, place: Places, groups: int) -> None:
 def _turn(
     builder: ProgramBuilder, name: str, place: Places, groups: int, ahead: int
 ) -> tuple[int, tuple[Fraction, int]]:
-    """Return stage and priority of a task: by group, with barriers first and memories around."""
+    """Return the stage and priority of a task.
+
+    Tasks are ordered by group, with each group's barrier first. Loads come before all groups,
+    drains in the period after their results.
+    """
     if name in place:
         group, shift = place[name]
         return ahead - shift, (Fraction(group), 1)

@@ -1,4 +1,4 @@
-"""Lowering of a schedule: a walk's steps become tasks, dependencies and run lengths.
+"""Lowering of a schedule: the steps of a walk become a program of tasks and dependencies.
 
 Both engines read the program that is built here. The event engine runs the program of the exact
 walk, with its real steps. The analytical engine averages the program of the uniform walk, with
@@ -22,11 +22,11 @@ from ..steps.walk import walk
 from .program import StepDependency, StepProgram, StepTask
 
 Distances = tuple[int | None, ...]
-"""Steps between two tasks, by class of step; None without a wait."""
+"""Number of steps between two tasks, by class of step; None if the task does not wait."""
 
 
 def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """Return the steps of a group, with the distances of its running values.
+    """Return all steps of a group, including how many steps back its running values come from.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 class ProgramBuilder:
-    """Builder of a group's program from named tasks and dependencies.
+    """Builder of a group's step program, to which tasks and dependencies are added by name.
 
-    It begins with a task for every loaded memory, every Einsum and every drained memory; a kind of
-    schedule adds the dependencies.
+    It begins with a task for every loaded memory, every Einsum and every drained memory. A kind of
+    schedule then adds the dependencies.
     """
 
     def __init__(self, bound: Bound, steps: Walk) -> None:
@@ -82,7 +82,7 @@ class ProgramBuilder:
             self._memory(place, memory, "drain")
 
     def add(self, task: StepTask) -> None:
-        """Add a task."""
+        """Add a task to the program."""
         self._numbers[task.name] = len(self.tasks)
         self.tasks[task.name] = task
 
@@ -119,7 +119,7 @@ class ProgramBuilder:
         room: bool = False,
         pace: bool = False,
     ) -> None:
-        """Let ``after`` wait for ``before``.
+        """Add a dependency: task ``after`` waits for task ``before``.
 
         Parameters
         ----------
@@ -139,7 +139,10 @@ class ProgramBuilder:
         self.waits.append(StepDependency(*numbers, distance, room, pace, why))
 
     def distances(self, shifts: Shifts) -> Distances:
-        """Return the steps between writing and reading, by class; None if nothing was written."""
+        """Return the steps between the write and the read of a value, by class of step.
+
+        The entry is None for a class in which no step has written the value.
+        """
         if not shifts:
             return (0,) * len(self.steps.classes)
         place = {x.member: i for i, x in enumerate(self.group.loops)}
@@ -152,7 +155,8 @@ class ProgramBuilder:
         return tuple(found)
 
     def flows(self, consumer: str) -> list[tuple[str, Distances]]:
-        """Return (producer, distance by class) for each operand that the group makes."""
+        """Return the producer of each operand that the group makes, with its distance by class of
+        step."""
         return [
             (read.producer, self.distances(read.shifts))
             for read in self.group.reads
@@ -160,15 +164,19 @@ class ProgramBuilder:
         ]
 
     def loads(self, consumer: str) -> list[tuple[str, str]]:
-        """Return (task, memory) for each memory from which an Einsum is loaded."""
+        """Return the load task and the name of each memory from which an Einsum's operands are
+        loaded."""
         return self._moving.get((consumer, "load"), [])
 
     def drains(self, producer: str) -> list[tuple[str, str]]:
-        """Return (task, memory) for each memory to which an Einsum drains."""
+        """Return the drain task and the name of each memory to which an Einsum's results drain."""
         return self._moving.get((producer, "drain"), [])
 
     def pace(self, lookahead: int) -> None:
-        """Tie memories that serve Einsums outside loops alone to those inside."""
+        """Add dependencies that pace memories which serve only Einsums outside loops.
+
+        Each such memory task and the first Einsum inside all loops limit how far either runs ahead.
+        """
         tied = {number for w in self.waits for number in (w.before, w.after)}
         depths = {m.name: m.write_buffer for m in self.bound.architecture.memories}
         for name, task in self.tasks.items():
@@ -183,7 +191,8 @@ class ProgramBuilder:
     def program(self, *, ends: bool = True) -> StepProgram:
         """Return the program, with tasks in written order.
 
-        ``ends`` is True if arrays wait for the first fill, and results for the last drain.
+        If ``ends`` is True, arrays wait for the first fill, and the last results count only after
+        the last drain.
         """
         fill, drain = self._ends() if ends else (Fraction(0), Fraction(0))
         return StepProgram(
@@ -196,7 +205,7 @@ class ProgramBuilder:
         )
 
     def _ends(self) -> tuple[Fraction, Fraction]:
-        """Return the cycles until the first operands arrive, and those of the last results."""
+        """Return the cycles of the first fill and the cycles of the last drain."""
         memory = self.bound.architecture.home
         word = self.bound.architecture.word_bytes
         filled = self.bound.memo(first_fill, self.group.inside)

@@ -1,10 +1,11 @@
-"""Modulo schedule: the order in which resources issue tasks, the same in every period.
+"""Modulo schedule: the order in which resources issue tasks, equal in every period.
 
-Each resource runs its tasks back to back, in written order; tasks without dependencies (slices of
-work from outside the step) go where they delay others least. The period is the longer of the
-busiest resource's work and the cycle mean of the dependencies. A task starts in the first slot of
-its resource's pattern at which its operands are ready; the slot gives its stage, the number of
-steps by which it lags. The phase of each resource relative to the first is found by trial.
+Each resource runs its tasks back to back, in written order. Tasks without dependencies (slices of
+work from outside the step) go where they delay other tasks least. The period is the work of the
+busiest resource, or the cycle mean of the dependencies if that is longer. A task starts in the
+first slot of its resource's pattern at which its operands are ready. The slot gives its stage: the
+number of steps by which it lags. The phase of each resource relative to the first is found by
+trial.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from .order_kernel import CHOSEN, HELPERS, UNPLACED, OrderTables, choose
 _PYTHON_GRAPHS = PythonBudget(
     before_import=policy.GRAPHS_BEFORE_JIT, if_imported=policy.GRAPHS_BEFORE_JIT_IF_IMPORTED
 )
-"""Graphs that the process still schedules in Python."""
+"""Number of graphs that the process still schedules in Python, before it compiles the kernel."""
 
 
 def modulo_schedule(graph: EventGraph) -> Issue:
-    """Choose stages and positions for every task of a graph.
+    """Return an order of issue: a stage and a position for every task of a graph.
 
-    The candidate whose short run ends soonest is taken; issue in written order is among the
-    candidates.
+    A short run of each candidate order is timed, and the one that ends soonest is chosen. Written
+    order is among the candidates.
 
     An example is one-pass attention with tiles of 256 x 256 (BERT, 16 tiles per head). The 2D array
     computes scores (S), whose maximum is 256 cycles late. After the running maximum (M, on the 1D
@@ -67,7 +68,7 @@ _ORDERS = Cache[Issue](policy.MAX_CACHED_ORDERS)
 
 
 def _key(graph: EventGraph) -> Hashable:
-    """Return a key that is equal for graphs for which the same order is chosen.
+    """Return a key that is equal for graphs that get the same order of issue.
 
     The choice depends on times in units and on shared resources. Names, reasons of dependencies,
     the length of a unit, and steps beyond the trial run make no difference.
@@ -85,7 +86,9 @@ def _scheduled(graph: EventGraph) -> Issue:
 
 
 def schedule_from(graph: EventGraph, period: int, *, compile_kernel: bool) -> Issue:
-    """Choose an order at the first period, from a given one on, at which steps can overlap.
+    """Return the order of issue at the smallest tried period at which steps can overlap.
+
+    Periods are tried from ``period`` upwards. If none works, steps do not overlap.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def schedule_from(graph: EventGraph, period: int, *, compile_kernel: bool) -> Is
 def _choose(
     trial: EventGraph, tables: OrderTables, period: int, slacks: list[int], compile_kernel: bool
 ) -> tuple[int, Issue]:
-    """Run the kernel at one period: its status, and the order if one is chosen."""
+    """Return the kernel's status at one period, and the order that it chose, if any."""
     tasks = len(trial.tasks)
     beyond = latest_time(trial, period, slacks)
     chosen = [0] * (2 * tasks)
@@ -125,11 +128,11 @@ def _choose(
 
 
 Choices = Sequence[Sequence[tuple[int, ...]]]
-"""Candidate orders of the tasks of each resource."""
+"""Candidate orders of the tasks, for each resource."""
 
 
 def tables_of(graph: EventGraph, choices: Choices) -> OrderTables:
-    """Return the tables of a graph."""
+    """Return a graph and its candidate orders as flat tables."""
     edges = sorted(
         (
             *(e.before, e.after, e.weight, e.tokens),
@@ -165,7 +168,7 @@ def tables_of(graph: EventGraph, choices: Choices) -> OrderTables:
 
 
 def latest_time(graph: EventGraph, period: int, slacks: Iterable[int]) -> int:
-    """Return an upper bound of every time that the kernel computes, before or after zero."""
+    """Return an upper bound of the absolute value of every time that the kernel computes."""
     tasks, resources = len(graph.tasks), len(graph.members)
     waits = [0, *slacks]
     total = sum(graph.occupancy)
@@ -185,10 +188,10 @@ def latest_time(graph: EventGraph, period: int, slacks: Iterable[int]) -> int:
 
 
 def choices_of(graph: EventGraph) -> list[list[tuple[int, ...]]]:
-    """Return the orders of each resource: free tasks at every place among the others in turn.
+    """Return the candidate orders of each resource: the free tasks are tried at every position.
 
-    Tasks with dependencies keep their written order. Of tasks a and b with dependencies and a
-    free task x: (a, b, x), (a, x, b) and (x, a, b).
+    A task is free if it has no dependencies. All other tasks keep their written order. Of tasks a
+    and b with dependencies and a free task x: (a, b, x), (a, x, b) and (x, a, b).
     """
     bound = {e.before for e in graph.edges} | {e.after for e in graph.edges}
     choices: list[list[tuple[int, ...]]] = []
@@ -202,7 +205,8 @@ def choices_of(graph: EventGraph) -> list[list[tuple[int, ...]]]:
 
 
 def is_never_placeable(graph: EventGraph, order: tuple[int, ...]) -> bool:
-    """Return whether tasks of one resource, back to back, wait for themselves at any period.
+    """Return whether one resource's tasks, run back to back, cannot keep their dependencies at any
+    period.
 
     A task that waits for a result later than its slot allows is a period late.
     """

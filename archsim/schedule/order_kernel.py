@@ -1,12 +1,12 @@
-"""Choice of a modulo schedule among candidate orders, on flat tables.
+"""Choice of a modulo schedule among candidate orders, computed on flat tables.
 
-This is plain Python, which schedules the first graphs of a process; ``tables`` compiles the same
-functions for later ones. A candidate is an order of issue: each resource takes one of its orders,
-and steps either do not overlap, or overlap at a period with some slack between resources. A short
-run of each candidate decides.
+The code is plain Python and schedules the first graphs of a process directly. For later graphs,
+``tables`` compiles the same functions. A candidate is an order of issue: each resource takes one of
+its orders. Steps either do not overlap, or overlap at a period with some slack between resources. A
+short run of each candidate decides.
 
-To overlap steps at a period, each resource runs its tasks back to back from a phase on. Starts are
-the earliest at which each task's slot comes and its operands are ready.
+To overlap steps at a period, each resource runs its tasks back to back from a phase on. Each task
+starts as soon as its slot comes and its operands are ready.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from ..tables import Numbers, copy_row, filled, first_smallest
 from .policy import PERIODS_BETWEEN_CHECKS, ROUNDS_BEFORE_CYCLE_SEARCH
 
 CHOSEN, UNPLACED, ILLEGAL = range(3)
-"""Results of ``choose``: an order; no order keeps all edges at the period; or in every order tasks
-wait for themselves within a period."""
+"""Status codes that ``choose`` returns.
+
+They mean: an order was chosen; no order keeps all edges at the period; in every order tasks wait
+for themselves within a period.
+"""
 
 LATE = -1
-"""Stands for an end that is not before a limit."""
+"""Value returned in place of an end that is not before a limit."""
 
 
 class OrderTables(NamedTuple):
-    """An event graph and the candidate orders of its resources; times are in units of the graph."""
+    """Flat tables of an event graph and of the candidate orders of its resources.
+
+    Times are in units of the graph.
+    """
 
     resource: Numbers
     occupancy: Numbers
@@ -35,9 +41,12 @@ class OrderTables(NamedTuple):
     work: Numbers
     """Work of each resource in a step."""
     busiest: Numbers
-    """1 for each resource that no other has more work than."""
+    """1 for each resource with the most work (several if they have equal work), 0 for any other."""
     first: Numbers
-    """(tasks + 1,): edges that leave task i are those from ``first[i]`` to ``first[i + 1]``."""
+    """Index of the first edge that leaves each task, with a final entry for the end.
+
+    Edges that leave task i are those from ``first[i]`` to ``first[i + 1]``; shape (tasks + 1,).
+    """
     before: Numbers
     after: Numbers
     weight: Numbers
@@ -45,24 +54,25 @@ class OrderTables(NamedTuple):
     crossing: Numbers
     """1 for each edge that carries data between two resources; such edges get slack."""
     choices: Numbers
-    """Number of orders of each resource."""
+    """Number of candidate orders of each resource."""
     size: Numbers
     """Number of tasks of each resource."""
     at: Numbers
-    """Position in ``orders`` of the first order of each resource."""
+    """Index in ``orders`` of the first candidate order of each resource."""
     orders: Numbers
 
 
 class Pattern(NamedTuple):
-    """Edges at a period and a slack."""
+    """Edges of a graph at a given period and slack."""
 
     period: int
     beyond: int
-    """Upper bound of all times."""
+    """Upper bound of all times, in time units."""
     weight: Numbers
-    """Weight of each edge less the periods of its tokens, plus slack."""
+    """Weight of each edge plus slack, minus the time of the periods that its tokens span."""
     tails: Numbers
-    """Least time from the start of each task to the end of all tasks that wait for it."""
+    """Least time from the start of each task to the end of all tasks that wait for it, directly or
+    not."""
 
 
 def next_choice(t: OrderTables, choice: Numbers) -> int:
@@ -88,7 +98,7 @@ def _grows_for_ever(
     """Return whether tasks that delay one another in a cycle do so for ever.
 
     ``cause`` holds the edge that last delayed each task, or -1. After one turn round a cycle, a
-    task with a slot is later by whole periods; every further turn delays it by as many. If no
+    task with a slot is later by whole periods, and every further turn delays it by as many. If no
     task of the cycle has a slot, any delay recurs.
     """
     tasks = len(cause)
@@ -132,7 +142,7 @@ def _settle(
     limit: int,
     tails: Numbers,
 ) -> bool:
-    """Delay every task that waits for a delayed task, until all edges are kept.
+    """Delay tasks until all edges are kept, and return whether that succeeds.
 
     A task with a slot (not -1) starts in that slot of this period or of a later one.
 
@@ -187,9 +197,11 @@ def _place(
     limit: int,
     tails: Numbers,
 ) -> bool:
-    """Give the tasks of one more resource slots from a phase on, and compute all earliest starts.
+    """Give slots to the tasks of one more resource, from a phase on, and compute all earliest
+    starts.
 
-    No task starts before it was ``ready`` without these slots. False as in ``_settle``.
+    No task starts before its time in ``ready``, the earliest start without these slots. Returns
+    False as ``_settle`` does.
     """
     copy_row(starts, 0, ready)
     delayed = filled(len(starts), 0)
@@ -216,7 +228,7 @@ def _phase_offers(
     ends: Numbers,
     phases: Numbers,
 ) -> int:
-    """List the phases at which some task of a resource starts just when its operands are ready.
+    """Write the phases at which some task of a resource starts just when its operands are ready.
 
     Parameters
     ----------
@@ -280,8 +292,9 @@ def _place_soonest(
 ) -> bool:
     """Place one more resource at the phase with which all tasks end soonest.
 
-    If some phases delay no end, the last of these is taken; otherwise, the first of the best.
-    Phases with the smallest lower bound are tried first, until no other phase can be better.
+    If several phases delay no end, the last of these is taken. Otherwise, it is the first of the
+    best phases. Phases with the smallest lower bound are tried first, until no other phase can be
+    better.
 
     Parameters
     ----------
@@ -324,14 +337,14 @@ def _place_soonest(
 
 
 def _relax(t: OrderTables, p: Pattern, slack: int, soonest: Numbers) -> bool:
-    """Compute a pattern's weights and tails, and earliest starts without any slots.
+    """Compute a pattern's weights and tails, and the earliest starts if no task has a slot.
 
     Parameters
     ----------
     p : Pattern
-        Receives its weights; its tails are those with less slack, and grow.
+        Receives its weights. Its tails enter with their values at a smaller slack, and grow.
     soonest : table
-        Earliest starts with less slack, which grow.
+        Earliest starts. They enter with their values at a smaller slack, and grow.
 
     Returns
     -------
@@ -364,12 +377,12 @@ def overlapped(
     stage: Numbers,
     position: Numbers,
 ) -> int:
-    """Write every candidate that keeps all edges at a period, from a row on.
+    """Write every candidate that keeps all edges at a period into rows of a table.
 
     Returns
     -------
     int
-        Number of rows with those written.
+        Number of rows in use, including rows written before.
     """
     count, tasks, edges = len(t.work), len(t.resource), len(t.weight)
     weights, tails = filled(len(slacks) * edges, 0), filled(len(slacks) * tasks, 0)
@@ -419,7 +432,7 @@ def overlapped(
 
 
 def _write_issue(starts: Numbers, period: int, row: int, stage: Numbers, position: Numbers) -> None:
-    """Split starts into stages, of which the smallest is 0, and positions within a period."""
+    """Write starts as stages, of which the smallest is 0, and positions within a period."""
     soonest = starts[0]
     for start in starts:
         soonest = min(soonest, start)
@@ -430,7 +443,7 @@ def _write_issue(starts: Numbers, period: int, row: int, stage: Numbers, positio
 
 
 def _is_repeated(first: int, row: int, tasks: int, stage: Numbers, position: Numbers) -> bool:
-    """Return whether a row is equal to one from row ``first`` on."""
+    """Return whether a row is equal to an earlier row from row ``first`` on."""
     at = row * tasks
     for other in range(first * tasks, at, tasks):
         i = 0
@@ -446,7 +459,7 @@ def _is_repeated(first: int, row: int, tasks: int, stage: Numbers, position: Num
 
 
 def in_order(t: OrderTables, choice: Numbers, position: Numbers) -> None:
-    """Compute positions at which no step overtakes another on any resource."""
+    """Write positions at which no step overtakes another on any resource."""
     for i in range(len(position)):
         position[i] = 2 * i
     for r in range(len(t.work)):
@@ -462,7 +475,7 @@ def in_order(t: OrderTables, choice: Numbers, position: Numbers) -> None:
 
 
 def by_position(position: Numbers) -> Numbers:
-    """Return the tasks sorted by position; tasks of one position in written order."""
+    """Return the tasks sorted by position; tasks of equal position stay in written order."""
     order = filled(len(position), 0)
     for i in range(len(position)):
         at = i
@@ -476,17 +489,18 @@ def by_position(position: Numbers) -> Numbers:
 def work_ends(
     t: OrderTables, steps: int, stage: Numbers, order: Numbers, before: Numbers, after: Numbers
 ) -> int:
-    """Bound the time before and after the work of each resource in a run.
+    """Compute lower bounds of the time before and after each resource's work, and of the makespan.
 
-    Turns of the same resource fill part of a task's head before the task's first turn, and part
-    of its tail from its last turn on. Only the busiest resources get bounds: others seldom decide.
+    Turns of the same resource fill part of a task's head before the task's first turn, and part of
+    its tail from its last turn on. Only the busiest resources get bounds, because other resources
+    seldom decide.
 
     Parameters
     ----------
     order : table
         Tasks by position.
     before : table
-        Receives the least wait of each resource for the first of something.
+        Receives the least time before each resource's work begins.
     after : table
         Receives the least time from the end of each resource's work to the last result.
 
@@ -526,7 +540,8 @@ def work_ends(
 
 
 def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers) -> bool:
-    """Sort the tasks of a period so that those waited for within the period come first.
+    """Sort the tasks of a period so that a task comes after all tasks of the period that it waits
+    for.
 
     Parameters
     ----------
@@ -571,7 +586,7 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
 
 
 def _delays(t: OrderTables, e: int, ago: int, periods: int) -> bool:
-    """Return whether an edge may delay a turn, beyond what the order of one resource implies."""
+    """Return whether an edge may delay a task's turn beyond what its resource's order implies."""
     if ago >= periods:
         return False
     before = t.before[e]
@@ -584,7 +599,10 @@ def _delays(t: OrderTables, e: int, ago: int, periods: int) -> bool:
 def _least_left(
     t: OrderTables, steps: int, stage: Numbers, free: Numbers, after: Numbers, period: int
 ) -> int:
-    """Bound the end of a run: each resource still has turns, and results that follow them."""
+    """Return a lower bound of the end of a run, part of which is done.
+
+    The bound adds, for each resource, the turns that are left and the time of results after them.
+    """
     ahead = filled(len(free), 0)
     for r in range(len(free)):
         ahead[r] = free[r] + after[r]
@@ -602,7 +620,10 @@ def _least_left(
 def end_of(
     t: OrderTables, steps: int, stage: Numbers, order: Numbers, after: Numbers, limit: int
 ) -> int:
-    """Run a candidate and return its end; ``LATE`` if that is not before ``limit``, or never."""
+    """Return the end of a candidate's run.
+
+    Returns ``LATE`` if the end is not before ``limit``, or if tasks wait for one another for ever.
+    """
     tasks, edges = len(stage), len(t.weight)
     begin = late = stage[0]
     for behind in stage:
@@ -669,7 +690,7 @@ def choose(
     beyond: int,
     chosen: Numbers,
 ) -> int:
-    """Choose the candidate whose short run ends first; of equal ones, the first.
+    """Write the candidate whose short run ends first; among equal ones, the first.
 
     Parameters
     ----------
@@ -746,4 +767,7 @@ HELPERS = (
     *(_relax, _is_repeated, _write_issue, overlapped, in_order),
     *(by_position, work_ends, _firing_order, _delays, _least_left, end_of),
 )
-"""Functions that ``choose`` calls; each calls only those before it and those of ``tables``."""
+"""Functions that ``choose`` calls, directly or not, in the order in which they are compiled.
+
+Each calls only earlier functions of this list and the functions of ``tables``.
+"""

@@ -1,9 +1,8 @@
-"""Step program for the event engine: tasks by class of step, dependencies, and the order of
-issue.
+"""Step program for the event engine: tasks, their dependencies, and the order of issue.
 
 A run is given by the run lengths of its step classes; step ``k`` of class ``c`` issues every task
 that runs in ``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest one.
-Tasks are listed in the order of issue, which holds on each resource too. A task starts when its
+Tasks are listed in the order of issue, which each resource follows too. A task starts when its
 resource is free and all its dependencies are met.
 """
 
@@ -25,8 +24,9 @@ from ..steps.run_length import RunLengths, renamed_classes, steps_by_class
 class StepTask(NamedTuple):
     """Work of a resource in a step, by class of step.
 
-    ``occupancy`` (cycles) is None in classes in which the task does not run; its result can be used
-    ``late`` cycles after the resource is free again.
+    ``occupancy`` is the number of cycles for which the task keeps its resource busy; None in
+    classes in which the task does not run. The result can be used ``late`` cycles after the
+    resource is free again.
     """
 
     name: str
@@ -36,19 +36,19 @@ class StepTask(NamedTuple):
     late: Fraction = Fraction(0)
     stage: int = 0
     priority: tuple[Fraction, int] = (Fraction(0), 0)
-    """Rank among the tasks of a period, as far as dependencies leave a choice."""
+    """Rank of the task in its period; it decides where dependencies leave a choice."""
     outside: bool = False
-    """True for an Einsum that stays outside some loop of its group."""
+    """True for an Einsum that is outside some loop of its group."""
     settled: bool = False
-    """True if the priority is its position among the settled tasks of its resource."""
+    """True if the priority fixes the task's position among the settled tasks of its resource."""
 
 
 class StepDependency(NamedTuple):
-    """Dependency: ``after`` at step k waits for ``before`` at step k - distance, if that ran
-    then.
+    """Dependency: task ``after`` at step k waits for task ``before`` at step k - distance.
 
-    ``distance`` is by class of the step of ``after``; None without a wait. With ``room``, ``after``
-    waits until ``before`` has left its resource; otherwise, for its result.
+    There is no wait if ``before`` did not run at that step. ``distance`` is given by class of the
+    step of ``after``; None means no wait. With ``room``, ``after`` waits until ``before`` has left
+    its resource; otherwise, for its result.
     """
 
     before: int
@@ -56,16 +56,16 @@ class StepDependency(NamedTuple):
     distance: tuple[int | None, ...]
     room: bool = False
     pace: bool = False
-    """True if the dependency only paces a memory that serves nothing inside all loops."""
+    """True if the dependency only paces a memory that serves no Einsum inside all loops."""
     why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgram:
-    """Tasks in firing order, their dependencies, and their run.
+    """Tasks in the order of issue, their dependencies, and the run lengths of the step classes.
 
-    ``start`` holds the cycle before which a resource stays idle; ``ends`` holds, by task, the time
-    that follows its last result.
+    ``start`` holds, by resource, the cycle before which the resource stays idle. ``ends`` holds, by
+    task, the time that follows its last result.
     """
 
     tasks: tuple[StepTask, ...]
@@ -74,9 +74,9 @@ class StepProgram:
     start: tuple[tuple[str, Fraction], ...] = ()
     ends: tuple[tuple[str, Fraction], ...] = ()
     once: tuple[tuple[str, Fraction], ...] = ()
-    """Work beside no step, and its cycles (uniform walks alone have such work)."""
+    """Work outside the steps, with its cycles; only uniform walks have such work."""
     lookahead: int | None = None
-    """Tiles in flight, if the schedule limits them."""
+    """Number of tiles in flight; None if the schedule does not limit them."""
 
     @cached_property
     def steps_by_class(self) -> dict[int, int]:
@@ -84,17 +84,17 @@ class StepProgram:
         return steps_by_class(self.run_lengths)
 
     def busy(self, tasks: Iterable[StepTask]) -> Fraction:
-        """Return the cycles for which some of the tasks occupy their resources in the whole run."""
+        """Return the total cycles for which ``tasks`` occupy their resources in the whole run."""
         times = self.steps_by_class
         return total((times.get(k, 0), x) for t in tasks for k, x in enumerate(t.occupancy) if x)
 
     def on(self, resource: str) -> list[StepTask]:
-        """Return the tasks of a resource, in firing order."""
+        """Return the tasks of a resource, in the order of issue."""
         return [t for t in self.tasks if t.resource == resource]
 
     @property
     def fill_and_drain(self) -> Fraction:
-        """Cycles before the first step and after the last."""
+        """Cycles before the first step plus cycles after the last."""
         waits = (
             max((x for _, x in pairs), default=Fraction(0)) for pairs in (self.start, self.ends)
         )
@@ -102,12 +102,11 @@ class StepProgram:
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """Resources in order of their first task."""
+        """Names of the resources, in order of their first task."""
         return tuple(dict.fromkeys(t.resource for t in self.tasks))
 
     def ago(self, d: StepDependency) -> list[int | None]:
-        """Return the periods between the two turns of a dependency, by class of the waiting
-        step.
+        """Return the periods between the two tasks of a dependency, by class of the waiting step.
 
         Parameters
         ----------
@@ -128,22 +127,23 @@ class StepProgram:
         ]
 
     def in_turn(self, d: StepDependency) -> bool:
-        """Return whether a dependency asks for no more than the turns of its resource.
+        """Return whether the order of its resource already guarantees a dependency.
 
-        A resource is free once the first task has left, which gives its result, or all that the
-        dependency asks for.
+        This holds if both tasks are on one resource. The resource is free once the first task has
+        left. At that time the result is available, or the dependency asks for no more than the
+        departure.
 
         Parameters
         ----------
         d : StepDependency
-            Dependency of the program, of which the waiting task is not issued first (``ago``).
+            Dependency of the program; its waiting task must not be issued first (``ago``).
         """
         before = self.tasks[d.before]
         return before.resource == self.tasks[d.after].resource and (d.room or not before.late)
 
 
 class IssueError(ValueError):
-    """Order of issue in which a task waits for one that is issued after it."""
+    """Error for an order of issue in which a task waits for another that is issued later."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(" -> ".join(names))
@@ -190,7 +190,9 @@ def ordered(program: StepProgram) -> StepProgram:
 
 
 def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
-    """Yield neighbours on a resource whose order is settled: by priority, then as written."""
+    """Yield neighbouring tasks on a resource whose order is settled: by priority, then as
+    written.
+    """
     for resource in program.resources:
         settled = [
             (t.priority, i)
@@ -201,7 +203,10 @@ def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
 
 
 def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:
-    """Return tasks that wait for one another, found by walking back until one repeats."""
+    """Return tasks that wait for one another in a cycle.
+
+    The cycle is found by walking back until a task repeats.
+    """
     at = next(i for i, w in enumerate(waits) if w)
     visited: list[int] = []
     while at not in visited:
@@ -227,9 +232,9 @@ def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
 
 
 def components(program: StepProgram) -> tuple[StepProgram, ...]:
-    """Return the parts of a program that share neither a resource nor a dependency.
+    """Return the independent parts of a program: no two share a resource or a dependency.
 
-    Each part has run lengths of its own, in which classes that are equal for the part are merged.
+    Each part has its own run lengths. Classes that are equal for the part are merged there.
 
     Parameters
     ----------
@@ -259,7 +264,7 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
 
 
 def _condensed(part: StepProgram) -> StepProgram:
-    """Return a part with merged classes: classes equal in every task become one."""
+    """Return a part of a program with those classes merged that are equal in every task."""
     kinds: dict[tuple[object, ...], int] = {}
     # Whole numbers are compared sooner than fractions.
     times = [[x and (x.numerator, x.denominator) for x in t.occupancy] for t in part.tasks]
