@@ -1,1 +1,4 @@
-"""Binding: a mapping on a cascade, shapes and a machine becomes a loop nest with sizes."""
+"""Binding of a mapping: names become a loop nest with sizes.
+
+A binding combines a mapping with a cascade, the shapes of its ranks, and a machine.
+"""

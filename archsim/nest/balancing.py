@@ -1,8 +1,9 @@
-"""Balanced partition of a masked rank: parts with equal work.
+"""Balanced partition of a masked rank: cores' shares of the rank with equal work.
 
-Queries of a causal layer differ in work: the last quarter of them has seven sixteenths of it. Parts
-are contiguous, and cut so that all take equally long. The time of a row follows from one part that
-is bound: cycles of each array for each point that the mask keeps.
+Queries of a causal layer differ in work: the last quarter of the queries has seven sixteenths of
+the work. The shares are contiguous, and cut so that all cores take equally long. One share is bound
+as a sample. It gives the cycles of each array for each point that the mask keeps, and from these
+follows the time of any row.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ _BEYOND_ANY_ROW: Final = 1 << 60
 def balanced_begins(
     tiling: Tiling, rank: str, parts: int, sample: Bound, begin: int
 ) -> tuple[int, ...]:
-    """Return the first coordinates of a rank's parts that make the longest part as short as
-    possible.
+    """Return the first coordinates of the cores' parts of a rank, chosen to make the longest part
+    as short as possible.
 
-    Parts begin where tiles end that an array works on at once, if Einsums agree on them. Parts that
-    are no larger than such a tile get equal sizes: each takes as long as its last row, and an array
-    that holds a whole part has no room for a longer one.
+    Parts begin at multiples of the rows that an array works on at once. If Einsums differ in these
+    rows, the smallest number counts. Parts no larger than that number of rows get equal sizes: each
+    takes as long as its last row, and an array that holds a whole part has no room for a longer
+    one.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def balanced_begins(
 def equal_parts(
     until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int
 ) -> tuple[int, ...]:
-    """Return the beginnings of parts that give the part with the most work as little as
+    """Return the first rows of contiguous parts; the largest work of any part is as small as
     possible.
 
     Parameters
@@ -104,8 +106,8 @@ def equal_parts(
 def _greedy(
     until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int, most: float
 ) -> tuple[int, ...] | None:
-    """Return as few parts as possible with at most ``most`` work each; None if more than
-    ``parts``."""
+    """Return the first rows of as few parts as possible, each with at most ``most`` work. Return
+    None if that takes more than ``parts`` parts."""
     begins = [0]
     while True:
         before = until(begins[-1])
@@ -126,7 +128,8 @@ def _greedy(
 
 
 def _rows_at_once(sample: Bound, rank: str) -> int:
-    """Return the coordinates of a rank along an array, in the Einsum that has the fewest there."""
+    """Return the number of coordinates of a rank that lie along an array at once. If Einsums
+    differ, the smallest number above 1 counts."""
     axis = sample.program.whole_rank(rank)
     found = (
         prod(e.trip_counts[loop.member] for loop in e.spatial if e.axes[loop.axis].name == axis)
@@ -138,8 +141,8 @@ def _rows_at_once(sample: Bound, rank: str) -> int:
 
 
 def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
-    """Return the elements in one coordinate of a rank: several if the cascade cuts the rank into
-    tiles."""
+    """Return the elements of the whole rank in one coordinate: several if the rank counts tiles of
+    the cascade's own."""
     family = tiling.program.family_of(rank)
     if family is None:
         return 1
@@ -149,16 +152,16 @@ def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _RowWork:
-    """Cycles of Einsums with the same masked points in each row of a rank."""
+    """Work of one array in each row of a rank, for Einsums with equal masks."""
 
     cycles: float
-    """Cycles of one masked point; of one row if ``mask`` is None."""
+    """Cycles for one point that the mask keeps; without a mask, cycles for one row."""
     mask: BandUnion | None
     unit: int
-    """Elements of the mask in one coordinate of the rank."""
+    """Number of the mask's rows in one coordinate of the rank."""
 
     def until(self, row: int) -> float:
-        """Return the cycles of all rows before one."""
+        """Return the cycles of all rows before ``row``."""
         if self.mask is None:
             return self.cycles * row
         return self.cycles * self.mask.points_before(row * self.unit)
@@ -178,7 +181,7 @@ def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
 
 
 def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _RowWork | None:
-    """Return the work of an Einsum; None if the Einsum does not iterate over the rank."""
+    """Return the work of an Einsum by row; None if the Einsum does not iterate over the rank."""
     if rank.lower() not in e.variables:
         return None
     rows = sample.tiling.shapes[rank]
@@ -193,7 +196,8 @@ def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _Ro
 
 
 def _band_of_window(e: BoundEinsum, rows: str, begin: int) -> BoxedBand | None:
-    """Return the band of an Einsum's window for any row; None if the window has no such rows.
+    """Return the band of an Einsum's mask, extended to all rows of the partitioned rank. Return
+    None if the mask does not restrict these rows.
 
     The rows of the sample begin at ``begin``.
     """
@@ -211,7 +215,8 @@ def _band_of_window(e: BoundEinsum, rows: str, begin: int) -> BoxedBand | None:
 def _bands_of_disjunction(
     sample: Bound, e: BoundEinsum, rows: str, begin: int
 ) -> tuple[BoxedBand, ...]:
-    """Return the bands of a mask of several bands for any row; empty if the mask has none.
+    """Return the bands whose union is the mask, extended to all rows of the partitioned rank.
+    Return an empty tuple if the mask is no such union.
 
     The rows of the sample begin at ``begin``.
     """

@@ -1,7 +1,7 @@
 """Binder: turns the names of a mapping into loops with sizes.
 
 Legality is checked elsewhere (``archsim.legality``). A statement of ``init`` that reads inputs
-brings them as an Einsum would: on the array and in the loops of the Einsum that continues the
+fetches these as an Einsum would. It uses the array and the loops of the Einsum that continues the
 value, without loops over ranks that the statement does not have.
 """
 
@@ -31,10 +31,10 @@ from .tiling import Addressing, Member, Places, Tiling, axis_places
 def initial_einsums(
     program: Program, tiling: Tiling, e: BoundEinsum, innermost: int
 ) -> tuple[BoundEinsum, ...]:
-    """Return the statements of ``init`` that bring inputs into an Einsum's result, as Einsums.
+    """Return the statements of ``init`` that read inputs and begin an Einsum's result, as Einsums.
 
-    They have the name of the Einsum. Their traffic counts; their operations are neither timed nor
-    billed, as those of all ``init``.
+    The returned Einsums have the name of that Einsum. Their traffic counts. Their operations are
+    neither timed nor billed, as for all of ``init``.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _initial(
 
 
 def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> Iterator[Loop]:
-    """Yield the loops over variables that the axes have, on these axes."""
+    """Yield the loops whose variables the given axes have, with strides in their units."""
     before, after = axis_places(e.axes), axis_places(axes)
     for loop in loops:
         if loop.variable in after:
@@ -115,7 +115,7 @@ def bind_loops(
 ) -> Bound:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
 
-    ``like`` is another binding of the cascade: with equal shapes, accesses are taken from there.
+    ``like`` is another binding of the cascade. If its shapes are equal, its accesses are reused.
 
     Parameters
     ----------
@@ -166,8 +166,9 @@ def bind_loops(
 def rebind_einsums(
     like: Bound, mapping: Mapping, names: Collection[str]
 ) -> tuple[BoundEinsum, ...]:
-    """Bind some Einsums of a bound mapping anew, for a mapping with equal shared loops and
-    tiles.
+    """Bind some Einsums of a bound mapping anew.
+
+    Shared loops and tiles of the new mapping equal those of the bound one.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ def rebind_einsums(
 
 
 class _Binder:
-    """Binding in progress, which collects every problem of a mapping before giving up."""
+    """Binding of one mapping, which collects all problems and reports them together."""
 
     def __init__(
         self,
@@ -205,9 +206,10 @@ class _Binder:
         self.tiling = tiling
         self.complaints: list[EinsumProblem] = []
         self.known: dict[str, BoundEinsum] = {}
-        """Einsums bound to the same shapes, in other loops."""
+        """Einsums of an earlier binding with equal shapes, by name; their loops may differ."""
         self.settled: dict[str, EinsumMapping] = {}
-        """Mappings of the Einsums that may have the same loops."""
+        """Earlier mappings of Einsums; an Einsum with an equal mapping keeps its earlier binding.
+        """
         shapes = tuple(tiling.shapes.items())
         if like is not None and like.program is program and like.shapes == shapes:
             before = like.mapping
@@ -219,7 +221,7 @@ class _Binder:
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
         self.started = {s.name for s in program.init if s.reads}
         self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
-        """Axes and access maps, by the variables of an iteration space."""
+        """Axes, and the builder of access maps, of each iteration space, by its variables."""
         self.checks = MappingChecks(program, mapping, architecture, tiling)
         if wrong := tuple(self.checks.name_problems()):
             raise SpecError(wrong)
@@ -251,7 +253,7 @@ class _Binder:
         self.complaints.append(EinsumProblem(about, text, span, hint))
 
     def rebound(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
-        """Bind some Einsums of a mapping without other problems."""
+        """Bind the named Einsums; everything else about the mapping is known to be right."""
         return tuple(
             self._einsum(e, self.mapped[e.name]) for e in self.program.einsums if e.name in names
         )

@@ -1,4 +1,4 @@
-"""Checks of a mapping's names, cover, order, operations, groups, bypasses and spills."""
+"""Checks of a mapping's names, loop cover and order, operations, groups, bypasses and spills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tiling import Tiling
 
 
 def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
-    """Yield selections of more elements than there are."""
+    """Yield a problem for each Einsum that selects more elements than its rank has."""
     for e in program.einsums:
         if e.select is None:
             continue
@@ -38,7 +38,7 @@ def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
 class MappingChecks:
     """Checks of a mapping of a cascade to a machine.
 
-    The tiling has the members that may be loops.
+    ``tiling`` has the partitioned ranks (members) that loops may name.
     """
 
     program: Program
@@ -47,7 +47,7 @@ class MappingChecks:
     tiling: Tiling
 
     def name_problems(self) -> Iterator[Problem]:
-        """Yield names that do not exist."""
+        """Yield a problem for each name in the mapping that does not exist."""
         known = [e.name for e in self.program.einsums]
         arrays = [a.name for a in self.architecture.arrays]
         levels = [m.name for m in self.architecture.memories]
@@ -70,7 +70,7 @@ class MappingChecks:
             yield from unknown_names(NO_MEMBER, level.loops, self.tiling.members, level.span)
 
     def nest_problems(self) -> Iterator[EinsumProblem]:
-        """Yield shared loops that no Einsum runs in."""
+        """Yield a problem for each shared loop that no Einsum runs in."""
         program = self.program
         walked = {*program.parallel_variables, *(v for e in program.einsums for v in e.variables)}
         for level in self.mapping.nest:
@@ -83,7 +83,7 @@ class MappingChecks:
     def cover_problems(
         self, how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...]
     ) -> Iterator[EinsumProblem]:
-        """Yield loops that come twice, out of order, or not at all.
+        """Yield a problem for each loop of an Einsum that comes twice, out of order, or not at all.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class MappingChecks:
     def level_problems(
         self, how: EinsumMapping, loops: tuple[Loop, ...]
     ) -> Iterator[EinsumProblem]:
-        """Yield the first loop at an outer level that lies inside a loop at an inner level."""
+        """Yield a problem for the first loop at an outer level inside a loop at an inner level."""
         names = [m.name for m in self.architecture.memories]
         for outer, inner in pairwise(loops):
             if inner.level < outer.level:
@@ -134,7 +134,8 @@ class MappingChecks:
         """Return the groups of a mapping in the order they run, with Einsums in the order of the
         cascade.
 
-        An Einsum in a later group than one that reads it is added to ``complaints``.
+        A problem is added to ``complaints`` for each Einsum that runs in a later group than its
+        reader.
 
         Parameters
         ----------
@@ -160,7 +161,8 @@ class MappingChecks:
         return groups
 
     def _group_names(self, groups: list[list[str]], names: list[str]) -> Iterator[Problem]:
-        """Yield Einsums that are in no group or in two, and names that are no Einsums."""
+        """Yield a problem for each Einsum in no group or in two, and for each name that is no
+        Einsum."""
         span = self.mapping.schedule.span
         listed = [n for group in groups for n in group]
         for name in dict.fromkeys(listed):
@@ -174,7 +176,7 @@ class MappingChecks:
                 yield Problem(f"no group runs {name}", span, hint)
 
     def _disorder(self, groups: tuple[tuple[str, ...], ...]) -> Iterator[EinsumProblem]:
-        """Yield Einsums that run in an earlier group than a tensor they read.
+        """Yield a problem for each Einsum that runs in an earlier group than a tensor it reads.
 
         The legality check covers running values that Einsums pass to one another.
         """
@@ -187,7 +189,8 @@ class MappingChecks:
                     yield EinsumProblem(e.name, text, self.mapping.schedule.span)
 
     def bypass_problems(self, places: Residency) -> Iterator[EinsumProblem]:
-        """Yield bypasses of levels that do not exist, and of the outermost home of a tensor.
+        """Yield a problem for each bypass of a level that does not exist, or of a tensor's
+        outermost memory.
 
         Parameters
         ----------
@@ -211,7 +214,8 @@ class MappingChecks:
                         yield EinsumProblem(how.einsum, text, how.span)
 
     def spill_problems(self) -> Iterator[Problem]:
-        """Yield levels that do not exist or cannot spill, and unknown tensors of a spill."""
+        """Yield a problem for each spill from a level that does not exist or cannot spill, and for
+        each unknown tensor of a spill."""
         spill = self.mapping.spill
         if spill is None:
             return
@@ -228,7 +232,7 @@ class MappingChecks:
 
 
 def placed(how: EinsumMapping) -> tuple[str, ...]:
-    """Return the members in an Einsum's own loops and along its array."""
+    """Return the partitioned ranks (members) in an Einsum's own loops and along its array."""
     own = tuple(name for level in how.nest for name in level.loops)
     return (*own, *(name for _, names in how.spatial for name in names))
 
@@ -236,7 +240,7 @@ def placed(how: EinsumMapping) -> tuple[str, ...]:
 def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
 ) -> Iterator[EinsumProblem]:
-    """Yield operations that an array cannot do.
+    """Yield a problem for each operation that an Einsum's array cannot do.
 
     Parameters
     ----------
@@ -275,13 +279,13 @@ def _passed_by(tensor: str, level: str, accessed: Iterable[str], places: Residen
 def tensor_problems(
     program: Program, span: Span | None, tensors: Iterable[str]
 ) -> Iterator[Problem]:
-    """Yield the tensors that the cascade does not have."""
+    """Yield a problem for each named tensor that the cascade does not have."""
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     yield from unknown_names(NO_TENSOR, tensors, known, span)
 
 
 def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -> Iterator[Problem]:
-    """Yield the Einsums that the cascade does not have."""
+    """Yield a problem for each named Einsum that the cascade does not have."""
     known = [e.name for e in program.einsums]
     yield from unknown_names("the cascade has no Einsum", names, known, span)
 
@@ -289,7 +293,7 @@ def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -
 def factor_problems(
     tiling: Tiling, span: Span | None, amounts: Iterable[tuple[str, Factors]]
 ) -> Iterator[Problem]:
-    """Yield tile members that do not exist.
+    """Yield a problem for each partitioned rank (member) that amounts name and the tiling lacks.
 
     Parameters
     ----------

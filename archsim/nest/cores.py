@@ -1,9 +1,11 @@
-"""Ranks partitioned over cores: the nest of one core, and the partitioning of the whole work.
+"""Ranks partitioned over cores: the loop nest of one core, and the partitioning of the whole work.
 
-A memory may feed several copies of its inner part (``instances: {cores: 24}``). A mapping
-partitions ranks over them (``spatial: {cores: H}``): each core runs the same loops on its part, as
-the mapping of a smaller problem. All parts but the last have one size, so that few problems stand
-for all. Under a mask over a partitioned rank each part is a problem of its own, ordered by work.
+A memory may feed several copies of the hierarchy inside of it (``instances: {cores: 24}``). A
+mapping partitions ranks over these cores (``spatial: {cores: H}``). Each core runs equal loops on
+its part of the rank, as the mapping of a smaller problem.
+
+All parts but the last have one size, so few different problems are bound. If a mask is over the
+partitioned rank, each part is a problem of its own, and parts are ordered by work.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from .tiling import Tiling, build_tiling, tile_size
 
 
 def unfused_reference(nests: Sequence[Bound]) -> Mapping:
-    """Return the unfused mapping of some nests: every Einsum runs one point after the other.
+    """Return an unfused, untiled mapping: each Einsum runs by itself, point by point.
 
     Parameters
     ----------
@@ -79,7 +81,8 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
 def cross_core_dependences(
     bound: Bound, s: RankPartition, replicated: frozenset[str]
 ) -> Iterator[str]:
-    """Yield tensors that one core makes, another one needs, and no common memory holds.
+    """Yield a reason for each tensor that one core makes and another needs, if no memory joins
+    them.
 
     Parameters
     ----------
@@ -101,8 +104,9 @@ def cross_core_dependences(
 def replicated_einsums(bound: Bound, s: RankPartition) -> frozenset[str]:
     """Return the Einsums that each core of a ring runs for itself.
 
-    They do not iterate over the partitioned rank, and their results are needed by an Einsum that
-    does, or by another replicated one. Results of the whole cascade are excluded: they exist once.
+    A replicated Einsum does not iterate over the partitioned rank. Its result is needed by an
+    Einsum that does, or by another replicated Einsum. Results of the whole cascade are not
+    replicated: they exist once.
     """
     if not bound.architecture.memories[s.level].ring or s.rank in bound.program.parallel:
         return frozenset()
@@ -146,7 +150,7 @@ def bind_partitioned(
     bind_one: BindShapes,
     bind_whole: BindShapes,
 ) -> Bound:
-    """Bind a mapping with partitioned ranks: the nest of one core, with the partitioning of the
+    """Bind a mapping with partitioned ranks: return one core's nest, with the partitioning of the
     whole.
 
     Parameters
@@ -198,7 +202,7 @@ def bind_partitioned(
 
 
 def _with_whole_lengths(program: Program, partitions: Partitions, tiling: Tiling) -> Program:
-    """Return the cascade with the whole lengths of partitioned ranks in its indices."""
+    """Return the cascade of one core; its indices keep the whole lengths of partitioned ranks."""
     for s in partitions:
         if s.parts > 1:
             program = program.memo(
@@ -209,17 +213,17 @@ def _with_whole_lengths(program: Program, partitions: Partitions, tiling: Tiling
 
 @dataclass(frozen=True, slots=True)
 class _BoundParts:
-    """Nests of cores, each bound once."""
+    """Bound nests of cores, kept so that equal problems are bound once."""
 
     program: Program
     mapping: Mapping
     tiling: Tiling
     bind: BindShapes
     known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
-    """Bound nests by the numbers of parts."""
+    """Bound nests, by the number of the part of each partitioned rank."""
 
     def of(self, partitions: Partitions, kinds: PartKinds) -> Bound:
-        """Return the nest of a core that has parts of some kinds."""
+        """Return the nest of a core whose part of each partitioned rank has the given kind."""
         numbers = tuple(s.kinds[kind][0] for s, kind in zip(partitions, kinds, strict=True))
         if numbers not in self.known:
             program = self.program
@@ -232,7 +236,8 @@ class _BoundParts:
         return self.known[numbers]
 
     def masked(self, partitions: Partitions, at: int, number: int) -> Bound:
-        """Return the nest of a core with one part of the rank under a mask.
+        """Return the nest of a core with a given part of the masked rank, and the first part of all
+        others.
 
         Parameters
         ----------
@@ -246,7 +251,7 @@ class _BoundParts:
 
 
 def _masked(program: Program, partitions: Partitions, mapping: Mapping) -> list[RankPartition]:
-    """Return the partitioned ranks under a mask, at most one."""
+    """Return the partitioned ranks that a mask restricts, at most one."""
     found = [s for s in partitions if s.parts > 1 and has_mask_over(program, s.rank)]
     if len(found) > 1:
         names = " and ".join(s.rank for s in found)
@@ -256,7 +261,7 @@ def _masked(program: Program, partitions: Partitions, mapping: Mapping) -> list[
 
 
 def _balanced(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
-    """Return the partitions with balanced parts of the rank under a mask."""
+    """Return the partitions, with parts of equal work for the masked rank."""
     masked = partitions[at]
     even = with_partition(partitions, at, work_order=tuple(range(masked.parts)))
     # The last whole part is the sample.
@@ -270,7 +275,7 @@ def _balanced(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions
 
 
 def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
-    """Return the partitions with the parts of the rank under a mask ordered by work."""
+    """Return the partitions, with the parts of the masked rank ordered by work."""
     masked = partitions[at]
     if masked.parts > MAX_MASKED_PARTS:
         text = (
@@ -286,7 +291,7 @@ def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Par
 
 
 def _shapes(tiling: Tiling, partitions: Partitions, kinds: PartKinds) -> dict[str, int]:
-    """Return the shapes of one core's problem."""
+    """Return the shapes of the problem that one core solves."""
     found = dict(tiling.shapes)
     for s, kind in zip(partitions, kinds, strict=True):
         found[s.rank] = s.extent(kind)
@@ -300,7 +305,7 @@ def _shapes(tiling: Tiling, partitions: Partitions, kinds: PartKinds) -> dict[st
 def _rank_partitions(
     mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[RankPartition]:
-    """Yield the partitions of a mapping with the sizes of their parts."""
+    """Yield the partition of each rank that a mapping spreads over cores."""
     names = [m.name for m in architecture.memories]
     for level in mapping.nest:
         if level.spatial and level.level not in names:
@@ -363,7 +368,7 @@ def _rank_partition(
 
 
 def _no_instances(level: NestLevel, wanted: SpreadRank, there: dict[str, int]) -> Problem:
-    """Return the problem of a memory that does not feed the cores of a partitioned rank."""
+    """Return the problem that a memory does not feed the cores over which a rank is partitioned."""
     hint = f"give {level.level} in the architecture 'instances: {{{wanted.instances}: 4}}'"
     if there:
         hint = did_you_mean(wanted.instances, there) or f"there are: {', '.join(there)}"
@@ -372,7 +377,7 @@ def _no_instances(level: NestLevel, wanted: SpreadRank, there: dict[str, int]) -
 
 
 def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
-    """Yield the reasons why ranks cannot be partitioned so that each core has all it needs."""
+    """Yield each reason why ranks cannot be partitioned: some core would lack data it needs."""
     for s in partitions:
         variable = s.variable
         users = [e for e in bound.einsums if variable in e.variables]
@@ -398,7 +403,7 @@ def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
 
 
 def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
-    """Yield Einsums that iterate over a whole rank whose tiles are partitioned over cores."""
+    """Yield a reason for each Einsum over a whole rank whose tiles are partitioned over cores."""
     family = bound.program.family_of(s.rank)
     if family is not None and s.parts > 1:
         for e in bound.einsums:
@@ -408,7 +413,7 @@ def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
 
 
 def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Iterator[str]:
-    """Yield accesses that need more of a tensor than the part of their core."""
+    """Yield a reason for each access that needs tensor elements outside its core's part."""
     for access_map in e.access_maps:
         for index in access_map.access.indices:
             if not _is_of_part(tiling, access_map.access, index, s):
@@ -418,7 +423,8 @@ def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Ite
 
 
 def _uneven(tiling: Tiling, partitions: Partitions) -> Iterator[str]:
-    """Yield partitioned ranks that the cascade cuts into tiles with a shorter last one.
+    """Yield a reason for each partitioned rank that the cascade cuts into tiles with a shorter last
+    one.
 
     The last tile of every core's part would then count as a whole one.
     """
@@ -437,8 +443,8 @@ def _uneven(tiling: Tiling, partitions: Partitions) -> Iterator[str]:
 
 
 def _is_of_part(tiling: Tiling, access: Access, index: Index, s: RankPartition) -> bool:
-    """Return whether a core has all elements that an index addresses, in its part or in a shared
-    one."""
+    """Return whether a core has all elements that an index addresses: they do not vary along the
+    partitioned rank, or lie in the core's part."""
     return (
         s.variable not in index.variables
         or _in_order(tiling, index, s)
@@ -447,10 +453,10 @@ def _is_of_part(tiling: Tiling, access: Access, index: Index, s: RankPartition) 
 
 
 def _in_order(tiling: Tiling, index: Index, s: RankPartition) -> bool:
-    """Return whether parts of a rank are parts of what an index addresses.
+    """Return whether each core's part of a rank addresses exactly one part of an index.
 
-    The index is the rank itself, or all of a rank that the cascade cuts and whose outermost tiles
-    with more than one iteration are partitioned.
+    The index must be the rank itself, or address all of a rank that the cascade cuts into tiles. In
+    the second case the outermost tiles with more than one iteration must be partitioned.
     """
     if not isinstance(index, Affine):
         return False

@@ -1,7 +1,7 @@
-"""Dataflow of a cascade: the producer of each operand, and accesses to the same elements.
+"""Dataflow of a cascade: the producer of each operand, and accesses to equal tensor elements.
 
 The cascade alone decides these facts; loops and machines do not change them. Binding derives them
-once, and every Einsum carries its own (``BoundEinsum.operands``).
+once, and every bound Einsum carries its own (``BoundEinsum.operands``).
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from einsum_cascade.ir import Access, Affine, AffineTerm, Einsum, Index, Program
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SameElements:
-    """Access that reads at least the same elements, if it iterates over all of some ranks."""
+    """Access that reads at least the elements of another access, if it iterates over all of some
+    ranks."""
 
     einsum: str
     number: int
     """Position of the access among the Einsum's reads."""
     whole: frozenset[str]
-    """Variables of those ranks."""
+    """Variables of the ranks over which it must iterate in full."""
 
 
 def same_elements(program: Program, access: Access) -> tuple[SameElements, ...]:
-    """Return the accesses to the same elements that differ only in variables over whole ranks.
+    """Return the cascade's accesses to the elements that ``access`` reads.
+
+    They differ from ``access`` only in variables, each of which runs over a whole rank.
 
     Parameters
     ----------
@@ -50,11 +53,10 @@ def same_elements(program: Program, access: Access) -> tuple[SameElements, ...]:
 
 
 def _renamed(program: Program, there: Access, here: Access) -> frozenset[str] | None:
-    """Return the variables that one access must cover for two accesses to touch the same
-    elements.
+    """Return the variables of ``there`` that must run over whole ranks so that both accesses touch
+    equal elements. Return None if they never do.
 
-    The result is None if they do not touch the same. A variable that occurs in several indices ties
-    the indices to one another and is never among the variables.
+    A variable that occurs in several indices ties these indices together, and is never returned.
     """
     once_there, once_here = _occurring_once(there), _occurring_once(here)
     found: set[str] = set()
@@ -82,8 +84,8 @@ def _occurring_once(access: Access) -> frozenset[str]:
 
 
 def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str] | None:
-    """Return the only variables in which two indices differ, if all of their values give the
-    same elements."""
+    """Return the variable of each index, if the indices differ in only that variable and all of
+    its values give equal elements."""
     left = Counter(one.terms)
     right = Counter(other.terms)
     only_left, only_right = [*(left - right).elements()], [*(right - left).elements()]
@@ -113,16 +115,17 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
 
 
 def _ends_sooner(program: Program, one: str, other: str) -> bool:
-    """Return whether the last part of a rank may be short for one variable but not for another.
+    """Return whether one variable counts inside a tile of a rank, whose last tile may be short, but
+    the other does not.
 
-    ``K[p1*P0 + p0]`` has nothing beyond the rank; ``KD[p1, m0]`` may.
+    ``K[p1*P0 + p0]`` has nothing beyond the end of the rank; ``KD[p1, m0]`` may.
     """
     mine, theirs = (program.family_of(v.upper()) for v in (one, other))
     return mine is not None and theirs is None
 
 
 def _summed_constants(terms: list[AffineTerm]) -> int | None:
-    """Return the sum of the constants among some terms; None if a shape is among them."""
+    """Return the sum of the constant terms; None if one of them is a shape."""
     constants = [t for t in terms if not t.variable]
     return None if any(t.shapes for t in constants) else sum(t.coefficient for t in constants)
 
@@ -135,7 +138,7 @@ def _as_long(program: Program, one: str, other: str) -> bool:
 
 
 def _declared_like(program: Program, rank: str) -> frozenset[str]:
-    """Return a rank and those that its length is declared to equal, directly or indirectly."""
+    """Return a rank and the ranks whose length it is declared to equal, directly or indirectly."""
     found: list[str] = []
     name: str | None = rank
     while name is not None and name not in found:
@@ -147,17 +150,18 @@ def _declared_like(program: Program, rank: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisplacedIndex:
-    """Index that is read at another position than the written one.
+    """Index that a read has at another position than the write of the tensor.
 
     ``RM[m1, p]`` of a tensor written as ``RM[m1+1, p]`` is read one iteration ``before``: ``m1``. A
-    ``fixed`` index is the start or the end of the rank, as in ``RM[M1, p]``. An index that is
-    neither reads beyond the tile that a loop has left.
+    ``fixed`` index is the start or the end of the rank, as in ``RM[M1, p]``. Any other displaced
+    index reads beyond the tile that a loop has left.
     """
 
     variables: frozenset[str]
-    """Variables of both positions: a loop over other variables leaves both in one tile."""
+    """Variables of the read and the written position. A loop over any other variable leaves both
+    positions in one tile."""
     written: frozenset[str]
-    """Variables of the written position: a tile that no loop over them changes holds all
+    """Variables of the written position. If no loop over them changes a tile, the tile holds all
     positions."""
     before: str | None = None
     fixed: bool = False
@@ -165,7 +169,7 @@ class DisplacedIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """Access on the right of an Einsum, with its producer unless it is an input.
+    """Operand of an Einsum: an access that the Einsum reads, with the producer of the tensor.
 
     ``RM[m1, p]`` of a tensor written as ``RM[m1+1, p]`` is read ``earlier``, with ``shifts``
     ``(("m1", 1),)``; ``RD[M1, p]`` is read at the end of ``m1``.
@@ -175,25 +179,26 @@ class Operand:
     producer: str | None = None
     """Einsum that writes the operand; None for an input."""
     earlier: bool = False
-    """True for a running value from before this iteration."""
+    """True if the operand is a running value of the previous iteration."""
     ends: frozenset[str] = frozenset()
-    """Variables of ranks after whose end a running value is read."""
+    """Variables of iterative ranks after whose end the operand, a running value, is read."""
     last: frozenset[str] = frozenset()
-    """Variables along which a running value is read at its start or its end."""
+    """Variables of iterative ranks at whose start or end the operand, a running value, is read."""
     shifts: tuple[tuple[str, int], ...] = ()
-    """Pairs of a variable and the number of iterations since the element was written."""
+    """Pairs of a variable and how many of its iterations ago the element was written."""
     ahead: tuple[frozenset[str], ...] = ()
-    """Variables of each index at which a later iteration may write the element."""
+    """Variables of each index at which the element may be written only in a later iteration."""
     displaced: tuple[DisplacedIndex, ...] = ()
-    """Indices that are read at another position than they are written."""
+    """Indices at which the read and the write of the tensor differ."""
     initial: bool = False
     """True if the access reads only what ``init`` wrote."""
     initial_if_single: tuple[str, ...] = ()
-    """Variables with which, in one iteration, the access reads only what ``init`` wrote."""
+    """Variables with this property: if it has one iteration, the access reads only what ``init``
+    wrote."""
     readers: tuple[str, ...] = ()
     """Einsums that read the same access, this one included, in the order of the cascade."""
     same: tuple[SameElements, ...] = ()
-    """Accesses to the same elements, if a memory holds the ranks in which they differ."""
+    """Other accesses that read equal elements, if a memory holds the ranks in which they differ."""
 
 
 def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
@@ -248,7 +253,7 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
 def _lag(wrote: Index, read: Index) -> int | None:
     """Return the iterations between writing an element and reading it at an index.
 
-    The result is None unless both positions are one variable and a constant.
+    The result is None unless both indices have the same variables, and differ only by a constant.
     """
     if not isinstance(wrote, Affine) or not isinstance(read, Affine):
         return None
@@ -269,7 +274,8 @@ def _ends(program: Program, producer: Einsum, access: Access) -> Iterator[str]:
 
 
 def _written_by_now(wrote: Index, read: Index) -> bool:
-    """Return whether a read stays at the coordinate just written, or behind it."""
+    """Return whether the element read is already written: the read is at the written coordinate or
+    behind it."""
     if read == wrote:
         return True
     if isinstance(wrote, Affine) and isinstance(read, Affine) and not read.variables:

@@ -1,8 +1,8 @@
 """Masks of a bound mapping: the band of each mask, and the tiles and steps that are skipped.
 
-A masked Einsum skips every iteration whose points its mask drops. If all masked Einsums of a step
-agree and the others provably do nothing then (``einsum_cascade.no_op_steps``), the whole step is
-skipped.
+A masked Einsum skips every iteration whose points its mask drops. A whole step is skipped if all
+its masked Einsums agree and its other Einsums provably do nothing then
+(``einsum_cascade.no_op_steps``).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from .tiling import Tiling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedForms:
-    """Comparison ``low <= left - right <= high``; without a bound if ``low`` is None.
+    """Comparison of two affine forms: ``low <= left - right <= high``; ``low`` is None for no
+    bound.
 
-    With a ``divisor`` both forms are divided by it and rounded down first.
+    If ``divisor`` is not 1, both forms are first divided by it and rounded down.
     """
 
     left: Affine
@@ -41,7 +42,8 @@ class ComparedForms:
 
 
 def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedForms | None:
-    """Return a comparison of forms, or of two forms divided by one number and rounded down.
+    """Return a comparison of two affine forms. Both forms may be divided by one number and rounded
+    down.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedF
 
 
 def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Affine, int] | None:
-    """Return a form and its divisor; None for other expressions."""
+    """Return an affine form and its divisor; None if the expression is not of this kind."""
     match node:
         case ir.Call(
             function="floor", arguments=(ir.Binary(operator="/", left=above, right=below),)
@@ -84,8 +86,8 @@ _BEYOND_ANY_DISTANCE = 1 << 80
 
 
 def scale_of(tiling: Tiling, axis: Axis) -> int:
-    """Return the elements of the rank per unit of an axis that has only some of the rank's
-    members."""
+    """Return the number of rank coordinates in one unit of an axis. It exceeds 1 if inner
+    partitioned ranks, such as M0, are not on the axis."""
     rank = tiling.program.rank_of.get(axis.name)
     if rank is None or not rank.partition:
         return 1
@@ -103,8 +105,8 @@ def band_of(
     *,
     within: bool = False,
 ) -> tuple[RankBand | None, bool]:
-    """Return the narrowest band known to hold an Einsum's mask, and whether it is exactly the
-    mask.
+    """Return the narrowest known band that contains an Einsum's mask, and whether the band is
+    exact.
 
     A comparison that is no band (such as the end of a tile: ``p1*M0 + m0 < M``) only drops more
     points. For a disjunction of masks the band encloses all of them. The band is None if there is
@@ -136,8 +138,7 @@ def band_of(
 
 
 def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
-    """Return the bands whose union is an Einsum's mask; empty if the mask is no such
-    disjunction.
+    """Return the bands whose union is an Einsum's mask; empty if the mask is not such a union.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
 
 
 def integer_constants(bound: Bound) -> dict[str, int]:
-    """Return integers by name: shapes, and integer parameters."""
+    """Return the integers of a bound mapping by name: shapes and integer parameters."""
     parameters = {
         p.name: int(p.default)
         for p in bound.program.parameters
@@ -164,18 +165,22 @@ def integer_constants(bound: Bound) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileMultiples:
-    """Divisors of all tile sizes by rank; not ``known``: tiles of any mapping."""
+    """Number of which all tile sizes of a rank are multiples, by rank.
+
+    If ``known`` is False, the tiles may have any sizes.
+    """
 
     known: bool
     sizes: Mapping[str, int]
 
     def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
-        """Return the distance of two forms, beyond multiples of their divisor, that tiles may
-        add.
+        """Return how far a rounded comparison must be widened because tiles do not align with
+        blocks.
 
-        For single elements that is the distance between the ends of a block. Tiles and blocks
-        consist of pieces of some length. A tile that touches a piece holds all of it, so that only
-        distances between whole pieces count.
+        A block has ``divisor`` elements. For tiles of single elements the result is the distance
+        between the ends of a block. Otherwise, tiles and blocks consist of pieces of a common
+        length. A tile that touches a piece holds all of it, so only distances between whole pieces
+        count.
         """
         if not self.known:
             # No mapping skips points that are no further apart than whole blocks.
@@ -192,7 +197,7 @@ ANY_SIZES = TileMultiples(known=False, sizes={})
 
 @dataclass(frozen=True, slots=True)
 class _BandFinder:
-    """Finder of the bands of conditions."""
+    """Finder of the band that contains the points where a condition holds."""
 
     tiling: Tiling
     axes: tuple[Axis, ...]
@@ -201,7 +206,8 @@ class _BandFinder:
     within: bool
 
     def of(self, condition: Condition) -> tuple[RankBand | None, bool]:
-        """Return the band of conditions that must all hold, and whether it is exact."""
+        """Return the band of a condition, all of whose conjuncts must hold, and whether the band
+        is exact."""
         found: RankBand | None = None
         exact = True
         for conjunct in conjuncts(condition):
@@ -220,9 +226,9 @@ class _BandFinder:
         return found, exact
 
     def _part(self, condition: Condition) -> tuple[RankBand | None, bool]:
-        """Return the band of one condition, and whether it is exact.
+        """Return the band of one conjunct, and whether the band is exact.
 
-        Without a band, the second value tells whether the other conditions may still give one.
+        If there is no band, the second value tells whether the other conjuncts may still give one.
         """
         if isinstance(condition, Relational):
             known = compared(condition, self.numbers)
@@ -258,12 +264,12 @@ class _BandFinder:
         return RankBand(plus=plus, minus=minus, low=low, high=high)
 
     def _added(self, form: Affine) -> str | None:
-        """Return the only rank of a form, if the form adds it."""
+        """Return the rank of a form that adds a single rank; None for other forms."""
         signs = self._signs(form)
         return signs[0] if signs is not None and signs[1] is None else None
 
     def _signs(self, form: Affine) -> tuple[str | None, str | None] | None:
-        """Return the rank that is added and the one subtracted; None for other forms."""
+        """Return the rank that a form adds and the rank that it subtracts; None for other forms."""
         found: dict[int, str] = {}
         left = {t.variable: t.coefficient for t in form.terms if t.variable}
         for axis in self.axes:
@@ -306,10 +312,10 @@ class _MaskWindows:
 
 
 def skip_masked_tiles(bound: Bound) -> Bound:
-    """Return the mapping with the windows of its masked Einsums and of no-op steps.
+    """Return the mapping with masked tiles and no-op steps skipped.
 
-    Nothing is skipped if a mask is no band, or if a step is not a no-op; ``masking_notes`` then
-    says so.
+    Each masked Einsum gets the window of its band. Nothing is skipped if a mask is no band, or if a
+    step is not a no-op; ``masking_notes`` then says so.
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
@@ -337,15 +343,15 @@ class MaskBands:
 
     bands: dict[str, RankBand]
     partially_masked: frozenset[str]
-    """Einsums whose masks drop points inside their bands, too."""
+    """Einsums whose masks also drop points inside their bands."""
     without: dict[bool, list[str]]
-    """Einsums without a band, by whether their mask depends on data."""
+    """Masked Einsums without a usable band; the key tells whether their masks depend on data."""
 
 
 def mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
-    """Return the bands of a mapping's masks, for tiles of some sizes.
+    """Return the bands of a mapping's masks, for tiles of given sizes.
 
-    Equal bands look equal, whatever the order of their comparisons.
+    Equal bands compare equal, whatever the order of their comparisons.
 
     Parameters
     ----------
@@ -374,7 +380,8 @@ def mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -
 
 
 def _tile_sizes(bound: Bound) -> TileMultiples:
-    """Return divisors of the sizes of all tiles of a mapping."""
+    """Return the number of which all tile sizes of a rank are multiples, for each rank of a
+    mapping."""
     sizes: dict[str, int] = {}
     spaces = ((e.axes, e.temporal) for e in bound.einsums)
     for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
@@ -388,11 +395,10 @@ def _tile_sizes(bound: Bound) -> TileMultiples:
 
 
 def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
-    """Return the windows of a mapping's Einsums by name, for the finest tiles and for whole
-    blocks.
+    """Return the windows of a mapping's Einsums by name, for the finest tiles and for the coarsest.
 
-    ``skip_masked_tiles`` gives the first windows if all tiles are single elements, the second if
-    they are whole blocks of the masks.
+    The first windows are those of tiles of single elements. The second are those of tiles that are
+    whole blocks of the masks.
 
     Parameters
     ----------
@@ -412,11 +418,11 @@ _NOTES = {
     True: "its mask depends on data; every point that it might let through is counted",
     False: "its mask is no band of two ranks; masked tiles are run",
 }
-"""Notes on masks that skip no tiles, by whether they depend on data."""
+"""Notes on masks that skip no tiles; the key tells whether the mask depends on data."""
 
 
 def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
-    """Return the windows of masked Einsums, and of the others in steps that do nothing."""
+    """Return the windows of masked Einsums, and of other Einsums in steps that do nothing."""
     bands, tiling = found.bands, bound.tiling
     notes = tuple(f"{', '.join(names)}: {_NOTES[data]}" for data, names in found.without.items())
     windows = {
@@ -441,14 +447,15 @@ def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
 
 
 def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:
-    """Return the ranks of some bands."""
+    """Return the ranks that some bands compare."""
     return frozenset(r for b in bands.values() for r in (b.plus, b.minus) if r)
 
 
 def no_op_band(
     bound: Bound, bands: Mapping[str, RankBand], stepping: frozenset[str]
 ) -> RankBand | str | None:
-    """Return the band outside of which steps are no-ops; or the reason why none are; or None.
+    """Return the band outside of which steps do nothing (no-ops), or the reason why they do
+    something.
 
     The result is None if no step could be a no-op.
 
@@ -473,7 +480,7 @@ def no_op_band(
 
 
 def _steps(bound: Bound, band: RankBand) -> int:
-    """Count the steps of the shared nest inside a band; at least 1."""
+    """Count the steps of the shared nest that touch a band; at least 1."""
     axes, loops = nest_space(bound.tiling, bound.nest)
     window = window_over(bound.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
@@ -482,7 +489,7 @@ def _steps(bound: Bound, band: RankBand) -> int:
 
 
 def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed: int) -> Window:
-    """Return the window of a band over the axes of an iteration space.
+    """Return the window that applies a band to the axes of an iteration space.
 
     Parameters
     ----------
@@ -508,10 +515,10 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed
 
 
 def _is_monotone(e: BoundEinsum, band: RankBand, *, any_loops: bool) -> bool:
-    """Return whether loops over each axis of a band follow the order of the axis' variables.
+    """Return whether tiles along a band's axes come in the order of their coordinates.
 
-    An access that changes with an inner variable but not with an outer one would see a tile return
-    that nothing distinguishes.
+    Loops over each axis must follow the order of the axis' variables, outermost first. Nor may an
+    access change with an inner variable but not with an outer one: a tile would return unnoticed.
     """
     for number, axis in enumerate(e.axes):
         if axis.name not in (band.plus, band.minus):

@@ -1,7 +1,7 @@
 """Parametric loop nest: a bound mapping without sizes, bound again to other shapes or tiles.
 
 Loops of Einsums, residency of tensors and accesses follow from names. Shapes and tile sizes only
-give strides to loops. Bound mappings with equal patterns share all values that follow from the
+set the strides of loops. Bound mappings with equal patterns share all values that follow from the
 pattern, such as legality (``Bound.pattern_facts``).
 """
 
@@ -25,17 +25,19 @@ from .tiling import Addressing, Tiling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SizeConditions:
-    """Conditions on sizes under which an Einsum can have its loops."""
+    """Conditions on sizes under which an Einsum can keep its loops."""
 
     variables: tuple[str, ...]
-    """Variables of the iteration space, those of the parallel ranks first."""
+    """Variables of the iteration space; variables of parallel ranks come first."""
     uncovered: tuple[str, ...]
-    """Members of its ranks without a loop: each must have one iteration."""
+    """Partitioned ranks (members) of the Einsum without a loop: each must have one iteration."""
     spatial: tuple[tuple[tuple[str, ...], int], ...]
-    """Members along each dimension of the array, and the elements along the dimension."""
+    """Partitioned ranks (members) along each dimension of the array, and the processing elements
+    along the dimension."""
 
     def hold(self, tiling: Tiling) -> bool:
-        """Return whether the Einsum's loops cover its ranks, and those laid out fit its array."""
+        """Return whether the Einsum's loops cover its ranks, and the ranks along its array fit the
+        array."""
         bounds = tiling.bounds
         return all(bounds[name] == 1 for name in self.uncovered) and all(
             prod([bounds[name] for name in names]) <= size for names, size in self.spatial
@@ -43,7 +45,7 @@ class _SizeConditions:
 
 
 class ParametricNest:
-    """Nest of a mapping on a cascade and a machine, for any sizes."""
+    """Loop nest of a mapping on a cascade and a machine, to be bound to any sizes."""
 
     def __init__(self, first: Bound) -> None:
         self.first = first
@@ -107,7 +109,7 @@ def _conditions_of(bound: Bound, e: BoundEinsum) -> _SizeConditions:
 
 
 class _SizedLoops(NamedTuple):
-    """Loops over axes with sizes."""
+    """Loops of an Einsum, over axes whose extents are known."""
 
     axes: tuple[Axis, ...]
     shared: tuple[Loop, ...]
@@ -117,7 +119,7 @@ class _SizedLoops(NamedTuple):
 
 
 class _Sizes:
-    """Sizes that give the loops of Einsums other strides."""
+    """Tile and rank sizes to which bound Einsums are adapted: their loops get other strides."""
 
     def __init__(self, program: Program, tiling: Tiling, like: Bound) -> None:
         self.program = program
@@ -131,10 +133,11 @@ class _Sizes:
         )
         self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
         self.loops: dict[Hashable, _SizedLoops] = {}
-        """Loops of these sizes, by the variables and the loops of other sizes."""
+        """Loops with these sizes, by the variables and loops of the Einsum in other sizes."""
 
     def einsum(self, variables: tuple[str, ...], e: BoundEinsum) -> BoundEinsum:
-        """Return an Einsum with other strides, or the Einsum itself if they are equal.
+        """Return an Einsum with the strides of these sizes, or the Einsum itself if its strides
+        stay.
 
         Parameters
         ----------
@@ -179,7 +182,7 @@ class _Sizes:
         return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
 
     def sized(self, variables: tuple[str, ...], e: BoundEinsum) -> _SizedLoops:
-        """Return axes of these sizes, and an Einsum's loops over them."""
+        """Return the axes with these sizes, and an Einsum's loops over these axes."""
         axes = e.axes if self.same_shapes else self.tiling.axes(variables)
         units = [dict(axis.variables) for axis in axes]
         shared, own, spatial = (
@@ -189,7 +192,8 @@ class _Sizes:
         return _SizedLoops(axes, shared, own, spatial, space)
 
     def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
-        """Return a loop with the stride of its member; ``units`` are those of each axis."""
+        """Return a loop with the stride of its partitioned rank; ``units`` has the unit of each
+        axis."""
         stride = self.strides[loop.member] * units[loop.axis][loop.variable]
         return loop if loop.stride == stride else loop._replace(stride=stride)
 

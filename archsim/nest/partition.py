@@ -1,4 +1,4 @@
-"""Partitions of a rank over cores, and the masks, indices and gathers of one part."""
+"""Partitions of a rank over cores, and the masks, indices and gathers of one core's part."""
 
 from __future__ import annotations
 
@@ -29,28 +29,27 @@ from einsum_cascade.masks import conjuncts, depends_on_data
 from einsum_cascade.memo import cached_property
 
 PartKinds = tuple[int, ...]
-"""Kind of part that a core has of each partitioned rank: an index of ``RankPartition.kinds``."""
+"""Kinds of a core's parts, one for each partitioned rank: an index of ``RankPartition.kinds``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankPartition:
-    """Rank in parts, one for each of some cores."""
+    """Partition of a rank over cores: each core has one contiguous part."""
 
     rank: str
     level: int
     """Index of the memory that feeds the cores."""
     instances: str
     available: int
-    """Cores that are available to the rank."""
+    """Number of cores over which the rank may be partitioned."""
     parts: int
-    """Number of parts, which is the number of cores in use."""
+    """Number of parts, equal to the number of cores in use."""
     part: int
-    """Coordinates of the largest part."""
+    """Size of the largest part, in coordinates."""
     last: int
-    """Coordinates of the last part."""
+    """Size of the last part, in coordinates."""
     work_order: tuple[int, ...] = ()
-    """Numbers of parts that differ under a mask, the one with most work first; empty without a
-    mask."""
+    """Part numbers in falling order of work, if a mask makes parts differ; empty without a mask."""
     balanced: bool = False
     """True if parts have equal work instead of equal sizes."""
     begins: tuple[int, ...] = ()
@@ -58,18 +57,19 @@ class RankPartition:
 
     @cached_property
     def kinds(self) -> tuple[Sequence[int], ...]:
-        """Numbers of parts that are the same problem; the first kind stands for all."""
+        """Part numbers grouped by kind: parts of one kind are equal problems. The first kind
+        stands for all."""
         if self.work_order:
             return tuple((number,) for number in self.work_order)
         equal, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
         return (equal, last) if self.ragged else (equal,)
 
     def kind_of(self, number: int) -> int:
-        """Return the kind of a part."""
+        """Return the kind of part ``number``."""
         return next(kind for kind, numbers in enumerate(self.kinds) if number in numbers)
 
     def extent(self, kind: int) -> int:
-        """Return the coordinates of parts of a kind."""
+        """Return the size of a part of the given kind, in coordinates."""
         return self.size(self.kinds[kind][0])
 
     def begin(self, number: int) -> int:
@@ -77,7 +77,7 @@ class RankPartition:
         return self.begins[number] if self.begins else self.part * number
 
     def size(self, number: int) -> int:
-        """Return the coordinates of a part."""
+        """Return the size of a part, in coordinates."""
         if number == self.parts - 1:
             return self.last
         return self.begins[number + 1] - self.begins[number] if self.begins else self.part
@@ -89,12 +89,12 @@ class RankPartition:
 
     @property
     def ragged(self) -> bool:
-        """True if the last part has another size."""
+        """True if the last part is smaller than the largest part."""
         return self.last != self.part
 
     @property
     def size_text(self) -> str:
-        """Sizes of the parts, in words."""
+        """Size of the parts as text for messages, such as ``19 to 45, balanced``."""
         if not self.begins:
             return f"{self.part}"
         smallest = min(self.size(number) for number in range(self.parts))
@@ -103,7 +103,7 @@ class RankPartition:
         return f"{smallest} to {self.part}, balanced"
 
     def weight(self, kind: int, *, every: bool) -> int:
-        """Return the number of cores that a problem with a part of a kind stands for.
+        """Return how many cores the problem of one kind of part is counted for.
 
         Parameters
         ----------
@@ -119,29 +119,29 @@ Partitions = tuple[RankPartition, ...]
 
 
 def with_partition(partitions: Partitions, at: int, **changed: Any) -> Partitions:
-    """Return partitions with other fields of the one at a position."""
+    """Return the partitions with the one at a position changed."""
     return (*partitions[:at], replace(partitions[at], **changed), *partitions[at + 1 :])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ring:
-    """Tensors that travel in a ring of cores, and those that each core has a copy of."""
+    """Ring of cores: tensors that travel around it, and tensors of which each core has a copy."""
 
     parts: int = 1
-    """Cores in the ring, each with a part of the travelling tensors."""
+    """Number of cores in the ring; each has a part of the travelling tensors."""
     tensors: tuple[tuple[str, str], ...] = ()
-    """Pairs of a travelling input and the rank of which each core holds a part."""
+    """Pairs of a travelling input and its rank that is partitioned over the cores."""
     copied: tuple[str, ...] = ()
-    """Inputs of which every core holds all that it needs."""
+    """Inputs that are copied: every core holds all of the input that it needs."""
 
     def rank(self, tensor: str) -> str | None:
-        """Return the rank of which cores hold parts of a tensor; None if the tensor does not
-        travel."""
+        """Return the rank along which a travelling tensor is partitioned over the cores. Return
+        None if the tensor does not travel."""
         return dict(self.tensors).get(tensor)
 
     @property
     def passed(self) -> Fraction:
-        """Share of all tiles that a core gets from its neighbour."""
+        """Share of a travelling tensor's tiles that a core gets from its neighbour."""
         return Fraction(self.parts - 1, self.parts)
 
 
@@ -150,8 +150,7 @@ NO_RING: Final = Ring()
 
 
 def is_local_gather(program: Program, access: Access, index: Index, variable: str) -> bool:
-    """Return whether a gather along a partitioned rank has all of its indices in the core's own
-    part.
+    """Return whether a core has all indices of a gather along a partitioned rank in its own part.
 
     Every query gathers its keys: a core with some of the queries has their indices, and may need
     any of the keys. The gathered tensor must not itself be produced in parts.
@@ -175,7 +174,8 @@ def is_local_gather(program: Program, access: Access, index: Index, variable: st
 
 
 def is_partitioned_along(access: Access, variable: str) -> bool:
-    """Return whether a tensor is partitioned along with a rank, other than through a gather."""
+    """Return whether a partitioned rank's variable occurs in an index of the tensor that is no
+    gather."""
     plain = (i for i in access.indices if not isinstance(i, Gather))
     return any(variable in i.variables for i in plain)
 
@@ -186,8 +186,8 @@ Lengths = tuple[tuple[str, int], ...]
 
 
 def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
-    """Return whether a mask depends on a rank's coordinates or length, or on the length of its
-    family.
+    """Return whether a mask depends on a rank's coordinates or length. If the rank is a tile of a
+    larger one, the larger one's length counts as well.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
 
 
 def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengths:
-    """Return the length of a rank before it is partitioned, and of the rank whose tile it is.
+    """Return the length of a rank before it is partitioned, and of the larger rank if it is a tile.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengt
 def shift_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Program:
     """Return the cascade of one part of a rank: its masks know where the part begins.
 
-    Its masks keep the length of the whole rank, too.
+    The masks keep the length of the whole rank, too.
 
     Parameters
     ----------

@@ -5,31 +5,38 @@ from __future__ import annotations
 from typing import Final
 
 MAX_CACHED_NESTS: Final = 8
-"""Mappings of a cascade whose names, and whose nests without sizes, are kept for other sizes.
+"""Maximum number of mappings of a cascade that are cached, to be bound again to other sizes.
 
-Trades memory for binding again: a search in tiles of many sizes has one mapping and machine at a
-time, a comparison has several."""
+A cached mapping has resolved names and a loop nest without sizes. The limit trades memory for time:
+a search over tile sizes has one mapping and machine at a time, a comparison has several.
+"""
 
 MAX_PARAMETER_VARIANTS: Final = 8
-"""Variants of a cascade with other parameters that are kept, each with all that is derived from it.
+"""Maximum number of cached variants of a cascade with other parameters.
 
-Trades memory for deriving again: runs that alternate use two or three values."""
+A variant keeps all that is derived from it. The limit trades memory for time: runs that alternate
+use two or three values.
+"""
 
 MAX_MASKED_PARTS: Final = 256
-"""Parts of a rank under a mask; each part is bound and counted by itself, in a time of its own."""
+"""Maximum number of parts of a masked rank; each part is bound and counted by itself, which takes
+time."""
 
 BALANCE_TOLERANCE: Final = 1 / 256
-"""Share of the work of one step of rows at which the search for equal parts ends.
+"""Precision at which the search for equal parts ends, as a share of the work of one step of rows.
 
-Cuts lie at whole steps of rows, so a difference of less than a step rarely moves one."""
+Cuts lie at whole steps of rows, so a difference of less than a step rarely moves one.
+"""
 
 MAX_TRIAL_DIVISOR: Final = 1 << 17
-"""Largest number that trial division tries, in at most 10 ms; sympy takes 300 ms to import."""
+"""Largest divisor that trial division tries, in at most 10 ms; importing sympy takes 300 ms."""
 
 MAX_UNKNOWN_EINSUMS: Final = 3
-"""Unknown Einsums in a mapping that are reported one by one.
+"""Maximum number of unknown Einsums in a mapping that are reported one by one.
 
-More are no slip of the pen: one problem says that the mapping is for another cascade."""
+More than these are no slip of the pen: one problem then says that the mapping is for another
+cascade.
+"""
 
 MAX_LISTED_EINSUMS: Final = 3
-"""Further Einsums that a problem names; the others are a number."""
+"""Maximum number of further Einsums that a problem names; it only counts the rest."""

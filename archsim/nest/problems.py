@@ -1,4 +1,4 @@
-"""Problems of a mapping, merged if they are equal for many Einsums."""
+"""Problems of a mapping; equal problems of many Einsums are merged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .policy import MAX_LISTED_EINSUMS
 NO_LEVEL: Final = "the machine has no level"
 NO_MEMBER: Final = "no rank or tile is called"
 NO_TENSOR: Final = "the cascade has no tensor"
-"""Beginnings of problems with unknown names (``unknown_names``)."""
+"""Text before the unknown name in a problem (``unknown_names``); so are ``NO_LEVEL`` and
+``NO_MEMBER``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EinsumProblem:
 
     @property
     def problem(self) -> Problem:
-        """Problem with its full text."""
+        """Problem whose text is complete: the name followed by the text."""
         return Problem(f"{self.about}{self.text}", self.span, self.hint)
 
 
@@ -63,7 +64,7 @@ def unknown_names(
     span: Span | None,
     also: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """Yield a problem for each name that is unknown, once.
+    """Yield one problem for each unknown name.
 
     Parameters
     ----------

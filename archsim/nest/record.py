@@ -34,12 +34,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 UnitLoopPattern = tuple[tuple[bool, ...], tuple[tuple[bool, ...], ...], tuple[str, ...]]
-"""Loops of one iteration, in the shared nest and of every Einsum, and ranks of one element."""
+"""Pattern of sizes: flags for shared loops with one iteration, flags for each Einsum's loops with
+more than one, and ranks of size 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLoop:
-    """Temporal loop of the shared nest, with ``bound`` iterations in the first tile."""
+    """Temporal loop of the shared nest; ``bound`` is its number of iterations in the first tile."""
 
     member: str
     rank: str
@@ -49,7 +50,8 @@ class SharedLoop:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundEinsum(Memoized):
-    """One Einsum with its loops: ``shared`` and ``own`` temporal ones, then ``spatial`` ones."""
+    """Einsum with its loops, outermost first: ``shared`` and ``own`` temporal ones, then
+    ``spatial`` ones."""
 
     einsum: Einsum
     array: ProcessingArray
@@ -58,20 +60,21 @@ class BoundEinsum(Memoized):
     own: tuple[Loop, ...]
     spatial: tuple[Loop, ...]
     outside: tuple[str, ...]
-    """Members of the shared nest that the Einsum is outside of."""
+    """Shared loops, by partitioned rank (member), inside of which the Einsum does not run."""
     bypass: frozenset[tuple[str, str]]
-    """Pairs of a level's name and a tensor with which this Einsum bypasses the level."""
+    """Pairs of a level and a tensor, by name: the Einsum bypasses this level with this tensor."""
     operations: Operations
     operands: tuple[Operand, ...]
-    """Operands with their producers, in the order of ``reads``."""
+    """Operands of the Einsum with their producers, in the order of ``reads``."""
     reads: tuple[AccessMap, ...]
     write: AccessMap
     initial: tuple[BoundEinsum, ...] = ()
-    """Statements of ``init`` that bring inputs into the Einsum's result (``initial_einsums``)."""
+    """Statements of ``init`` that read inputs and begin the Einsum's result (``initial_einsums``).
+    """
     window: Window | None = None
-    """Window of the iterations that a mask leaves; None: all."""
+    """Window of the iterations that the mask keeps; None if all iterations run."""
     partially_masked: bool = False
-    """True if the mask drops points inside the window, too."""
+    """True if the mask also drops points inside the window."""
     is_initial: bool = False
     """True for a statement of ``init``, which runs before all Einsums of its tile."""
 
@@ -82,7 +85,7 @@ class BoundEinsum(Memoized):
 
     @cached_property
     def access_maps(self) -> tuple[AccessMap, ...]:
-        """All accesses: reads, then the write."""
+        """Access maps of all accesses: the reads, then the write."""
         return (*self.reads, self.write)
 
     @cached_property
@@ -92,15 +95,15 @@ class BoundEinsum(Memoized):
 
     @cached_property
     def space(self) -> LoopSpace:
-        """Loops over the axes; Einsums with equal loops share one record."""
+        """Iteration space: axes with loops over them. Einsums with equal loops share one record."""
         return LoopSpace(
             axes=self.axes, temporal=self.temporal, spatial=self.spatial, window=self.window
         )
 
     @cached_property
     def ranks(self) -> tuple[str, ...]:
-        """Ranks of the iteration space; of ranks that the cascade cuts, the members, outermost
-        first."""
+        """Ranks of the iteration space. For a rank that the cascade cuts, its partitioned ranks
+        (members) are listed, outermost first."""
         return tuple([v.upper() for axis in self.axes for v, _ in axis.variables])
 
     @cached_property
@@ -110,23 +113,25 @@ class BoundEinsum(Memoized):
 
     @cached_property
     def extents(self) -> Extents:
-        """Extents of the whole iteration space."""
+        """Extents of the whole iteration space, one for each axis."""
         return self.space.extents
 
     @cached_property
     def trip_counts(self) -> dict[str, int]:
-        """Iterations of each loop, by its member, inside the first tile of the loops around it."""
+        """Iterations of each loop inside the first tile of the loops around it, by partitioned
+        rank (member)."""
         return self.space.trip_counts
 
     @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
-        """Temporal loops of more than one iteration; all other loops have no effect."""
+        """Temporal loops of more than one iteration; loops of one iteration have no effect."""
         return self.space.nonunit_loops
 
     def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
         """Return the loops that step through the tiles of an access at a level, outermost first.
 
-        A tile stays inside the innermost loop that brings other elements of the tensor.
+        The last returned loop is the innermost one whose iterations bring other elements of the
+        tensor. Inside of it, the tile stays.
 
         Parameters
         ----------
@@ -145,7 +150,7 @@ class BoundEinsum(Memoized):
         return tuple(loops)
 
     def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
-        """Return the rank variables whose loops bring other elements of a tensor to a level.
+        """Return the rank variables whose loops bring other tensor elements to a level.
 
         Parameters
         ----------
@@ -157,32 +162,33 @@ class BoundEinsum(Memoized):
         return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
 
     def nest(self, level: int) -> LoopNest:
-        """Return the temporal loops outside the tiles that ``level`` holds, as a nest."""
+        """Return the nest of the temporal loops around the tiles that ``level`` holds."""
         return self.space.nest(level)
 
     @cached_property
     def whole(self) -> LoopNest:
-        """Nest of all temporal loops: the iterations of one processing element."""
+        """Nest of all temporal loops; one processing element runs all of their iterations."""
         return self.space.whole
 
     @cached_property
     def points(self) -> int:
-        """Points of the tiles that run, including points that a mask cuts out of a tile."""
+        """Number of points in the tiles that run, including points that the mask drops inside a
+        tile."""
         return self.space.points
 
     @cached_property
     def cycles_of_point(self) -> Fraction:
-        """Cycles of an element of the array for one point."""
+        """Cycles that a processing element needs for one point."""
         return self.array.memo(ProcessingArray.cycles_of, self.operations)
 
     @cached_property
     def iterations(self) -> int:
-        """Temporal iterations of one processing element."""
+        """Number of temporal iterations of one processing element."""
         return self.space.iterations
 
     @cached_property
     def cycles(self) -> Fraction:
-        """Cycles of an element of the array over the whole run."""
+        """Cycles that a processing element is busy over the whole run."""
         return self.iterations * self.cycles_of_point
 
 
@@ -191,20 +197,23 @@ class CorePartitioning:
     """Partition of a mapping's work over cores, each of which runs one nest."""
 
     partitions: tuple[RankPartition, ...] = ()
-    """Ranks of which each core has a part."""
+    """Partitions of ranks; each core has a part of each of these ranks."""
     whole: Bound | None = None
-    """Nest of all of the work, whether it fits or not; None: the nest is all of the work."""
+    """Nest of the whole work, whether it fits the machine or not. None if the bound mapping
+    already is the whole work."""
     others: tuple[tuple[PartKinds, Bound], ...] = ()
-    """Nests of cores that have other kinds of parts than the bound mapping."""
+    """Nests of the cores whose kinds of parts differ from those of the bound mapping."""
     ring: Ring = NO_RING
     """Tensors that cores pass on to one another."""
     replicated: frozenset[tuple[str, str]] = frozenset()
-    """Pairs of an Einsum that each core runs for itself and a rank in parts that it lacks."""
+    """Pairs of an Einsum that each core runs for itself and the partitioned rank that it does not
+    have."""
 
     def copies(
         self, access_map: AccessMap, level: int, shared: frozenset[str] = frozenset()
     ) -> int:
-        """Return the number of different tiles of a tensor that the cores below a memory use.
+        """Return the number of different tiles of a tensor that the cores below a memory use at
+        once.
 
         Parameters
         ----------
@@ -218,12 +227,12 @@ class CorePartitioning:
 
 
 ONE_CORE = CorePartitioning()
-"""Partitioning of work that one core does."""
+"""Partitioning for work that a single core does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound(Memoized):
-    """Mapping bound to a cascade, shapes and a machine; its structure is legal."""
+    """Mapping bound to a cascade, shapes and a machine, with a legal loop structure."""
 
     program: Program
     mapping: Mapping
@@ -235,38 +244,38 @@ class Bound(Memoized):
     einsums: tuple[BoundEinsum, ...]
     """Einsums in the order in which they run."""
     groups: tuple[tuple[str, ...], ...]
-    """Groups of Einsums that share loops; groups run one after the other (a fused mapping has
-    one)."""
+    """Groups of Einsums that share loops; groups run one after the other. A fused mapping has one
+    group."""
     residency: Residency
     masking_notes: tuple[str, ...] = ()
-    """Sentences that say why masked tiles run."""
+    """Sentences that say why tiles run although a mask drops all of their points."""
     no_op_band: RankBand | None = None
     """Band outside of which whole steps of the nest are skipped."""
     cores: CorePartitioning = ONE_CORE
-    """Partitioning over cores, of which this is the nest of one."""
+    """Partitioning over cores; this nest is the nest of one of these cores."""
 
     @property
     def is_whole(self) -> bool:
-        """True if the nest is all of the work, not the part of one core."""
+        """True if this nest does all of the work; False if it is one core's."""
         return self.cores.whole is None
 
     @property
     def whole(self) -> Bound:
-        """Nest of all of the work."""
+        """Nest of the whole work: of all cores together."""
         return self.cores.whole or self
 
     @property
     def core_nests(self) -> dict[PartKinds, Bound]:
-        """Nests of all cores by their kinds of parts, with this nest first."""
+        """Nests of all cores, by the kinds of their parts; this nest comes first."""
         return {(0,) * len(self.cores.partitions): self, **dict(self.cores.others)}
 
     def iterative_variables(self, tensor: str) -> frozenset[str]:
-        """Return the variables of the ranks along which a tensor is iterative."""
+        """Return the variables of a tensor's iterative ranks."""
         return frozenset(rank.lower() for rank in self.program.iterative.get(tensor, ()))
 
     @cached_property
     def words(self) -> TensorWords:
-        """Machine words per value of each tensor."""
+        """Machine words for one value of each tensor."""
         return self.program.memo(words_of, self.architecture.word_bits)
 
     def in_different_groups(self, one: str, other: str) -> bool:
@@ -281,7 +290,8 @@ class Bound(Memoized):
 
     @cached_property
     def pattern(self) -> UnitLoopPattern:
-        """Part of the sizes that decides legality, and which tiles Einsums find."""
+        """Pattern of sizes: it decides legality, and which tiles are still there when Einsums read
+        them."""
         return (
             tuple([loop.bound == 1 for loop in self.nest]),
             tuple([e.space.loop_is_nonunit for e in self.einsums]),
@@ -290,16 +300,17 @@ class Bound(Memoized):
 
     @cached_property
     def pattern_facts(self) -> dict[Hashable, Any]:
-        """Values that ``pattern_memo`` keeps.
+        """Cache of the values that ``pattern_memo`` returned.
 
-        A parametric nest shares them among all sizes of one pattern.
+        A parametric nest shares the cache among all sizes with one pattern.
         """
         return {}
 
     def pattern_memo(
         self, make: Callable[Concatenate[Bound, P], T], *given: P.args, **none: P.kwargs
     ) -> T:
-        """Return ``make(self, *given)``, if names and ``pattern`` alone decide the value.
+        """Return ``make(self, *given)`` from a cache. Names and ``pattern`` alone must decide the
+        value.
 
         Parameters
         ----------
@@ -318,7 +329,8 @@ class Bound(Memoized):
         return found
 
     def _key(self, given: tuple[Any, ...]) -> tuple[Hashable, ...] | None:
-        """Return arguments with names in place of Einsums; None if an Einsum is not the own one."""
+        """Return the arguments with Einsums replaced by their names. Return None if an Einsum does
+        not belong to this mapping."""
         key: list[Hashable] = []
         for x in given:
             if isinstance(x, BoundEinsum):
@@ -331,27 +343,28 @@ class Bound(Memoized):
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """Return the record without derived values."""
+        """Return the fields to pickle, without caches of derived values."""
         derived = ("pattern_facts", "_residency_facts")
         return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
     @cached_property
     def group_of(self) -> dict[str, int]:
-        """Numbers of the Einsums' groups, in the order in which groups run."""
+        """Group number of each Einsum; groups are numbered in the order in which they run."""
         return {name: number for number, group in enumerate(self.groups) for name in group}
 
     @cached_property
     def by_name(self) -> dict[str, BoundEinsum]:
-        """Einsums by the tensor they write."""
+        """Einsums by name, which is the tensor that the Einsum writes."""
         return {e.name: e for e in self.einsums}
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Positions of the Einsums in the order in which they run, by name."""
+        """Position of each Einsum, by name, in the order in which Einsums run."""
         return {e.name: number for number, e in enumerate(self.einsums)}
 
     def results_read(self) -> Iterator[tuple[BoundEinsum, int, BoundEinsum]]:
-        """Yield each read of a result: the reader, the operand's position, and the producer."""
+        """Yield each read of another Einsum's result: the reader, the operand's position, and the
+        producer."""
         for e in self.einsums:
             for number, operand in enumerate(e.operands):
                 if operand.producer is not None:
@@ -400,7 +413,7 @@ class Bound(Memoized):
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
 
     def with_residency(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
-        """Return a mapping with equal loops whose tensors are kept in other places.
+        """Return the mapping with equal loops but its tensors kept in other memories or registers.
 
         Parameters
         ----------
@@ -412,7 +425,8 @@ class Bound(Memoized):
         return self._with(residency=residency, mapping=mapping or self.mapping)
 
     def with_loops_of(self, *einsums: BoundEinsum) -> Bound:
-        """Return a mapping with other loops of some Einsums, on any arrays.
+        """Return the mapping with some Einsums replaced: they have other loops, and may run on
+        other arrays.
 
         Parameters
         ----------
@@ -429,7 +443,8 @@ class Bound(Memoized):
         return found
 
     def _with(self, **changed: Any) -> Bound:
-        """Copy the record with other fields; values that follow from names alone stay."""
+        """Copy the record with some fields changed; cached values that follow from names alone
+        stay."""
         for name in ("by_name", "position", "group_of", "words", "_residency_facts"):
             getattr(self, name)  # derive values before the copy, so that both have them
         found = object.__new__(Bound)
@@ -440,7 +455,7 @@ class Bound(Memoized):
         return found
 
     def on(self, architecture: Architecture) -> Bound:
-        """Return the loops on a machine with equal arrays and equally named memories.
+        """Return the mapping on another machine with equal arrays and equally named memories.
 
         Parameters
         ----------
@@ -451,7 +466,7 @@ class Bound(Memoized):
 
     @cached_property
     def _residency_facts(self) -> dict[Hashable, bool]:
-        """Values that ``residency_memo`` keeps, shared with all that ``with_residency`` makes."""
+        """Cache of ``residency_memo``, shared by all mappings that ``with_residency`` returns."""
         return {}
 
     def residency_memo(
@@ -461,9 +476,10 @@ class Bound(Memoized):
         number: int,
         level: int,
     ) -> bool:
-        """Return ``make(self, e, number, level)``, if loops and one tensor's residency decide it.
+        """Return ``make(self, e, number, level)`` from a cache. Loops and one tensor's residency
+        decide it.
 
-        The value may depend on whether the level keeps the tensor, and on which registers do.
+        The value may depend on whether the level keeps the tensor, and on which registers keep it.
 
         Parameters
         ----------
@@ -486,11 +502,11 @@ class Bound(Memoized):
 
     @property
     def register_level(self) -> int:
-        """Level index of the arrays' registers: below every memory."""
+        """Level index of the arrays' registers: one more than that of the innermost memory."""
         return len(self.architecture.memories)
 
     def inner_bound(self, member: str) -> int:
-        """Return the steps between two neighbouring iterations of a shared loop."""
+        """Return the number of steps in one iteration of a shared loop."""
         names = [loop.member for loop in self.nest]
         return prod(loop.bound for loop in self.nest[names.index(member) + 1 :])
 
@@ -498,8 +514,7 @@ class Bound(Memoized):
 def shared_loops(
     mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> tuple[SharedLoop, ...]:
-    """Return the shared nest of a mapping, outermost first, with the iterations of the first
-    tile.
+    """Return the loops of a mapping's shared nest, outermost first.
 
     Parameters
     ----------
@@ -530,7 +545,7 @@ def shared_loops(
 def nest_space(
     tiling: Tiling, nest: tuple[SharedLoop, ...]
 ) -> tuple[tuple[Axis, ...], tuple[Loop, ...]]:
-    """Return the axes of shared loops, and the loops on them.
+    """Return the axes that shared loops go over, and the loops on these axes.
 
     Parameters
     ----------
@@ -546,7 +561,7 @@ def nest_space(
 
 
 def step_count(tiling: Tiling, nest: tuple[SharedLoop, ...]) -> int:
-    """Count the iterations of the shared nest, with exact ragged edges.
+    """Count the steps: iterations of the shared nest. Shorter last tiles are counted exactly.
 
     Parameters
     ----------

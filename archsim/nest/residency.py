@@ -1,4 +1,4 @@
-"""Residency: the memories that keep each tensor, and its routes on a tree of memories."""
+"""Residency: the memories that keep each tensor, and each tensor's routes on a tree of memories."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Home:
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:
-    """Homes of every tensor, outermost first; registers come last, in the order of the machine."""
+    """Homes of every tensor, outermost first; registers come last, in the order of the machine's
+    arrays."""
 
     places: tuple[tuple[str, tuple[Home, ...]], ...]
 
     @cached_property
     def _by_tensor(self) -> dict[str, tuple[tuple[Home, ...], tuple[int, ...], tuple[str, ...]]]:
-        """Homes of each tensor; the memories among them, and the arrays."""
+        """Homes of each tensor, then only the memories among these, then only the arrays."""
         found = {}
         for tensor, homes in self.places:
             memories = tuple(h.memory for h in homes if h.memory is not None)
@@ -106,7 +107,8 @@ def residency(
 
 
 def _ring_problems(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
-    """Yield tensors that a mapping keeps in links of a ring, or lets bypass the memory inside."""
+    """Yield a problem for each tensor kept in the links of a ring, which hold nothing. Also yield
+    one for each bypass of the links or of the memory inside of them, and for a spill."""
     links, home = architecture.memories[0], architecture.home.name
     if not links.ring:
         return
@@ -127,8 +129,8 @@ def _ring_problems(mapping: Mapping, architecture: Architecture) -> Iterator[Pro
 
 
 def tensors_of(program: Program, e: Einsum) -> tuple[str, ...]:
-    """Return the tensors that an Einsum touches: operands in order, reads of ``init``, the
-    result."""
+    """Return the tensors that an Einsum touches: operands in order, then tensors that its ``init``
+    reads, then its result."""
     starts = (a.tensor for s in program.init if s.name == e.name for a in s.reads)
     reads = dict.fromkeys((*(a.tensor for a in e.reads), *starts))
     return (*(t for t in reads if t != e.name), e.name)
@@ -136,16 +138,17 @@ def tensors_of(program: Program, e: Einsum) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Routes:
-    """Memories that each tensor passes between the outermost one and its Einsums."""
+    """Routes of tensors: the memories that each tensor passes between the outermost one and its
+    Einsums."""
 
     program: Program
     architecture: Architecture
     arrays: dict[str, str]
-    """Array of each Einsum."""
+    """Name of each Einsum's array, by Einsum."""
 
     @cached_property
     def homes(self) -> dict[tuple[str, str], int]:
-        """Innermost memory that each tensor passes to an Einsum, by Einsum and tensor."""
+        """Innermost memory on a tensor's route to an Einsum, by Einsum and tensor."""
         tree = self.architecture.tree
         found: dict[tuple[str, str], int] = {}
         for e in self.program.einsums:
@@ -158,8 +161,8 @@ class Routes:
         return found
 
     def ends(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
-        """Return the innermost memories of a tensor for some Einsums, by default for all that
-        touch it."""
+        """Return the innermost memories on a tensor's routes to the given Einsums. If none are
+        given, all Einsums that touch the tensor count."""
         among = None if einsums is None else {*einsums}
         return {
             home
@@ -168,32 +171,34 @@ class Routes:
         }
 
     def meeting(self, tensor: str) -> int:
-        """Return the innermost memory that a tensor passes for all Einsums; the outermost if
-        none touches it."""
+        """Return the innermost memory that lies on a tensor's routes to all Einsums. Return the
+        outermost memory if no Einsum touches the tensor."""
         return self.architecture.tree.common(self.ends(tensor) or {0})
 
     def nearest(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
-        """Return the innermost memories of a tensor, and the one in which it changes branches."""
+        """Return the innermost memories on a tensor's routes. For a result that changes branches,
+        the memory that joins these branches is included."""
         ends = self.ends(tensor, einsums)
         if len(ends) > 1 and tensor in self.program.einsum_of:
             return ends | {self.architecture.tree.common(ends)}
         return ends
 
     def everywhere(self, tensor: str) -> set[int]:
-        """Return all memories that a tensor passes, at least the outermost."""
+        """Return all memories on a tensor's routes, at least the outermost."""
         paths = self.architecture.tree.paths
         return {0, *(i for end in self.ends(tensor) for i in paths[end])}
 
     def reach(self, einsum: str, tensor: str) -> frozenset[int]:
-        """Return the memories that an Einsum can read a tensor from, or write it to."""
+        """Return the memories that an Einsum can read a tensor from, or write its result to."""
         return self.architecture.tree.reach(
             self.arrays[einsum], result=tensor == einsum, made=self.arrays.get(tensor)
         )
 
     def passed_memories(self, einsum: str, tensor: str, kept: Iterable[int]) -> tuple[int, ...]:
-        """Return the memories that an Einsum bypasses: they keep a tensor off its path.
+        """Return the memories that keep a tensor in the Einsum's reach, but off its route: it
+        bypasses them.
 
-        Other Einsums use the tensor there, and the Einsum's array could reach it.
+        Other Einsums use the tensor there.
 
         Parameters
         ----------
@@ -209,9 +214,9 @@ class Routes:
 def branch_problems(
     program: Program, mapping: Mapping, architecture: Architecture, places: Residency
 ) -> Iterator[EinsumProblem]:
-    """Yield the problems of sibling memories.
+    """Yield the problems that arise where memories are siblings on the memory tree.
 
-    Tensors may be out of reach or come from two memories at once, and loops may be at a memory that
+    A tensor may be out of reach, or come from two memories at once. A loop may be at a memory that
     feeds nothing of an Einsum.
 
     Parameters
@@ -260,7 +265,7 @@ def _unreachable(
     here: list[int],
     routes: Routes,
 ) -> Iterator[EinsumProblem]:
-    """Yield a tensor whose outermost memory does not feed the array of an Einsum."""
+    """Yield a problem if the outermost memory of a tensor does not feed the Einsum's array."""
     if not outermost or outermost[0] in here:
         return
     architecture, (far,) = routes.architecture, outermost
@@ -278,7 +283,7 @@ def _unreachable(
 def _ambiguous_homes(
     how: EinsumMapping, tensor: str, here: list[int], architecture: Architecture
 ) -> Iterator[EinsumProblem]:
-    """Yield a tensor that two sibling memories have for one Einsum."""
+    """Yield a problem if two sibling memories keep a tensor for one Einsum."""
     paths = architecture.tree.paths
     for n, inner in enumerate(here[1:]):
         outer = here[n]

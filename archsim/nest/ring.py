@@ -1,9 +1,8 @@
-"""Ring of links between cores: tensors that are passed to a neighbour, and those that are
-copied.
+"""Ring of links between cores: tensors are passed to a neighbour, or copied to every core.
 
-If a ring of links feeds the cores (``ring: true``), no memory is outside of them. An input that all
-cores need is copied to each. If the mapping names a rank (``ring: M``), each core begins with its
-part of the input instead, and passes it on while the next part arrives.
+If a ring of links feeds the cores (``ring: true``), no memory is outside of the cores. An input
+that all cores need is copied to each. If the mapping names a rank (``ring: M``), each core begins
+with its part of the input instead, and passes it on while the next part arrives.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .record import Bound, BoundEinsum
 
 
 def ring_of(mapping: Mapping, bound: Bound, partitioned: tuple[RankPartition, ...]) -> Ring:
-    """Return the tensors that travel among the cores of a mapping.
+    """Return the ring of a mapping: which tensors travel among its cores, and which are copied.
 
     Parameters
     ----------
@@ -68,20 +67,20 @@ def ring_of(mapping: Mapping, bound: Bound, partitioned: tuple[RankPartition, ..
 
 
 def _touching(bound: Bound, tensor: str) -> Iterator[tuple[BoundEinsum, AccessMap]]:
-    """Yield all accesses to a tensor, each with its Einsum."""
+    """Yield all access maps of a tensor, each with the Einsum that reads or writes it."""
     for e in bound.einsums:
         for part in (e, *e.initial):
             yield from ((part, m) for m in part.access_maps if m.access.tensor == tensor)
 
 
 def _is_shared(bound: Bound, tensor: str, partitions: dict[str, RankPartition]) -> bool:
-    """Return whether a core needs more of a tensor than its own part."""
+    """Return whether some core needs more of a tensor than its own part."""
     return any(not m.moving.issuperset(partitions) for _, m in _touching(bound, tensor))
 
 
 def _kept_from_others(bound: Bound, partitions: dict[str, RankPartition]) -> Iterator[str]:
-    """Yield results that belong to no single core: no memory outside of the cores could join
-    them."""
+    """Yield a reason for each result that several cores compute: no memory outside of the cores
+    joins it."""
     links = bound.architecture.memories[0].name
     for e in bound.einsums:
         tensor = e.name
@@ -125,7 +124,7 @@ def _not_in_tiles(
     ring: Ring,
     partitions: dict[str, RankPartition],
 ) -> Iterator[str]:
-    """Yield the reasons why a tensor does not travel in whole tiles of other parts."""
+    """Yield the reasons why other cores' parts of a tensor do not arrive as whole tiles."""
     tensor = access_map.access.tensor
     if moving := [s.rank for v, s in partitions.items() if v in access_map.moving]:
         yield f"{tensor} goes over {moving[0]}, which is spread: it would not go all the way round"
@@ -146,9 +145,9 @@ def _not_in_tiles(
 def elements_in_transit(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, ring: Ring, tile: int
 ) -> int:
-    """Return the elements of the part of a tensor that is in transit through a core.
+    """Return how many elements of a travelling tensor are in transit through a core: one part.
 
-    Cores pass tiles on up to a part ahead of those in use.
+    Cores pass tiles on while other tiles are in use, up to one part ahead.
 
     Parameters
     ----------
@@ -164,7 +163,8 @@ def elements_in_transit(
 
 
 def _axis_of(bound: Bound, e: BoundEinsum, access_map: AccessMap, rank: str) -> int | None:
-    """Return the axis of an Einsum that covers a rank of a tensor element by element, or None."""
+    """Return the axis of an Einsum that covers a tensor's rank element by element; None if none
+    does."""
     access = access_map.access
     index = access.indices[bound.program.tensor_ranks[access.tensor].index(rank)]
     if not isinstance(index, Affine) or len(index.terms) != len(index.variables):

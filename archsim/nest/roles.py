@@ -1,9 +1,9 @@
-"""Roles of a mapping replaced by the names of a machine's parts.
+"""Roles in a mapping, such as ``matrix``, replaced by the names of a machine's arrays and memories.
 
 An Einsum that the array in its role cannot run goes to an array that can. Ranks along an axis that
-this array lacks become loops at the same place in the nest. A tensor that passed between the
-registers of two arrays then passes through the innermost memory. With sibling memories, the
-innermost is the one that feeds each array. Names of a machine's parts stay as they are.
+this array lacks become loops at their place in the nest. A tensor that passed between the registers
+of two arrays then passes through the innermost memory. With sibling memories, the innermost is the
+one that feeds each array. Names of arrays and memories stay as they are.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .residency import Routes, tensors_of
 
 
 class InnermostLevels:
-    """Memories of the tensors that a mapping keeps ``nearest``.
+    """Memories that ``nearest`` stands for, for each tensor that a mapping keeps there.
 
-    On a line of memories that is the innermost one. On a tree it is the memory that feeds the array
-    of each Einsum that touches the tensor. A tensor that is made in one branch and read in another
-    is also in the innermost memory that contains both.
+    If memories form a line, that is the innermost one. On a tree, it is the memory that feeds the
+    array of each Einsum that touches the tensor. A tensor that is made in one branch and read in
+    another is also in the innermost memory that contains both branches.
 
     Parameters
     ----------
@@ -63,12 +63,13 @@ class InnermostLevels:
             if self.names_several_memories(level)
             for t in tensors
         }
-        """Pairs of an Einsum and a tensor with which it bypasses ``nearest``."""
+        """Pairs of an Einsum and a tensor: the Einsum bypasses ``nearest`` with this tensor."""
         self.given: dict[str, set[int]] = {}
-        """Memories that each tensor was placed in."""
+        """Memories that each tensor has been placed in so far."""
 
     def names_several_memories(self, level: str) -> bool:
-        """Return whether a word of a mapping names memories that differ from array to array."""
+        """Return whether a level's word in a mapping (``nearest``) names different memories for
+        different arrays."""
         return (
             self.branched
             and level == NEAREST
@@ -85,7 +86,7 @@ class InnermostLevels:
     def places(
         self, tensors: Iterable[str], einsum: str | None = None
     ) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield the memories of ``nearest`` tensors, each with a tensor.
+        """Yield pairs of a memory and a tensor: where each of the ``nearest`` tensors is kept.
 
         Parameters
         ----------
@@ -106,7 +107,7 @@ class InnermostLevels:
         return einsum in self.routes.arrays and level in self.routes.reach(einsum, tensor)
 
     def spilling(self, spill: Spill) -> str:
-        """Return the memory that spills.
+        """Return the memory that ``nearest`` stands for in a spill.
 
         Raises
         ------
@@ -123,7 +124,8 @@ class InnermostLevels:
         raise SpecError(Problem(text, spill.span, "name it"))
 
     def check(self, case: Case) -> None:
-        """Refuse an open choice of ``nearest`` for an array with several sibling memories.
+        """Refuse an open choice of ``nearest`` if an array could take the tensor from several
+        siblings.
 
         Raises
         ------
@@ -167,27 +169,26 @@ class InnermostLevels:
 
 
 def with_bypass(how: EinsumMapping, pairs: Iterable[tuple[str, str]]) -> EinsumMapping:
-    """Return an Einsum that bypasses memories with further tensors: pairs of a memory and a
-    tensor."""
+    """Return an Einsum's mapping with further bypasses, given as pairs of a memory and a tensor."""
     more = ((level, (tensor,)) for level, tensor in pairs)
     return replace(how, bypass=_merged((*how.bypass, *more)))
 
 
 _Tensors = tuple[str, tuple[str, ...]]
-"""Level, and tensors there."""
+"""Pair of a level and the tensors there."""
 
 NO_AXIS = ""
-"""Axis of ranks that have no axis on their array."""
+"""Name of the axis of ranks that have no axis on their array."""
 
 
 def has_roles(mapping: Mapping) -> bool:
-    """Return whether a mapping, or one of its cases, names a part of a machine by its role."""
+    """Return whether a mapping, or one of its cases, names an array or memory by its role."""
     parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
     return any(name in ROLES for part in parts for name in _named_by(part))
 
 
 def _named_by(part: Mapping | Case) -> Iterator[str]:
-    """Yield every word for a part of a machine."""
+    """Yield every word of a mapping or case that may name an array or a memory."""
     hows = [e.mapping if isinstance(e, EinsumPatch) else e for e in part.einsums]
     for how in hows:
         yield how.array
@@ -202,9 +203,9 @@ def _named_by(part: Mapping | Case) -> Iterator[str]:
 
 
 def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """Replace the roles in a mapping by the names of a machine's parts.
+    """Replace the roles in a mapping by the names of a machine's arrays and memories.
 
-    Open choices stay open. Unknown names stay for binding to refuse.
+    Open choices stay open. Unknown names stay, too: binding refuses them.
 
     Parameters
     ----------
@@ -252,8 +253,7 @@ def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture
 
 
 def loops_for_missing_axes(mapping: Mapping) -> Mapping:
-    """Return a mapping without open choices, with loops over ranks that have no axis on their
-    array.
+    """Return a mapping without open choices whose ranks without an axis on their array are loops.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def _with_loops(how: EinsumMapping) -> EinsumMapping:
 
 
 class _RoleResolver:
-    """Replacement of roles by names, with a record of Einsums that change arrays."""
+    """Resolver that replaces roles by names, and records the Einsums that change arrays."""
 
     def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
         self.program = program
@@ -285,7 +285,8 @@ class _RoleResolver:
         self.written = {how.einsum: how.array for how in mapping.einsums}
         self.inner = len(architecture.memories) > 1
         self.moved: dict[str, tuple[ProcessingArray, ProcessingArray]] = {}
-        """Array in the role of each moved Einsum, and the array that runs it."""
+        """Pair of arrays of each moved Einsum: the array in its role, and the array that runs it.
+        """
         arrays = {e: self._array(e, written) for e, written in self.written.items()}
         names = {e: self.written[e] if a is None else a.name for e, a in arrays.items()}
         self.innermost = InnermostLevels(program, architecture, mapping, names)
@@ -308,7 +309,8 @@ class _RoleResolver:
         return replace(found, moved=tuple(self._move_text(name) for name in self.moved))
 
     def _duplicate_levels(self, levels: Sequence[Keep | NestLevel]) -> Iterator[Problem]:
-        """Yield levels that are named by role and by name: one of the two would have no effect."""
+        """Yield a problem for each level named by role and by name: one entry would have no
+        effect."""
         by_name = {k.level: k for k in levels}
         for k in levels:
             name = self._level(k.level)
@@ -339,7 +341,7 @@ class _RoleResolver:
 
     @cached_property
     def _levels(self) -> dict[str, str]:
-        """Names of memories, and of arrays for their registers, by role."""
+        """Name of the level in each role: a memory, or an array for its registers."""
         memories = {role: memory_in_role(self.architecture, role) for role in ROLES}
         found = {role: array.name for role, array in self._in_role.items()}
         return found | {role: name for role, name in memories.items() if name is not None}
@@ -348,7 +350,8 @@ class _RoleResolver:
         return self._levels.get(name, name)
 
     def _array(self, einsum: str, written: str) -> ProcessingArray | None:
-        """Return the array of an Einsum that is written as a role; None for a name."""
+        """Return the array for an Einsum whose array is written as a role. Return None if it is
+        written as a name."""
         array = self._in_role.get(written)
         if array is None or not array.cannot_do(kinds := self._kinds(einsum)):
             return array
@@ -359,7 +362,10 @@ class _RoleResolver:
         return able[0]
 
     def _einsum(self, how: EinsumMapping, role: str) -> EinsumMapping:
-        """Replace the roles in an Einsum; ``role`` is its array, which a patch need not repeat."""
+        """Replace the roles in an Einsum's mapping.
+
+        ``role`` is the role of its array, which a patch need not repeat.
+        """
         array = self._array(how.einsum, role)
         spatial = how.spatial
         if array is not None:
@@ -400,7 +406,8 @@ class _RoleResolver:
         return 1 if axis is None else DimensionRef(array=array.name, dimension=axis)
 
     def _nest(self, nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
-        """Replace roles of levels; loops of two roles of one memory follow one another."""
+        """Replace the roles of levels. If two roles are one memory, their loops are joined in
+        order."""
         found: dict[str, NestLevel] = {}
         for part in nest:
             name = self._level(part.level)
@@ -420,7 +427,8 @@ class _RoleResolver:
     def _places(
         self, level: str, tensors: tuple[str, ...], einsum: str | None = None
     ) -> Iterator[_Tensors]:
-        """Yield the memories that keep tensors, or that an Einsum bypasses with them."""
+        """Yield pairs of a memory and tensors: the memory keeps the tensors, or the Einsum
+        bypasses it."""
         if self.innermost.names_several_memories(level):
             yield from self.innermost.places(tensors, einsum)
         else:
@@ -453,9 +461,10 @@ def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:
 
 
 def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, set[str]]:
-    """Return the Einsums on another array than in their role, or without one of its axes.
+    """Return the Einsums that run on another array than the one in their role, or lack one of its
+    axes.
 
-    Each has the variables that were laid out along an axis which its array lacks.
+    The value is the set of variables that were laid out along an axis which the array lacks.
     """
     tiles = (*mapping.tiles, *(tile for case in mapping.cases for tile in case.tiles))
     cut = {tile.member: tile.rank for tile in tiles}
@@ -474,8 +483,8 @@ def _route_through_memory(
 ) -> Mapping:
     """Route operands and results of displaced Einsums through the innermost memory.
 
-    Registers of another array hold a tile in that array's layout. Their own registers do not fit
-    either if ranks along an axis have become loops.
+    Registers of another array hold a tile in that array's layout. The Einsum's own registers do not
+    fit either if ranks along an axis have become loops.
     """
     memories = innermost.memories
     kept = {k.level: list(k.tensors) for k in mapping.keep}

@@ -25,7 +25,7 @@ class NestPart:
     """One nest of several: its Einsums as a cascade, and their mapping."""
 
     name: str
-    """Name of its Einsum, or of the first and the last one."""
+    """Name of the nest's only Einsum, or of its first and its last one."""
     program: Program
     mapping: Mapping
     shapes: dict[str, int] = field(repr=False)
@@ -66,7 +66,7 @@ def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tup
 def nest_part(
     program: Program, nest: Mapping, names: tuple[str, ...], shapes: Sizes[str, int]
 ) -> NestPart:
-    """Return one nest of several, whose Einsums are known to go together.
+    """Return one nest of several; its Einsums are known to be legal as one cascade.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ def nest_part(
 
 
 def nest_name(names: tuple[str, ...]) -> str:
-    """Return the name of a nest of some Einsums."""
+    """Return the name of a nest: its only Einsum, or its first and last ones."""
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
 class BoundNest:
-    """Nest that a search of nests has already bound."""
+    """Nest that has already been bound while nests were searched."""
 
     shapes: Sizes[str, int]
     """Shapes that the nest is bound to."""
@@ -121,7 +121,8 @@ def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:
 def _disorder(
     program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """Yield Einsums that read the result of a later nest, and iterative tensors between nests."""
+    """Yield a problem for each Einsum that reads the result of a later nest. Also yield one for
+    each iterative tensor that passes from one nest to another."""
     place = {name: number for number, group in enumerate(groups) for name in group}
     for e in program.einsums:
         for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in place):
@@ -139,8 +140,10 @@ def _disorder(
 def _mismatched_tiles(
     program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """Yield tiles of the cascade's own that two nests cut differently although a tensor passes
-    between."""
+    """Yield a problem if a tensor passes between two nests that cut its tiles into different sizes.
+
+    The tiles are the cascade's own: partitioned ranks whose sizes the mapping chooses.
+    """
     nests = zip(groups, mapping.nests, strict=True)
     for (group, nest), (later_group, later) in combinations(nests, 2):
         read = {a.tensor for e in program.einsums if e.name in later_group for a in e.reads}
@@ -159,7 +162,8 @@ def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, obje
 def ring_problems(
     program: Program, mapping: Mapping, architecture: Architecture
 ) -> Iterator[Problem]:
-    """Yield tensors that cores of a ring make in one nest and other cores read in a later one.
+    """Yield a problem for each tensor that one nest makes in other cores of a ring than read it
+    later.
 
     Links store nothing, so a tensor stays with the core that made it. Traffic over the links
     between two nests is not counted.
@@ -191,7 +195,7 @@ def ring_problems(
 
 
 def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpreadRank, ...]:
-    """Return the partitions of a tensor's ranks over the cores of a ring."""
+    """Return the partitions over the cores of a ring that a tensor's ranks have in a nest."""
     families = {m: r.name for r in program.ranks for m in r.partition}
     ranks = {*program.parallel, *program.tensor_ranks[tensor]}
     ranks |= {families[r] for r in ranks if r in families}
@@ -204,7 +208,8 @@ def _parts(partitions: tuple[SpreadRank, ...]) -> str:
 
 
 def join_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:
-    """Return a mapping of several nests, with the name and the cascade of another mapping."""
+    """Return a mapping that runs several nests in order. Name and cascade are those of
+    ``mapping``."""
     name, cascade = mapping.name, mapping.cascade
     same = tuple(replace(n, name=name, cascade=cascade) for n in nests)
     return Mapping(name=name, cascade=cascade, nests=same)

@@ -1,8 +1,8 @@
 """Tiles that several cores need from a shared memory: halos under a mask, and shared gathers.
 
-A tensor that does not vary along a partitioned rank is the same for all cores. Under a mask they
-need different parts of it: each core's halo. Gathers of several cores may need the same elements: a
-memory with room for all positions holds each element once.
+A tensor that does not vary along a partitioned rank is common to all cores. Under a mask the cores
+need different parts of it: each core's halo. Gathers of several cores may need equal elements. A
+memory with capacity for all positions holds each element once.
 """
 
 from __future__ import annotations
@@ -21,39 +21,44 @@ from .record import Bound, BoundEinsum
 
 
 class Halo(NamedTuple):
-    """Elements of a mask's other rank that a part has a point with."""
+    """Range of coordinates that one core's part needs along the other rank of a mask.
+
+    For a causal mask partitioned by queries, it is the range of keys that the core's queries keep.
+    """
 
     axis: int
-    """Axis of the other rank."""
+    """Position of the other rank's axis in the Einsum's iteration space."""
     scale: int
-    """Elements of that rank in a unit of the axis."""
+    """Coordinates of the other rank in one unit of the axis."""
     first: int
-    """First element if the rank had no ends; may be negative."""
+    """First coordinate of the range, before clipping to the rank; may be negative."""
     past: int
-    """End (past the last element) if the rank had no ends; may be beyond the rank."""
+    """Coordinate after the last one of the range, before clipping; may be beyond the rank."""
     whole: int
-    """Elements of the rank."""
+    """Size of the other rank."""
 
     @property
     def begin(self) -> int:
-        """First element."""
+        """First coordinate of the range inside the rank."""
         return max(0, self.first)
 
     @property
     def end(self) -> int:
-        """End, past the last element."""
+        """Coordinate after the last one of the range inside the rank."""
         return min(self.whole, self.past)
 
     def has(self, other: Halo, later: int) -> bool:
-        """Return whether the halo covers another one, for all rows up to a number of rows later."""
+        """Return whether the halo contains another one, also after both advance by up to ``later``
+        rows."""
         before = self.first <= other.first or self.first + later <= 0
         after = self.past >= other.past or self.past - later >= self.whole
         return other.end <= other.begin or (before and after)
 
 
 def halo_of(e: BoundEinsum, s: RankPartition) -> Halo | None:
-    """Return the halo of a part's Einsum along the rank that its mask compares with the
-    partitioned one.
+    """Return the halo of one core's Einsum: the range it needs along the other rank of its mask.
+
+    The mask must compare that rank with the partitioned one.
 
     Parameters
     ----------
@@ -85,7 +90,8 @@ def _goes_along(e: BoundEinsum, axis: int, s: RankPartition) -> bool:
 
 
 def halos_of(bound: Bound, e: BoundEinsum, s: RankPartition) -> tuple[Halo, ...] | None:
-    """Return the halos of all parts of a rank, by kind of part; None if all need the same.
+    """Return the halos of all parts of a rank, by kind of part; None if no mask makes the parts
+    differ.
 
     Parameters
     ----------
@@ -114,7 +120,7 @@ def _halos(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | None
 
 
 def varies_along_halo(access_map: AccessMap, e: BoundEinsum, halo: Halo) -> bool:
-    """Return whether a tensor has other elements along a halo.
+    """Return whether an access touches other tensor elements as it moves along a halo.
 
     Parameters
     ----------
@@ -128,24 +134,23 @@ def varies_along_halo(access_map: AccessMap, e: BoundEinsum, halo: Halo) -> bool
 
 
 class UniqueHalo(NamedTuple):
-    """Tiles of a tensor that parts of a rank use at different times."""
+    """Tiles of a tensor that cores use at different times, because their halos differ."""
 
     axis: int
     """Axis along which the tiles differ."""
     most: int
-    """Largest number of different tiles at a time."""
+    """Largest number of different tiles that cores use at one time."""
     shares: tuple[Fraction, ...]
-    """Share of tiles, by kind of part, that arrive for the part alone."""
+    """Share of a part's tiles that arrive for this part alone, by kind of part."""
 
 
 def unique_halo(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: Extents, s: RankPartition
 ) -> UniqueHalo | None:
-    """Return the tiles that parts of a rank use at a time, of a tensor that does not vary along
-    the rank.
+    """Return how many different tiles of a tensor cores use at a time, and each core's own share.
 
-    Parts advance tile by tile together. If one part needs all tiles of the others, the others wait
-    for its tiles.
+    The tensor does not vary along the partitioned rank. Cores advance tile by tile together. If one
+    core needs all tiles of the others, the others wait for its tiles.
 
     Parameters
     ----------
@@ -188,10 +193,9 @@ def unique_halo(
 
 
 def _rows_in_turn(e: BoundEinsum, level: int, axis: int, s: RankPartition) -> tuple[int, ...]:
-    """Return the rows after which parts pass through the tiles again, and the rows of each kind
-    of part.
+    """Return the number of rows in one traversal of the tiles, then the rows of each kind of part.
 
-    All are 1 if parts pass through the tiles once.
+    All are 1 if a part traverses the tiles once.
     """
     window = e.window
     loops = e.nest(level).loops
@@ -209,8 +213,9 @@ def _rows_in_turn(e: BoundEinsum, level: int, axis: int, s: RankPartition) -> tu
 def tiles_in_step(
     halos: tuple[Halo, ...], size: int, rows: tuple[int, ...]
 ) -> tuple[int, tuple[Fraction, ...]]:
-    """Count the different tiles of parts that begin and advance together, and the share each
-    brings.
+    """Count the different tiles that parts use at a time, and the share that only one part fetches.
+
+    The parts begin and advance together.
 
     Parameters
     ----------
@@ -267,20 +272,21 @@ def tiles_in_step(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedGather:
-    """Gather whose elements a memory holds for all cores."""
+    """Gather of several cores whose elements a common memory holds once."""
 
     e: BoundEinsum
-    """Einsum of the whole work."""
+    """Einsum as it is in the whole work, not in one core's."""
     access_map: AccessMap
-    """Elements that the access addresses in the whole work."""
+    """Access map of the gather in the whole work."""
     by: frozenset[str]
-    """Rank variables that change the gathered indices, and nothing else of the access."""
+    """Rank variables that change only the gathered indices of the access."""
     shared: frozenset[str]
-    """Partitioned variables among these."""
+    """Variables in ``by`` whose ranks are partitioned over the cores."""
 
     def all_of(self, size: Callable[[Extents], int]) -> Callable[[Extents], int]:
-        """Return the size of a tile with all elements that could be gathered, given the other
-        extents.
+        """Return a function like ``size``, but with all elements that the gather could reach.
+
+        The returned function extends the axes in ``by`` to their whole extents.
 
         Parameters
         ----------
@@ -295,8 +301,10 @@ class SharedGather:
         return lambda extents: size(tuple(whole.get(n, x) for n, x in enumerate(extents)))
 
     def delivered(self, e: BoundEinsum, level: int, size: Callable[[Extents], int]) -> int:
-        """Return the elements that arrive in the memory while one core works, under loops
-        without gathers.
+        """Return how many elements arrive in the memory while one core works.
+
+        Loops over variables in ``by`` bring nothing: the memory already holds all gathered
+        elements.
 
         Parameters
         ----------
@@ -316,8 +324,9 @@ class SharedGather:
 def shared_gather(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: Extents
 ) -> SharedGather | None:
-    """Return the gather that a memory holds for all cores, if they gather as often as there are
-    positions.
+    """Return the gather that a memory holds once for all cores.
+
+    The cores together must gather at least as often as there are positions.
 
     Parameters
     ----------
@@ -368,8 +377,7 @@ def size_for_all_cores(
     *,
     to: int | None = None,
 ) -> int:
-    """Return the elements of a tensor that a memory holds, or reads, for all cores that it
-    feeds.
+    """Return how many elements of a tensor a memory holds, or reads, for all cores that it feeds.
 
     Parameters
     ----------

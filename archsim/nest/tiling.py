@@ -1,4 +1,4 @@
-"""Tiling: members that ranks are cut into, their sizes, and access maps on their axes."""
+"""Tiling: ranks cut into partitioned ranks (members) with sizes, and access maps on their axes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from ..spec.mapping import WHOLE, DimensionRef, Factors, Mapping, MinimumSize, T
 from ..spec.roles import ARRAY_ROLES
 
 _UNCUT = 10**15
-"""More iterations than any rank has; a tile of this size is the whole rank."""
+"""Size of a tile that is the whole rank: more iterations than any rank has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Part of a rank that a loop may cover: one iteration covers ``stride`` coordinates."""
+    """Partitioned rank (member), such as M1 or M0 of M, over which a loop may run.
+
+    One iteration covers ``stride`` coordinates of the rank.
+    """
 
     name: str
     rank: str
@@ -32,7 +35,8 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling(Memoized):
-    """Ranks of a cascade with shapes, and the members that the mapping cuts them into."""
+    """Ranks of a cascade with their shapes, and the members (M1, M0) into which the mapping cuts
+    them."""
 
     program: Program
     shapes: dict[str, int]
@@ -41,18 +45,20 @@ class Tiling(Memoized):
 
     @cached_property
     def ranks(self) -> tuple[str, ...]:
-        """Ranks that Einsums iterate over: parallel ones and those without members."""
+        """Ranks of the cascade: parallel ranks, then ranks that the cascade does not cut, then the
+        others."""
         leaves = [r.name for r in self.program.ranks if not r.partition]
         families = [r.name for r in self.program.ranks if r.partition]
         return (*self.program.parallel, *leaves, *families)
 
     @cached_property
     def members(self) -> dict[str, Member]:
-        """Members by name."""
+        """Members of all ranks, by name."""
         return {m.name: m for rank in self.ranks for m in self.of_rank(rank)}
 
     def of_rank(self, rank: str) -> tuple[Member, ...]:
-        """Return the members of a rank, outermost first; a rank without cuts is its only member."""
+        """Return the members of a rank (M1, M0 of M), outermost first. A rank without cuts is its
+        only member."""
         return self._by_rank.get(rank) or (Member(rank, rank, 1),)
 
     @cached_property
@@ -60,7 +66,8 @@ class Tiling(Memoized):
         return {rank: (Member(rank, rank, 1),) for rank in self.ranks} | dict(self.cuts)
 
     def bound(self, member: Member) -> int:
-        """Return the iterations of a member inside one iteration of the next outer one."""
+        """Return the iterations of a loop over a member, inside one iteration of the next outer
+        member."""
         return self.bounds[member.name]
 
     def loop(
@@ -82,12 +89,13 @@ class Tiling(Memoized):
         return Loop(member.name, axis, stride, level, variable, dimension)
 
     def elements(self, factors: Factors) -> int:
-        """Return the product of members' bounds and numbers."""
+        """Return the product of factors: a factor is a number, or a member that stands for its
+        bound."""
         return prod(f if isinstance(f, int) else self.bounds[f] for f in factors)
 
     @cached_property
     def bounds(self) -> dict[str, int]:
-        """Iterations of every member inside the next outer one, by name."""
+        """Iterations of a loop over each member inside one of the next outer member, by name."""
         found: dict[str, int] = {}
         for rank in self.ranks:
             extent = self.shapes[rank]
@@ -98,7 +106,8 @@ class Tiling(Memoized):
 
     @memoized
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-        """Return the axes of an iteration space; members of one family share an axis.
+        """Return the axes of an iteration space; partitioned ranks of one rank (M1, M0 of M) share
+        an axis.
 
         Parameters
         ----------
@@ -124,8 +133,8 @@ class Tiling(Memoized):
         return tuple(found)
 
     def _family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
-        """Return the axis of a partitioned family, or None if an outer member is not iterated
-        over."""
+        """Return the axis that the tiles of one rank (M1, M0 of M) share. Return None if one is
+        not iterated over although an inner one is."""
         rank = variable.upper()
         family = self.program.family_of(rank)
         if family is None:
@@ -143,11 +152,11 @@ class Tiling(Memoized):
 
 
 Places = dict[str, tuple[int, int]]
-"""Axis of each rank variable, and its stride in elements of the axis."""
+"""Place of each rank variable: the position of its axis, and its stride in units of the axis."""
 
 
 def axis_places(axes: tuple[Axis, ...]) -> Places:
-    """Return the places of all variables of some axes."""
+    """Return the axis and the stride of each variable of the given axes."""
     return {v: (number, stride) for number, a in enumerate(axes) for v, stride in a.variables}
 
 
@@ -169,7 +178,7 @@ def tile_size(tile: Tile, architecture: Architecture) -> int | None:
 
 
 def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) -> int:
-    """Return a number, or the size of an array's axis."""
+    """Return a size that is a number, or the extent of an array's dimension that it names."""
     if isinstance(size, int):
         return size
     array = architecture.array(size.array)
@@ -191,7 +200,7 @@ def build_tiling(
     given: dict[str, int],
     sizes: dict[str, int],
 ) -> Tiling:
-    """Cut the ranks of ``program`` into members of some sizes.
+    """Cut the ranks of ``program`` into members (M1, M0 of M) of given sizes.
 
     Parameters
     ----------
@@ -244,7 +253,7 @@ def build_tiling(
 def recut(
     tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
 ) -> Tiling:
-    """Return a tiling with other sizes of a rank's tiles.
+    """Return a tiling in which the tiles of one rank have other sizes.
 
     Parameters
     ----------
@@ -263,7 +272,8 @@ def recut(
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:
-    """Yield members outermost first; the implied one counts what the given ones leave.
+    """Yield the members of a rank, outermost first. The outermost is implied: it counts the tiles
+    that remain.
 
     With M0: 256 and M1: 4 one iteration of M2 covers 1024 coordinates, one of M1 256, one of M0 1.
     """
@@ -289,7 +299,7 @@ def _number(rank: str, tile: Tile) -> int:
 
 
 class Addressing(AccessMapper):
-    """Builder of access maps on the axes of one iteration space, with a cascade's iterative
+    """Builder of access maps on the axes of one iteration space; it knows the cascade's iterative
     tensors."""
 
     def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
@@ -297,7 +307,7 @@ class Addressing(AccessMapper):
         self.program = program
 
     def of(self, access: Access) -> AccessMap:
-        """Return the elements that an access addresses; a running value has one copy along its
+        """Return the access map of an access. A running value has one copy along its iterative
         ranks."""
         running = self.program.iterative.get(access.tensor, ())
         ranks = self.program.tensor_ranks.get(access.tensor, ())
