@@ -1,4 +1,4 @@
-"""Workloads: an attention cascade, its shapes, and the model they come from."""
+"""Workloads: an attention cascade, its shapes, and the model from which the shapes come."""
 
 from .files.load import load
 from .parts.layer import Block

@@ -40,13 +40,15 @@ from .layer_attention import (
 from .phases import Tokens
 
 GROUPED = "grouped-query-attention"
-"""Cascade of one query token per sequence; the names of masked variants begin with it."""
+"""Name of the cascade for one query token per sequence. Names of its masked variants begin with
+it."""
 TWO_SIDED = "attention-two-sided-window-1pass"
-"""Cascade of a window on both sides of the query; its W is the reach on either side."""
+"""Name of the cascade with a window on both sides of a query; its parameter W is the number of
+keys on either side."""
 BIASED = "attention-t5-bias"
-"""Prefix of cascades with a learned bias of positions."""
+"""Prefix of the names of cascades that add a learned bias to each score, by position."""
 ONE_HEAD = "attention-1pass"
-"""Cascade of heads that share nothing and see all keys."""
+"""Name of the cascade whose heads share no keys or values, and whose queries see all keys."""
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
@@ -97,7 +99,8 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
 
 
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
-    """Return softmax attention by groups of query heads; one token per sequence needs no mask."""
+    """Return softmax attention, with query heads in groups; a single query per sequence needs no
+    mask."""
     _check_causal(a, tokens)
     chunk_tokens = _chunk_tokens(a, tokens)
     if chunk_tokens is not tokens:
@@ -140,7 +143,9 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
 
 
 def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
-    """Return the tokens that a chunked layer computes: every whole chunk becomes a sequence.
+    """Return the tokens of a layer whose queries see only their own chunk of the sequence.
+
+    Every whole chunk becomes a sequence of its own.
 
     Raises
     ------
@@ -196,7 +201,7 @@ def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens)
 
 
 def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None) -> str:
-    """Return the cascade with the mask, the window and the changes of scores of a layer.
+    """Return the name of the cascade with a layer's mask, window and changes of scores.
 
     Raises
     ------
@@ -226,7 +231,7 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
 
 
 _WINDOWED = frozenset({"sink", "softcap"})
-"""Features, as suffixes of cascade names, that cascades with a window may have."""
+"""Suffixes of cascade names for the score changes that also exist with a window."""
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
@@ -249,7 +254,8 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
 
 
 def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
-    """Return omissions of cascades without the mask, or without the window alone."""
+    """Return the notes for cascades that lack the layer's mask, or that have the mask but no
+    window."""
     # With 4,096 queries and keys there are 16,777,216 pairs, 8,390,656 of them under a causal mask.
     pairs, attended_pairs = tokens.queries * tokens.keys, tokens.attended_pairs(window)
 
@@ -269,9 +275,10 @@ def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmi
 
 
 def _score_changes(a: SoftmaxAttention) -> Iterator[tuple[str, LayerOmission]]:
-    """Yield each change of scores or results that a cascade may lack.
+    """Yield each change of scores or outputs in a layer: a name suffix and an omission.
 
-    A change is a suffix of the names of cascades that have it, and an omission of the others.
+    The suffix ends the names of cascades that make the change. The omission is the note for
+    cascades that do not.
     """
     if a.sinks:
         note = "the sink of every head, one more score a query, is not counted"
@@ -291,7 +298,8 @@ def _score_changes(a: SoftmaxAttention) -> Iterator[tuple[str, LayerOmission]]:
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
-    """Return latent attention: with expanded keys and values in a prefill, absorbed in decoding."""
+    """Return latent attention: keys and values are expanded in a prefill, and absorbed in
+    decoding."""
     if a.indexer is not None:
         return _sparse_latent(a, a.indexer, tokens)
     _check_causal(a, tokens)
@@ -327,11 +335,11 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
 
 
 def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
-    """Return attention to the latents that an indexer selects, or to all of them if it selects
-    all.
+    """Return attention to the latents that an indexer selects.
 
     An indexer scores every key for every query with small heads and keeps the best ``top_k`` keys;
-    attention reads the latents of these keys only (a gather).
+    attention reads the latents of these keys only (a gather). With at most ``top_k`` keys in all,
+    the result is latent attention to all of them.
     """
     dense = _latent(replace(a, indexer=None), tokens)
     if tokens.keys <= index.top_k:
@@ -362,7 +370,8 @@ def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> Lay
 
 
 def _expansion(a: LatentAttention) -> Variant:
-    """Return shapes for a cascade that computes on the latent (rank L) itself."""
+    """Return the shapes for cascades that read latents (rank L) and expand keys and values
+    themselves."""
     # In DeepSeek-V3, D and F are 128, L is 512, and R is 64.
     shapes = (("D", a.nope_width), ("F", a.v_width), ("L", a.kv_rank), ("R", a.rope_width))
     return Variant(rank="L", shapes=shapes)
@@ -370,7 +379,7 @@ def _expansion(a: LatentAttention) -> Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recurrence:
-    """Cascades of a recurrent mixer, for a sequence and for one token."""
+    """Names of the cascades of a recurrent mixer, one for a sequence and one for a single token."""
 
     sequence: str
     step: str
@@ -378,14 +387,15 @@ class _Recurrence:
     """True if the cascade of a sequence has a form that writes the state (``-prefill``) and a form
     that also reads the state (``-resumed``)."""
     chunk: int | None = None
-    """Tokens of a chunk, where the cascade has a rank for it."""
+    """Tokens per chunk, if the cascade has a rank for chunks."""
     uncounted: tuple[str, ...] = ()
-    """Element-wise work of the layer that the cascades do not compute."""
+    """Names of the layer's element-wise operations that the cascades leave out."""
     gated: bool = True
-    """True if a gate multiplies the output, which no cascade counts."""
+    """True if a gate multiplies the output; no cascade counts this product."""
 
     def notes(self, gated: bool) -> tuple[str, ...]:
-        """Return a sentence about the work of a mixer that is not counted, if there is any."""
+        """Return a sentence that names the mixer's work outside the cascade; empty if there is
+        none."""
         found = (*self.uncounted, *(("the product with the output's gate",) if gated else ()))
         if not found:
             return ()
@@ -443,14 +453,14 @@ _RECURRENCES: Mapping[str, _Recurrence] = MappingProxyType(
         ),
     }
 )
-"""Cascades by kind of mixer."""
+"""Cascades by kind of recurrent mixer."""
 _STATE_FORMS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "prefill": ("prefill", "not written at the end"),
         "chunked-prefill": ("resumed", "neither read nor written"),
     }
 )
-"""For each phase, the suffix of a cascade that keeps the state, and what others do with it."""
+"""Suffix of the cascade that keeps the state, and a note for cascades without state, by phase."""
 
 
 def _by_heads(
@@ -459,7 +469,8 @@ def _by_heads(
     widths: tuple[int, int],
     key_heads: int | None = None,
 ) -> LayerAttention:
-    """Return a recurrence whose heads each have a state of keys by values."""
+    """Return the cascade and shapes of a recurrence whose heads each have a matrix (keys by
+    values) as state."""
     keys, values = widths
     state = f"{keys} x {values} words a head"
     shapes = shapes_of(tokens, a.heads, keys, values, tokens.keys)
@@ -470,13 +481,14 @@ def _by_heads(
 def _by_channels(
     a: SelectiveScan | GatedRecurrence, tokens: Tokens, state: str, *sizes: tuple[str, int]
 ) -> LayerAttention:
-    """Return a recurrence of independent channels."""
+    """Return the cascade and shapes of a recurrence whose channels are independent."""
     outer = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys))
     return _recurrent(a, tokens, state, (*outer, *sizes, ("P", tokens.queries)))
 
 
 def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> LayerAttention:
-    """Return the attention of a recurrent mixer; ``state`` is the size of its state."""
+    """Return the cascade and shapes of a recurrent mixer; ``state`` describes the state's size in
+    notes."""
     row = _RECURRENCES[a.kind]
     notes = row.notes(a.gated if isinstance(a, DecayAttention) else row.gated)
     if tokens.phase == "decode":
@@ -500,7 +512,8 @@ def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> LayerAtt
 
 
 def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
-    """Return a convolution of its own: the tokens computed, and the tokens before them."""
+    """Return the cascade and shapes of a short convolution, which also reads the tokens just
+    before."""
     shapes = (
         ("B", tokens.batch),
         ("C", a.channels),

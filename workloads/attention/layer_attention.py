@@ -23,17 +23,17 @@ from .phases import Tokens
 
 Shapes = tuple[tuple[str, int], ...]
 GROUPS, GROUP_HEADS = "G", "S"
-"""Ranks of groups, and of heads inside a group."""
+"""Ranks of the groups of query heads, and of the heads inside a group."""
 WINDOW = "W"
 """Parameter with the number of keys that a query sees."""
 CAP = "cap"
-"""Parameter that bounds scores."""
+"""Parameter with the upper bound of scores."""
 GATHERED = "J"
 """Rank of the keys that an indexer selects."""
 BUCKETS = "N"
-"""Rank of the buckets of distances that share a bias."""
+"""Rank of the distance buckets; all distances in a bucket share a bias."""
 SLOPES = "SL"
-"""Tensor with the slope of each head, which a score loses per token of distance."""
+"""Tensor with one slope per head: a score loses this amount per token between key and query."""
 _HEAD_RANKS = frozenset("HGS")
 
 Feature = Literal[
@@ -42,7 +42,7 @@ Feature = Literal[
 
 
 def checked_size(rank: str, size: int) -> int:
-    """Return a computed shape, if it is no larger than shapes in files may be.
+    """Return a computed shape after a check that it is no larger than shapes in files may be.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def checked_size(rank: str, size: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Shapes of a layer for cascades that have a certain rank."""
+    """Shapes that a layer has in cascades with a certain rank."""
 
     rank: str
     shapes: tuple[tuple[str, int], ...]
@@ -71,16 +71,19 @@ class SharedHeads:
     given: tuple[str, ...] = ()
     """Ranks whose shapes the user gave; no variant changes them."""
     own_values: bool = False
-    """True if heads that share keys have values of their own, so that they are no rows of one
-    head."""
+    """True if heads that share keys have values of their own, so that they cannot be folded into
+    query rows of one head.
+    """
 
     def variant(self, ranks: Collection[str]) -> Variant | None:
-        """Return the variant for a cascade with given ranks, or None."""
+        """Return the variant whose rank is among the given ranks of a cascade, or None."""
         return next((v for v in self.variants if v.rank in ranks), None)
 
     def folded(self, ranks: Collection[str]) -> int:
-        """Return the number of query heads that become rows of one head in a cascade with given
-        ranks."""
+        """Return the number of query heads that are folded into one head; 1 without folding.
+
+        The ranks of the cascade decide whether it folds heads.
+        """
         # A cascade does not fold heads if it has ranks of groups, shapes of its own, or no query
         # tokens to fold heads into.
         unfolded = {GROUPS, GROUP_HEADS} <= set(ranks) or self.variant(ranks) is not None
@@ -131,8 +134,8 @@ class SharedHeads:
         return found
 
     def _grouped(self, found: dict[str, int], *, whole: bool) -> dict[str, int]:
-        """Return shapes with groups and heads per group; ``whole`` is True if the cascade has H,
-        too."""
+        """Return shapes with groups and heads per group; ``whole`` is True if the cascade also has
+        H."""
         heads = found.get("H")
         if whole or heads is None:
             return {GROUP_HEADS: self.group} | found
@@ -166,7 +169,7 @@ class SharedHeads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerOmission:
-    """Feature of a layer, with a sentence for cascades without it."""
+    """Feature of a layer, and the note for cascades that lack the feature."""
 
     feature: Feature
     note: str
@@ -174,8 +177,8 @@ class LayerOmission:
     def applies_to(self, program: Program) -> bool:
         """Return whether a cascade lacks the feature.
 
-        A cascade without any mask lacks the mask, and does not count as lacking the window. A
-        cascade that writes a state has an output without a rank of positions.
+        A cascade without any mask lacks only the mask: the window is not reported as well. A
+        cascade writes a state if one of its outputs has no rank of positions.
         """
         masked = rank_asymmetry(program, "P") is not None
         match self.feature:
@@ -204,33 +207,36 @@ class LayerOmission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapedCascade:
-    """Cascade with its shapes, and its differences from the layer that it computes."""
+    """Cascade with its shapes, and notes on its differences from the layer."""
 
     cascade: str
     """Built-in name, or file, of the cascade."""
     shapes: Shapes
     """Elements by rank; H are query heads, P query tokens."""
     notes: tuple[str, ...] = ()
-    """Sentences about omissions of every cascade, and about defaults."""
+    """Sentences about defaults, and about omissions of all cascades."""
     omissions: tuple[LayerOmission, ...] = ()
-    """Features that other cascades than this one may omit."""
+    """Features of the layer that a cascade may lack, each with a note."""
     stand_ins: tuple[str, ...] = ()
-    """Cascades that compute the attention on the same shapes, apart from their omissions."""
+    """Names of cascades that compute the same attention on the same shapes, except for omissions.
+    """
     unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades, in elements; a window as long as the keys has no effect."""
+    """Default parameters for other cascades, in elements: a window as long as the keys has no
+    effect."""
 
     @property
     def features(self) -> dict[str, Any]:
-        """Fields that a layer, a part and a workload have under the same names."""
+        """Values of the fields of this class, by name; layers, parts and workloads have the same
+        fields."""
         return {field.name: getattr(self, field.name) for field in fields(ShapedCascade)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerAttention(ShapedCascade):
-    """Attention of one layer, as cascades need it."""
+    """Attention of one layer: a cascade with shapes, and the heads of keys and values."""
 
     kv_heads: int | None = None
-    """Heads of keys and values; None means one per query head."""
+    """Number of heads of keys and values; None means one per query head."""
     own_values: bool = False
     """True if heads that share keys (and queries) have values of their own."""
     variants: tuple[Variant, ...] = ()

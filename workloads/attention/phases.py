@@ -1,4 +1,4 @@
-"""Tokens that a phase computes, tokens before them, and layers that run in the phase."""
+"""Phases: the tokens computed, the tokens before them, and the layers that run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..models import Layer, Mixer, ModelConfig, RepeatedLayer
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
 RequestedPhase = Literal["prefill", "decode", "chunked-prefill", "request"]
-"""Phase that a user may request: a request is a prefill, and then decoding."""
+"""Phase that a user may request; a "request" is a prefill followed by decoding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Tokens that are computed, and tokens before them.
+    """Tokens that a phase computes, and the tokens before them.
 
     Examples
     --------
@@ -37,26 +37,26 @@ class Tokens:
     cached_len: int
     """Tokens per sequence whose keys and values (or state) exist already."""
     given_queries: int | None = None
-    """Queries per sequence given by the user, which take precedence."""
+    """Queries per sequence as given by the user, instead of the number from the phase."""
     given_keys: int | None = None
-    """Keys given by the user, which take precedence."""
+    """Keys per sequence as given by the user, instead of the number from the phase."""
 
     @property
     def queries(self) -> int:
-        """Tokens computed per sequence: P."""
+        """Number of tokens computed per sequence: the shape of P."""
         if self.given_queries is not None:
             return self.given_queries
         return 1 if self.phase == "decode" else self.seq_len
 
     @property
     def keys(self) -> int:
-        """Tokens that the last computed token sees, itself included: M."""
+        """Number of tokens that the last computed token sees, itself included: the shape of M."""
         if self.given_keys is not None:
             return self.given_keys
         return self.cached_len + (1 if self.phase == "decode" else self.seq_len)
 
     def attended_pairs(self, window: int | None = None) -> int:
-        """Count pairs of a query and a key up to it and inside its window.
+        """Count the pairs of a query and a key that a causal mask and a window leave.
 
         The last query is at the last key. Each query sees one key more than the one before, until
         its window is full.
@@ -72,15 +72,14 @@ class Tokens:
         widest = self.keys if window is None else window
 
         def up_to(end: int) -> int:
-            """Count pairs of the queries at the first ``end`` keys."""
+            """Count the pairs of the queries that stand at the first ``end`` keys."""
             growing = min(end, widest)
             return growing * (growing + 1) // 2 + (end - growing) * widest
 
         return up_to(self.keys) - up_to(self.keys - self.queries)
 
     def attended_pairs_both_sides(self, reach: int) -> int:
-        """Count pairs of a query and a key at most ``reach`` before or behind it, over all
-        tokens.
+        """Count the pairs of a query and a key that are at most ``reach`` tokens apart.
 
         Examples
         --------
@@ -104,8 +103,8 @@ def layer_tokens(model: ModelConfig, layer: Layer, tokens: Tokens) -> Tokens:
 def running_layers(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
     """Return the layers of a model that run in a phase.
 
-    An encoder runs before a decoder has a cache. With a cache, only layers that attend to the
-    output of an encoder run, if the model has such layers.
+    If some layers attend to an encoder's output, only these run in a phase with a cache: the
+    encoder ran before. In every other case all layers run.
 
     Parameters
     ----------

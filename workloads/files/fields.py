@@ -37,7 +37,9 @@ CONFIG = "config"
 
 
 def config_tree(fields: YamlNode | None) -> YamlNode | None:
-    """Return the ``config`` field of a workload: a mapping, or the root of the file it names.
+    """Return the model configuration in the ``config`` field of a workload.
+
+    The field holds the configuration, or names the file that holds it.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def override_config(base: YamlNode | None, over: YamlNode) -> YamlNode:
 
 
 def _merge_mappings(base: YamlNode, over: YamlNode) -> YamlNode:
-    """Return merged mappings; fields of ``over`` take precedence (the reader bounds the depth)."""
+    """Return two mappings merged by key, at every depth; values of ``over`` take precedence."""
     if not (isinstance(base, YamlMapping) and isinstance(over, YamlMapping)):
         return over
     kept = tuple(
@@ -168,18 +170,18 @@ class FileFields:
     spec: WorkloadFields
     cascade: str | None
     places: tuple[tuple[str, Span], ...]
-    """Places in files of the shapes of ranks."""
+    """Positions in the file of the shapes of ranks."""
     fields: YamlNode | None = None
     config: YamlNode | None = None
-    """Fields of a model, or changes of some of them."""
+    """Model configuration, or some fields that replace those of another file."""
     formats_at: tuple[tuple[str, Span], ...] = ()
-    """Places in files of the formats of tensors."""
+    """Positions in the file of the number formats of tensors."""
     numbers: tuple[tuple[YamlScalar, YamlScalar], ...] = ()
-    """Unknown fields with a number, which may be parameters of a cascade."""
+    """Names and values of unknown fields; each may be a parameter of the cascade."""
 
 
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
-    """Return settings as a file that overrides the others."""
+    """Return settings in the form of a file, which is merged last and so takes precedence."""
     made = [
         Setting(path=(_key_node(KEY, setting.span), *setting.path), value=setting.value)
         for setting in settings
@@ -191,7 +193,7 @@ def setting_fields(settings: Iterable[Setting]) -> FileFields:
 
 
 def workload_tree(root: YamlNode) -> YamlNode:
-    """Return the tree in the form of the schema: one section, with all ranks below ``shape``."""
+    """Return a file's tree in the schema's form: one section, with all ranks below ``shape``."""
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
     fields = root.child(KEY)
@@ -239,7 +241,8 @@ def _collect_ranks(fields: YamlMapping) -> YamlMapping:
 
 
 def file_fields(root: YamlNode) -> FileFields:
-    """Check one file, or the settings, and resolve the names in it."""
+    """Return the checked fields of one file, or of all settings, with references to files
+    resolved."""
     path = section(root, KEY)
     known, numbers = _split_parameters(root)
     try:
@@ -268,7 +271,8 @@ def file_fields(root: YamlNode) -> FileFields:
 
 
 def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
-    """Return the tree without unknown scalar fields, and these fields."""
+    """Separate fields with a single value that no workload has: return the other fields, then
+    these."""
     fields = root.child(KEY)
     if not isinstance(fields, YamlMapping):
         return root, ()
@@ -284,14 +288,14 @@ def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar,
 
 
 def unknown_field(name: YamlScalar, parameters: Iterable[str]) -> Problem:
-    """Return the problem of a field that neither a workload nor its cascade has."""
+    """Return the error message for a field that neither a workload nor its cascade has."""
     known = (*WorkloadFields.model_fields, *WorkloadFields.also_known, *parameters)
     text = f"unknown field '{shorten(name.text)}'"
     return Problem(text, name.span, did_you_mean(name.text, known))
 
 
 def parameter(name: YamlScalar, value: YamlScalar) -> int:
-    """Return the number of a cascade's parameter.
+    """Return the value of a cascade's parameter, from the field that sets it.
 
     Raises
     ------

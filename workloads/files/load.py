@@ -39,8 +39,7 @@ from .fields import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenChoice:
-    """Choices of tokens and layer by a user, merged over all files; None where there is no
-    choice."""
+    """Phase, lengths and layer that a user chose, merged over all files; None means not chosen."""
 
     requested_phase: RequestedPhase = "prefill"
     batch: int | None = None
@@ -50,22 +49,22 @@ class TokenChoice:
     answer_len: int | None = None
     layer: int | None = None
     places: Mapping[str, Span]
-    """Last place of each field in files."""
+    """Position of each field in the last file that sets it."""
 
     @property
     def phase(self) -> Phase:
-        """Phase of the tokens computed first: a request begins with a prefill."""
+        """Phase that runs first: the prefill for a request, and else the requested phase."""
         return "prefill" if self.requested_phase == "request" else self.requested_phase
 
     @property
     def request(self) -> Request | None:
-        """Request of the user, or None."""
+        """Lengths of the prompt and the answer if the user gave both, or None."""
         if self.prompt_len is None or self.answer_len is None:
             return None
         return Request(prompt_len=self.prompt_len, answer_len=self.answer_len)
 
     def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
-        """Return an error about a field, at its place in a file."""
+        """Return an error about a field, with the position of the field in its file."""
         return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
 
     def checked(self) -> TokenChoice:
@@ -94,7 +93,8 @@ class TokenChoice:
         return self
 
     def _checked_request(self) -> TokenChoice:
-        """Check a request, and return the choice with the prompt as its first tokens."""
+        """Check the lengths of a request, and return the choice with the prompt as the tokens
+        computed."""
         for name in ("seq_len", "cached_len"):
             if getattr(self, name) is not None:
                 raise self.problem(
@@ -106,7 +106,7 @@ class TokenChoice:
         return replace(self, seq_len=self.prompt_len)
 
     def refuse_cache(self) -> None:
-        """Raise an error for a phase with a cache, which an encoder does not have.
+        """Raise an error if the phase has a cache; an encoder has none.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class TokenChoice:
             raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
 
     def shapes(self) -> dict[str, int]:
-        """Return B, P and M, as far as they are given."""
+        """Return the shapes of B, P and M that the choice determines, by rank."""
         found = {} if self.batch is None else {"B": self.batch}
         cached = self.cached_len or 0
         queries = 1 if self.phase == "decode" else self.seq_len
@@ -189,7 +189,7 @@ def model_fields(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]
 
 
 def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> None:
-    """Raise an error for a request to a model that does not answer token by token."""
+    """Raise an error for a request to a model that generates no answer token by token."""
     if by_hand:
         raise choice.problem("phase", "P and M are given by hand, and follow from a request")
     cross = any(run.layer.cross is not None for run in model.runs)
@@ -201,7 +201,7 @@ def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> No
 def _tokens(
     model: ModelConfig, choice: TokenChoice, ranks: Mapping[str, int]
 ) -> tuple[Tokens, tuple[str, ...]]:
-    """Return the tokens computed, with a note if their number is a default."""
+    """Return the tokens that a phase computes, and a note if their number is a default."""
     length = choice.seq_len or model.tokens or DEFAULT_SEQUENCE_LENGTH
     assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
     tokens = Tokens(
@@ -216,8 +216,8 @@ def _tokens(
 
 
 def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
-    """Return the place of each field, and of each rank below ``shape``; later trees take
-    precedence."""
+    """Return the position of each field, and of each rank below ``shape``, in the last tree with
+    it."""
     found: dict[str, Span] = {}
     for tree in trees:
         for part in (tree, tree.child("shape") if tree is not None else None):
@@ -228,7 +228,7 @@ def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
 
 @dataclass(slots=True)
 class _Merge:
-    """Fields of all files, merged from the lowest to the highest."""
+    """Fields of several files, merged in order: later files take precedence."""
 
     chosen: dict[str, Any] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
@@ -239,7 +239,7 @@ class _Merge:
     numbers: dict[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
 
     def add(self, layer: FileFields) -> None:
-        """Merge a file over the others; its ranks take precedence over its batch and lengths."""
+        """Merge one more file; its ranks take precedence over its batch and lengths."""
         spec = layer.spec
         if layer.config is not None:
             self.config = override_config(self.config, layer.config)
@@ -274,7 +274,7 @@ _VOID_LENGTHS = {
     "decode": ("seq_len", "cached_len", *_REQUEST_LENGTHS),
     "request": ("seq_len", "cached_len"),
 }
-"""Lengths of lower files that a phase makes void."""
+"""Lengths that a file discards from earlier files if it sets this phase."""
 _OWN_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up", "source")
 _ENCODER = "encoder"
 _MERGED_FIELDS = ("name", "scope", _ENCODER, *_TOKEN_FIELDS, *_OWN_FIELDS)
@@ -282,7 +282,8 @@ _MODEL_FIELDS = ("cascade", "layer", _ENCODER, *_OWN_FIELDS)
 
 
 def _overridden_ranks(spec: WorkloadFields) -> tuple[str, ...]:
-    """Return ranks of lower files that other fields of this file replace."""
+    """Return the ranks whose shapes from earlier files become void, since this file sets other
+    lengths."""
     lengths = (spec.seq_len, spec.phase, spec.cached_len, spec.prompt_len)
     return (
         *(("B",) if spec.batch is not None else ()),
@@ -346,7 +347,8 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
 
 
 def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
-    """Return parameters of the cascade among unknown fields, and record their places."""
+    """Return the values of the cascade's parameters among unknown fields, and record their
+    positions."""
     if not merge.numbers:
         return {}
     found = Cascade.load(cascade).program.parameters if cascade is not None else ()
@@ -397,7 +399,8 @@ def load(
 
 
 def _with_base_models(layers: list[FileFields], name: str | PathLike[str]) -> list[FileFields]:
-    """Return settings, their file, and its base models, lowest first."""
+    """Return the fields to merge, in order: those of the base models, of the file, and the
+    settings."""
     found = list(layers)
     model = layers[0].spec.model or layers[1].spec.model
     while model is not None:

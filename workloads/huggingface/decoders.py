@@ -1,4 +1,4 @@
-"""Rows of decoder families with softmax attention, from ``bloom`` to ``starcoder2``.
+"""Families of decoders with softmax attention, from ``bloom`` to ``starcoder2``, one row each.
 
 Field names, and defaults of fields that may be absent, are those of the configuration classes of
 Hugging Face Transformers (``LlamaConfig``, ...).
@@ -60,9 +60,9 @@ from .table import (
 )
 
 _FURTHER_TOKENS = "num_nextn_predict_layers"
-"""Field with the number of layers that predict further tokens; they are not run."""
+"""Name of the field with the number of multi-token-prediction layers, which are not run."""
 _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
-"""Fields with constant factors, which change no count."""
+"""Names of the fields with constant factors, which change no count."""
 
 LLAMA = ModelFamily(
     family="llama",
@@ -329,8 +329,7 @@ def _falcon_norms(c: Any) -> int:
 
 
 def _falcon_kv_heads(root: YamlNode, c: Any) -> int:
-    """Return the number of key heads; early Falcons have one or all, whatever ``num_kv_heads``
-    says."""
+    """Return the number of key heads; early Falcons have one or all, and no other number."""
     heads: int = c.num_attention_heads
     keys: int = c.num_kv_heads or heads
     if c.new_decoder_architecture:
@@ -556,7 +555,10 @@ COHERE2 = ModelFamily(
 
 
 def _exaone_windowed_layers(root: YamlNode, c: Any) -> list[bool]:
-    """Read a pattern that is a number, or a word of L and G."""
+    """Select the layers with a window: all but the last of every period.
+
+    The pattern is the period. A word of L and G selects no layers: ``layer_types`` then lists them.
+    """
     pattern, count = c.sliding_window_pattern, c.num_hidden_layers
     if isinstance(pattern, bool) or not isinstance(pattern, int | str | None):
         text = "expected a whole number, or a word of L and G"
@@ -632,14 +634,16 @@ GEMMA3 = like(
 
 
 def _llama4_chunked_layers(root: YamlNode, c: Any) -> Sequence[bool]:
-    """Select the layers with rotary embedding: as listed, else all but the last of an interval."""
+    """Select the layers with rotary embedding: listed ones, or by default all but the last of each
+    interval."""
     rule = all_but(last_of_every("no_rope_layer_interval"))
     # An empty list is no list.
     return (listed("no_rope_layers", (1,), rule) if c.no_rope_layers else rule)(root, c)
 
 
 def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
-    """Select the layers with experts: as listed, else the last of every few; none for step 0."""
+    """Select the layers with experts: listed ones, or by default the last of each step. Step 0
+    selects none."""
     step, count = c.interleave_moe_layer_step, c.num_hidden_layers
     listed = range(step - 1, count, step) if c.moe_layers is None and step else c.moe_layers or ()
     check_layer_indices(root, "moe_layers", listed, count)
@@ -754,4 +758,4 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
         "qwen3_vl_text": QWEN3,
     }
 )
-"""Readers by ``model_type``."""
+"""Readers of configurations by ``model_type``."""

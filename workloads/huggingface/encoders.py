@@ -127,7 +127,8 @@ MODERNBERT = ModelFamily(
 
 
 def _with_patches(root: YamlNode, c: Any, model: ModelConfig) -> ModelConfig:
-    """Return a model with one token per patch and one for the class; without a classifier."""
+    """Return a model whose tokens are the patches of an image and one class token, without
+    classifier."""
     d, tokens = c.hidden_size, patches_of(root, c.image_size, c.patch_size) + 1
     embedding = c.num_channels * c.patch_size**2 * d + d
     other = d + tokens * d + embedding + 2 * d
@@ -156,7 +157,7 @@ _T5_FIELDS = (
     | flags(tie_word_embeddings=True, is_encoder_decoder=True)
 )
 _FOLLOWING_FROM_PROJ = ("dense_act_fn", "is_gated_act")
-"""Names of fields of T5 that follow from ``feed_forward_proj``."""
+"""Names of T5's fields whose values follow from ``feed_forward_proj``."""
 _WHISPER_FIELDS = (
     sizes("d_model", "encoder_attention_heads", "encoder_ffn_dim", "decoder_attention_heads")
     | sizes("decoder_ffn_dim", num_mel_bins=80, max_source_positions=1500)
@@ -170,12 +171,12 @@ _FORCED_OR_MASKED = (
     *("apply_spec_augment", "mask_*", "median_filter_width", "use_weighted_layer_sum"),
     *("forced_decoder_ids", "use_timestamps*", "lang_ids", "task_ids"),
 )
-"""Names of fields of Whisper about forced words and masked sounds; ``num_hidden_layers`` is the
-encoder's."""
+"""Names of ignored fields of Whisper: forced words, masked sounds, and ``num_hidden_layers``,
+which is the encoder's."""
 
 
 def _all_tokens(mixer: SoftmaxAttention) -> SoftmaxAttention:
-    """Return the attention of all queries to all keys."""
+    """Return the attention without causal mask: every query sees all keys."""
     return replace(mixer, causal=False)
 
 
@@ -242,24 +243,25 @@ Encoder = Callable[[YamlNode, Any, int], int]
 configuration, the fields around it, and the width of the stream."""
 
 _OUTER_FIELDS = frozenset(ConfigFields.model_fields)
-"""Fields of a language model that may stand outside ``text_config``."""
+"""Names of a language model's fields that may also stand outside ``text_config``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multimodal:
-    """Family whose language model stands in ``text_config``, or is the whole file."""
+    """Multimodal family, whose language model is in ``text_config``, or is the whole file."""
 
     text: Reader
     """Reader of the language model."""
     encoder: Encoder
     encoders: tuple[str, ...]
-    """Patterns of the ``model_type`` of encoders."""
+    """Patterns that the encoder's ``model_type`` may match."""
     texts: tuple[str, ...] = ()
-    """``model_type`` of language models; by default the family, or the family and ``_text``."""
+    """Patterns for the language model's ``model_type``; by default the family, and the family with
+    ``_text``."""
     ignored: tuple[str, ...] = ()
-    """Names of fields besides the two models that change no count."""
+    """Names of fields outside the two models that change no count."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Fields besides the two models, which the encoder reads."""
+    """Fields outside the two models that the count of the encoder's parameters reads."""
 
     def __call__(self, root: YamlNode) -> ModelConfig:
         """Return the language model, with the parameters of the encoder in ``vision_config``."""
@@ -286,7 +288,7 @@ def _kind(node: YamlNode) -> str:
 
 
 def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
-    """Raise an error if a part belongs to another family, whose fields have other meanings."""
+    """Raise an error if a section's ``model_type`` matches none of the known patterns."""
     found = _kind(node)
     if found and not any(fnmatchcase(found, pattern) for pattern in known):
         words = " or ".join(f"'{pattern}'" for pattern in known)
@@ -294,9 +296,10 @@ def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
 
 
 def _with_outer_fields(root: YamlNode, inner: YamlNode) -> YamlNode:
-    """Return the fields of the language model, with those that stand around them.
+    """Return the fields of the language model, completed by fields outside ``text_config``.
 
-    Two different values are refused: which one counts depends on the version of the class.
+    A field with different values inside and outside is refused: the version of the class decides
+    which value counts.
     """
     if not isinstance(root, YamlMapping) or not isinstance(inner, YamlMapping):
         return inner
@@ -312,12 +315,13 @@ def _with_outer_fields(root: YamlNode, inner: YamlNode) -> YamlNode:
 
 
 def _fields_of(vision: YamlNode, fields: Mapping[str, FieldRow], **others: FieldRow) -> Any:
-    """Return the fields of an encoder that counts need; all others are ignored."""
+    """Return the fields of an encoder that affect its number of parameters; others are ignored."""
     return read_fields(fields_class("encoder", {**fields, **others}, ("*",)), vision)
 
 
 def _layer_with_biases(width: int, inner: int) -> int:
-    """Count four projections and two products, each with biases, and two norms with biases."""
+    """Count the parameters of a layer: four projections, two further products and two norms, all
+    with biases."""
     return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
 
 
@@ -398,12 +402,12 @@ def _qwen_fields(vision: YamlNode, **others: Any) -> Any:
 
 
 def _merger(merged: int, width: int) -> int:
-    """Count two products with biases, of merged patches."""
+    """Count the parameters of two products with biases, which project merged patches."""
     return merged * merged + merged + merged * width + width
 
 
 def qwen_multimodal(text: Reader, encoder: Encoder) -> Multimodal:
-    """Return a family of Qwen with an encoder of images and films."""
+    """Return a multimodal family of Qwen, whose encoder reads images and films."""
     return Multimodal(
         text=text,
         encoder=encoder,
@@ -416,4 +420,4 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
     {row.family: row for row in (BERT, DISTILBERT, MODERNBERT, VIT)}
     | {"roberta": replace(BERT, family="roberta"), "t5": t5, "whisper": whisper}
 )
-"""Readers by ``model_type``."""
+"""Readers of configurations by ``model_type``."""

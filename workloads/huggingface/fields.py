@@ -34,7 +34,7 @@ from ..policy import MAX_LAYERS
 
 Aliases = tuple[tuple[str, str | Callable[[Any], Any]], ...]
 Reader = Callable[[YamlNode], ModelConfig]
-"""Function that returns the model of a configuration."""
+"""Function that reads a configuration and returns its model."""
 
 IGNORED: tuple[str, ...] = (
     # Fields about the file and its authors.
@@ -81,17 +81,17 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "hidden_act": ("silu", "swish"),
     }
 )
-"""Values, by field, that change nothing where the field is not read."""
+"""Values by field: an unread field with one of its values does not change the computation."""
 
 
 SETTING = "workload.config."
-"""Prefix of settings of a configuration's fields."""
+"""Prefix of the settings that change a field of a configuration."""
 _FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
-"""Fields with the number of layers that predict further tokens."""
+"""Names of fields with the number of multi-token-prediction layers."""
 
 
 def omitted_parts(root: YamlNode) -> tuple[str, ...]:
-    """Return sentences about parts of a configuration that are not in the layers that run.
+    """Return sentences about the parts of the published model that do not run.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def unread_problems(
 
 
 class ConfigFields(Fields):
-    """Fields of a configuration that a reader uses; ``unread_problems`` checks the others."""
+    """Fields of a configuration that a reader uses. All other fields go to ``unread_problems``."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -183,7 +183,7 @@ class ConfigFields(Fields):
 def fields_class(
     name: str, fields: Mapping[str, Any], ignored: tuple[str, ...], aliases: Aliases = ()
 ) -> type[ConfigFields]:
-    """Return a class of fields, given by their types and defaults."""
+    """Return a class with some fields, from the type and the default of each."""
     found = create_model(f"_{name}_fields", __base__=ConfigFields, **fields)
     found.ignored, found.aliases = ignored, aliases
     return found
@@ -234,7 +234,7 @@ def read_inner(
 
 @contextmanager
 def errors_inside(field: str) -> Iterator[None]:
-    """Move errors about inner fields below a field, in their hints."""
+    """Add the enclosing field to the settings that the hints of errors name."""
     try:
         yield
     except SpecError as wrong:
@@ -281,16 +281,16 @@ def _positive(value: Any) -> float:
 
 
 Size = Annotated[int, PlainValidator(_size)]
-"""Whole number above zero, written as one: no text, no ``4096.0``, no ``true``."""
+"""Whole number above zero; a text, ``4096.0`` and ``true`` are refused."""
 SizeOrZero = Annotated[int, PlainValidator(_size_or_zero)]
 LayerCount = Annotated[int, PlainValidator(_layers)]
 Positive = Annotated[float, PlainValidator(_positive)]
 
 
 def one_per_layer(*allowed: str | int, letters: bool = False) -> PlainValidator:
-    """Return a validator of lists with one of some words or numbers per layer.
+    """Return a validator of lists with one entry per layer, each among some words or numbers.
 
-    Its error names the first wrong entry. With ``letters`` a list may be a word.
+    Its error names the first wrong entry. With ``letters``, a word counts as a list of letters.
     """
 
     def read(value: Any) -> tuple[str | int, ...]:
@@ -309,7 +309,7 @@ def one_per_layer(*allowed: str | int, letters: bool = False) -> PlainValidator:
 
 
 def constant(*allowed: str | bool) -> PlainValidator:
-    """Return a validator of a field that has the same value in all models of a family, or null."""
+    """Return a validator of a field that must have one certain value, or null."""
 
     def read(value: Any) -> None:
         if value is not None and value not in allowed:
@@ -328,7 +328,7 @@ def _silu(value: Any) -> str | None:
 
 
 SiluGate = Annotated[str | None, PlainValidator(_silu)]
-"""Activation function of networks that have SiLU in all models of a family."""
+"""Type of the field with a gate's activation function, which must be SiLU or null."""
 
 LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
 
@@ -339,14 +339,14 @@ CLASSES = "architectures"
 
 
 def class_of(root: YamlNode) -> YamlScalar | None:
-    """Return the first class of ``architectures``, or None."""
+    """Return the first name in ``architectures``, or None."""
     classes = root.child(CLASSES)
     first = classes.child(0) if isinstance(classes, YamlSequence) else None
     return first if isinstance(first, YamlScalar) and isinstance(first.value, str) else None
 
 
 def field_error(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
-    """Return an error about a field that contradicts other fields, at the place of the field."""
+    """Return an error at a field that contradicts other fields."""
     return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
 
 
@@ -412,6 +412,6 @@ def check_per_layer(root: YamlNode, field: str, listed: Sequence[Any], layers: i
 
 
 def check_layer_indices(root: YamlNode, field: str, listed: Iterable[int], layers: int) -> None:
-    """Raise an error if an index is that of no layer."""
+    """Raise an error if a list contains an index for which the model has no layer."""
     if (last := max(listed, default=0)) >= layers:
         raise field_error(root, field, f"the layers are 0 to {layers - 1}, got {last}")

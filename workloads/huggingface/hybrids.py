@@ -79,7 +79,8 @@ _MAMBA_NAMES = MappingProxyType(
 
 
 def _at_period(kind: str) -> LayerRule:
-    """Return a rule that selects one layer of every period."""
+    """Return a rule that selects one layer of every period; two fields hold the period and the
+    offset."""
 
     def rule(root: YamlNode, c: Any) -> list[bool]:
         field, period = f"{kind}_layer_offset", getattr(c, f"{kind}_layer_period")
@@ -125,7 +126,8 @@ _DUAL = ModelFamily(
     | sizes(chunk_size=256)
     | flags(use_conv_bias=True, use_bias=False),
 )
-"""Row of families with layers of Mamba-2; the ignored fields concern step sizes and kernels."""
+"""Row shared by families with layers of Mamba-2; its ignored fields concern step sizes and
+kernels."""
 
 
 def _no_layers(root: YamlNode, c: Any) -> list[bool]:
@@ -179,7 +181,7 @@ _BLOCKS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("E", "moe"), "E"),
     }
 )
-"""Kinds of blocks, by letters of a word and by words of a list."""
+"""Kinds of blocks by the letters, and by the words, that stand for them."""
 
 
 def _nemotron_blocks(root: YamlNode, c: Any) -> list[str]:
@@ -202,7 +204,8 @@ def _nemotron_mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixe
 
 
 def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] | None]:
-    """Return the network behind each mixer; a mixer, with its network if it has one, is a layer."""
+    """Return the network behind each mixer, or None; a mixer and the network behind it form a
+    layer."""
     blocks = _nemotron_blocks(root, c)
     dense = dense_network(row, c)
     known: dict[str, Half[Network]] = {"-": dense}
@@ -262,7 +265,8 @@ NEMOTRON_H = ModelFamily(
 
 
 def _gated_delta(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
-    """Return a gated delta rule, with two numbers per head and the norm of its output."""
+    """Return the gated delta rule; its further parameters are two per head and the norm of its
+    output."""
     del row
     keys, values = c.linear_num_key_heads, c.linear_num_value_heads
     exact_quotient(root, "linear_num_value_heads", values, "linear_num_key_heads", keys)
@@ -281,7 +285,8 @@ _QWEN35 = (
     *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
     "output_gate_type",
 )
-"""Names of fields about further tokens, formats of states, positions, and a gate's function."""
+"""Names of ignored fields: multi-token prediction, formats of states, positions, a gate's
+function."""
 _SHARED_EXPERTS = Mixture(shared=("shared_expert_intermediate_size",), shared_gate=True)
 
 # The projection of queries makes the gate, too. With an interval of 4, layers 3, 7, 11, ... from 0
@@ -356,7 +361,7 @@ def _tie_embeddings(root: YamlNode, c: Any, model: ModelConfig) -> ModelConfig:
 
 
 def _lfm2_inner(c: Any) -> int:
-    """Return two thirds of the stated width, rounded up to a multiple."""
+    """Return two thirds of the width that the configuration gives, rounded up to a multiple."""
     inner: int = c.block_ff_dim or c.intermediate_size
     if not c.block_auto_adjust_ff_dim:
         return inner
@@ -529,4 +534,4 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
         "qwen3_5_moe": qwen_multimodal(QWEN35_MOE_TEXT, qwen3_5_encoder),
     }
 )
-"""Readers by ``model_type``."""
+"""Readers of configurations by ``model_type``."""

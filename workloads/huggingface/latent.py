@@ -43,7 +43,10 @@ from .table import (
 
 
 def _latent(row: ModelFamily, root: YamlNode, c: Any) -> Half[LatentAttention]:
-    """Return latent attention that is causal and sees all keys, with the norms of both latents."""
+    """Return latent attention that is causal and sees all keys.
+
+    Its further parameters are the norms of the latents of queries and of keys.
+    """
     del row, root
     found = LatentAttention(
         heads=c.num_attention_heads,
@@ -57,7 +60,8 @@ def _latent(row: ModelFamily, root: YamlNode, c: Any) -> Half[LatentAttention]:
 
 
 def _check_groups(root: YamlNode, c: Any) -> None:
-    """Raise an error if groups of experts are inconsistent; they change no count."""
+    """Raise an error if the fields on groups of experts are inconsistent; groups change no
+    count."""
     groups, selected, experts = c.n_group or 1, c.topk_group or 1, c.n_routed_experts
     if experts is None:
         return
@@ -111,7 +115,7 @@ KIMI_K2 = like(DEEPSEEK_V3, family="kimi_k2")
 
 
 def _indexed(own: LayerRule | None = None) -> MixersReader:
-    """Return latent attention whose indexers select a query's keys.
+    """Return a reader of latent attention in which an indexer selects the keys of each query.
 
     Layers that the rule ``own`` does not select use the selection of an earlier layer.
     """
@@ -143,7 +147,8 @@ _LAYER_KINDS = lists(mlp_layer_types=("dense", "sparse"))
 
 
 def _listed_sparse_layers(root: YamlNode, c: Any) -> Sequence[bool]:
-    """Select the layers with experts: as listed, else every few behind the first ones."""
+    """Select the layers with experts: listed ones, or by default every few after the first dense
+    ones."""
     found = listed("mlp_layer_types", ("sparse",), _RULE)(root, c)
     if c.mlp_layer_types is not None and any(found) and not c.n_routed_experts:
         text = "some layers have experts, and there are none"
@@ -161,7 +166,10 @@ GLM4_MOE_LITE = like(
 
 
 def _own_indexers(root: YamlNode, c: Any) -> Sequence[bool]:
-    """Return for each layer whether it selects keys itself: as listed, else every few layers."""
+    """Return one boolean per layer: True if the layer's own indexer selects keys.
+
+    A list in the configuration decides; without a list, every few layers have an indexer.
+    """
     offset, every = c.index_skip_topk_offset, c.index_topk_freq
     # With an offset of 2 and every 4th layer, layers 0, 1, 5, 9, 13, ... select keys; layers 2 to 4
     # use the keys of layer 1.
@@ -198,7 +206,10 @@ _KIMI_DELTA = sizes("head_dim", "num_heads", short_conv_kernel_size=4) | dict.fr
 
 
 def _kimi_mixers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixer]]:
-    """Return Kimi Delta Attention, and latent attention in between; layers are listed from 1."""
+    """Return the mixer of each layer: Kimi Delta Attention or latent attention, as two lists say.
+
+    The lists count layers from 1.
+    """
     _, linear = read_inner(root, "linear_attn_config", _KIMI_DELTA)
     count, heads, width = c.num_hidden_layers, linear.num_heads, linear.head_dim
     listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
@@ -243,4 +254,4 @@ KIMI_LINEAR = ModelFamily(
 )
 _ROWS = (DEEPSEEK_V2, DEEPSEEK_V3, DEEPSEEK_V32, GLM4_MOE_LITE, GLM_MOE_DSA, KIMI_K2, KIMI_LINEAR)
 FAMILIES: Mapping[str, Reader] = MappingProxyType({row.family: row for row in _ROWS})
-"""Readers by ``model_type``."""
+"""Readers of configurations by ``model_type``."""

@@ -63,11 +63,11 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "recurrent": ("falcon_mamba", "mamba", "mamba2", "retnet", "rwkv7", "transnormer"),
     }
 )
-"""Families by the module whose ``FAMILIES`` has their readers."""
+"""Names of model families, by the module whose ``FAMILIES`` has their readers."""
 READERS: Mapping[str, str] = MappingProxyType(
     dict(sorted((kind, module) for module, kinds in _FAMILIES.items() for kind in kinds))
 )
-"""Module with the reader of each ``model_type``; a module is imported when it is needed."""
+"""Name of the module with the reader, by ``model_type``; modules are imported on first use."""
 
 _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -93,18 +93,21 @@ _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Families that are refused, with the reason and an alternative."""
+"""Families that are refused, each with the reason and an alternative."""
 
 _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
 _HEADLESS = re.compile(
     r"\w*(?<!LMHead)(?<!DoubleHeads)Model"
     r"|\w*For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)"
 )
-"""Pattern of classes that predict no words: the stack alone, or with a head of few classes."""
+"""Pattern of class names without an output head over the vocabulary.
+
+Such classes are the stack of layers alone, or have a head with few classes.
+"""
 
 
 def is_config(node: YamlNode) -> bool:
-    """Return whether a file is such a configuration, by its keys.
+    """Return whether a file is a Hugging Face configuration, judged by its keys.
 
     Parameters
     ----------
@@ -156,10 +159,11 @@ def read_config(root: YamlNode) -> ModelConfig:
 
 
 def _similar_names(family: str) -> Iterator[str]:
-    """Yield families whose name differs only in case, separators and doubled letters.
+    """Yield known families with nearly the given name.
 
-    One letter may change the family: ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe`` has
-    experts that ``qwen3`` lacks.
+    The names may differ in case, separators and doubled letters only: one other letter may change
+    the family. ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe`` has experts that ``qwen3``
+    lacks.
     """
     return (name for name in READERS if _bare_letters(name) == _bare_letters(family))
 
@@ -175,7 +179,10 @@ def _reader(family: str) -> Reader:
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:
-    """Return the ``model_type``, or the family of the class in ``architectures``, and its place."""
+    """Return the name of the family and its position in the file.
+
+    The name is the ``model_type``, or follows from the class in ``architectures``.
+    """
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected a model's fields, got {root.kind}", root.span))
     named = root.child(TYPE)
@@ -203,9 +210,9 @@ _UNCONVERTED_SUFFIXES = (
     *("e_score_correction_bias", "vision_tower", "multi_modal_projector"),
     *("conv1d", "A_log", "dt_bias", ".bias"),
 )
-"""Suffixes of modules that are never converted."""
+"""Suffixes of the names of modules whose weights are never converted to fp8."""
 _OTHER_MODULES = frozenset(("mtp", "visual", "vision_tower", "multi_modal_projector"))
-"""Words in the names of modules outside the layers that run."""
+"""Words that occur in the names of modules outside the layers that run."""
 _PARTS_BY_MODULE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # Qwen3-Next has both projections in one module, Qwen3.5 in two.
@@ -217,7 +224,7 @@ _PARTS_BY_MODULE: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "weights_proj": ("indexer-weight-projection",),
     }
 )
-"""Parts of a layer that stay in words, by the last word of a module's name."""
+"""Parts of a layer whose weights keep the machine's word, by the last word of a module's name."""
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -237,7 +244,7 @@ _UNCONVERTED_KEYS = ("modules_to_not_convert", "ignored_layers")
 
 
 def weight_formats(root: YamlNode) -> WeightFormats:
-    """Return the formats that a configuration states for its weights.
+    """Return the number formats of the weights, as a configuration gives them.
 
     Raises
     ------
@@ -278,7 +285,7 @@ def weight_formats(root: YamlNode) -> WeightFormats:
 
 
 def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
-    """Raise an error for invalid blocks of fp8, or scales of activations."""
+    """Raise an error if fp8 has an invalid block size, or invalid scales of activations."""
     block, scheme = value.get("weight_block_size"), value.get("activation_scheme")
     if block is not None and not _two_sizes(block):
         text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
@@ -297,12 +304,13 @@ def _two_sizes(value: Any) -> bool:
 
 
 def _kept_modules(value: dict[str, Any]) -> Iterator[str]:
-    """Return the modules that a file excludes from conversion."""
+    """Return the names of the modules that a configuration excludes from conversion to fp8."""
     return (str(module) for key in _UNCONVERTED_KEYS for module in _listed(value.get(key)))
 
 
 def _is_never_converted(module: str, blocks: int | None) -> bool:
-    """Return whether a module is never converted, or belongs to no layer that runs."""
+    """Return whether a module's weights are never converted, or the module is in no layer that
+    runs."""
     number = _LAYER.search(module)
     # Layers that predict further tokens have the numbers behind the last layer.
     behind = number is not None and blocks is not None and int(number[1]) >= blocks
@@ -323,7 +331,7 @@ def _blocks(root: YamlNode) -> int | None:
 
 
 def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield excluded modules whose kind could be converted, with their parts."""
+    """Yield excluded modules that fp8 could convert, with the names of their parts of a layer."""
     value: Any = node.plain()
     blocks = _blocks(root)
     for module in _kept_modules(value):
@@ -337,7 +345,10 @@ def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, 
 
 
 def check_unconverted(root: YamlNode, found: WeightFormats, model: ModelConfig) -> None:
-    """Raise an error if parts are excluded in some layers that have them, or in no such layer."""
+    """Raise an error if a part is excluded from conversion in some of its layers but not in others.
+
+    An excluded part that occurs in no layer is also an error.
+    """
     node = root.child(QUANTIZATION)
     if node is None or not found.kept:
         return
@@ -374,7 +385,8 @@ def _quantization_error(node: YamlNode, message: str, known: str = "") -> SpecEr
 
 
 def without_quantization(root: YamlNode) -> YamlNode:
-    """Return the configuration without that field, for the readers of other fields."""
+    """Return the configuration without ``quantization_config``, which family readers do not
+    read."""
     if not isinstance(root, YamlMapping):
         return root
     entries = tuple((key, node) for key, node in root.entries if key.text != QUANTIZATION)

@@ -35,10 +35,10 @@ from .table import (
 )
 
 ALIBI_SLOPES = "slopes as ALiBi's, weaker in later layers"
-"""Decay of lightning attention, per head."""
+"""Name of the decay rule of lightning attention, which gives one decay per head."""
 _STREAM = ("hidden_size", "num_hidden_layers")
 _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
-"""Names of fields about step sizes and the kind of norm."""
+"""Names of ignored fields: step sizes, and the kind of norm."""
 
 
 def _check_inner(root: YamlNode, c: Any) -> None:
@@ -165,10 +165,10 @@ def _whole_product(root: YamlNode, c: Any, field: str) -> int:
 
 
 def _fla_inner(c: Any) -> int:
-    """Return the width inside a network: as given, else two thirds of a ratio of the width.
+    """Return the width inside a feed-forward network.
 
-    The width is rounded down, then up to a multiple of 256: 2,048 with a ratio of 2 gives 2,730,
-    then 2,816.
+    Without a given width, it is two thirds of the stream's width times a ratio, rounded down, then
+    up to a multiple of 256: 2,048 with a ratio of 2 gives 2,730, then 2,816.
     """
     ratio, given = c.hidden_ratio or 4, c.intermediate_size
     return int(given or -(-(2 * c.hidden_size * ratio // 3) // 256) * 256)
@@ -279,14 +279,17 @@ def _rwkv7_heads(root: YamlNode, c: Any) -> int:
 
 
 def _rwkv7_inner(c: Any) -> int:
-    """Return the width inside a network: as given, else a multiple of 32 above a ratio of the
-    width."""
+    """Return the width inside a feed-forward network.
+
+    Without a given width, it is the stream's width times a ratio, rounded up to a multiple of 32.
+    """
     given: int | None = c.intermediate_size
     return given or 32 * -(-int(c.hidden_size * (c.hidden_ratio or 4)) // 32)
 
 
 def _rank(factor: float, width: int) -> int:
-    """Return the rank for a width, rounded to a multiple of 32."""
+    """Return the rank of a low-rank projection: a factor times the root of the width, rounded to a
+    positive multiple of 32."""
     return max(32, round(factor * sqrt(width) / 32) * 32)
 
 
@@ -317,4 +320,4 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
     {row.family: row for row in (FALCON_MAMBA, MAMBA, MAMBA2, RWKV7, TRANSNORMER)}
     | {"retnet": retnet}
 )
-"""Readers by ``model_type``."""
+"""Readers of configurations by ``model_type``."""

@@ -55,20 +55,20 @@ P = TypeVar("P", bound=Mixer | Network, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Half(Generic[P]):
-    """Mixer or feed-forward network of a layer, and its parameters besides products and norms."""
+    """Mixer or feed-forward network of a layer, with its number of biases and scales per head."""
 
     part: P
     other_parameters: int = 0
 
 
 Switch = bool | str | Callable[[Any], bool]
-"""True, False, the name of a field that decides, or a function of the fields."""
+"""Switch of a feature: True, False, the name of a boolean field, or a function of the fields."""
 Number = int | str | Callable[[Any], int | None] | None
-"""A number, the name of the field that holds it, or a function of the fields."""
+"""Number in a row: the number, the name of the field that holds it, or a function of the fields."""
 LayerRule = Callable[[YamlNode, Any], Sequence[bool]]
 """Function of a configuration and its fields that selects layers: one boolean per layer."""
 MixerReader = Callable[["ModelFamily", YamlNode, Any], Half[Mixer]]
-"""Function of a row, a configuration and its fields."""
+"""Function that returns one mixer, from a row, a configuration and its fields."""
 MixersReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Mixer]]]
 """Function that returns the mixer of each layer."""
 NetworksReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Network] | None]]
@@ -95,17 +95,18 @@ STACK = tuple(STANDARD)[:3]
 
 
 def sizes(*required: str, **defaults: int) -> dict[str, FieldRow]:
-    """Return fields with whole numbers above zero; those named alone must be given."""
+    """Return fields that hold whole numbers above zero. A field given by name alone has no
+    default."""
     return dict.fromkeys(required, (Size, ...)) | {n: (Size, d) for n, d in defaults.items()}
 
 
 def optional_sizes(**defaults: int | None) -> dict[str, FieldRow]:
-    """Return fields with whole numbers above zero, or null."""
+    """Return fields that hold whole numbers above zero, or null."""
     return {name: (Size | None, default) for name, default in defaults.items()}
 
 
 def counts(**defaults: int) -> dict[str, FieldRow]:
-    """Return fields with whole numbers from zero."""
+    """Return fields that hold whole numbers from zero."""
     return {name: (SizeOrZero, default) for name, default in defaults.items()}
 
 
@@ -115,17 +116,20 @@ def flags(**defaults: bool) -> dict[str, FieldRow]:
 
 
 def numbers(**defaults: float | None) -> dict[str, FieldRow]:
-    """Return fields with numbers above zero, or null."""
+    """Return fields that hold numbers above zero, or null."""
     return {name: (Positive | None, default) for name, default in defaults.items()}
 
 
 def fixed(**values: str | bool) -> dict[str, FieldRow]:
-    """Return fields that have one value in all models of a family, or null."""
+    """Return fields that must have one certain value, or null, in all models of the family."""
     return {name: (Annotated[Any, constant(value)], None) for name, value in values.items()}
 
 
 def lists(*, letters: bool = False, **kinds: tuple[str | int, ...]) -> dict[str, FieldRow]:
-    """Return optional lists with one of some kinds per layer; ``letters`` may be one word."""
+    """Return optional fields that hold a list of some kinds, one per layer.
+
+    With ``letters`` a word counts as a list of letters.
+    """
     return {
         name: (Annotated[tuple[Any, ...], one_per_layer(*words, letters=letters)] | None, None)
         for name, words in kinds.items()
@@ -133,12 +137,12 @@ def lists(*, letters: bool = False, **kinds: tuple[str | int, ...]) -> dict[str,
 
 
 def index_lists(*names: str) -> dict[str, FieldRow]:
-    """Return optional lists of indices of layers."""
+    """Return optional fields that hold lists of layer indices."""
     return dict.fromkeys(names, (tuple[SizeOrZero, ...] | None, None))
 
 
 def texts(**defaults: str | None) -> dict[str, FieldRow]:
-    """Return fields with a text, or null."""
+    """Return fields that hold a text, or null."""
     return {name: (str | None, default) for name, default in defaults.items()}
 
 
@@ -174,7 +178,10 @@ def all_but(rule: LayerRule) -> LayerRule:
 
 
 def from_layer(first: str, every: str = "") -> LayerRule:
-    """Return a rule that selects the layers from the index in a field, or every few of them."""
+    """Return a rule that selects all layers from an index on, or every few of them.
+
+    A field holds the index of the first layer.
+    """
 
     def rule(root: YamlNode, c: Any) -> list[bool]:
         del root
@@ -185,7 +192,7 @@ def from_layer(first: str, every: str = "") -> LayerRule:
 
 
 def listed(field: str, kinds: tuple[str | int, ...], default: LayerRule = all_layers) -> LayerRule:
-    """Return a rule that selects the layers which a list in a field names as one of some kinds.
+    """Return a rule that selects layers by their kinds in a list of the configuration.
 
     Where the configuration has no such list, the rule ``default`` selects layers.
     """
@@ -214,7 +221,7 @@ def indices(field: str, default: LayerRule) -> LayerRule:
 
 
 def sparse_by_step(root: YamlNode, c: Any) -> list[bool]:
-    """Select the last of every ``decoder_sparse_step`` layers, unless it is listed as dense."""
+    """Select the last of every ``decoder_sparse_step`` layers, except layers listed as dense."""
     dense, count = c.mlp_only_layers or (), c.num_hidden_layers
     check_layer_indices(root, "mlp_only_layers", dense, count)
     return [(i + 1) % c.decoder_sparse_step == 0 and i not in dense for i in range(count)]
@@ -222,7 +229,7 @@ def sparse_by_step(root: YamlNode, c: Any) -> list[bool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """Layers whose queries see a window of keys.
+    """Windows of keys: their size, and the layers whose queries see only a window.
 
     The list ``layer_types`` selects the layers; without the list the rule ``layers`` does.
     """
@@ -234,12 +241,12 @@ class Windows:
     kind: str = "sliding_attention"
     """Entry of ``layer_types`` that selects a layer."""
     chunked: bool = False
-    """True if windows are aligned chunks of the sequence."""
+    """True if a window is an aligned chunk of the sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """Fields of a mixture of experts, and the layers that have the mixture."""
+    """Mixture of experts in a family: its fields, and the layers that have the mixture."""
 
     experts: str = "num_experts"
     """Field with the number of routed experts."""
@@ -248,17 +255,18 @@ class Mixture:
     inner: str = "moe_intermediate_size"
     """Field with the width inside one routed expert."""
     shared: tuple[str, ...] = ()
-    """Fields whose product is the width inside all shared experts."""
+    """Names of the fields whose product is the width inside all shared experts."""
     layers: LayerRule = all_layers
     router_bias: Switch = False
-    """True if the router adds a bias to the score of each expert, which balances their load."""
+    """True if the router adds a bias per expert to its scores, to balance the load of experts."""
     shared_gate: Switch = False
-    """True if one number per token weighs the shared experts."""
+    """True if the output of the shared experts is scaled by one gate per token."""
     clamped: bool = False
-    """True if router and experts have biases, and SiLU has clamped arguments (gpt-oss)."""
+    """True if the router and the experts have biases, and SiLU has clamped arguments (gpt-oss)."""
 
     def half(self, row: ModelFamily, root: YamlNode, c: Any, dense: FeedForward) -> Half[Network]:
-        """Return the mixture of a layer, whose experts have the gate and function of ``dense``.
+        """Return the mixture of experts of a layer; gate and activation of experts are those of
+        ``dense``.
 
         Raises
         ------
@@ -294,15 +302,15 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFamily:
-    """Row of a family of models; calling the row reads a configuration."""
+    """Family of models, as a row of the table; a call of the row reads a configuration."""
 
     family: str
     standard: tuple[str, ...] = tuple(STANDARD)
-    """Standard fields that the family has."""
+    """Names of the fields of ``STANDARD`` that the family has."""
     fields: Mapping[str, FieldRow] = field(default_factory=dict)
-    """Fields besides the standard ones, or in their place. Their order is that of errors."""
+    """Fields that extend or replace the standard ones. Errors are reported in their order."""
     names: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    """The family's own names of fields. Of several names a file may have any."""
+    """Family's own names by standard field name. With several names, a file may use any of them."""
     ignored: tuple[str, ...] = ()
     """Names and patterns of fields that change no count."""
     aliases: Aliases = ()
@@ -315,43 +323,47 @@ class ModelFamily:
     """Function that returns the networks of all layers; by default ``dense`` and ``mixture``."""
     causal: Switch = True
     cross: Switch = False
-    """True if layers also attend to the output of an encoder."""
+    """True if layers also attend to the output of an encoder (cross attention)."""
     windows: Windows | None = None
     mixture: Mixture | None = None
     dense: Number = "intermediate_size"
-    """Width inside a dense network; null means four times the stream."""
+    """Width inside a dense network; null means four times the width of the residual stream."""
     gated: bool = True
     """True if dense networks have a gate."""
     activation: str | None = "hidden_act"
     """Field with the activation function of dense networks."""
     default_activation: str | None = None
     kv_heads: Callable[[YamlNode, Any], int] | None = None
-    """Function that returns the number of key heads; by default ``num_key_value_heads`` does."""
+    """Function that returns the number of key heads; by default a field ``num_key_value_heads``
+    holds it."""
     qk_norm: Switch = False
     """True if queries and keys are normalised."""
     qk_norm_size: str = "head"
-    """Size of a norm's weight: "head", "all heads", or "head with bias"."""
+    """Weights of the norm of queries and keys: "head", "all heads", or "head with bias"."""
     output_gate: bool = False
     """True if a gate multiplies the output of softmax attention."""
     sinks: bool = False
     alibi: Switch = False
     softcap: str = ""
-    """Field with the bound of scores that are capped by tanh."""
+    """Name of the field with the bound of attention scores, which tanh caps."""
     logit_softcap: str = ""
-    """Field with the bound of logits that are capped by tanh."""
+    """Name of the field with the bound of logits, which tanh caps."""
     norms: Number = None
-    """Number of norms of the residual stream in a layer; null means one before each half."""
+    """Number of norms of the residual stream in a layer.
+
+    Null means one before the mixer and one before the network.
+    """
     norm_bias: Switch = False
     input_bias: Switch = False
-    """True if the query, key and value projections have biases."""
+    """Switch for biases of the query, key and value projections."""
     output_bias: Switch = False
-    """True if the output projection has biases."""
+    """Switch for biases of the output projection."""
     ffn_bias: Switch = False
-    """True if the products of dense networks have biases."""
+    """Switch for biases of the products of dense networks."""
     outside: Callable[[Any], int] | None = None
     """Function that counts parameters outside layers and embeddings; by default one norm."""
     complete: Callable[[YamlNode, Any, ModelConfig], ModelConfig] | None = None
-    """Function that adds the further properties of a model."""
+    """Function that adds family-specific properties to a finished model."""
 
     def __call__(self, root: YamlNode) -> ModelConfig:
         """Return the model of a configuration of this family.
@@ -390,7 +402,7 @@ class ModelFamily:
         return model if self.complete is None else self.complete(root, c, model)
 
     def own_name(self, root: YamlNode, field: str) -> str:
-        """Return the name of a field in a configuration."""
+        """Return the name that a configuration uses for a standard field."""
         names = self.names.get(field, field)
         if isinstance(names, str):
             return names
@@ -398,14 +410,15 @@ class ModelFamily:
 
 
 def biased(switch: Switch) -> dict[str, Any]:
-    """Return the columns of a row whose four attention projections have biases together."""
+    """Return the columns of a row in which one switch decides on biases of all four attention
+    projections."""
     return {"input_bias": switch, "output_bias": switch}
 
 
 def like(
     row: ModelFamily, *, fields: Mapping[str, FieldRow] = MappingProxyType({}), **changes: Any
 ) -> ModelFamily:
-    """Return a row with further fields and other columns than another row."""
+    """Return a copy of a row with further fields and changed columns."""
     return replace(row, fields={**row.fields, **fields}, **changes)
 
 
@@ -440,7 +453,7 @@ def _number(c: Any, number: Number) -> int | None:
 
 
 def softmax_layers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixer]]:
-    """Return softmax attention for all layers, with the windows of a row."""
+    """Return softmax attention for every layer, limited to windows where the row says so."""
     windows, chunked = _windows(row, root, c), row.windows is not None and row.windows.chunked
     half = softmax(row, root, c)
     found: list[Half[Mixer]] = []
@@ -469,7 +482,7 @@ def _windows(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[int | None]:
 
 
 def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
-    """Return softmax attention, with norms of queries and keys, biases, and sinks."""
+    """Return the softmax attention of a row, with its parameters for norms, biases and sinks."""
     kv_heads = getattr(c, "num_key_value_heads", None)
     a = attention_heads(
         root,
@@ -498,12 +511,13 @@ def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
 
 
 def uniform(mixer: MixerReader) -> MixersReader:
-    """Return a function that gives all layers one mixer."""
+    """Return a reader that gives every layer the same mixer."""
     return lambda row, root, c: [mixer(row, root, c)] * c.num_hidden_layers
 
 
 def mixed(attends: LayerRule, other: MixerReader, attention: MixerReader = softmax) -> MixersReader:
-    """Return a function that gives layers attention where a rule says, and else another mixer."""
+    """Return a reader that gives attention to the layers that a rule selects, and another mixer to
+    the rest."""
 
     def mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixer]]:
         softmax_half, other_half = attention(row, root, c), other(row, root, c)
@@ -519,7 +533,7 @@ def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] 
 
 
 def dense_network(row: ModelFamily, c: Any) -> Half[FeedForward]:
-    """Return the feed-forward network of dense layers, with its biases."""
+    """Return the dense feed-forward network of a row, with the number of its biases."""
     width = c.hidden_size
     activation = getattr(c, row.activation) if row.activation else None
     inner = _number(c, row.dense) or 4 * width
@@ -616,7 +630,8 @@ def attention_heads(
 
 
 def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
-    """Count biases of the query, key, value and gate projections, and of the output projection."""
+    """Count the biases of the query, key, value and gate projections and, with ``output``, of the
+    output projection."""
     a = attention
     inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
     inputs += a.heads * a.v_width if a.gated else 0
@@ -627,18 +642,21 @@ _FUNCTIONS = MappingProxyType(
     {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
     | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu"}
 )
-"""Our names of activation functions, by other names and by names of approximations."""
+"""Project's names of activation functions, by other names and by the names of approximations."""
 
 
 def feed_forward(inner: int, gated: bool = True, activation: str | None = None) -> FeedForward:
-    """Return a network; without an activation it has SiLU behind a gate, GELU without a gate."""
+    """Return a feed-forward network of a given inner width.
+
+    Its default activation is SiLU with a gate and GELU without a gate.
+    """
     usual = FeedForward(inner=inner, gated=gated)
     name = _FUNCTIONS.get(activation or "", activation) or usual.function
     return usual if name == usual.function else replace(usual, activation=name)
 
 
 def expanded(c: Any) -> int:
-    """Return the width of the stream times the factor of Mamba's mixers."""
+    """Return the number of channels in Mamba's mixers: the width of the stream times ``expand``."""
     width: int = c.expand * c.hidden_size
     return width
 
@@ -646,8 +664,9 @@ def expanded(c: Any) -> int:
 def scan(inner: Callable[[Any], int] = expanded) -> MixerReader:
     """Return a reader of Mamba's mixer with ``inner`` channels.
 
-    Parameters besides products are the bias of steps, the skip, optional biases, and optional norms
-    of the latent of steps, of B and of C. A rank ``auto`` is a sixteenth of the stream, rounded up.
+    Parameters outside matrix products are the bias of steps, the skip, optional biases, and
+    optional norms (of the latent of steps, of B and of C). A ``time_step_rank`` of ``auto`` means a
+    sixteenth of the stream's width, rounded up.
     """
 
     def mixer(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
@@ -671,8 +690,8 @@ def scan(inner: Callable[[Any], int] = expanded) -> MixerReader:
 def state_space_dual(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     """Return Mamba-2's mixer.
 
-    Parameters besides products are the norm of its output, three numbers per head (A, the bias of
-    steps, the skip), and optional biases of the convolution and of both projections.
+    Parameters outside matrix products are the norm of its output, three numbers per head (A, the
+    bias of steps, the skip), and optional biases of the convolution and of both projections.
 
     Raises
     ------

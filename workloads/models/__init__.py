@@ -1,4 +1,4 @@
-"""Models as stacks of layers: the shapes of their mixers and feed-forward networks."""
+"""Models as stacks of layers, with the shapes of their mixers and feed-forward networks."""
 
 from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, WeightFormats, runs_of
 from .mixers import (

@@ -1,9 +1,9 @@
-"""Models as stacks of layers: a mixer, a feed-forward network, and the number of each.
+"""Models as stacks of layers: each layer has a mixer and a feed-forward network.
 
 Widths and counts are numbers of elements. The size of the vocabulary and the length of sequences
-are no part of a layer. ``weights`` of a part are the parameters of its matrix products. Parameters
-besides products (biases, norms, decays) are ``other_parameters``, so that totals equal those of the
-published weights.
+are no part of a layer. ``weights`` are the parameters of matrix products. All other parameters
+(biases, norms, decays) are ``other_parameters``, so that totals equal those of the published
+weights.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .mixers import Cached, Mixer, SoftmaxAttention
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedForward:
-    """Feed-forward network of two matrix products, or of three with a gate."""
+    """Feed-forward network: two matrix products, or three if it has a gate."""
 
     inner: int
     gated: bool
     activation: str = ""
-    """Activation function of the family; empty means SiLU behind a gate and GELU without a gate."""
+    """Activation function; empty means SiLU with a gate and GELU without a gate."""
 
     @property
     def function(self) -> str:
-        """Name of the activation function."""
+        """Name of the activation function, with the default filled in."""
         return self.activation or ("silu" if self.gated else "gelu")
 
     @property
@@ -42,7 +42,7 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """Mixture of experts: a router, routed experts, and shared experts that every token passes."""
+    """Mixture of experts: a router, routed experts, and shared experts that process every token."""
 
     experts: int
     per_token: int
@@ -52,44 +52,45 @@ class Experts:
     """Width inside all shared experts together."""
     gated: bool = True
     activation: str = ""
-    """Activation function of the family; empty means SiLU behind a gate and GELU without a gate."""
+    """Activation function; empty means SiLU with a gate and GELU without a gate."""
     biases: int = 0
-    """Biases of one routed expert, which ``other_parameters`` of the layer include."""
+    """Number of biases of one routed expert; ``other_parameters`` of the layer include them."""
 
     @property
     def network(self) -> FeedForward:
-        """Network of one routed expert."""
+        """Feed-forward network of one routed expert."""
         return FeedForward(inner=self.inner, gated=self.gated, activation=self.activation)
 
     def weights(self, width: int) -> int:
-        """Count the parameters of all experts and of the router."""
+        """Count the parameters of the matrix products of all experts and of the router."""
         inner = self.experts * self.inner + self.shared_inner
         return self.network.products * width * inner + width * self.experts
 
     def active_weights(self, width: int) -> int:
-        """Count the parameters that one token uses."""
+        """Count the parameters of the matrix products that one token uses."""
         return self.weights(width) - self.idle_weights(width)
 
     def idle_weights(self, width: int) -> int:
-        """Count the parameters of the experts that one token does not use."""
+        """Count the parameters of the matrix products of routed experts that one token does not
+        use."""
         return (self.experts - self.per_token) * self.network.weights(width)
 
     @property
     def idle_biases(self) -> int:
-        """Biases of the experts that one token does not use."""
+        """Number of biases of the routed experts that one token does not use."""
         return (self.experts - self.per_token) * self.biases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """Layer of the residual stream: a mixer, then a feed-forward network if there is one."""
+    """Layer on the residual stream: a mixer, and a feed-forward network if the layer has one."""
 
     mixer: Mixer
     ffn: FeedForward | Experts | None
     cross: SoftmaxAttention | None = None
-    """Attention to the output of the encoder."""
+    """Attention to the output of the encoder (cross attention); None without an encoder."""
     other_parameters: int = 0
-    """Parameters besides matrix products: biases, norms, scales."""
+    """Number of parameters outside matrix products: biases, norms, scales."""
 
     def parameters(self, width: int) -> int:
         """Count all parameters of the layer."""
@@ -99,7 +100,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedLayer:
-    """Equal consecutive layers."""
+    """Run of equal consecutive layers: the layer and its number of repetitions."""
 
     count: int
     layer: Layer
@@ -109,16 +110,16 @@ class RepeatedLayer:
 class WeightFormats:
     """Number formats of weights; an empty string means the machine's word.
 
-    Embeddings, output head, routers, norms and convolutions stay in words.
+    Embeddings, output head, routers, norms and convolutions always use the machine's word.
     """
 
     projections: str = ""
     feed_forward: str = ""
-    """Format of dense networks, and of the experts that every token passes."""
+    """Format of dense feed-forward networks and of shared experts."""
     experts: str = ""
     """Format of routed experts."""
     kept: tuple[str, ...] = ()
-    """Names of parts of layers whose projections stay in words."""
+    """Names of the projections whose weights use the machine's word."""
 
     def __str__(self) -> str:
         but = f" (but for {' and '.join(self.kept)})" if self.kept else ""
@@ -132,7 +133,7 @@ class WeightFormats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Shapes of a model.
+    """Model as a stack of layers with their shapes.
 
     Examples
     --------
@@ -151,20 +152,22 @@ class ModelConfig:
     runs: tuple[RepeatedLayer, ...]
     vocab_size: int | None = None
     logit_softcap: float | None = None
-    """Bound of logits, which become logit_softcap * tanh(logit / logit_softcap)."""
+    """Bound of logits: a logit becomes logit_softcap * tanh(logit / logit_softcap)."""
     tied_embeddings: bool = False
     """True if output and input embedding share their weights."""
     predicts: bool = True
-    """True if the model has an output head; without one, the last layer is the result."""
+    """True if the model has an output head; otherwise the output of the last layer is the result.
+    """
     other_parameters: int = 0
-    """Parameters outside layers and embeddings: last norm, position tables, ..."""
+    """Number of parameters outside layers and embeddings: last norm, position tables, ..."""
     tokens: int | None = None
-    """Tokens of every sequence, where the model fixes them (the patches of an image)."""
+    """Number of tokens per sequence if the model fixes it, such as the patches of an image."""
     encoder_len: int | None = None
-    """Tokens that the encoder computes, where the model fixes them besides the decoder's."""
+    """Number of tokens that the encoder computes, if the model fixes it apart from the decoder's.
+    """
     weights: WeightFormats = WeightFormats()
     beside: tuple[str, ...] = ()
-    """Sentences about parts of the published model that are not in these layers."""
+    """Sentences about parts of the published model that this model does not include."""
     source: str = ""
 
     @property
@@ -173,7 +176,7 @@ class ModelConfig:
         return sum(run.count for run in self.runs)
 
     def layer(self, index: int) -> Layer:
-        """Return the layer of an index from 0; layers of the encoder come first.
+        """Return the layer with an index from 0; the layers of the encoder come first.
 
         Raises
         ------
@@ -187,7 +190,7 @@ class ModelConfig:
         raise IndexError(index)
 
     def kinds(self) -> tuple[RepeatedLayer, ...]:
-        """Return each different layer and its number, the most frequent first."""
+        """Return each distinct layer with the number of its copies, the most frequent first."""
         # Layers are compared by value, so that equal layers of different runs count together.
         counts: Counter[Layer] = Counter()
         for run in self.runs:
@@ -196,12 +199,13 @@ class ModelConfig:
 
     @property
     def layer_parameters(self) -> int:
-        """Parameters of all layers."""
+        """Number of parameters of all layers."""
         return sum(run.count * run.layer.parameters(self.width) for run in self.runs)
 
     @property
     def embedding_parameters(self) -> int | None:
-        """Parameters of input and output embedding; None without a vocabulary size."""
+        """Number of parameters of the input and output embeddings; None without a vocabulary
+        size."""
         if self.vocab_size is None:
             return None
         once = self.tied_embeddings or not self.predicts
@@ -209,7 +213,7 @@ class ModelConfig:
 
     @property
     def parameters(self) -> int | None:
-        """All parameters; None without a vocabulary size."""
+        """Number of all parameters; None without a vocabulary size."""
         embedding = self.embedding_parameters
         if embedding is None:
             return None
@@ -217,7 +221,8 @@ class ModelConfig:
 
     @property
     def active_parameters(self) -> int | None:
-        """Parameters that one token uses, embeddings included; None without a vocabulary size."""
+        """Number of parameters that one token uses, embeddings included; None without a vocabulary
+        size."""
         if (whole := self.parameters) is None:
             return None
         mixtures = ((r.count, r.layer.ffn) for r in self.runs)
@@ -238,8 +243,8 @@ class ModelConfig:
 
     @property
     def cached(self) -> Cached:
-        """Elements that one further token adds to the cache of a sequence, by tensor, in all
-        layers."""
+        """Elements that all layers together add to a sequence's cache for one more token, by
+        tensor."""
         found: Counter[str] = Counter()
         for run in self.runs:
             for tensor, elements in run.layer.mixer.cached:
@@ -248,8 +253,10 @@ class ModelConfig:
 
     @property
     def cached_of_encoder(self) -> Cached:
-        """Elements that one token of the encoder adds to the cache: keys and values of cross
-        attention."""
+        """Elements that one token of the encoder adds to the cache, by tensor.
+
+        They are the keys and values of cross attention in all layers.
+        """
         cross = [(run.count, run.layer.cross) for run in self.runs if run.layer.cross is not None]
         keys = sum(count * c.kv_heads * c.qk_width for count, c in cross)
         values = sum(count * c.kv_heads * c.v_width for count, c in cross)
@@ -257,7 +264,8 @@ class ModelConfig:
 
     @property
     def state_elements(self) -> int:
-        """Elements that all layers keep per sequence, whatever its length."""
+        """Number of elements that all layers keep per sequence, independent of the sequence's
+        length."""
         return sum(run.count * run.layer.mixer.state_elements for run in self.runs)
 
 
@@ -301,7 +309,7 @@ _ASPECTS: tuple[Callable[[Layer], str], ...] = (
 
 
 def part_prefixes(layers: Sequence[Layer]) -> list[str]:
-    """Return a prefix for the names of parts of each layer, which says how layers differ.
+    """Return for each layer a prefix of its parts' names, which tells how the layer differs.
 
     A single layer has an empty prefix.
 
@@ -330,9 +338,9 @@ def kinds_of_layers(model: ModelConfig) -> dict[str, int]:
 
 
 def _names(layers: Sequence[Layer], always: tuple[Callable[[Layer], str], ...] = ()) -> list[str]:
-    """Return names of layers from the aspects in which they differ, and from ``always``.
+    """Return a name for each layer, from the aspects in which the layers differ.
 
-    Layers with equal names are numbered.
+    Aspects in ``always`` are named even if all layers agree. Layers with equal names are numbered.
     """
     aspects = [(a, [a(layer) for layer in layers]) for a in _ASPECTS]
     telling = [words for a, words in aspects if a in always or len(set(words)) > 1]
