@@ -1,1 +1,1 @@
-"""The engine: event simulation of a bound mapping's steps, and the result assembled from it."""
+"""Engine: event simulation of a bound mapping's steps, and the result assembled from it."""

@@ -1,7 +1,8 @@
-"""Assembly of a result from counts, timing and prices, with the roofs of the machine and notes.
+"""Assembly of a result from counts, timing and prices, including the rooflines of the machine and
+notes.
 
-From a result, those on machines with other memory capacities follow without an evaluation
-(``CapacityVariants``).
+``CapacityVariants`` derives results on machines with other memory capacities from one result,
+without another evaluation.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ from .timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class EnergyBy:
-    """Energy of a run in pJ: by component in the machine's order, and by Einsum."""
+    """Energy of a run in pJ, summed by component (in the machine's order) and by Einsum."""
 
     by_component: Named
     by_einsum: Named
@@ -75,7 +76,7 @@ def assemble(
     engine: str,
     least: LeastWork | None = None,
 ) -> Result:
-    """Return the record of a run from its counts, its timing, and the prices of both.
+    """Return the result of a run from its counts, its timing, and the prices of both.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def assemble(
 
 
 def energy_by(machine: Architecture, charges: Sequence[tuple[str, str, float]]) -> EnergyBy:
-    """Sum charges by component, in the machine's order, and by Einsum.
+    """Return the charges summed by component, in the machine's order, and by Einsum.
 
     Parameters
     ----------
@@ -165,7 +166,7 @@ class _Work:
     count: EinsumCount
     occupied: Fraction
     busy: Fraction
-    """Cycles in which the array computes, weighed by the share of elements at work."""
+    """Cycles in which the array computes, weighted by the share of processing elements at work."""
 
 
 def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) -> _Work:
@@ -213,13 +214,14 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
 
 
 def _quotient(one: Fraction, other: Fraction) -> float:
-    """Return the nearest float to a quotient, without reducing it to lowest terms."""
+    """Return the quotient of two fractions as the nearest float, without reducing it to lowest
+    terms."""
     (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
     return a * d / (b * c)
 
 
 def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
-    """Return operations by kind, over all formats."""
+    """Return the number of operations of each kind, summed over all number formats."""
     found: dict[str, int] = {}
     for name, times in count.operations:
         kind, _ = kind_and_format(name)
@@ -249,7 +251,7 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
 
 
 def _bytes(bits: Amount) -> float:
-    """Return bits as bytes, exact if whole."""
+    """Return a number of bits in bytes; the value is exact if it is a whole number of bytes."""
     if isinstance(bits, Fraction):
         return _number(bits / 8)
     whole, rest = divmod(bits, 8)
@@ -257,7 +259,7 @@ def _bytes(bits: Amount) -> float:
 
 
 def _number(value: Fraction) -> float:
-    """Return an exact integer if the value is one, so that JSON shows it exactly."""
+    """Return a value as an integer if it is whole, so that JSON shows it exactly."""
     return int(value) if value.denominator == 1 else float(value)
 
 
@@ -283,7 +285,7 @@ def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[Level
 
 
 def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
-    """Return the bounds by array work alone, by traffic at full bandwidth, and compulsory
+    """Return the bounds by array work alone and by traffic at full bandwidth, and the compulsory
     traffic.
 
     ``traffic`` covers one core if a memory has several copies.
@@ -305,7 +307,7 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
 
 
 def _roofs_of(bound: Bound) -> Roofs:
-    """Return the roofs of the arrays that a mapping uses, and of all memories."""
+    """Return the rooflines of the arrays that a mapping uses, and of all memories."""
     used = {e.array.name for e in bound.einsums}
     return Roofs(
         arrays=tuple(_array_roof(bound, a) for a in bound.architecture.arrays if a.name in used),
@@ -336,7 +338,7 @@ def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
 
 
 def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
-    """Return a note on operations that the array's table lacks, and on their substitutes."""
+    """Return a note on the operations that an array does not list, with their substitutes."""
     found: list[str] = []
     for name in _needed(bound, array):
         if array.listed(name) is None:
@@ -349,17 +351,17 @@ def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
 
 
 def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
-    """Return the names of the operations that a mapping does on an array."""
+    """Return the names of the operations that a mapping runs on an array."""
     return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
 
 
 def _formats(bound: Bound) -> tuple[str, ...]:
-    """Return the notes on formats, equal at any size."""
+    """Return the notes on number formats, which do not depend on shapes."""
     return tuple(_format_notes(bound))
 
 
 def _format_notes(bound: Bound) -> Iterator[str]:
-    """Yield notes on the formats of tensors, and on formats in which other operations are
+    """Yield notes on number formats: those of tensors, and differing ones in which operations are
     priced."""
     if not bound.program.formats.stated:
         yield from unlike_word(bound.architecture)
@@ -386,7 +388,7 @@ def _format_notes(bound: Bound) -> Iterator[str]:
 
 
 def _mask_parameters(bound: Bound) -> list[Parameter]:
-    """Return the parameters on which masks, and so the counts, depend."""
+    """Return the parameters on which masks depend, and through them the counts."""
     used = {
         node.name
         for e in bound.einsums
@@ -398,7 +400,8 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
 
 
 def _core_notes(bound: Bound) -> Iterator[str]:
-    """Yield notes on the number of cores that run each Einsum."""
+    """Yield notes on how many cores the mapping uses, and on tensors that each core makes for
+    itself."""
     partitions = bound.cores.partitions
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
@@ -414,7 +417,7 @@ def _core_notes(bound: Bound) -> Iterator[str]:
 
 
 def _ring_notes(bound: Bound) -> Iterator[str]:
-    """Yield notes on the data of each core, if a ring of links is all that connects cores."""
+    """Yield notes on the data of each core, if cores are connected only by a ring of links."""
     ring, outermost = bound.cores.ring, bound.architecture.memories[0]
     if not outermost.ring:
         return
@@ -429,7 +432,8 @@ def _ring_notes(bound: Bound) -> Iterator[str]:
 
 
 def notes_of(bound: Bound) -> tuple[str, ...]:
-    """Return sentences on costs that the machine's data and the mapping leave out."""
+    """Return notes on costs that the result does not contain, because of the machine's data or the
+    mapping."""
     found: list[str] = []
     if bound.mapping.chosen:
         choices = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
@@ -453,7 +457,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
 
 
 def _of_machine(bound: Bound) -> tuple[str, ...]:
-    """Return sentences on costs that the machine's data leave out at any size."""
+    """Return notes on costs that the machine's data lack at any shape."""
     architecture = bound.architecture
     found: list[str] = []
     for array in architecture.arrays:
@@ -485,7 +489,7 @@ _but_memories = attrgetter(
 
 
 def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
-    """Return whether two machines differ in memory capacities alone."""
+    """Return whether two machines differ only in memory capacities."""
     return (
         _but_memories(one) == _but_memories(other)
         and len(one.memories) == len(other.memories)
@@ -497,18 +501,19 @@ def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
 
 
 class _MemoryPrice(NamedTuple):
-    """Energy of a memory's line, and area of the memory; 0 if the memory is off chip."""
+    """Energy of one access to a memory's line, and the memory's area; the area is 0 off chip."""
 
     line: AccessEnergy
     area_um2: float
 
 
 _MEMORY_PRICES = Cache[_MemoryPrice](MAX_CACHED_PRICES)
-"""Prices of memories: neighbouring machines of a sweep share most of them."""
+"""Cache of memory prices: neighbouring machines of a sweep have most memories in common."""
 
 
 def _price_of(machine: Architecture, memory: Memory) -> _MemoryPrice:
-    """Return the price of one of a machine's memories. Raises SpecError as ``areas``."""
+    """Return the energy and area of one of a machine's memories. Raises SpecError as ``areas``
+    does."""
     technology, copies = Identity(machine.technology), machine.copies(memory.name)
     of_memory = memory.name, memory.energy, memory.line_bits, memory_rows(memory)
     return _MEMORY_PRICES.get(
@@ -518,7 +523,8 @@ def _price_of(machine: Architecture, memory: Memory) -> _MemoryPrice:
 
 
 class CapacityVariants:
-    """Result on one machine, from which results on machines with other capacities follow.
+    """Result on one machine, from which results on machines with other memory capacities are
+    derived.
 
     Parameters
     ----------
@@ -551,7 +557,7 @@ class CapacityVariants:
         self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
 
     def on(self, machine: Architecture) -> Result | None:
-        """Return the result on another machine; None if not all tiles fit.
+        """Return the result on another machine; None if some memory there cannot hold its tiles.
 
         Raises
         ------
@@ -586,7 +592,9 @@ class CapacityVariants:
         )
 
     def _charges_at(self, prices: dict[str, _MemoryPrice]) -> Iterator[tuple[str, str, float]]:
-        """Yield the charges without leakage, with some memories at other prices."""
+        """Yield the charges without leakage; components in ``prices`` are charged at these
+        prices.
+        """
         for charge in self._charges:
             einsum, component, _ = charge
             price = prices.get(component)
@@ -604,7 +612,8 @@ class CapacityVariants:
         return self._lines[key]
 
     def _floor(self, machine: Architecture) -> Floor:
-        """Return the floor, which depends on leakage and on the outermost memory."""
+        """Return the floor on another machine; it changes only with leakage or the outermost
+        memory."""
         if machine.home == self.machine.home and not self._leaks:
             return self._known.floor
         return floor_of(self._bound.on(machine), self._counts, self._least)

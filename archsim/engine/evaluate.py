@@ -1,7 +1,7 @@
-"""Evaluation of bound mappings: counts, timing of the critical core, and the result.
+"""Evaluation of bound mappings: counts, timing of the critical (slowest) core, and the result.
 
 The planner takes the fastest of several mappings. A mapping that certainly takes longer than a
-known one need not be run, nor counted completely (``takes_longer``).
+known one is neither run nor counted completely (``takes_longer``).
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ def evaluate_bound(
 
 
 def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
-    """Yield a bound mapping as each possible critical core runs it.
+    """Yield versions of a bound mapping, each with another core as the critical (slowest) one.
 
-    Balanced parts of a rank have equal work up to the rows of a tile. Each part with nearly the
-    most work stands for all in turn.
+    Balanced cores have equal work except for the rows of a tile. Each kind of core with nearly the
+    most work is tried in turn, in place of all cores.
     """
     yield bound
     partitions = bound.cores.partitions
@@ -119,7 +119,8 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
 
 
 def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
-    """Return the mapping with another kind of part of a partitioned rank in place of all parts."""
+    """Return the mapping in which the core with tile ``kind`` of a partitioned rank stands for all
+    cores."""
     cores = bound.cores
 
     def other(number: int) -> int:
@@ -139,7 +140,10 @@ def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
 
 
 def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
-    """Return the result of one nest by itself, for ``Bound.memo``. Raises as ``evaluate_bound``."""
+    """Return the result of one nest by itself, as ``Bound.memo`` calls it.
+
+    Raises the same errors as ``evaluate_bound``.
+    """
     return evaluate_bound(bound, workload=name, engine=engine)
 
 
@@ -154,7 +158,7 @@ def evaluate_nests(
     """Return counts, latency, energy, area and bounds of a mapping of several nests.
 
     Nests never overlap in time, and tensors between nests cross the outermost memory. The floor is
-    the cascade's, by any mapping.
+    that of the whole cascade under any mapping.
 
     Parameters
     ----------
@@ -192,9 +196,9 @@ def evaluate_nests(
 def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
     """Return whether a bound mapping certainly takes longer than a known latency.
 
-    The check stops as soon as the answer is certain. An array or a memory does one thing at a time:
-    Einsums that run together take at least the time of the busiest resource, and groups in sequence
-    take the sum. ``False`` promises nothing.
+    The check stops as soon as the answer is certain. An array or a memory does one thing at a time.
+    Einsums that run together therefore take at least the time of the busiest resource, and groups
+    in sequence take the sum. A return value of ``False`` promises nothing.
 
     Parameters
     ----------
@@ -222,10 +226,11 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
 
 
 def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
-    """Yield lower bounds of a mapping's cycles from its arrays, then from a sample of its cores.
+    """Yield lower bounds of a mapping's cycles: first from its arrays, then from samples of its
+    cores.
 
-    The sample counts the traffic of some of the parts that cores have of a masked rank: a far
-    slower mapping shows before every part is counted.
+    A sample counts the traffic of some of the distinct core problems. It reveals a far slower
+    mapping before the traffic of all cores is counted.
     """
     groups = _groups(bound)
     if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
@@ -239,7 +244,7 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
 
 
 def _groups(bound: Bound) -> list[tuple[str, ...]]:
-    """Return the names of Einsums that run together, by group."""
+    """Return groups of Einsum names; the Einsums of a group run together."""
     every = tuple(e.name for e in bound.einsums)
     if kind_of(bound).in_turn:
         written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
@@ -248,7 +253,7 @@ def _groups(bound: Bound) -> list[tuple[str, ...]]:
 
 
 def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
-    """Yield the counts of Einsums that run together, by group."""
+    """Yield the counts of each group of Einsums that run together."""
     groups = _groups(bound)
     if bound.is_whole and bound.mapping.spill is None:
         yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
@@ -258,7 +263,7 @@ def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
 
 
 def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
-    """Return the cycles of the busiest array or memory."""
+    """Return the cycles for which the busiest array or memory works."""
     memories = (
         transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
         for memory in bound.architecture.memories
@@ -268,7 +273,7 @@ def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
 
 
 def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
-    """Return the cycles that some Einsums keep each array busy."""
+    """Return the cycles for which the named Einsums keep each array busy."""
     busy: dict[str, Fraction] = {}
     for e in (bound.by_name[name] for name in names):
         busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)

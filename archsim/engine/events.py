@@ -1,8 +1,8 @@
-"""Event programs as flat integer arrays, and their runs.
+"""Event programs as flat integer tables, and the code that runs them.
 
-Times are whole numbers of a unit of a cycle. The unit is the common denominator of all times, so
-that the run is exact. Where the run would then be too long for 64 bits, the unit is the finest
-power of two that fits, and times that are no multiple of it are rounded up.
+Times are whole numbers of a unit, a fraction of a cycle. The unit is the common denominator of all
+times, so that the run is exact. If the run would then be too long for 64 bits, the unit is the
+finest power of two that fits. Times that are no multiple of that unit are rounded up.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from . import kernel, policy
 from .kernel import HELPERS, KernelProgram, Log, Marks, State, run
 
 _PYTHON_EVENTS = PythonBudget(before_import=policy.EVENTS_BEFORE_NUMBA, if_imported=0)
-"""Task events that the process still fires in Python."""
+"""Number of task events that the process still fires in Python, before it compiles the kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One turn of a task on its resource, in cycles."""
+    """One run of a task on its resource, with start and end in cycles."""
 
     task: str
     resource: str
@@ -38,13 +38,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Stretch of a run without slices, in cycles.
+    """Interval of a run for which no slices are kept, in cycles.
 
-    ``steps`` were skipped because they repeat earlier steps. If it is None, the steps were run, but
-    are too many to keep.
-
-    ``steps`` were skipped because they repeat what came before; None: they were run, but are too
-    many to keep.
+    ``steps`` is the number of steps that were skipped because they repeat earlier steps. If it is
+    None, the steps were run, but their slices are too many to keep.
     """
 
     steps: int | None
@@ -54,19 +51,19 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
-    """Run of a program: cycles to its last result, and the work of the simulation."""
+    """Outcome of a program's run: cycles to its last result, and the work of the simulation."""
 
     cycles: Fraction
     fired: int
-    """Task events simulated."""
+    """Number of task events that were simulated."""
     turns: int
-    """Task events of the whole run."""
+    """Number of task events in the whole run, including skipped ones."""
     period: Fraction | None
-    """Cycles per step of the outermost repetition, if one was found."""
+    """Cycles per step of the outermost repetition; None if no repetition was found."""
     unit: int
-    """Units of time per cycle."""
+    """Number of time units in a cycle."""
     exact: bool
-    """True if all times are whole numbers of the unit."""
+    """True if every time is a whole number of time units."""
     slices: tuple[Slice, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
@@ -78,7 +75,7 @@ def run_program(
     logged: bool = False,
     most: int | None = policy.MAX_EVENTS,
 ) -> EventRun:
-    """Run a program to its end.
+    """Run a program to its end and return the outcome.
 
     Parameters
     ----------
@@ -125,17 +122,17 @@ def run_program(
 
 
 class TimeUnit(NamedTuple):
-    """Unit of the whole numbers that stand for the times of a run."""
+    """Unit of time of a run: the number of units in a cycle."""
 
     per_cycle: int
     exact: bool
-    """True if all times are whole numbers of the unit."""
+    """True if every time is a whole number of time units."""
     limit: int
-    """Units of time that the run may take."""
+    """Largest time that the run may reach, in time units."""
 
 
 def time_unit(program: StepProgram, *, limited: bool = True) -> TimeUnit:
-    """Return the unit of a program's times.
+    """Return the unit of time for a program.
 
     Parameters
     ----------
@@ -176,7 +173,10 @@ def time_unit(program: StepProgram, *, limited: bool = True) -> TimeUnit:
 
 @dataclass(kw_only=True)
 class FlatRun:
-    """Program as flat tables, its state, and the number of classes on which its future depends."""
+    """Program as flat tables, with its state, marks and log.
+
+    ``reach`` is the number of step classes on which the future depends.
+    """
 
     program: KernelProgram
     state: State
@@ -186,7 +186,10 @@ class FlatRun:
 
 
 def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatRun:
-    """Return the tables of a program with tasks in firing order, times in units."""
+    """Return a program and its initial state as flat tables, with times in time units.
+
+    The program's tasks must be in the order of issue.
+    """
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
     code, depth = _code(program, reach)
@@ -263,12 +266,12 @@ def _program(program: StepProgram, unit: TimeUnit, code: Numbers) -> KernelProgr
 
 
 def _by_class(columns: list[list[int]]) -> Numbers:
-    """Return a table with a row for each class of step."""
+    """Return columns of values as one table, with a row for each class of step."""
     return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 def _units(cycles: Fraction, unit: int) -> int:
-    """Return the units of some cycles, rounded up."""
+    """Return cycles converted to time units, rounded up."""
     return -(-cycles.numerator * unit // cycles.denominator)
 
 
@@ -276,8 +279,8 @@ _Instruction = tuple[int, int, int, int, int]
 
 
 def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
-    """Return the instructions of a run with ``drain`` empty periods behind it, and the loop
-    depth.
+    """Return the instructions of a run, followed by ``drain`` empty periods, and the depth of its
+    loops.
 
     >>> from ..schedule.program import StepTask
     >>> task = StepTask(name="A", resource="array", occupancy=(Fraction(4),))
@@ -294,7 +297,7 @@ def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
 
 
 class _Code:
-    """Instructions of a program's run, in the order of emission."""
+    """Builder of the instructions for a program's run."""
 
     def __init__(self, program: StepProgram) -> None:
         self.rows: list[_Instruction] = []
@@ -307,9 +310,9 @@ class _Code:
         ]
 
     def emit(self, part: RunLengths, depth: int, top: bool) -> int:
-        """Emit the instructions of a part and return the depth of its innermost loops.
+        """Emit the instructions of a part of the run, and return the depth of its innermost loops.
 
-        ``top`` is True for a part inside no loop other than rows.
+        ``top`` is True if the part is inside no loop except rows.
         """
         if isinstance(part, OneStep):
             self.rows.append((kernel.STEP, part.kind, 0, 0, 0))
@@ -327,11 +330,11 @@ class _Code:
         return deepest
 
     def resources(self, runs: RunLengths) -> frozenset[str]:
-        """Return the resources that the steps of a run use."""
+        """Return the resources that are used by the steps of a run."""
         return frozenset[str]().union(*(self.uses[kind] for kind in steps_by_class(runs)))
 
     def loop(self, part: GrowingPart, depth: int, top: bool) -> int:
-        """Emit a repetition, or a growing one inside rows."""
+        """Emit the instructions of a repetition; inside rows, it may grow from row to row."""
         steps = length(part.body)
         self.rows.append((kernel.LOOP, part.count, depth, steps, part.more))
         begin = len(self.rows)
@@ -340,7 +343,7 @@ class _Code:
         return deepest
 
     def even_rows(self, rows: EvenRows, depth: int, top: bool) -> int:
-        """Emit rows that differ only in the lengths of their loops."""
+        """Emit the instructions of rows that differ only in the lengths of their loops."""
         self.rows.append((kernel.ROWS, rows.count, depth, 0, 0))
         begin = len(self.rows)
         deepest = max(
@@ -386,10 +389,10 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int | None) ->
 
 
 def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
-    """Run some of the ``left`` events: the first of a process in Python, unless Numba is
-    imported.
+    """Run at most ``left`` task events and return the kernel's status.
 
-    Most runs settle after some hundred events, which take less time than the import of a compiler.
+    The first events of a process run in Python, unless Numba is imported already. Most runs settle
+    after some hundred events, which take less time than the import of a compiler.
     """
     regs = flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
@@ -408,7 +411,7 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
-    """Return the cycles to the last result, with the time that follows it."""
+    """Return the cycles to the last result, including the time that follows a result (``ends``)."""
     extra = dict(program.ends)
     last = {t.name: end for t, end in zip(program.tasks, flat.state.last, strict=True) if end >= 0}
     latest = Fraction(max(last.values(), default=0), unit)
@@ -426,7 +429,7 @@ def _turns(program: StepProgram) -> int:
 def _shown(
     program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
-    """Return the slices in the order of events, and the gaps between them."""
+    """Return the logged slices in the order of events, and the gaps between them."""
     numbers = iter(flat.log.rows)
     # Copies of one iterator group the numbers into rows.
     log = list(zip(*(numbers,) * kernel.LOG_FIELDS, strict=True))
@@ -454,7 +457,8 @@ def _shown(
 
 
 def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator[Gap]:
-    """Yield the gaps between the last slice before a break and the first one after it."""
+    """Yield a gap for each break in the log, from the last slice before it to the first slice
+    after it."""
     ends = [*(place for place, _ in breaks[1:]), len(slices)][: len(breaks)]
     for (place, steps), end in zip(breaks, ends, strict=True):
         before = max((s.end for s in slices[:place]), default=Fraction(0))
@@ -465,7 +469,7 @@ def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class GrowingPart:
-    """Repetition with ``count`` iterations in the first row, and ``more`` in addition for each
+    """Repetition that runs ``count`` times in the first row, and ``more`` times longer in each
     next row."""
 
     count: int
@@ -475,7 +479,7 @@ class GrowingPart:
 
 @dataclass(frozen=True, slots=True)
 class EvenRows:
-    """Sequence of ``count`` rows, of which the first is given."""
+    """Sequence of ``count`` rows that grow evenly; only the first row is stored."""
 
     count: int
     parts: tuple[GrowingPart, ...]
@@ -484,7 +488,7 @@ class EvenRows:
 def with_rows(
     parts: Sequence[RunLengths], busy: Callable[[RunLengths], frozenset[str]]
 ) -> Iterator[RunLengths | EvenRows]:
-    """Return the parts of a sequence, with rows that grow evenly merged.
+    """Return the parts of a sequence; parts that form evenly growing rows are merged into rows.
 
     >>> from ..steps.run_length import repeat, sequence
     >>> a, b = OneStep(0), OneStep(1)
@@ -526,7 +530,9 @@ def with_rows(
 
 
 def _next_equal(bodies: Sequence[int]) -> list[int]:
-    """Return for each part the distance to the next part with an equal body; 0 if there is none."""
+    """Return, for each part, the distance to the next part with an equal body; 0 if there is
+    none.
+    """
     found = [0] * len(bodies)
     last: dict[int, int] = {}
     for at in reversed(range(len(bodies))):
@@ -536,10 +542,11 @@ def _next_equal(bodies: Sequence[int]) -> list[int]:
 
 
 def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, stride: int) -> int:
-    """Return how many parts from one on form rows of ``stride`` parts that grow evenly.
+    """Return how many parts, from index ``at`` on, form evenly growing rows of ``stride`` parts
+    each.
 
     In ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts form rows of two: each count is
-    the mean of those ``stride`` before and after.
+    the mean of the counts ``stride`` before and after.
     """
     end = at
     while (
@@ -552,7 +559,7 @@ def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, stride:
 
 
 def _is_busy(parts: tuple[GrowingPart, ...], busy: Callable[[RunLengths], frozenset[str]]) -> bool:
-    """Return whether every resource of a row is used in all of its growing parts."""
+    """Return whether each growing part of a row uses every resource of the row."""
     used = [busy(p.body) for p in parts]
     every = frozenset[str]().union(*used)
     return all(here == every for p, here in zip(parts, used, strict=True) if p.more)

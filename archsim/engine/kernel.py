@@ -1,27 +1,28 @@
-"""Event kernel: fires tasks and jumps over repeated states.
+"""Event kernel: fires the tasks of a program and jumps over repeated states.
 
-It is plain Python on flat tables, which runs short programs; ``tables`` compiles it for longer
-ones. A program is flat:
-``code`` holds one instruction a row, ``(STEP, class, 0, 0, 0)``, or ``(LOOP, count, slot, steps
-of the body, more)`` and ``(END, first of the body, slot, steps, top)``. All state is in tables of
-the caller, so that a run can be stopped and resumed.
+The code is plain Python on flat tables and runs short programs directly; ``tables`` compiles it for
+longer ones. A program is flat: ``code`` holds one instruction a row. The instructions are ``(STEP,
+class, 0, 0, 0)``, ``(LOOP, count, slot, steps of the body, more)`` and ``(END, first of the body,
+slot, steps, top)``. The caller owns the tables that hold all state, so that a run can be stopped
+and resumed.
 
-At the end of each iteration of a loop the state is compared with a mark that moves on by powers
-of two (Brent's method). Where the two differ by a shift in time alone, whole multiples of the
-distance between them are skipped, exactly: the coming iterations repeat. The last two rounds are
-run where turns are logged, so that the log shows them.
+At the end of each iteration of a loop, the state is compared with a mark: a stored earlier state
+that moves on by powers of two (Brent's method). If the two states differ only by a shift in time,
+the coming iterations repeat. Whole multiples of the distance between the states are then skipped,
+exactly. If slices are logged, the last two rounds are run, so that the log shows them.
 
-Tasks that run ahead of one another, each at its own rate, reach no repeated state until the task
+Tasks may run ahead of one another, each at its own rate. The state then repeats only when the task
 ahead has no room left. As long as each task waits for the same dependency as before, it continues
-at its rate: a loop of one step is advanced to the iteration in which a task would first wait for
-another.
+at its rate. A loop of one step is therefore advanced to the iteration in which a task would first
+wait for another dependency.
 
-Rows that differ only in loops that run ``more`` iterations longer in each row (``with_rows``)
-stand between ``(ROWS, count, slot, 0, 0)`` and ``(NEXT, first of the row, slot, steps, more)``.
-If the state after a row repeats that after an earlier row, and all such loops in between had
-settled on repetitions that divide their growth, the next rows end in that state too, and each
-round takes longer than the one before by the same time: two rounds give that time. ``with_rows``
-lets a loop grow only if every resource of its row is busy in it.
+Rows are equal apart from loops that run ``more`` iterations longer in each row (``with_rows``).
+They stand between ``(ROWS, count, slot, 0, 0)`` and ``(NEXT, first of the row, slot, steps,
+more)``. Suppose that the state after a row repeats the state after an earlier row. Suppose also
+that all such loops in between had settled on repetitions that divide their growth. Then the next
+rows end in that state too. Each round takes longer than the one before by the same time, and two
+rounds give that time. ``with_rows`` lets a loop grow only if every resource of its row is busy in
+it.
 """
 
 from __future__ import annotations
@@ -34,36 +35,42 @@ from .policy import ITERATIONS_BETWEEN_LOOKS, MAX_ROWS
 
 STEP, LOOP, END, ROWS, NEXT = range(5)
 CODE_FIELDS = 5
-"""Fields of an instruction; see ``kernel``."""
+"""Number of fields in an instruction; the start of this module explains them."""
 
 PC, PERIOD, FIRED, SKIPPED, LOGGED, TOP_SHIFT, TOP_STEPS, TOP_LENGTH = range(8)
-"""Places in ``regs``: next instruction, period, fired tasks, skipped steps, log entries; and for
-the longest outermost loop that repeats, the shift and steps of a round, and all steps."""
+"""Indices into ``regs``.
+
+The first five are: next instruction, period, fired tasks, skipped steps, log entries. The last
+three describe the longest outermost loop that repeats: shift and steps of a round, and all steps.
+"""
 REGISTERS = 8
 
 REMAINING, SINCE, REACH, PHASE, ROW, SHIFT, EVEN, LAST = range(8)
-"""Places in a row of ``loops``. The phase is 0 before the first mark, 1 after it, or 2 once
-done. Rows also have their number, the shift of the round before the mark (-1: unknown), the rows
-after which all loops are whole repetitions longer (0: not all settle), and the last row in which
-loops are long enough."""
+"""Indices into a row of ``loops``, which holds the state of one loop.
+
+The phase is 0 before the first mark, 1 after it, and 2 once the loop is done. Entries for rows also
+have their number, and the shift of the round before the mark (-1: unknown). They have the number of
+rows after which all loops are whole repetitions longer (0: not all settle), and the last row in
+which loops are long enough.
+"""
 LOOP_FIELDS = 8
 
 LOG_FIELDS = 4
-"""Task, step, start and end of a turn."""
+"""Number of fields in a log entry: task, step, start and end of a slice."""
 
 DONE, PAUSED, OVERFLOW = 0, 1, 2
-"""Status codes."""
+"""Status codes that ``run`` returns."""
 
 NEVER = 1 << 62
-"""Row or period that no run reaches."""
+"""Number larger than any row or period of a run."""
 
 
 class KernelProgram(NamedTuple):
-    """Program as flat tables; see ``events.flatten``.
+    """Program as flat tables, made by ``events.flatten``.
 
-    ``occupancy`` is by class and task (-1: the task does not run), ``ago`` by class and dependency,
-    in periods (-1: no wait). Dependencies of task i are those from ``first[i]`` to ``first[i +
-    1]``. The future depends on ``need[i]`` periods of task i.
+    ``occupancy`` is by class and task (-1: the task does not run). ``ago`` is by class and
+    dependency, in periods (-1: no wait). Dependencies of task i are those from ``first[i]`` to
+    ``first[i + 1]``. The future depends on the last ``need[i]`` periods of task i.
 
     For tasks A and B and classes 0 to 2 the occupancies are ``[A0, B0, A1, B1, A2, B2]``: that of
     task i in class k is at ``k * tasks + i``.
@@ -80,14 +87,15 @@ class KernelProgram(NamedTuple):
     room: Numbers
     need: Numbers
     limit: int
-    """Units of time that the run may take."""
+    """Largest time that the run may reach, in time units."""
 
 
 class State(NamedTuple):
-    """State of a run.
+    """State of a run as flat tables.
 
-    ``kind`` (class of the period's newest step), ``result`` and ``leave`` (ends of tasks, -1: the
-    task did not run) are rings of a power of two of periods. ``used`` counts the turns of tasks.
+    ``kind`` is the class of the newest step, by period. ``result`` and ``leave`` are ends of tasks
+    (-1: the task did not run). All three are rings over a power of two of periods. ``used`` counts
+    how often each task ran.
 
     Period t is row ``t % rows`` of a ring, which is ``t & (rows - 1)``; task i of the period is at
     ``row * tasks + i``.
@@ -104,11 +112,11 @@ class State(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """States to compare with, by depth of loop: the last ``back`` periods, newest first.
+    """Stored earlier states (marks), by depth of loop, with which later states are compared.
 
-    For the last period, ``rate`` is the time by which each task ended later than in the period
-    before; ``pace`` is the same for each resource (-1: idle), and ``held`` is when the resource was
-    free.
+    Each mark has the last ``back`` periods, newest first. For the last period, ``rate`` is the time
+    by which each task ended later than in the period before. ``pace`` is that time for each
+    resource (-1: idle), and ``held`` is the time at which the resource was free.
     """
 
     back: int
@@ -123,9 +131,9 @@ class Marks(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Turns as (task, step, start, end), with the last ``tail`` rows as a ring.
+    """Logged slices as (task, step, start, end); the last ``tail`` rows form a ring.
 
-    Task -1 stands for skipped steps; its step is their number.
+    Task -1 stands for skipped steps; its step field is the number of skipped steps.
     """
 
     rows: Numbers
@@ -133,9 +141,9 @@ class Log(NamedTuple):
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
-    """Return by how much the state is later than a mark's; -1 if the states differ otherwise.
+    """Return the time by which the state is later than a mark; -1 if they also differ otherwise.
 
-    All differences in time must be equal to the first one: a state whose tasks end at 10 and 14
+    All differences in time must be equal to the first one. A state whose tasks end at 10 and 14
     repeats one of 3 and 7, later by 7, but not one of 3 and 8.
     """
     need, result, leave = p.need, s.result, s.leave
@@ -183,7 +191,7 @@ def _copy(
 
 
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
-    """Store the state to compare later states with."""
+    """Store the state as a mark, with which later states are compared."""
     mask, tasks, resources, back = len(s.kind) - 1, len(p.need), len(s.free), m.back
     _copy(m.kind, slot * back, s.kind, period, mask, back, 1)
     _copy(m.result, slot * back * tasks, s.result, period, mask, back, tasks)
@@ -193,9 +201,9 @@ def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
-    """Shift all that happened since the mark in time; idle resources stay.
+    """Shift the times of all tasks that ran since the mark; idle resources keep their times.
 
-    False if the times would not fit.
+    Returns False if the times would exceed the limit.
     """
     result, leave, need, last = s.result, s.leave, p.need, s.last
     mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
@@ -223,11 +231,11 @@ def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time:
 
 
 def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool:
-    """Return whether each task advanced at a constant rate in all periods that dependencies
+    """Return whether each task advanced at a constant rate over all periods that dependencies
     reach.
 
-    The rates, and the times at which resources were free before this period, are stored. False also
-    if all rates are equal: then the state repeats.
+    The rates are stored, with the times at which resources were free before this period. The result
+    is False also if all rates are equal, because then the state repeats.
     """
     result, need, resource, kinds = s.result, p.need, p.resource, s.kind
     mask, tasks = len(kinds) - 1, len(need)
@@ -263,12 +271,13 @@ def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool
 
 
 def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
-    """Return the periods until a task first waits for another dependency, at constant rates.
+    """Return the periods until a task first waits for another dependency, if rates stay constant.
 
-    The dependency that a task waits for advances at the task's rate. All its other dependencies are
-    behind that one, and catch up if their rate is higher. A task that starts 40 after its room was
-    there, with room that comes 2 later each period than the task, keeps its rate for 20 periods:
-    ``lag // nearer``. A task that waited for nothing does not advance evenly: 0.
+    The dependency that a task waits for advances at the task's rate. All other dependencies of the
+    task are behind, and catch up if their rate is higher. For example, a task starts 40 after its
+    room was there, and the room comes 2 later each period than the task. The task keeps its rate
+    for 20 periods: ``lag // nearer``. A task that waited for nothing does not advance evenly; the
+    result is 0.
     """
     result, leave, rates, pace, held = s.result, s.leave, m.rate, m.pace, m.held
     mask, tasks, waits = len(s.kind) - 1, len(rates), len(p.before)
@@ -303,7 +312,9 @@ def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
 
 
 def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bool:
-    """Advance some periods with each task at its rate. False if the times would not fit."""
+    """Advance all tasks by some periods, each at its rate. Returns False if times exceed the
+    limit.
+    """
     result, leave, rates, need = s.result, s.leave, m.rate, p.need
     mask, tasks = len(s.kind) - 1, len(need)
     row = (period & mask) * tasks
@@ -326,7 +337,7 @@ def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bo
 
 
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
-    """Write a turn to the log."""
+    """Write one slice to the log."""
     # The first ``head`` turns stay; later turns go round the ``tail`` rows behind them.
     at = s.regs[LOGGED]
     most = len(log.rows) // LOG_FIELDS
@@ -342,7 +353,7 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
 
 
 def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
-    """Issue one period's tasks in order."""
+    """Issue one period's tasks in order and record their times."""
     # Python reads local names much faster than fields.
     kinds, result, leave, free, used, last = s.kind, s.result, s.leave, s.free, s.used, s.last
     occupancy, stage, first, ago = p.occupancy, p.stage, p.first, p.ago
@@ -387,7 +398,7 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
 
 
 def _settled(s: State, slot: int, count: int, more: int) -> None:
-    """Tell the rows around a loop the repetition on which the loop has settled."""
+    """Record that a loop has settled on a repetition, for the rows around the loop."""
     loops = s.loops
     at, rows = slot * LOOP_FIELDS, (slot - 1) * LOOP_FIELDS
     each = loops[at + SINCE]
@@ -405,7 +416,7 @@ def _settled(s: State, slot: int, count: int, more: int) -> None:
 
 
 def _skipped(s: State, log: Log, steps: int) -> None:
-    """Skip steps."""
+    """Record that steps were skipped."""
     s.regs[SKIPPED] += steps
     if log.tail > 0:
         _note(s, log, -1, steps, 0, 0)
@@ -414,9 +425,9 @@ def _skipped(s: State, log: Log, steps: int) -> None:
 def _iterated(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, pc: int
 ) -> bool:
-    """Skip repeated iterations at the end of an iteration, or move the mark.
+    """Finish an iteration of a loop: skip repeated iterations, or move the mark.
 
-    False if the times would not fit.
+    Returns False if the times would exceed the limit.
     """
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
     period = s.regs[PERIOD] - 1
@@ -455,7 +466,10 @@ def _iterated(
 def _repeated(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, pc: int, shift: int
 ) -> bool:
-    """Skip iterations that repeat those since the mark. False if the times would not fit."""
+    """Skip iterations that repeat the iterations since the mark.
+
+    Returns False if the times would exceed the limit.
+    """
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
     # Whole repetitions that are left; the rest of the loop is run.
     rounds = loops[at + REMAINING] // loops[at + SINCE]
@@ -484,9 +498,9 @@ def _repeated(
 def _next_row(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, pc: int
 ) -> bool:
-    """Skip rounds of evenly growing rows at the end of a row, or move the mark.
+    """Finish a row: skip rounds of evenly growing rows, or move the mark.
 
-    False if the times would not fit.
+    Returns False if the times would exceed the limit.
     """
     loops, at, end = s.loops, slot * LOOP_FIELDS, pc * CODE_FIELDS
     period = s.regs[PERIOD] - 1
@@ -537,7 +551,7 @@ def _next_row(
 
 
 def _begin(p: KernelProgram, s: State, pc: int, slot: int) -> None:
-    """Enter a loop, or the first of some rows."""
+    """Enter a loop, or the first row of a sequence of rows."""
     loops, more, at = s.loops, p.code[pc * CODE_FIELDS + 4], slot * LOOP_FIELDS
     count = p.code[pc * CODE_FIELDS + 1]
     if more != 0:
@@ -548,7 +562,7 @@ def _begin(p: KernelProgram, s: State, pc: int, slot: int) -> None:
 
 
 def _ended(p: KernelProgram, s: State, pc: int, slot: int) -> None:
-    """Tell the rows around a loop that it ended before it had settled."""
+    """Record that a loop ended before it had settled, for the rows around the loop."""
     loops, at = s.loops, slot * LOOP_FIELDS
     begin = (p.code[pc * CODE_FIELDS + 1] - 1) * CODE_FIELDS
     if loops[at + PHASE] != 2 and p.code[begin + 4] != 0:
@@ -563,7 +577,7 @@ def run(
     Parameters
     ----------
     log : Log
-        Log of turns; with ``tail`` 0, nothing is logged.
+        Log of slices; with ``tail`` 0, nothing is logged.
     reach : int
         Number of step classes on which the future depends.
     jumping : bool
@@ -621,4 +635,4 @@ HELPERS = (
     *(_shift, _copy, _mark, _advance, _even, _ahead, _go_on),
     *(_note, _fire, _settled, _skipped, _repeated, _iterated, _next_row, _begin, _ended),
 )
-"""Functions that ``run`` calls, each after those that it calls itself."""
+"""Functions that ``run`` calls, ordered so that each comes after the functions it calls."""

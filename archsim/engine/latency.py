@@ -1,10 +1,10 @@
-"""Latency of a bound mapping: a run of its real steps, or of an average step.
+"""Latency of a bound mapping, from a run of its real steps or of an average step.
 
-A mapping is one run, or with a ``sequential`` schedule one run after the other. Each run is lowered
-to a step program and fired task by task (``kernel``). A run settles after some hundred task events,
-whatever its length. If the steps are too many, or too different to be classed, the average step of
-the program is timed instead, and the result says so (``Timing.timed_by``). Both engines accept the
-same mappings.
+A mapping is one run; with a ``sequential`` schedule of several groups, it is one run after the
+other. Each run is lowered to a step program, which fires task by task (``kernel``). A run settles
+after some hundred task events, whatever its length. Sometimes the steps are too many, or too
+different to be classed. Then the average step of the program is timed instead, and the result says
+so (``Timing.timed_by``). Both engines accept the same mappings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .policy import BOUNDING_SHARE, MAX_ANALYTICAL_EVENTS, MAX_EVENTS
 from .timing import Timing, refuse_no_time, time_average
 
 _MAX_EVENTS_BY_ENGINE = {"analytical": MAX_ANALYTICAL_EVENTS, "event": MAX_EVENTS}
-"""Task events after which each engine times an average step."""
+"""Largest number of task events that each engine fires before it times an average step instead."""
 
 
 def time_bound(
@@ -34,8 +34,8 @@ def time_bound(
     Parameters
     ----------
     engine : str
-        ``"event"`` runs more steps than ``"analytical"`` before it takes an average; otherwise both
-        are equal.
+        ``"event"`` fires more task events than ``"analytical"`` before it times an average step;
+        otherwise both are equal.
     walks : tuple of Walk, optional
         Real steps of each group of Einsums that run together, if known.
 
@@ -55,7 +55,7 @@ def time_bound(
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRun:
-    """Einsums that ran together, with their first cycle and their run."""
+    """Run of Einsums that ran together, with the cycle at which it began."""
 
     group: FusionGroup
     program: StepProgram
@@ -65,11 +65,11 @@ class GroupRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTiming:
-    """Timing of a run, its task events, and the turns that were logged."""
+    """Timing of a run, with the number of its task events and the logged slices."""
 
     timing: Timing
     events: int
-    """Task events of the whole run."""
+    """Number of task events in the whole run."""
     runs: tuple[GroupRun, ...]
 
 
@@ -78,7 +78,7 @@ def event_programs(
 ) -> tuple[tuple[FusionGroup, StepProgram], ...]:
     """Return the programs of a mapping in sequence, each with its group of Einsums.
 
-    ``walks`` are those of the groups, if known.
+    ``walks`` holds the exact steps of the groups, if known.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def time_events(
     walks: tuple[Walk, ...] = (),
     most: int = MAX_EVENTS,
 ) -> EventTiming:
-    """Return the latency of a bound mapping by running its tiles.
+    """Return the latency of a bound mapping, found by running its real steps.
 
     ``walks`` are as in ``event_programs``, ``most`` is as in ``run_program``.
 
@@ -116,7 +116,7 @@ def time_events(
     jumping : bool, default True
         True to skip repetitions; the result is the same.
     logged : bool, default False
-        True to log turns for a timeline.
+        True to log slices for a timeline.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def time_events(
     MappingError
         As ``event_programs``.
     StepsError
-        The steps cannot be told apart, or are too many.
+        The steps cannot be classed, or are too many.
     """
     programs = event_programs(bound, counts, walks)
     runs: list[GroupRun] = []
@@ -183,7 +183,7 @@ def _timing(
 
 
 def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
-    """Return the resource that is busy most of a run, and its tasks."""
+    """Return the resource that limits a run because it is busy most of the time, and its tasks."""
     load = {resource: program.busy(program.on(resource)) for resource in program.resources}
     busiest = max(load, key=lambda r: load[r])
     mostly = load[busiest] >= BOUNDING_SHARE * run.cycles

@@ -5,58 +5,72 @@ from __future__ import annotations
 from fractions import Fraction
 
 MAX_EVENTS = 2_000_000_000
-"""Task events that the event engine fires before it times an average step: some minutes."""
+"""Number of task events that the event engine fires before it times an average step: some
+minutes.
+"""
 
 MAX_ANALYTICAL_EVENTS = 20_000_000
-"""Task events that the analytical engine fires before it times an average step: some seconds."""
+"""Number of task events that the analytical engine fires before it times an average step.
+
+They take some seconds.
+"""
 
 EVENTS_PER_INTERRUPT_CHECK = 20_000_000
-"""Task events between two chances to interrupt a run."""
+"""Number of task events between two points at which a run can be interrupted."""
 
 EVENTS_BEFORE_NUMBA = 100_000
-"""Task events that a process fires in Python before it imports Numba.
+"""Number of task events that a process fires in Python before it imports Numba.
 
 Python fires them in about the time that the import takes.
 """
 
 PERIODS_COMPARED_PER_EVENT = 32
-"""Periods of a state that are compared in about the time of one task event."""
+"""Number of periods of a state that can be compared in about the time of one task event."""
 
 MAX_DISTANCE = 4096
-"""Periods that a dependency may reach back; a farther one counts as one of this distance."""
+"""Largest number of periods that a dependency may reach back; a longer distance is cut to this
+one.
+"""
 
 MAX_LAG = 4 * MAX_DISTANCE
-"""Periods by which a task may lag another: a state holds all of them, to be copied and compared."""
+"""Largest number of periods by which a task may lag another.
+
+A state holds all of these periods, and they are copied and compared.
+"""
 
 LOG_HEAD = 8000
-"""First turns of a run that its log keeps."""
+"""Number of slices from the beginning of a run that its log keeps."""
 
 LOG_TAIL = 8000
-"""Last turns of a run that its log keeps."""
+"""Number of slices from the end of a run that its log keeps."""
 
 MIN_ROWS = 6
-"""Rows of a growing repetition from which rows are extrapolated: the first ones are run anyway."""
+"""Smallest number of rows to be extrapolated: the first rows of a growing repetition are run
+anyway."""
 
 MAX_ROWS = 1 << 20
-"""Rows after which loops may all be whole repetitions longer; a longer round is not awaited."""
+"""Largest number of rows after which all loops must be whole repetitions longer.
+
+If it takes more rows, the kernel does not wait for it.
+"""
 
 ITERATIONS_BETWEEN_LOOKS = 4
-"""Iterations of a loop between two checks whether tasks run ahead of one another."""
+"""Number of iterations of a loop between two checks for tasks that run ahead of one another."""
 
 BOUNDING_SHARE = Fraction(98, 100)
-"""Share of a run for which a resource is busy if it bounds the run.
+"""Share of a run for which a resource must be busy to count as the bound of the run.
 
-Less than all: a resource that bounds a run still waits for its first operands.
+It is less than all, because a resource that bounds a run still waits for its first operands.
 """
 
 CANDIDATE_WORK_SHARE = Fraction(15, 16)
-"""Share of the largest work with which a core may be the critical one."""
+"""Smallest share of the largest work with which a core may still be the critical one."""
 
 MAX_CRITICAL_CORES = 3
-"""Cores that are run to find the critical one, with the first."""
+"""Largest number of cores that are run to find the critical one, including the first."""
 
 MIN_PROBLEMS_TO_SAMPLE = 8
-"""Problems of cores that are counted together without counting a sample of them first."""
+"""Smallest number of distinct core problems for which a sample is counted first."""
 
 MAX_CACHED_PRICES = 4096
-"""Prices of memories that a sweep of capacities keeps."""
+"""Number of memory prices that a sweep of capacities keeps in its cache."""

@@ -1,4 +1,4 @@
-"""Timing of a run, and the average step that stands for runs that are too long."""
+"""Timing of a run, and the average step that replaces runs that are too long."""
 
 from __future__ import annotations
 
@@ -43,32 +43,33 @@ from .events import EventRun, run_program
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Cycles of a whole run, and their composition.
+    """Cycles of a whole run, and the parts of which they are composed.
 
-    Latency runs from the first transfer to the arrival of the last output in the outermost memory.
+    The latency lasts from the first transfer to the arrival of the last output in the outermost
+    memory.
     """
 
     cycles: Fraction
     steps: int
     period: Fraction
-    """Cycles per step in the steady state."""
+    """Cycles between two steps in the steady state."""
     bound_by: str
     critical: tuple[str, ...]
     lookahead: int | None = None
     simulated: int | None = None
-    """Task events that were fired."""
+    """Number of task events that were fired."""
     timed_by: Literal["steps", "average"] = "steps"
-    """``steps`` if the real steps were run, ``average`` if an average step stands for them."""
+    """``steps`` if the real steps were run, ``average`` if an average step was timed instead."""
     notes: tuple[str, ...] = ()
 
     @property
     def fill_drain(self) -> Fraction:
-        """Cycles outside the steady state."""
+        """Cycles of the run outside the steady state."""
         return self.cycles - self.period * self.steps
 
 
 def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
-    """Refuse a run that takes no time, because its rates are undefined.
+    """Raise an error for a run that takes no time, because its rates are undefined.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def time_average(
 ) -> Timing:
     """Return the time of a run in which every step of a bound mapping is an average one.
 
-    ``groups`` are those of the mapping's schedule, if known.
+    ``groups`` are the groups of the mapping's schedule, if known.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def time_average(
 
 
 def _timed_graph(bound: Bound, program: StepProgram) -> EventGraph:
-    """Return the average step of a program, with one task for the traffic of each memory."""
+    """Return the average step of a program, in which the traffic of each memory is one task."""
     return average_step(program, memories=tuple(m.name for m in bound.architecture.memories)).graph
 
 
@@ -120,8 +121,8 @@ def _timing(
 ) -> Timing:
     """Return the timing of a program from the cycles of its average steps.
 
-    The outermost memory bounds the run if fill and drain take most of it; otherwise ``limit``, the
-    resource that bounds the steady state with its tasks.
+    The bound of the run is the outermost memory if fill and drain take most of the time. Otherwise
+    it is ``limit``, the resource that bounds the steady state, with its tasks.
     """
     ends = program.fill_and_drain
     cycles = steps + sum((cycles for _, cycles in program.once), Fraction(0)) + ends
@@ -139,10 +140,10 @@ def _timing(
 
 
 def _time_groups(bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-    """Return the sum over groups of the time of the busiest array or of the transfers.
+    """Return the timing of groups that run in sequence: the sum of the times of all groups.
 
-    A group is one step that does all of its work. Each array's output latency is charged once
-    per group.
+    The time of a group is the work of its busiest array or memory, as if it were one step. Each
+    array's output latency is charged once per group.
     """
     cycles = Fraction(0)
     slowest = (Fraction(-1), "", "")
@@ -164,7 +165,10 @@ def _time_groups(bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
 
 
 def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
-    """Return the resource with the longest work of a program; arrays come before memories."""
+    """Return the resource with the most work in a program, and that work in cycles.
+
+    If several have equal work, arrays come before memories.
+    """
     memories = [m.name for m in bound.architecture.memories if m.name in program.resources]
     times = {
         resource: program.busy(program.on(resource)) + max(t.late for t in program.on(resource))
@@ -175,7 +179,7 @@ def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
 
 
 def _time_pipeline(bound: Bound, group: FusionGroup, lookahead: int) -> Timing:
-    """Return the time of all average steps, of the first fill and of the last drain."""
+    """Return the timing of a pipelined schedule: all average steps, first fill and last drain."""
     program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
     graph = _timed_graph(bound, program)
     try:
@@ -190,7 +194,7 @@ def _time_pipeline(bound: Bound, group: FusionGroup, lookahead: int) -> Timing:
 
 
 def makespan(graph: EventGraph, issue: Issue) -> EventRun:
-    """Run all steps of an event graph in an order of issue.
+    """Run all steps of an event graph in an order of issue and return the outcome.
 
     >>> from ..schedule.event_graph import GraphDependency
     >>> tasks = (
@@ -226,9 +230,9 @@ def makespan(graph: EventGraph, issue: Issue) -> EventRun:
 
 
 def _follows_from_turns(graph: EventGraph, edge: TimedEdge, distance: int) -> bool:
-    """Return whether the turns of a common resource imply an edge between periods.
+    """Return whether an edge between periods follows from the order of tasks on a common resource.
 
-    All turns of the first task in between come before the second.
+    This is so if the runs of the first task in between already take as long as the edge asks.
     """
     if graph.resource[edge.before] != graph.resource[edge.after]:
         return False
@@ -236,7 +240,10 @@ def _follows_from_turns(graph: EventGraph, edge: TimedEdge, distance: int) -> bo
 
 
 def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...]]:
-    """Return the bound of a steady state: a resource that is always busy, or dependencies."""
+    """Return what bounds a steady state: a resource that is always busy, or dependencies.
+
+    Its tasks, or the reasons of the dependencies, come with it.
+    """
     resources = {graph.tasks[e.after].resource for e in cycle.edges}
     whys = [e.why for e in cycle.edges]
     if len(resources) == 1 and all(w in resources for w in whys):
@@ -252,9 +259,10 @@ def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...
 
 
 def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
-    """Return the sum over phases of the busiest array's time and exposed reduction latencies.
+    """Return the timing of a phased schedule.
 
-    A period is that sum, or the time of the busiest memory if longer.
+    A period is the sum over phases of the busiest array's time and the exposed reduction latency.
+    If the busiest memory takes longer than this sum, its time is the period.
     """
     check_phases(bound, group)
     phases = bound.mapping.schedule.groups
@@ -280,7 +288,7 @@ def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
 
 
 def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[str, Fraction]:
-    """Return the cycles that each array is busy in a phase."""
+    """Return the cycles for which each array is busy in a phase."""
     load: dict[str, Fraction] = {}
     for member in group:
         task = tasks[member.einsum]
@@ -313,7 +321,11 @@ def _phase_bound(
     waits: list[Fraction],
     groups: tuple[tuple[PhaseTask, ...], ...],
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the array on which the phases spend most time, or the exposed latency."""
+    """Return the array on which the phases spend most time, or the exposed latency if that is
+    longer.
+
+    The longest phase comes with it as the critical one.
+    """
     share: dict[str, Fraction] = {}
     for cycles, resource in lengths:
         share[resource] = share.get(resource, Fraction(0)) + cycles
@@ -330,11 +342,11 @@ def _phase_bound(
 def _partial_steps(
     tasks: dict[str, GraphTask], groups: tuple[tuple[PhaseTask, ...], ...]
 ) -> Fraction:
-    """Return the work on the first tiles before the first whole step, and on the last ones after
-    it.
+    """Return the cycles of incomplete steps: first tiles before the first whole step, and last
+    tiles after the last.
 
-    A task on the tile ``n`` steps before still has ``n`` tiles to do when all others are done. A
-    task that runs ahead begins as much earlier.
+    A task that lags by ``n`` steps still has ``n`` tiles to do when all other tasks are done. A
+    task that runs ahead begins earlier by as many tiles.
     """
     cycles = Fraction(0)
     for sign in (-1, 1):
