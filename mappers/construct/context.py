@@ -55,10 +55,15 @@ def gathered_in(
 ) -> RepeatedGather:
     """Return the number of gathered indices and of positions for a tile of an access.
 
-    Parameters ---------- shapes : mapping Full size of each rank in coordinates, regardless of the
-    loops around the tile. access : Access Access that gathers. An access with several gathered
-    indices is assumed to read new elements each time. tile : mapping Size of the tile along each
-    rank in coordinates.
+    Parameters
+    ----------
+    shapes : mapping
+        Full size of each rank in coordinates, regardless of the loops around the tile.
+    access : Access
+        Access that gathers. An access with several gathered indices is assumed to read new elements
+        each time.
+    tile : mapping
+        Size of the tile along each rank in coordinates.
     """
     gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
     if len(gathered) != 1:
@@ -82,9 +87,15 @@ def words_in_lines(
 ) -> Fraction:
     """Return the machine words in all memory lines that contain elements of a gathered tile.
 
-    Parameters ---------- words : Fraction Machine words of the tile itself. access : Access shapes,
-    tile : mapping Size of each rank in coordinates: all of it, and in the tile. line : int Machine
-    words of a line.
+    Parameters
+    ----------
+    words : Fraction
+        Machine words of the tile itself.
+    access : Access
+    shapes, tile : mapping
+        Size of each rank in coordinates: all of it, and in the tile.
+    line : int
+        Machine words of a line.
     """
     rank_of = {v: v.upper() for v in access.variables}
     whole = {v: shapes[r] for v, r in rank_of.items()}
@@ -273,8 +284,12 @@ class MappingContext(Memoized):
     ) -> Fraction | int:
         """Return the machine words that a memory moves for a tile; gathers move whole lines.
 
-        Parameters ---------- ranks : frozenset of str Ranks along which the tensor varies. tile :
-        mapping Size of the tile along each rank in coordinates.
+        Parameters
+        ----------
+        ranks : frozenset of str
+            Ranks along which the tensor varies.
+        tile : mapping
+            Size of the tile along each rank in coordinates.
         """
         words = prod(tile[r] for r in ranks) * self.words.of(access.tensor)
         if not self.gathers(access):

@@ -545,11 +545,17 @@ def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
     The second memory keeps all tensors that the outermost memory keeps. As few loops as possible
     are outside of it.
 
-    Parameters ---------- bound : Bound A legal mapping that fits. architecture : Architecture The
-    whole machine.
+    Parameters
+    ----------
+    bound : Bound
+        A legal mapping that fits.
+    architecture : Architecture
+        The whole machine.
 
-    Returns ------- Bound or None None if these tensors do not fit the second memory, however many
-    loops are outside.
+    Returns
+    -------
+    Bound or None
+        None if these tensors do not fit the second memory, however many loops are outside.
     """
     return next((x for x in _moved_in(bound, architecture) if all_fits(x)), None)
 

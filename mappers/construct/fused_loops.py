@@ -132,8 +132,13 @@ def _between(program: Program, names: set[str]) -> frozenset[str]:
 def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
     """Return all Einsums that the named ones depend on, or all that depend on the named ones.
 
-    Parameters ---------- program : Program names : set of str Names of the Einsums to begin with.
-    back : bool True for the Einsums that the named ones depend on.
+    Parameters
+    ----------
+    program : Program
+    names : set of str
+        Names of the Einsums to begin with.
+    back : bool
+        True for the Einsums that the named ones depend on.
     """
     needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
     found, waiting = set[str](), [*names]
@@ -166,12 +171,19 @@ def plans_of(
     the one before. Next come optional ranks, in blocks as large as an array is wide, or single
     coordinates if ``fine``. Innermost are ranks along which Einsums depend on one another.
 
-    Parameters ---------- context : MappingContext Context with its ranks cut for the arrays. extras
-    : int Number of optional ranks, none to two. fine : bool True if loops go over single
-    coordinates of the optional ranks. apart : bool True if Einsums outside of all shared loops go
-    through the outermost memory. outer : int, optional Number of loops over blocks that are taken,
-    the outermost first; all by default. Where arrays have several widths, fewer loops make larger
-    blocks.
+    Parameters
+    ----------
+    context : MappingContext
+        Context with its ranks cut for the arrays.
+    extras : int
+        Number of optional ranks, none to two.
+    fine : bool
+        True if loops go over single coordinates of the optional ranks.
+    apart : bool
+        True if Einsums outside of all shared loops go through the outermost memory.
+    outer : int, optional
+        Number of loops over blocks that are taken, the outermost first; all by default. Where
+        arrays have several widths, fewer loops make larger blocks.
     """
     program = context.program
     everyones, stepped, others = context.memo(_ranks)

@@ -280,8 +280,11 @@ def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> boo
 
     The fewest such cycles among the contexts are taken (``_full_cycles``).
 
-    Parameters ---------- contexts : list of MappingContext promised : list of Fraction Estimated
-    cycles of the best mappings so far.
+    Parameters
+    ----------
+    contexts : list of MappingContext
+    promised : list of Fraction
+        Estimated cycles of the best mappings so far.
     """
     least = min(map(_full_cycles, contexts), default=0)
     return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
@@ -412,10 +415,14 @@ def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
 def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
     """Return a lower bound of the bytes in the second memory, with all shared loops outside of it.
 
-    Parameters ---------- context : MappingContext Context with its ranks cut. plan : SharedLoops
-    Loops over its ranks. Operands of Einsums that use the outermost memory alone do not count, nor
-    do indices whose elements are not quick to count. A gather has as many elements as indices or
-    positions, whichever are fewer.
+    Parameters
+    ----------
+    context : MappingContext
+        Context with its ranks cut.
+    plan : SharedLoops
+        Loops over its ranks. Operands of Einsums that use the outermost memory alone do not count,
+        nor do indices whose elements are not quick to count. A gather has as many elements as
+        indices or positions, whichever are fewer.
     """
     program, tiles = context.program, dict[str, Fraction | int]()
     touched = program.memo(_touched)

@@ -17,8 +17,11 @@ def by_branches(program: Program, architecture: Architecture, mapping: Mapping) 
     Tensors in the outermost memory stay there. A tensor may be made in one branch and read in
     another. It then also stays in the innermost memory that both branches share.
 
-    Parameters ---------- mapping : Mapping Mapping without roles that keeps tensors as if every
-    memory fed every array. It is returned unchanged if every memory does.
+    Parameters
+    ----------
+    mapping : Mapping
+        Mapping without roles that keeps tensors as if every memory fed every array. It is returned
+        unchanged if every memory does.
     """
     if architecture.tree.is_line:
         return mapping

@@ -152,8 +152,12 @@ def layouts_along(
 ) -> list[LaidRanks]:
     """Return the layouts on an array with the fewest temporal iterations, in ascending order.
 
-    Parameters ---------- ranks : dict of str to CutRank Ranks that may be laid out; none is laid
-    out so far. cut : bool True if ranks may be cut further to improve a layout.
+    Parameters
+    ----------
+    ranks : dict of str to CutRank
+        Ranks that may be laid out; none is laid out so far.
+    cut : bool
+        True if ranks may be cut further to improve a layout.
     """
     found: list[LaidRanks] = []
     for order in permutations(array.dimensions):

@@ -1,4 +1,4 @@
-"""Branch and bound over a space: sketch subspaces, search the promising ones, run the best."""
+"""Branch and bound over a mapspace: sketch subspaces, search promising ones, run the best."""
 
 from __future__ import annotations
 
@@ -45,13 +45,19 @@ T = TypeVar("T")
 
 
 class NotInBatchesError(Exception):
-    """Error of a space with masks or gathers, whose mappings have no exact price in batches."""
+    """Error raised if masks or gathers prevent exact prices for whole batches of mappings."""
 
 
 def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
-    """Return the result of a search that takes whether to relax masks and gathers.
+    """Run an exact search if possible, else a relaxed one, and return its result.
 
-    The search is relaxed if an Einsum has a mask, or if it raises ``NotInBatchesError``.
+    The search is relaxed if an Einsum has a mask, or if the exact search raises
+    ``NotInBatchesError``.
+
+    Parameters
+    ----------
+    search : callable
+        Runs the search. Its argument is True to relax masks and gathers.
     """
     if not any(e.where is not None for e in problem.space.program.einsums):
         with suppress(NotInBatchesError):
@@ -81,7 +87,7 @@ class RegionScheduler:
     """
 
     regions: Sequence[OpenRegion]
-    """Open regions; each stage adds some."""
+    """Open regions; each stage adds to them."""
     effort: Effort
     more: float
     early: bool
@@ -91,7 +97,7 @@ class RegionScheduler:
     """True while only the early regions are open."""
 
     def stages(self, promising: Sequence[R]) -> Iterator[Sequence[R]]:
-        """Yield the regions to open by stages: the early regions, if any, then all others."""
+        """Yield the regions to open at each stage: the early regions, if any, then all others."""
         if self.early:
             self.first = True
             yield promising[: policy.EARLY_REGIONS]
@@ -113,7 +119,7 @@ class RegionScheduler:
         return None
 
     def again(self, worst: Callable[[], float]) -> OpenRegion | None:
-        """Return one of the most promising regions until all sketches are used up, else None.
+        """Return the most promising region while sketches are left, several times in a row.
 
         Parameters
         ----------
@@ -134,7 +140,7 @@ class RegionScheduler:
 
 
 class BranchAndBound:
-    """One search of a space.
+    """One search for the best mapping of a mapspace.
 
     Parameters
     ----------
@@ -167,7 +173,7 @@ class BranchAndBound:
         self.log = log or SearchLog()
         self.before = before or {}
         self.leasts: dict[SubspaceKey, float] = {}
-        """Lower bounds of the searched subspaces, in the objective of this search."""
+        """Lower bound of each searched subspace, for the objective of this search."""
         self.cap = cap
         self.relaxed = relaxed
         self.effort = effort
@@ -231,7 +237,7 @@ class BranchAndBound:
         )
 
     def _promising(self) -> tuple[PromisedRegion, ...]:
-        """Return the most promising regions, and note a bound of the others."""
+        """Return the most promising regions, and record a lower bound of all other regions."""
         ranked = self._timed or self.cap is not None
         most = round(min(self.effort.regions if ranked else self.effort.untimed, self.space.size))
         within = self.cap[1] if self.cap is not None and self.cap[0].code == LATENCY else inf
@@ -241,7 +247,7 @@ class BranchAndBound:
         return promising
 
     def _open(self, promising: Iterable[PromisedRegion]) -> None:
-        """Open regions before any of them is searched."""
+        """Open the regions that may improve the incumbent, in a new process pool."""
         self.pool.close()
         self.pool = self._new_pool()
         for promised in promising:
@@ -254,7 +260,7 @@ class BranchAndBound:
             self.opened.append(opened)
 
     def _new_pool(self) -> ProcessPool[Question, Answer]:
-        """Return a pool whose workers inherit the open regions."""
+        """Return a process pool whose workers inherit the open regions."""
         alone = self.answering.tables_of is not tabulate
         # Only work in another process can be interrupted when time is up.
         limited = self.is_over is not never and not alone
@@ -263,7 +269,7 @@ class BranchAndBound:
         )
 
     def _sketch(self, advance: Advance) -> None:
-        """Sketch subspaces in the order of the scheduler."""
+        """Sketch subspaces in the scheduler's order."""
         for candidate, answer in self.pool.in_order(
             self._next_sketch,
             is_moot=lambda candidate: self._cannot_improve(
@@ -280,7 +286,8 @@ class BranchAndBound:
             self._search_early(min(self.sketches, key=lambda one: one.estimate))
 
     def _search_all(self, advance: Advance) -> None:
-        """Search subspaces with all placements, most promising first, until none is worth it."""
+        """Search subspaces with all placements, most promising first, until none can improve the
+        incumbent."""
         # Sorting is stable: among equals, the subspace that was sketched first comes first.
         found = sorted(self.sketches, key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
@@ -300,20 +307,20 @@ class BranchAndBound:
         self._run_waiting()
 
     def _is_over(self) -> bool:
-        """Return whether time is up; it never is before there is an incumbent."""
+        """Return whether the search ends because time is up; it needs an incumbent first."""
         if self.best is not None and not self.ended and self.is_over():
             self.ended = TIME_LIMIT
         return bool(self.ended)
 
     @property
     def _timed(self) -> bool:
-        """True if bounds on cycles bound the objective."""
+        """True if the objective is latency, so that bounds on cycles also bound the objective."""
         return self.objective.code == LATENCY
 
     def _cannot_improve(self, bound: float, by: float | None = None) -> bool:
-        """Return whether a lower bound rules out an improvement by more than a share.
+        """Return whether a lower bound rules out improving the incumbent by more than a share.
 
-        The share is the tolerance by default.
+        The default share is the tolerance.
         """
         share = self.tolerance if by is None else by
         return self.best is not None and bound >= self.best.value * (1 - share)
@@ -323,7 +330,8 @@ class BranchAndBound:
         return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
 
     def _next_sketch(self) -> tuple[OpenSubspace, SubspaceQuestion] | None:
-        """Return the subspace to sketch next: a few of each region, then more of the best."""
+        """Return the next subspace to sketch: first a few of each region, then more of the best
+        region."""
         if self._is_over():
             return None
         while (region := self._next_region()) is not None:
@@ -340,8 +348,8 @@ class BranchAndBound:
     def _skips_sketches(self, region: OpenRegion) -> bool:
         """Return whether a region's subspaces are searched in full instead of sketched.
 
-        Where masks are relaxed, a sketch ranks subspaces better: more placements are estimated
-        wrongly.
+        If masks are relaxed, subspaces are always sketched. A sketch then ranks subspaces better,
+        as it has fewer placements with wrong estimates.
         """
         return region.skips_sketches and not self.relaxed
 
@@ -354,29 +362,30 @@ class BranchAndBound:
         return self.turns.few(most) or self.turns.again(self._sketch_limit)
 
     def _sketch_limit(self) -> float:
-        """Run the most promising offer, and return the largest estimate worth further sketches."""
+        """Run the most promising offer, then return the largest estimate that still deserves
+        sketches."""
         found, self.best_offer = self.best_offer, None
         if found is not None and self.best is not None and found.estimate < self.best.value:
             self._run(found)
         return self.best.value * self.effort.further if self.best is not None else inf
 
     def _ruled_out(self, candidate: OpenSubspace, *, plain: bool) -> bool:
-        """Return whether a former search proved all of a subspace to exceed the cap."""
+        """Return whether an earlier search proved all mappings of a subspace to exceed the cap."""
         return (
             self.cap is not None and self.before.get(candidate.key(plain=plain), 0.0) > self.cap[1]
         )
 
     def _runs_at_once(self, offer: Offer) -> bool:
-        """Return whether an offer is run at once because it promises a large improvement.
+        """Return whether to run an offer at once, as it promises a large improvement.
 
-        Of a region's offers with equal estimates, a few failures are enough.
+        After a few failures, further offers of the same region and estimate wait.
         """
         share = policy.RUN_AT_ONCE_RATIO if self.relaxed else 1 - self.effort.near
         new = self.vain_runs[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
         return self.best is None or (new and offer.estimate < self.best.value * share)
 
     def _record_sketch(self, candidate: OpenSubspace, answer: SubspaceAnswer) -> bool:
-        """Record a sketch; return False where no mapping of the subspace is legal."""
+        """Record a sketch; return False if no mapping of the subspace is legal."""
         region = candidate.region
         self.leasts[candidate.key(plain=True)] = answer.least
         candidate.answer = answer if self._skips_sketches(region) else None
@@ -397,7 +406,7 @@ class BranchAndBound:
         return True
 
     def _search_early(self, candidate: OpenSubspace) -> None:
-        """Search the best sketch with all placements before more is sketched."""
+        """Search the best sketched subspace with all placements before any other is sketched."""
         if candidate.answer is None:
             question = self.pool.submit(candidate.question(self._limit(), plain=False), first=True)
             answer = self.pool.answer(question, self._is_over)
@@ -407,7 +416,7 @@ class BranchAndBound:
                     self._run(offer)
 
     def _limit(self) -> float:
-        """Return the value that mappings of a search with all placements have to beat."""
+        """Return the value that a mapping must beat to be kept by a search with all placements."""
         if self.relaxed:
             # Worse mappings than all waiting ones are never run; equal ones may win the tie.
             full = len(self.waiting) == self._max_runs
@@ -419,7 +428,8 @@ class BranchAndBound:
     ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
         """Return the next subspace worth a search with all placements.
 
-        Answers that came in place of sketches are recorded when their subspace has its turn.
+        Some subspaces were searched in full instead of sketched. Their answers are recorded when it
+        is their turn.
         """
         while (
             self.searches_left > 0
@@ -437,7 +447,7 @@ class BranchAndBound:
         return None
 
     def _record_search(self, candidate: OpenSubspace, answer: SubspaceAnswer) -> None:
-        """Record the search of a subspace with all placements."""
+        """Record the answer of a search of one subspace with all placements."""
         self.left.remove(candidate)
         region, tilings = candidate.region, len(candidate.subspace.sizes)
         self.leasts[candidate.key(plain=False)] = answer.least
@@ -453,7 +463,7 @@ class BranchAndBound:
         self.same_loops += tilings * (region.mappings_per_tiling - answer.combinations)
 
     def _lose_patience(self, region: OpenRegion) -> None:
-        """End the search after many subspaces without an improvement."""
+        """End the search if many subspaces in a row brought no improvement."""
         self.fruitless += 1
         value = self.best.value if self.best is not None else inf
         if value < self.last_improvement * (1 - self.tolerance):
@@ -477,7 +487,7 @@ class BranchAndBound:
         )
 
     def _reasons(self, evaluated: int) -> dict[str, int]:
-        """Return reasons why candidates were left out, with counts."""
+        """Return the number of candidates that were left out for each reason."""
         found = {"loops not legal": self.lost, "the same loops": self.same_loops}
         for why, count in left_out(self.opened, self.left, self._cannot_improve):
             found[why] = found.get(why, 0) + count
@@ -488,7 +498,7 @@ class BranchAndBound:
         return found
 
     def _refuse(self, why: SubspaceRefusedError) -> None:
-        """Record a subspace without legal loops; raise where its counts are irregular."""
+        """Record a subspace without legal loops; raise if its counts have no closed form."""
         if why.irregular:
             if not self.relaxed:
                 raise NotInBatchesError
@@ -496,7 +506,8 @@ class BranchAndBound:
         self.refused.append(str(why))
 
     def _run_promising(self, offers: tuple[Offer, ...]) -> None:
-        """Run offers that may improve the incumbent by more than the tolerance."""
+        """Run offers that may improve the incumbent by more than the tolerance; relaxed offers may
+        wait."""
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[
                 : self._max_runs
@@ -513,25 +524,26 @@ class BranchAndBound:
                 self._run(found)
 
     def _run_waiting(self) -> None:
-        """Run the most promising mappings of a space whose values are estimates."""
+        """Run the waiting offers of a relaxed search on the engine."""
         numbers = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
         for number in numbers:
             self._record_run(self.pool.answer(number, self._is_over))
 
     @property
     def _max_runs(self) -> int:
-        """Number of mappings that are run where values are estimates."""
+        """Largest number of waiting offers that a relaxed search runs."""
         return max(3, policy.MAX_RUNS_TIMES_EINSUMS // len(self.space.program.einsums))
 
     def _run(self, found: Offer) -> None:
-        """Run an offer on the engine."""
+        """Run an offer on the engine unless it was run before."""
         best = self.best
         if self._is_new(found):
             self._record_run(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
             self.vain_runs[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
-        """Return whether an offer is new: full searches find sketched mappings again."""
+        """Return whether an offer was not tried before; a full search may find a sketched mapping
+        again."""
         before = len(self.tried)
         self.tried.add(found.key)
         return len(self.tried) > before
@@ -556,7 +568,7 @@ class BranchAndBound:
         self.log.note(self.runs, value, self._least())
 
     def _least(self) -> float:
-        """Return a lower bound of all mappings, as far as the search has got."""
+        """Return a lower bound of all mappings, as far as the search has proven one."""
         bounds = [self.unopened if self.all_open else 0.0]
         for region in self.opened:
             if not self.relaxed:
@@ -568,7 +580,8 @@ class BranchAndBound:
         return max(min(bounds), floor)
 
     def _explanation(self) -> MappingError:
-        """Return why there is no mapping: constraints, capacities, or illegal loops."""
+        """Return the error that says why no mapping exists: constraints, capacities, or illegal
+        loops."""
         why = why_none(self.space, self.failed, self.legal, self.refused)
         return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)
 
@@ -583,7 +596,7 @@ def tie_search(
     relaxed: bool,
     tables_of: TablesOf = tabulate,
 ) -> BranchAndBound:
-    """Return a search for the best second objective among mappings as good in the first.
+    """Return a search for the best second objective among mappings that are best in the first one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Measures: counts of a mapping as functions of its tile sizes, masked tiles included."""
+"""Measures: counts of a mapping as functions of its tile sizes, skipped masked tiles included."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from einsum_cascade.memo import Interner
 from .kernels.measures import FlatMeasures, Floats, Ints, band_coverages, measure_all
 
 FIXED = -1
-"""Member of a loop whose stride is the same in all tilings."""
+"""Rank member of a loop whose stride is the same in all tilings."""
 
 
 class OpenSide(NamedTuple):
-    """Tile size along one rank of a band.
+    """Tile size along one of the two ranks of a mask's band, as a function of the tiling.
 
-    A tile has ``unit * min(stride of the member, limit)`` elements, or ``unit`` where the member is
+    A tile has ``unit * min(stride of the member, limit)`` coordinates, or ``unit`` if the member is
     ``FIXED``.
     """
 
     elements: int
-    """Elements of the whole rank."""
+    """Coordinates of the whole rank."""
     member: int
     unit: int
     limit: int
 
 
 class OpenBand(NamedTuple):
-    """Band between two ranks with open tile sizes: x - y is from ``low`` to ``high``."""
+    """Band of a mask, ``low`` <= x - y <= ``high``, between two ranks whose tile sizes vary."""
 
     low: int
     high: int
     plus: OpenSide
     minus: OpenSide
     least: tuple[int, int] | None = None
-    """Bounds of the band between blocks, where tiles are whole blocks of a blocked mask; None
-    elsewhere. ``low`` and ``high`` are the bounds between single elements."""
+    """Narrower bounds that hold if tiles are whole blocks of a blocked mask, else None. ``low``
+    and ``high`` are the bounds between single coordinates."""
 
 
 Opened = tuple[int, int, int]
@@ -58,14 +58,14 @@ Opened = tuple[int, int, int]
 
 
 class MaskedShares:
-    """Shares of tiles that masks leave, for the Einsums of a subspace in any placement.
+    """Shares of tiles that masks do not skip, for each Einsum of a subspace.
 
     Parameters
     ----------
     windows : mapping of str to Window
-        Windows by Einsum.
+        Window of each masked Einsum.
     least : mapping of str to Window
-        Windows for tiles that are whole blocks of a blocked mask, by Einsum.
+        Windows that hold if tiles are whole blocks of a blocked mask, by Einsum.
     """
 
     def __init__(self, windows: Mapping[str, Window], least: Mapping[str, Window]) -> None:
@@ -76,7 +76,7 @@ class MaskedShares:
         return bool(self._windows)
 
     def governed(self, e: BoundEinsum, loops: Sequence[Loop]) -> int:
-        """Return how many of an Einsum's loops, from the outermost, skip empty tiles.
+        """Return how many of an Einsum's loops, counted from the outermost, skip masked tiles.
 
         An Einsum without a mask of its own skips tiles in shared loops only.
         """
@@ -85,19 +85,20 @@ class MaskedShares:
         return len(loops) if e.einsum.where is not None else sum(x in e.shared for x in loops)
 
     def key(self, e: BoundEinsum) -> tuple[object, ...]:
-        """Return everything that decides which tiles are skipped, apart from the Einsum's loops."""
+        """Return a memo key of all that decides which tiles are skipped, except the loops."""
         if e.name not in self._windows:
             return ()
         shared = () if e.einsum.where is not None else tuple(x.member for x in e.shared)
         return (self._windows[e.name].band, shared)
 
     def band(self, e: BoundEinsum, loops: Sequence[tuple[int, Opened]]) -> OpenBand | None:
-        """Return the band of tiles that are left under some loops; None if all are.
+        """Return the band of tiles that a mask leaves under some loops; None if it skips none.
 
         Parameters
         ----------
         loops : sequence of (int, (int, int, int))
-            Axes of the loops that skip tiles, outermost first, each with its open stride.
+            Axes of the loops that skip tiles, outermost first. Each has the member, unit and limit
+            of its stride.
         """
         window = self._windows.get(e.name)
         if window is None:
@@ -123,7 +124,7 @@ def _side(elements: int, scale: int, stride: Opened | None) -> OpenSide:
 
 
 def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
-    """Return the shares of tiles that bands touch.
+    """Return the share of tiles that each band touches, for each tiling.
 
     Parameters
     ----------
@@ -144,15 +145,15 @@ def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
 Number = int | float | Fraction
 
 STAYS, MOVES, ONCE = range(3)
-"""Effects of a loop on a tile: the tile stays, another tile comes, or the loop is entered once."""
+"""Effects of a loop on a tile: the tile stays, is replaced, or counts in one iteration only."""
 
 
 class IrregularError(Exception):
-    """Error of a count without a closed form: a mask, or an index that is too irregular."""
+    """Error raised if a count has no closed form, because of a mask or an irregular index."""
 
 
 class OpenLoop(NamedTuple):
-    """Loop with stride ``unit * min(stride of the member, limit)``, or ``unit`` if the member is
+    """Loop of stride ``unit * min(stride of the member, limit)``, or ``unit`` if the member is
     ``FIXED``."""
 
     axis: int
@@ -163,10 +164,10 @@ class OpenLoop(NamedTuple):
 
 
 class OpenDigits(NamedTuple):
-    """Distinct digits on an axis.
+    """Distinct values of nested variables on one axis, as the digits of a number.
 
-    Each variable has its stride, whether its values are distinguished, and the number of distinct
-    tuples of inner variables in one stride.
+    Each digit has its stride, whether its values are distinguished, and the number of distinct
+    tuples of inner digits within one stride.
     """
 
     axis: int
@@ -174,11 +175,11 @@ class OpenDigits(NamedTuple):
 
 
 class OpenMeasure(NamedTuple):
-    """Total size of the tiles that arrive under loops; ``extents`` are outside the loops.
+    """Total size of the tiles that arrive under some loops, as a function of the tiling.
 
-    The size of a tile is a product over ``parts``, each a sum of terms (coefficient, digits) in
-    ascending order of coefficients. Loops are those of more than one iteration. A ``band`` leaves a
-    share of the total.
+    The ``extents`` are those outside of all loops. A tile's size is the product of its ``parts``.
+    Each part is a sum of terms (coefficient, digits) in ascending order of coefficients. Only loops
+    of several iterations are listed. If there is a ``band``, its share of the total counts.
     """
 
     extents: tuple[int, ...]
@@ -189,7 +190,7 @@ class OpenMeasure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Constant plus multiples of measures, which their numbers identify."""
+    """Linear sum: a constant plus multiples of measures, which are identified by their numbers."""
 
     constant: Number = 0
     terms: dict[int, Number] = field(default_factory=dict)
@@ -220,11 +221,12 @@ class Linear:
 
 
 class OpenMeter(Meter[Linear]):
-    """Meter of loops with open strides: equal counts become the same measure.
+    """Meter that counts in measures of the tiling instead of numbers; equal counts are one measure.
 
-    The measures hold for tilings in which the same loops have one iteration, as counting rules
-    ignore such loops. A ``relaxed`` meter estimates: a mask leaves the same share of every count,
-    gathers fetch no extra words of lines, and indices may address an element twice.
+    Counting rules ignore loops of one iteration. The measures thus hold for tilings in which the
+    same loops have one iteration. A ``relaxed`` meter estimates. A mask leaves the same share of
+    every count. Gathers fetch no further machine words of memory lines. An index may address an
+    element twice.
 
     Parameters
     ----------
@@ -254,13 +256,13 @@ class OpenMeter(Meter[Linear]):
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._numbers = Interner[OpenMeasure]() if numbers is None else numbers
         self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
-        """Counts by the identity of a nest and a size, with both objects, which keeps them
-        alive. The same nest comes once for every placement of every access."""
+        """Memo of counts, keyed by the identities of a loop nest and a size. It also keeps both
+        objects alive. The same nest comes once for every placement of every access."""
         self._opened: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
-        """All measures so far, by number."""
+        """All measures so far, in the order of their numbers."""
         return tuple(self._numbers.keys)
 
     @override
@@ -309,7 +311,7 @@ class OpenMeter(Meter[Linear]):
     def accessed(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> Linear:
-        """Return all elements of a tensor, reduced by the tiles that a mask skips."""
+        """Return the number of tensor elements accessed, except in tiles that a mask skips."""
         self._refuse_masks(e)
         if not self.masked_shares.key(e):
             return Linear(access_map.size(e.extents))
@@ -317,7 +319,7 @@ class OpenMeter(Meter[Linear]):
         return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map)))
 
     def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
-        """Return the band that a mask leaves of a nest's steps; None if it may leave all.
+        """Return the band of a nest's steps that a mask does not skip; None if it may skip none.
 
         Parameters
         ----------
@@ -335,7 +337,7 @@ class OpenMeter(Meter[Linear]):
     def first_tile(
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
     ) -> Linear:
-        """Return the size of the largest tile under some loops."""
+        """Return the size of the first tile under some loops, which is the largest one."""
         parts = access_map.one_copy if one_copy else access_map.parts
         found = tuple(_access_map_parts(parts, relaxed=self._relaxed))
         return self._form(e, loops, (ONCE for _ in loops), found)
@@ -364,7 +366,7 @@ class OpenMeter(Meter[Linear]):
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
 
     def _parts_of(self, size: Size) -> _Parts:
-        """Return the parts of a size."""
+        """Return the factors of a size, one for each part of its access map."""
         if size is one:
             return ()
         if isinstance(size, Lanes):
@@ -379,7 +381,7 @@ class OpenMeter(Meter[Linear]):
         return tuple(_access_map_parts(size.access_map.parts, relaxed=self._relaxed))
 
     def _open(self, loop: Loop) -> tuple[int, int, int]:
-        """Return the member, unit and limit of a loop, as in ``OpenLoop``."""
+        """Return the member, unit and limit of a loop's stride, as in ``OpenLoop``."""
         key = (loop.member, loop.stride)
         if key not in self._opened:
             self._opened[key] = FIXED, loop.stride, 0
@@ -420,12 +422,12 @@ def _access_map_parts(
 
 
 def _uneven(part: Sum) -> bool:
-    """Return whether values of a sum may have gaps."""
+    """Return whether a sum of indices may skip some values between its least and its largest."""
     return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
 
 
 def _digits(digits: Digits) -> OpenDigits:
-    """Return digits, each with the number of distinct inner tuples in its stride.
+    """Return digits together with the number of distinct inner tuples within each stride.
 
     >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 has 4 positions
     OpenDigits(axis=0, digits=((4, True, 4), (1, True, 1)))
@@ -443,7 +445,7 @@ def _digits(digits: Digits) -> OpenDigits:
 def _normal(
     extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
 ) -> OpenMeasure:
-    """Return a measure without redundant loops and axes, so that equal counts compare equal.
+    """Return a measure without redundant loops and axes, so that equal counts are equal measures.
 
     Parameters
     ----------
@@ -471,7 +473,7 @@ def _normal(
 
 
 def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) -> int:
-    """Return the size of a part under loops that are not open."""
+    """Return one factor of a size that is the same in all tilings."""
     terms = tuple(
         (c, Digits(axis=d.axis, strides=tuple((s, kept) for s, kept, _ in d.digits)))
         for c, d in part
@@ -480,7 +482,7 @@ def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) 
 
 
 def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
-    """Return measures as flat arrays."""
+    """Return measures as flat arrays for the compiled kernels."""
     extents: list[int] = []
     loops: list[tuple[int, ...]] = []
     parts: list[int] = [0]
@@ -513,19 +515,20 @@ def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
 
 
 def offsets(lengths: Sequence[int]) -> Ints:
-    """Return where each of some consecutive ranges begins, and where the last one ends."""
+    """Return the offsets of consecutive ranges with the given lengths, and the end of the last
+    range."""
     # Lengths 2, 0 and 3 give 0, 2, 2, 5: range n is from offset n to offset n + 1.
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _array(rows: Sequence[object], width: int) -> Ints:
-    """Return rows of integers as an array, of the right shape even if there are none."""
+    """Return rows of integers as an array, of the right shape even without rows."""
     shape = (len(rows), width) if width else (len(rows),)
     return np.array(rows, dtype=np.int64).reshape(shape)
 
 
 def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
-    """Return all measures of many tilings.
+    """Return the value of every measure for every tiling.
 
     Parameters
     ----------
@@ -547,7 +550,7 @@ def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
 
 
 def matrix(forms: Sequence[Linear], columns: Mapping[int, int]) -> tuple[Floats, Floats]:
-    """Return the coefficients, (forms, columns), and constants, (forms,), of linear sums.
+    """Return linear sums as a matrix of coefficients, (forms, columns), and constants, (forms,).
 
     Parameters
     ----------

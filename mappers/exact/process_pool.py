@@ -1,4 +1,4 @@
-"""Process pool: forked workers, or this process where forking does not pay."""
+"""Process pool: forked workers, or this process if the work is too short for a fork."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class ProcessPool(Generic[W, A]):
         self._number = 0
 
     def begin(self) -> None:
-        """Fork now, so that workers begin before an answer is asked for."""
+        """Fork now, so that workers start before the first answer is asked for."""
         self._fork_at = 0.0
         self._fork()
 
     def submit(self, piece: W, *, first: bool = False) -> int:
-        """Queue a piece, before or behind all others, and return its number."""
+        """Queue a piece of work, before or behind all others, and return its number."""
         self._number += 1
         self._pieces[self._number] = piece
         if first:
@@ -85,7 +85,7 @@ class ProcessPool(Generic[W, A]):
         return self._number
 
     def cancel(self, number: int) -> None:
-        """Drop a piece whose answer nobody needs."""
+        """Drop a piece of work whose answer is not needed any more."""
         self._pieces.pop(number, None)
         self._answers.pop(number, None)
         with suppress(ValueError):
@@ -162,7 +162,7 @@ class ProcessPool(Generic[W, A]):
             yield label, answer
 
     def close(self) -> None:
-        """Kill all workers, whatever they are working on."""
+        """Kill all workers at once, even busy ones."""
         for worker in self._processes:
             worker.process.kill()
         for worker in self._processes:
@@ -198,7 +198,7 @@ class ProcessPool(Generic[W, A]):
                     self._lose(worker, number)
 
     def _fitting(self, worker: _Worker) -> int:
-        """Return the number of the queued piece that a worker does next."""
+        """Return the number of the queued piece of work that suits a worker best."""
         affinity = {number: self.affinity(self._pieces[number]) for number in self._queue}
         first = self._queue[0]
         if affinity[first] is None:
@@ -223,7 +223,8 @@ class ProcessPool(Generic[W, A]):
             self._answers[number] = answer
 
     def _lose(self, worker: _Worker, number: int) -> None:
-        """Drop a worker that was killed, perhaps for lack of memory, and do its piece here."""
+        """Drop a worker that was killed, perhaps for lack of memory, and do its work in this
+        process."""
         self._processes.remove(worker)
         worker.connection.close()
         if number in self._pieces:
@@ -234,7 +235,7 @@ class ProcessPool(Generic[W, A]):
 
 
 def _attempt(work: Callable[[W], A], piece: W) -> tuple[A | None, BaseException | None]:
-    """Return the answer to a piece, or the exception that the work raised."""
+    """Return the answer to a piece of work and None, or None and the exception that was raised."""
     try:
         return work(piece), None
     except Exception as error:  # noqa: BLE001 - handed to the caller
@@ -242,7 +243,7 @@ def _attempt(work: Callable[[W], A], piece: W) -> tuple[A | None, BaseException 
 
 
 class _Worker:
-    """A worker process, its connection, and the number of the piece it works on."""
+    """A worker process, its connection, and the number of the piece of work in progress."""
 
     def __init__(self, process: Any, connection: Connection) -> None:
         self.process = process
@@ -252,7 +253,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """Answer pieces until the connection closes."""
+    """Answer pieces of work in a worker process until the connection closes."""
     # Ctrl-C is handled by the process that waits for this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(COLLECT_AFTER)
