@@ -24,7 +24,10 @@ from .relations import ReadChain
 from .traversals import Order, Pair, Traversals
 
 MAX_EINSUMS = 500
-"""Maximum number of Einsums: each is compared with all its dependents, and more take minutes."""
+"""Maximum number of Einsums that are analysed.
+
+Each Einsum is compared with all its dependents; more Einsums take minutes.
+"""
 
 
 def analyze_passes(program: ir.Program) -> PassAnalysis:
@@ -73,7 +76,9 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
 
 
 def _rank_names(program: ir.Program) -> tuple[str, ...]:
-    """Return the declared ranks, each family before its members, then ranks of tensors only."""
+    """Return the declared ranks, each followed by its members, then ranks that only tensors
+    name.
+    """
     declared: list[str] = []
     for r in program.ranks:
         if r.family is None:
@@ -93,7 +98,7 @@ def _plain(rank: str, count: int, einsums: tuple[str, ...]) -> RankPasses:
 
 @dataclass(frozen=True)
 class _RankAnalysis:
-    """Analysis of one rank."""
+    """Pass analysis of one rank, whose result is ``report``."""
 
     traversals: Traversals
     name: str
@@ -124,7 +129,9 @@ class _RankAnalysis:
 
     @property
     def _optimistic(self) -> int:
-        """Number of passes if every undecided question had the favourable answer: a lower bound."""
+        """Lower bound on the number of passes, if every undecided question had the favourable
+        answer.
+        """
         pairs = self.traversals.optimistic.pairs(self.name, self.traversing)
         return max(self._level(pairs, sharing=True).numbers.values())
 
@@ -157,8 +164,10 @@ class _RankAnalysis:
         return Level(names, connected(names, common), tuple(constraints))
 
     def _by_einsum(self, numbers: dict[str, int]) -> tuple[tuple[str, int], ...]:
-        """Return the passes by Einsum in written order; a gather in a later pass counts for its
-        Einsum."""
+        """Return the pass of each Einsum, in written order.
+
+        A gather in a later pass determines the pass of its Einsum.
+        """
         found: dict[str, int] = {}
         for node in self.traversals.dependences.nodes:
             number = numbers.get(node.name, 0)
@@ -167,8 +176,10 @@ class _RankAnalysis:
         return tuple(found.items())
 
     def _barriers(self, pairs: tuple[Pair, ...], numbers: dict[str, int]) -> tuple[Barrier, ...]:
-        """Return one barrier per node that opens a pass: none of its dependences is in that
-        pass."""
+        """Return one barrier for each node that opens a pass.
+
+        A node opens a pass if no node that it depends on is in that pass.
+        """
         found: list[Barrier] = []
         waits: dict[str, list[Pair]] = {}
         for p in pairs:
@@ -189,10 +200,10 @@ class _RankAnalysis:
         return tuple(sorted(found, key=lambda b: b.opens))
 
     def _explained(self, node: PassNode, number: int, forcing: list[Pair]) -> Barrier:
-        """Return the barrier before ``node``, which opens a pass, from the pairs that force it.
+        """Return the barrier before ``node``, explained by the dependences ``forcing`` it.
 
-        The explanation follows the shortest path of reads. Without pairs no dependence forces the
-        barrier: two loops run in opposite directions over the same fibers.
+        The explanation follows the shortest path of reads. If no dependence forces the barrier, two
+        loops run in opposite directions over the same fibers.
         """
         words = _Words(self.traversals, self.name)
         revisits = self._revisits(node, forcing)
@@ -202,14 +213,20 @@ class _RankAnalysis:
         return words.barrier(min(paths, key=len), number, revisits)
 
     def _path(self, pair: Pair) -> tuple[str, ...]:
-        """Return node names from the earlier to the later one, along reads that lose the rank."""
+        """Return the shortest path of node names from the earlier to the later node of a
+        dependence.
+
+        Paths along which the later node needs all elements of the rank come first.
+        """
         ends = tuple(itertools.product(self.traversing[pair.earlier], self.traversing[pair.later]))
         loses = self.traversals.loses
         lost = [s for s in pair.steps if any(loses(self.name, s, u, v) for u, v in ends)]
         return min((_names(s) for s in (lost or pair.steps)), key=len)
 
     def _revisits(self, node: PassNode, forcing: list[Pair]) -> tuple[str, ...]:
-        """Return the tensors ``node`` reads along the rank whose fibers earlier nodes traverse."""
+        """Return the tensors that ``node`` reads along fibers which earlier nodes already
+        traverse.
+        """
         provenance = self.traversals.provenance
         earlier = {p.earlier for p in forcing}
         before = {place for n in earlier for place in self.traversals.places(n, self.traversing[n])}
@@ -239,15 +256,18 @@ class _RankAnalysis:
 
 
 MAX_SEARCHED = 7
-"""Number of traversals whose directions are searched exhaustively: 2**7 sequences per group."""
+"""Maximum number of traversals whose directions are searched exhaustively: 2**7 sequences a
+group.
+"""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """Lower bound on the pass of ``later`` relative to ``earlier``.
+    """Lower bound on the pass of ``later`` relative to the pass of ``earlier``.
 
-    ``later`` is in the same pass or a later one, and in a later one if ``order`` forbids sharing.
-    With ``order`` None the two share no tensor, and only their sequence counts.
+    ``later`` is in the same pass or in a later one; it must be in a later one if ``order`` forbids
+    a common traversal. If ``order`` is None, the two Einsums share no tensor, and only their
+    sequence counts.
     """
 
     earlier: str
@@ -257,7 +277,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Level:
-    """Einsums to assign passes to, in groups that traverse common tensors.
+    """Einsums that wait for passes to be assigned, in groups that traverse common tensors.
 
     ``B`` has to wait for all of ``A``, and ``C`` reads both in one loop:
 
@@ -279,7 +299,7 @@ class Level:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """Pass of every Einsum, as early as its dependences allow."""
+        """Number of the pass of every Einsum, as early as its dependences allow."""
         orders: dict[str, tuple[Order, ...]] = {}
         best = self._assigned(orders)
         for group in self.groups:
@@ -326,7 +346,7 @@ class Level:
 def _earliest(
     c: Constraint, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]
 ) -> int:
-    """Return the first possible pass of ``later``, given the present pass of ``earlier``."""
+    """Return the first possible pass of ``c.later``, given the present pass of ``c.earlier``."""
     here = max(numbers[c.earlier], numbers[c.later])
     if c.order is None or c.order is Order.ANY:
         return here
@@ -359,7 +379,7 @@ def _names(step: ReadChain | None) -> tuple[str, ...]:
 
 
 class _Words:
-    """Writer of sentences about the nodes of one cascade and one of its ranks."""
+    """Writer of the sentences that explain barriers along one rank of a cascade."""
 
     def __init__(self, traversals: Traversals, rank: str) -> None:
         self._traversals = traversals
@@ -404,7 +424,11 @@ class _Words:
     # -------------------------------------------------------------------- sentences
 
     def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
-        """Return a sentence on the tensor that the first node traverses, and its operation."""
+        """Return the first sentences of an explanation, and their links for the short form.
+
+        The sentences name the tensor that the first node traverses, and say what the node does with
+        it.
+        """
         at = self._rank.lower()
         program = self._traversals.program
         inputs = {t.name for t in program.inputs}

@@ -1,4 +1,4 @@
-"""A cascade as nodes that read and write, for the pass analysis.
+"""Statements of a cascade as nodes that read and write tensors, for the pass analysis.
 
 A gather becomes a node of its own, because the position it needs and the value it brings may be
 ready at different times.
@@ -18,19 +18,21 @@ from ..memo import cached_property
 
 @dataclass(frozen=True)
 class Read:
-    """Read of a tensor, with one form per dimension."""
+    """Read of a tensor, with one index form per dimension."""
 
     tensor: str
     forms: tuple[Affine, ...]
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """Variables of its forms."""
+        """Variables that occur in the index forms."""
         return frozenset(v for form in self.forms for v in form.variables)
 
     @cached_property
     def moving(self) -> tuple[tuple[int, str, int], ...]:
-        """Dimensions with a variable that they vary with, and the direction of that."""
+        """Triples of a dimension, a variable in its index, and the direction: 1, or -1 if it
+        runs down.
+        """
         return tuple(
             (dimension, v, -1 if (form.coefficient(v) or 1) < 0 else 1)
             for dimension, form in enumerate(self.forms)
@@ -42,8 +44,9 @@ class Read:
 class PassNode:
     """Einsum, init statement or gather, as the pass analysis sees it.
 
-    ``gathered`` holds ``(variable, rank)`` of the positions that a gather chooses. ``masks`` are
-    the orders that its mask imposes on its variables, ``compared`` the other pairs it relates.
+    ``gathered`` holds a pair ``(variable, rank)`` for each position that a gather chooses.
+    ``masks`` are the orders that the node's mask imposes on its variables. ``compared`` are the
+    other pairs of variables that the mask relates.
     """
 
     name: str
@@ -59,18 +62,20 @@ class PassNode:
 
     @cached_property
     def written(self) -> Read:
-        """Tensor and forms that the node writes, as a ``Read``."""
+        """Tensor that the node writes, with its index forms."""
         return Read(self.tensor, self.target)
 
     def same_as(self, variable: str) -> tuple[str, ...]:
-        """Return the variables that the mask equates with ``variable``, itself first."""
+        """Return ``variable`` and the variables that the mask makes equal to it."""
         orders = {(m.first, m.second) for m in self.masks}
         equal = (b for a, b in orders if a == variable and (b, a) in orders)
         return (variable, *sorted(equal))
 
 
 def nodes_of(program: ir.Program) -> tuple[PassNode, ...]:
-    """Return every statement of a program as nodes: init first, gathers before their Einsum."""
+    """Return all statements of a program as nodes: init statements first, gathers before their
+    Einsum.
+    """
     families, masks = Families.of(program), Masks(program)
     found: list[PassNode] = []
     for kind, statements in (("init", program.init), ("einsum", program.einsums)):
@@ -119,7 +124,10 @@ def _statement(
 
 
 def _unscattered(families: Families, index: ir.Index) -> tuple[Affine, ...]:
-    """Return the forms of an element before it is scattered: those of its position's lookup."""
+    """Return the index forms under which an element exists before it is scattered.
+
+    A scattered position comes from an index tensor; its forms are those that read this tensor.
+    """
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)
     return (families.fold(linear(index)),)
@@ -128,7 +136,7 @@ def _unscattered(families: Families, index: ir.Index) -> tuple[Affine, ...]:
 def _scatter_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, name: str
 ) -> PassNode:
-    """Return the node that scatters results: any element may come from any source position."""
+    """Return the node that scatters results; any element may come from any source position."""
     target: list[Affine] = []
     source: list[Affine] = []
     looked: list[Read] = []
@@ -165,7 +173,7 @@ def _scatter_node(
 def _gather_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
 ) -> PassNode:
-    """Return the node that fetches ``access`` at positions given by index tensors."""
+    """Return the node that reads a tensor at positions given by index tensors."""
     forms: list[Affine] = []
     reads: list[Read] = []
     gathered: list[tuple[str, str]] = []
@@ -192,7 +200,7 @@ def _gather_node(
 
 
 def _forms(families: Families, access: ir.Access) -> tuple[Affine, ...]:
-    """Return one form per index; a gather inside a gather has an empty form."""
+    """Return one index form per dimension; a gather inside a gather has an empty form."""
     return tuple(
         families.fold(linear(i)) if isinstance(i, ir.Affine) else Affine() for i in access.indices
     )

@@ -1,4 +1,4 @@
-"""Known distances between two coordinates: intervals, and how they add up along reads."""
+"""Intervals of the distance between two coordinates, and how distances add up along reads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BOUNDED = 1e9
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval of a distance: ``u - v`` for ``sign`` +1, ``u + v - (shape - 1)`` for ``sign``
-    -1.
+    """Interval that holds a distance between two coordinates u and v of one rank.
 
-    A reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
+    The distance is ``u - v`` if ``sign`` is +1, and ``u + v - (shape - 1)`` if ``sign`` is -1. A
+    reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
 
     >>> Interval(-1, -1).then(Interval(0, 2))
     Interval(low=-1, high=1, sign=1)
@@ -39,8 +39,10 @@ class Interval:
     sign: int = 1
 
     def then(self, other: Interval) -> Interval:
-        """Return the interval of ``u`` to ``w``, from ``u`` to ``v`` and ``other`` from ``v`` to
-        ``w``."""
+        """Return the interval between ``u`` and ``w``, given two that meet at ``v``.
+
+        This interval lies between ``u`` and ``v``; ``other`` lies between ``v`` and ``w``.
+        """
         if other is EQUAL:  # the common case, not worth an addition
             return self
         # With sign -1, u + w is (u + v) - (v - w), so the second interval counts negative.
@@ -49,7 +51,7 @@ class Interval:
 
     @property
     def everything(self) -> bool:
-        """True if the interval has no bound."""
+        """True if the interval has neither a lower nor an upper bound."""
         return self.low == -math.inf and self.high == math.inf
 
     def inside(self, other: Interval) -> bool:
@@ -57,13 +59,16 @@ class Interval:
         return self.sign == other.sign and other.low <= self.low and self.high <= other.high
 
     def meet(self, other: Interval) -> Interval:
-        """Return the intersection; with opposite signs there is none, and this interval stays."""
+        """Return the intersection of two intervals; if signs differ, return this interval."""
         if self.sign != other.sign:
             return self
         return Interval(max(self.low, other.low), min(self.high, other.high), self.sign)
 
     def cover(self, other: Interval) -> Interval | None:
-        """Return the hull of both; None if it has no bound."""
+        """Return the smallest interval that contains both intervals, or None if it has no bound.
+
+        The result is None also if the signs differ.
+        """
         if self.sign != other.sign:
             return None
         found = Interval(min(self.low, other.low), max(self.high, other.high), self.sign)
@@ -71,7 +76,7 @@ class Interval:
 
 
 def add(a: float, b: float) -> float:
-    """Return the sum of two bounds; a bounded width stays bounded whatever integer is added.
+    """Return the sum of two bounds; adding an integer to the bound ``BOUNDED`` gives ``BOUNDED``.
 
     >>> add(BOUNDED, -3), add(-3, -BOUNDED), add(BOUNDED, math.inf)
     (1000000000.0, -1000000000.0, inf)
@@ -90,7 +95,7 @@ EQUAL = Interval(0, 0)
 
 
 def coarser(whole: Interval) -> Interval:
-    """Return a shift of elements as a shift of tiles.
+    """Return the distance in tiles that corresponds to a distance in elements.
 
     The next element is in the same tile or in a later one:
 
@@ -103,7 +108,9 @@ def coarser(whole: Interval) -> Interval:
 
 
 def finer(outer: Interval) -> Interval:
-    """Return a shift of tiles as a shift of elements; any element of a tile may be meant."""
+    """Return the distance in elements for a distance in tiles; any element of a tile may be
+    meant.
+    """
     low = outer.low if math.isinf(outer.low) else -BOUNDED
     high = outer.high if math.isinf(outer.high) else BOUNDED
     return Interval(low, high, outer.sign)
@@ -116,30 +123,30 @@ MAX_STATES = 24
 
 _AFTER, _UNTIL = Interval(-math.inf, 0), Interval(0, math.inf)
 START, STOP = "#start", "#stop"
-"""Names for coordinate 0 and the last coordinate of a source's rank."""
+"""Names that stand for coordinate 0 and for the last coordinate of a rank."""
 
 SINCE = "since "
-"""Prefix of a source coordinate: values that other variables had when a chain of reads with
-knowledge of this coordinate first met them."""
+"""Prefix of the names that ``since`` makes."""
 
 
 def since(u: str, v: str) -> str:
-    """Return the name for the value of ``v`` when a chain with knowledge of ``u`` first met it.
+    """Return a name for the value that ``v`` had when a chain of reads first met it.
 
-    ``v`` is not itself a position along the fiber of ``u``.
+    The chain knows the source coordinate ``u``; ``v`` is not a position along the fiber of ``u``.
     """
     return f"{SINCE}{u}: {v}"
 
 
 State = tuple[tuple[tuple[str, str], Interval], ...]
-"""Known intervals by pair (source variable, reader variable), sorted; other pairs are unknown."""
+"""Known intervals by pair (source variable, reader variable), sorted; a missing pair is unknown."""
 
 
 # ------------------------------------------------------------------ one read
 
 
 def ties_of(written: tuple[Affine, ...], read: Read) -> dict[tuple[str, str], Interval]:
-    """Return relations between the writer's variables and the reader's, from equal positions.
+    """Return the relations between a writer's and a reader's variables that a common element
+    implies.
 
     Parameters
     ----------
@@ -152,8 +159,7 @@ def ties_of(written: tuple[Affine, ...], read: Read) -> dict[tuple[str, str], In
     -------
     dict
         Interval of the difference by (variable written, variable read). If two dimensions relate
-        one
-        pair, both relations hold.
+        one pair, both relations hold.
 
     >>> from ..ir import AffineTerm
     >>> at = lambda v, c: Affine((AffineTerm(1, (), v), AffineTerm(c)))
@@ -184,7 +190,7 @@ def _dimension(to: Affine, at: Affine) -> list[tuple[tuple[str, str], Interval]]
 
 
 def _fixed(v: str, to: Affine, at: Affine) -> list[tuple[tuple[str, str], Interval]]:
-    """Return the relation of ``v`` to a constant position: near the start, or near the stop."""
+    """Return the distance of ``v`` from the start or the stop of its rank, for a constant index."""
     place = at.minus(Affine(tuple(t for t in to.terms if t.variable != v)))
     if not place.shape_terms:
         return [((v, START), Interval(place.constant, place.constant))]
@@ -195,7 +201,7 @@ def _fixed(v: str, to: Affine, at: Affine) -> list[tuple[tuple[str, str], Interv
 
 
 def _against(at: Affine, w: str, to: Affine, v: str) -> Interval | None:
-    """Return the relation of the written variable ``v`` to the read variable ``w``."""
+    """Return the interval between the written variable ``v`` and the read variable ``w``."""
     coefficient = at.coefficient(w)
     # Both refer to one position: v + (rest of to) = +-w + (rest of at), so v - w, or v + w, is the
     # difference of the two rests.
@@ -234,9 +240,10 @@ def closed(
     moving: frozenset[str],
     is_optimistic: bool = False,
 ) -> State:
-    """Return a state with the consequences of masks and families, and with newly met ranks.
+    """Return a state extended by everything that masks and partitioned ranks imply at a node.
 
-    A rank without any shift (not in ``moving``) cannot have changed since it was met.
+    The state also records ranks that the chain meets here for the first time. A rank without any
+    shift (not in ``moving``) cannot have changed since then.
 
     Parameters
     ----------
@@ -270,10 +277,10 @@ def closed(
 
 
 def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
-    """Extend relations with one side of ``m <= p`` to the other side.
+    """Extend relations with one side of a mask such as ``m <= p`` to the other side.
 
-    The order holds at every point that the mask keeps, so for every chain of reads through this
-    node. Orders may follow from one another (``m <= p and p <= q``), hence one round per mask.
+    The order holds at every point that the mask keeps, and thus for every chain of reads through
+    this node. Orders may follow from one another (``m <= p and p <= q``), hence one round per mask.
     """
     _equal_families(found, node, families)
     for _ in node.masks:
@@ -285,10 +292,10 @@ def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Fa
 
 
 def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
-    """Assume that positions which a mask compares without an order are close together.
+    """Assume that two positions are close together if a mask compares them without an order.
 
-    This is not assumed if the other position belongs to the source too: then the mask bounds the
-    fiber.
+    The assumption is not made if the second position belongs to the source too, because the mask
+    then bounds the fiber.
     """
     for c in node.compared:
         for one, other in ((c.one, c.other), (c.other, c.one)):
@@ -301,7 +308,9 @@ def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
 def _tie(
     found: dict[tuple[str, str], Interval], known: tuple[str, str], step: Interval, v: str
 ) -> None:
-    """Extend a known relation by one step to ``v``."""
+    """Derive a relation to ``v`` from the relation ``known`` and the interval ``step``, if
+    possible.
+    """
     if known in found and not (new := found[known].then(step)).everything:
         old = found.get((known[0], v))
         found[known[0], v] = new if old is None else old.meet(new)
@@ -310,7 +319,7 @@ def _tie(
 def _equal_families(
     found: dict[tuple[str, str], Interval], node: PassNode, families: Families
 ) -> None:
-    """Equate two families whose members are equal one by one."""
+    """Equate two partitioned ranks whose members are equal one by one."""
     for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
         pairs = tuple(zip(members, others, strict=False))
         matching = other in node.variables and len(members) == len(others) > 0
@@ -319,7 +328,9 @@ def _equal_families(
 
 
 def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
-    """Derive members from their family coordinate, and the family from its outermost member."""
+    """Derive relations of members from their whole rank, and of the rank from its outermost
+    member.
+    """
     for family, members in families.members:
         if family not in node.variables or not members:
             continue
@@ -342,24 +353,24 @@ def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: 
 
 @dataclass(frozen=True, eq=False)
 class KnownState:
-    """State with a number; equal states share one object."""
+    """State with a number; equal states share one such object."""
 
     state: State
     number: int
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Interval]:
-        """Intervals by pair; unknown pairs are missing."""
+        """Intervals by pair (source variable, reader variable); unknown pairs are missing."""
         return dict(self.state)
 
     @cached_property
     def ends(self) -> bool:
-        """True if the state relates anything to the start or the stop of a rank."""
+        """True if the state relates a coordinate to the start or the stop of a rank."""
         return any(v in (START, STOP) for _, v in self.known)
 
     @cached_property
     def still(self) -> bool:
-        """True if the state allows any two coordinates to be equal."""
+        """True if every known interval contains 0, so that any two coordinates may be equal."""
         return not self.ends and all(
             i.sign <= 0 or i.low <= 0 <= i.high for i in self.known.values()
         )
@@ -367,7 +378,7 @@ class KnownState:
 
 @dataclass(frozen=True, eq=False)
 class ReadChain:
-    """Chain of reads that leads to a state: the last node, its state, and the chain before."""
+    """Chain of reads: the last node, the state there, and the chain of the reads before."""
 
     node: str
     at: KnownState
@@ -376,8 +387,10 @@ class ReadChain:
 
 @dataclass(frozen=True)
 class ReadEdge:
-    """Read by ``reader`` of a tensor that ``writer`` wrote; ``looping`` if the edge is on a
-    cycle."""
+    """Dependence of ``reader`` on ``writer`` through a read of the written tensor.
+
+    ``looping`` is True if the edge is part of a cycle.
+    """
 
     writer: str
     reader: str
@@ -386,7 +399,7 @@ class ReadEdge:
 
     @cached_property
     def onward(self) -> dict[str, list[tuple[str, Interval]]]:
-        """Relations to read variables, by written variable."""
+        """Read variables with their intervals, by written variable."""
         found: dict[str, list[tuple[str, Interval]]] = {}
         for (written, read), tie in self.ties:
             found.setdefault(written, []).append((read, tie))
@@ -395,13 +408,13 @@ class ReadEdge:
 
 @dataclass(frozen=True, eq=False)
 class Dependences:
-    """Every read of a cascade, and everything reachable from each node."""
+    """Graph of all reads of a cascade, with the dependents of each node."""
 
     nodes: tuple[PassNode, ...]
     families: Families
     edges: tuple[ReadEdge, ...]
     is_optimistic: bool = False
-    """True if to assume the most that masks could imply: this bounds the error of the analysis."""
+    """True if masks are assumed to imply as much as possible; this bounds the analysis's error."""
 
     @cached_property
     def node_of(self) -> dict[str, PassNode]:
@@ -410,7 +423,7 @@ class Dependences:
 
     @cached_property
     def _leaving(self) -> dict[str, list[tuple[int, ReadEdge]]]:
-        """Edges by writer, each with a number shared by edges that lead to equal states."""
+        """Edges by writer; edges with one number lead from equal states to equal states."""
         numbers: dict[object, int] = {}
         found: dict[str, list[tuple[int, ReadEdge]]] = {n.name: [] for n in self.nodes}
         for edge in self.edges:
@@ -424,7 +437,7 @@ class Dependences:
         return {}
 
     def _known(self, state: State) -> KnownState:
-        """Return the shared object of a state."""
+        """Return the one object that stands for a state."""
         return self._states.setdefault(state, KnownState(state, len(self._states)))
 
     @cached_property
@@ -432,7 +445,10 @@ class Dependences:
         return {}
 
     def _along(self, at: KnownState, number: int, edge: ReadEdge) -> KnownState:
-        """Return the state behind an edge; sources in equal states share it."""
+        """Return the state at the reader of an edge, given the state at its writer.
+
+        The result is cached for all edges with equal ``number``.
+        """
         found = self._after.get((at.number, number))
         if found is None:
             found = self._known(
@@ -446,12 +462,12 @@ class Dependences:
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
-        """Dependents of each node."""
+        """Dependents of each node, with the chains of reads that lead to them."""
         return {n.name: self._reached(n) for n in self.nodes}
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Variables that a read shifts, with all variables related to them."""
+        """Variables that some read shifts, with all variables related to them."""
         pairs = [pair for e in self.edges for pair, _ in e.ties]
         pairs.extend((f, m) for f, members in self.families.members for m in members)
         shifted = {v for e in self.edges for pair, tie in e.ties if tie != EQUAL for v in pair}
@@ -459,13 +475,15 @@ class Dependences:
 
     @cached_property
     def optimistic(self) -> Dependences:
-        """Optimistic version of the dependences; the same object if masks leave nothing open."""
+        """Optimistic version of the dependences; the same object if masks leave no question
+        open.
+        """
         if not any(n.compared for n in self.nodes):
             return self
         return replace(self, is_optimistic=True)
 
     def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
-        """Return every node that depends on ``source``, with its possible states."""
+        """Return every node that depends on ``source``, with the chains to its possible states."""
         start = self._known(self._closed({(v, v): EQUAL for v in source.variables}, source))
         steps: dict[str, list[ReadChain]] = {}
         # Breadth first: of two chains to one state the shorter one is kept for explanations.
@@ -478,7 +496,10 @@ class Dependences:
         return {name: tuple(found) for name, found in steps.items()}
 
     def _visit(self, found: list[ReadChain], queue: deque[ReadChain], step: ReadChain) -> None:
-        """Keep a state unless a more permissive one is present; merge if there are too many."""
+        """Add the chain ``step`` to ``found`` unless a state there already allows as much.
+
+        If there are too many states, one state with their common knowledge replaces them.
+        """
         if any(old.at is step.at or _implied(step.at.known, old.at) for old in found):
             return
         if len(found) >= MAX_STATES:
@@ -505,9 +526,9 @@ def _after_edge(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]
 
 
 def _repeated(known: Interval, tie: Interval) -> Interval:
-    """Return the interval of a shift that a cycle repeats any number of times.
+    """Return the interval of a distance after a cycle repeats a shift any number of times.
 
-    ``v - 1`` is ``v - 2`` after one more turn, and any earlier one after enough turns:
+    ``v - 1`` is ``v - 2`` after one more round, and any earlier position after enough rounds:
 
     >>> _repeated(EQUAL, Interval(-1, -1))
     Interval(low=-inf, high=-1, sign=1)
@@ -520,7 +541,7 @@ def _repeated(known: Interval, tie: Interval) -> Interval:
 def relation(step: ReadChain, u: str, v: str) -> Interval | None:
     """Return the interval between a source coordinate ``u`` and a coordinate ``v`` of a rank.
 
-    None means that nothing is known: ``v`` needs every ``u``.
+    None means that the distance is unknown: the element at ``v`` needs every ``u``.
     """
     known = step.at.known
     result = known.get((u, v))
@@ -533,13 +554,15 @@ def relation(step: ReadChain, u: str, v: str) -> Interval | None:
 
 
 def _implied(mine: Mapping[tuple[str, str], Interval], other: KnownState) -> bool:
-    """Return whether a state allows no more than another, because it satisfies all its
-    intervals."""
+    """Return whether a state satisfies all intervals of another one, so that it allows no more."""
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
 def _generalized(a: State, b: State) -> State:
-    """Return the common knowledge of two states; a pair unknown to one is unknown."""
+    """Return a state with the knowledge that two states share.
+
+    A pair that one of the states does not know stays unknown.
+    """
     theirs = dict(b)
     both = ((k, i.cover(theirs[k])) for k, i in a if k in theirs)
     return tuple((k, i) for k, i in both if i is not None)

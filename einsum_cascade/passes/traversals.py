@@ -1,4 +1,4 @@
-"""Traversals of a rank: fibers an Einsum traverses, and dependences between two Einsums."""
+"""Traversals of a rank: fibers that an Einsum traverses, and dependences between two Einsums."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from .nodes import PassNode, Read
 from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
 
 Place = tuple[str, int]
-"""Tensor and one of its dimensions, which stand for the fibers along it."""
+"""Tensor and number of a dimension; the pair stands for the tensor's fibers along it."""
 
 
 Steps = Iterator["Steps"]
-"""Traversal that yields deeper traversals, so that its depth is not limited by Python's stack."""
+"""Recursive walk as a generator that yields deeper walks; Python's stack does not limit its
+depth.
+"""
 
 
 def _run(steps: Steps) -> None:
-    """Run a traversal and the traversals it yields, depth first."""
+    """Run a walk to its end, each deeper walk when it is yielded."""
     stack = [steps]
     while stack:
         deeper = next(stack[-1], None)
@@ -36,7 +38,9 @@ def _run(steps: Steps) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """Map from tensors back to the inputs, element by element."""
+    """Finder of the fibers that a node traverses, followed element by element back to the
+    inputs.
+    """
 
     nodes: tuple[PassNode, ...]
     families: Families
@@ -55,8 +59,8 @@ class Provenance:
     def of(self, node: PassNode, variable: str) -> dict[Place, int]:
         """Return the fibers that ``node`` traverses along ``variable``, each with its direction.
 
-        They belong to the tensors that the node reads or writes at this coordinate, and to tensors
-        from which these are computed element by element.
+        The fibers belong to tensors that the node reads or writes at this coordinate. Tensors from
+        which these are computed element by element count too.
         """
         key = (node.name, variable)
         if key not in self._known:
@@ -66,7 +70,9 @@ class Provenance:
         return self._known[key]
 
     def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
-        """Return the fibers of ``of`` that belong to one tensor ``node`` reads."""
+        """Return the fibers that ``node`` traverses along ``variable`` through its reads of one
+        tensor.
+        """
         found: dict[Place, int] = {}
         for read in node.reads:
             if read.tensor == tensor:
@@ -74,8 +80,10 @@ class Provenance:
         return frozenset(found)
 
     def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
-        """Return the tensors the node itself traverses along ``variable``, with a flag for
-        writes."""
+        """Return the tensors that the node itself traverses along ``variable``.
+
+        Each comes with a flag, True if the node writes the tensor.
+        """
         found = []
         if node.kind != "gather" and any(True for _ in self._along(node.written, variable)):
             found.append((node.tensor, True))
@@ -121,7 +129,9 @@ class Provenance:
                         yield self._collect(writer, v, sign * s, found, seen)
 
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
-        """Yield the dimensions of ``read`` that vary with ``variable``, with their direction."""
+        """Yield each dimension of ``read`` that varies with ``variable``, and its direction, 1
+        or -1.
+        """
         members = self.families.members_of(variable)
         used = read.used
         # A tensor with some members only (``LM[m1, p]``) has one element per tile: traversing it is
@@ -135,7 +145,10 @@ class Provenance:
                 yield dimension, sign
 
     def _inside(self, form: ir.Affine, variable: str) -> str | None:
-        """Return the writer's variable at a dimension; the grain of a family is kept."""
+        """Return the variable in the writer's index of a dimension, or None for a constant.
+
+        If it belongs to the same partitioned rank as ``variable``, ``variable`` is returned.
+        """
         if not form.variables:
             return None
         v = form.single or form.variables[0]
@@ -145,7 +158,7 @@ class Provenance:
 
 
 class Order(Enum):
-    """Orders of elements in which two dependent Einsums can share a traversal."""
+    """Order of the elements in which two dependent Einsums can share a traversal."""
 
     ANY = "in any order of the elements"
     UP = "when elements come in ascending order"
@@ -155,9 +168,9 @@ class Order(Enum):
 
 @dataclass(frozen=True)
 class Pair:
-    """Dependence of ``later`` on ``earlier`` at equal coordinates of all other ranks.
+    """Dependence of the node ``later`` on ``earlier`` at equal coordinates of all other ranks.
 
-    ``shared`` is True if both traverse fibers of one tensor.
+    ``shared`` is True if both nodes traverse fibers of one tensor.
     """
 
     earlier: str
@@ -169,7 +182,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Traversals:
-    """Data for the analysis of the ranks of one cascade."""
+    """Dependences and fibers of one cascade, from which its ranks are analysed."""
 
     program: ir.Program
     dependences: Dependences
@@ -179,18 +192,18 @@ class Traversals:
 
     @classmethod
     def of(cls, program: ir.Program, nodes: tuple[PassNode, ...]) -> Traversals:
-        """Return the traversals of a program's nodes."""
+        """Return the dependences and fibers of a program whose statements are ``nodes``."""
         families = Families.of(program)
         return cls(program, dependences_of(nodes, families), Provenance(nodes, families))
 
     @property
     def families(self) -> Families:
-        """Partitioned ranks."""
+        """Partitioned ranks of the cascade, with their members."""
         return self.dependences.families
 
     @cached_property
     def optimistic(self) -> Traversals:
-        """Optimistic version, with a favourable answer to every open question."""
+        """Version of the data that assumes the favourable answer to every open question."""
         return replace(self, dependences=self.dependences.optimistic, is_optimistic=True)
 
     # ------------------------------------------------------------ who traverses a rank
@@ -203,9 +216,10 @@ class Traversals:
         return ((own,) if own in node.variables else ()) + gathered
 
     def along(self, rank: str) -> dict[str, tuple[str, ...]]:
-        """Return the nodes that traverse ``rank``, with their coordinates along it.
+        """Return the nodes that traverse ``rank``, with their variables along it.
 
-        A rank whose variable no Einsum uses is followed through the tensors that have it.
+        If no Einsum uses the variable of the rank, the variables that index the rank in tensors
+        count.
         """
         # Statements of init run before any traversal.
         nodes = [n for n in self.dependences.nodes if n.kind != "init"]
@@ -246,7 +260,7 @@ class Traversals:
         return tuple(found)
 
     def places(self, name: str, coordinates: tuple[str, ...]) -> frozenset[Place]:
-        """Return the fibers that a node traverses along any of some coordinates."""
+        """Return the fibers that a node traverses along any of the given variables."""
         node = self.dependences.node_of[name]
         return frozenset(place for v in coordinates for place in self.provenance.of(node, v))
 
@@ -258,8 +272,9 @@ class Traversals:
         directions: dict[tuple[str, str], int],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """Return the cached result of ``_kept`` for two nodes with their coordinates along the
-        rank."""
+        """Return the order and the chains of reads that ``_kept`` finds for two nodes, from a
+        cache.
+        """
         source, reader = names
         signs = tuple(
             [(directions[source, a], directions[reader, b]) for a, b in product(*coordinates)]
@@ -281,7 +296,7 @@ class Traversals:
 
     @cached_property
     def _point_sets(self) -> dict[str, int]:
-        """Number per node, shared by nodes with equal variables and masks."""
+        """Number for each node, equal for nodes with equal variables and masks."""
         numbers: dict[object, int] = {}
         nodes = self.dependences.nodes
         return {n.name: numbers.setdefault((n.variables, n.masks), len(numbers)) for n in nodes}
@@ -298,7 +313,11 @@ class Traversals:
         signs: tuple[tuple[int, int], ...],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """Return the order two nodes allow, and the chains possible at equal other coordinates."""
+        """Return the order in which two nodes can share a traversal, and the chains that impose
+        it.
+
+        Only chains of reads count that are possible at equal coordinates of all other ranks.
+        """
         source, reader = nodes
         starts, ends = coordinates
         outer = self._outer(rank, reader, (*starts, *ends))
@@ -319,9 +338,10 @@ class Traversals:
         return order, kept
 
     def directions(self, traversing: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
-        """Return the direction of each loop along connected fibers: 1 or -1.
+        """Return the direction, 1 or -1, of each loop over fibers that loops have in common.
 
-        A loop that reads ``X[T-1-t]`` runs down the fibers that a loop reading ``X[t]`` runs up.
+        A loop that reads ``X[T-1-t]`` traverses the fibers downwards that a loop reading ``X[t]``
+        traverses upwards.
         """
         loops = [(name, v) for name, coordinates in traversing.items() for v in coordinates]
         provenance = {
@@ -347,7 +367,9 @@ class Traversals:
         return found
 
     def _outer(self, rank: str, reader: PassNode, own: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the variables of other ranks, which are constant while a fiber is traversed."""
+        """Return the reader's variables that stay constant while a fiber of the rank is
+        traversed.
+        """
         inner = {*own, rank.lower()}
         known = self.program.rank_of.get(rank)
         if known is not None and known.partition:
@@ -378,7 +400,10 @@ class Traversals:
         ends: tuple[str, str],
         signs: tuple[int, int] = (1, 1),
     ) -> Order:
-        """Return the order a dependence allows, in the direction of a shared tensor's fibers."""
+        """Return the order in which a dependence lets two nodes share a traversal.
+
+        The order is in the direction of the shared tensor's fibers.
+        """
         a, b = ends
         found = _order([_oriented(relation(s, a, b), *signs) for s in steps])
         # A reader may need a whole tile but no other tile, or the same position of all tiles. Then
@@ -393,10 +418,10 @@ class Traversals:
 
 
 def _same_possible(step: ReadChain, variable: str, starts: tuple[str, ...]) -> bool:
-    """Return whether a state allows equal coordinates of another rank on both sides.
+    """Return whether a chain of reads can start and end at equal coordinates of another rank.
 
-    A chain that met the rank while it moved along a fiber must not have moved along the rank since:
-    work of an earlier outer step on the fiber precedes all passes of this step.
+    A chain that met the rank while it moved along a fiber must not have moved along the rank since.
+    Work of an earlier outer step on the fiber precedes all passes of this step.
     """
     for u in (variable, *(since(a, variable) for a in starts)):
         known = relation(step, u, variable)
@@ -408,11 +433,10 @@ def _same_possible(step: ReadChain, variable: str, starts: tuple[str, ...]) -> b
 def _pinned(
     step: ReadChain, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> bool:
-    """Return whether constant coordinates fix an end, so that the needed element could come
-    first.
+    """Return whether constant outer coordinates bound the distance to one end of a dependence.
 
-    It could also be the only reader that comes last. A bounded distance fixes nothing: it bounds
-    the fiber.
+    The needed element could then come first, or its only reader last. A distance between the two
+    ends themselves does not count, because it bounds the fiber.
     """
     at_reader = [(ends[0], v) for v in still[1]]
     at_source = [(u, ends[1]) for u in still[0]]
@@ -426,9 +450,9 @@ def _on_either_side(
     ends: tuple[str, str],
     outer: tuple[str, ...],
 ) -> bool:
-    """Return whether masks separate the two traversals at a coordinate of an outer rank.
+    """Return whether masks separate two traversals at a coordinate of an outer rank.
 
-    True also if a mask leaves one of them a single element.
+    The result is True also if a mask leaves one of the traversals a single element.
     """
     a, b = ends
     mine, theirs = ({(m.first, m.second) for m in masks} for masks in (earlier, later))
@@ -442,11 +466,10 @@ def _on_either_side(
 
 
 def _oriented(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
-    """Return a relation of loop variables as a relation of positions in a tensor; None if
-    unknown.
+    """Return an interval of loop variables as an interval of positions in a tensor.
 
     A loop that runs down is at position S - 1 - a, so differences change sign. If only one of the
-    two runs down, just the sum of positions is known, and the result is None.
+    two loops runs down, only the sum of the positions is known, and the result is None.
     """
     if known is None or known.sign * sign_a * sign_b < 0:
         return None
