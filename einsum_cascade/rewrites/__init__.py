@@ -1,6 +1,6 @@
 """Rewrites: rules that turn a cascade into an equal one, with a proof.
 
-``rewrite`` applies a chain of rules, each given by name, as a derivation.
+``rewrite`` applies several rules one after the other and returns a derivation.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Rule:
-    """Written form of a rule, its numbers of arguments, and its constructor."""
+    """Rule with its written form, its possible numbers of arguments, and its constructor."""
 
     name: str
     usage: str
@@ -74,11 +74,12 @@ RULES: tuple[Rule, ...] = (
     Rule("reduce_passes", "reduce_passes or reduce_passes:M", (0, 1), ReducePasses),
     Rule("chunk", "chunk or chunk:P,M", (0, 2), Chunk),
 )
-"""All rules; ``factor`` is another name of ``defer_division``."""
+"""All rules; ``factor`` is another name for ``defer_division``."""
 
 
 def parse_rule(text: str) -> Rewrite:
-    """Return the rewrite of a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)``.
+    """Return the rewrite that a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)``
+    names.
 
     Raises
     ------
@@ -115,15 +116,15 @@ def parse_rule(text: str) -> Rewrite:
 
 
 class HasProgram(Protocol):
-    """Object with a program, such as ``Cascade``; rules themselves work on programs only."""
+    """Object that holds a program, such as ``Cascade``; rules themselves work on programs only."""
 
     @property
     def program(self) -> Program:
-        """Program of the object."""
+        """Program that the object holds."""
         ...
 
     def with_program(self, program: Program) -> Self:
-        """Return an object of the same kind with another program."""
+        """Return an object of the same kind that holds another program."""
         ...
 
 
@@ -155,11 +156,13 @@ class Derivation(Generic[C]):
 
     @property
     def program(self) -> Program:
-        """Rewritten program."""
+        """Program of the rewritten cascade."""
         return self.steps[-1].after
 
     def text(self) -> str:
-        """Return the derivation: each rule, the identity it used, the equations it changed."""
+        """Return the derivation as text: each rule, the identity it used, the equations it
+        changed.
+        """
         return "\n".join(self._lines())
 
     def __str__(self) -> str:
@@ -249,7 +252,9 @@ def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterato
 
 
 def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
-    """Return the result under a new name and title; its source stays the original's."""
+    """Return the result of a rewrite under a new name and title, with the source of the
+    original.
+    """
     applied = ", ".join(str(r) for r in rules)
     return replace(program, name=f"{start.name}-rewritten", title=f"{start.name} after {applied}")
 
@@ -261,7 +266,7 @@ def _statements(program: Program) -> tuple[str, ...]:
 def _changes(
     before: tuple[str, ...], after: tuple[str, ...], sign: str | None = None
 ) -> Iterator[str]:
-    """Yield the removed equations, then the added ones."""
+    """Yield the lines that describe a step: removed equations first, then added ones."""
     for line in before:
         if line not in after:
             yield f"   - {line}"

@@ -1,4 +1,4 @@
-"""Base of rewrites: a frozen object that turns a program into an equal program, in steps."""
+"""Base class of rewrites: frozen objects that turn a program into an equal program, in steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class RewriteStep:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Rule; docstrings of subclasses give its precondition, before -> after, and source."""
+    """Rule that turns a program into an equal one.
+
+    The docstring of each subclass gives its precondition, before -> after, and source.
+    """
 
     name: ClassVar[str] = ""
 
@@ -43,7 +46,7 @@ class Rewrite:
         return f"{self.name}:{','.join(given)}" if given else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """Return the steps of this rule on a program; never empty.
+        """Return the steps of this rule on a program, at least one.
 
         Raises
         ------
@@ -53,13 +56,13 @@ class Rewrite:
         raise NotImplementedError
 
     def apply(self, program: Program) -> Program:
-        """Return the rewritten program; it is verified before and after."""
+        """Return the rewritten program; both programs are verified."""
         check(program)
         return self.derive(program)[-1].after
 
 
 def step(rule: str, before: Program, after: Program, *because: str) -> RewriteStep:
-    """Return a step whose result is in execution order and verified.
+    """Return a step after putting its result into execution order and verifying it.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def step(rule: str, before: Program, after: Program, *because: str) -> RewriteSt
 def refuse(
     rule: str, condition: str, at: Node | None = None, hint: str | None = None
 ) -> RewriteError:
-    """Return the error of a rule whose precondition fails.
+    """Return the error to raise if the precondition of a rule fails.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""``chunk`` and ``make_iterative``: states carried along chunks of a sequence, or along steps."""
+"""``chunk`` and ``make_iterative``: rules that carry a state along chunks of a sequence or
+steps.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,10 @@ _N = TypeVar("_N", bound=ir.Node)
 
 @dataclass(frozen=True)
 class Chunk(Rewrite):
-    """Split causal sums into the own chunk and a state carried over the previous chunks.
+    """Split each causal sum into a sum over the own chunk and a state of the previous chunks.
 
-    Precondition: queries and keys are one sequence (declared alike from here on); every reduction
-    over the keys is a sum with the mask ``m <= p`` whose term is a product of factors of the query,
+    Precondition: queries and keys are one sequence (declared alike from here on). Every reduction
+    over the keys is a sum with the mask ``m <= p``. Its term is a product of factors of the query,
     factors of the key, and a weight that is a constant to the power ``p - m`` (or no weight).
 
     Before -> after (``lam ** (p - m)``): ``O[p,f] = QK[p,m] * lam ** (p - m) * V[m,f] where m <=
@@ -65,7 +67,7 @@ class Chunk(Rewrite):
     name: ClassVar[str] = _RULE
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
-        """Return one step."""
+        """Return the rule's single step."""
         query, key = self._ranks(program)
         _check_flow(program, query, key)
         sums = {
@@ -117,7 +119,7 @@ def _check_flow(program: ir.Program, query: ir.Rank, key: ir.Rank) -> None:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """Variables of a chunked sequence: chunk, query in chunk, key in chunk."""
+    """Names of the ranks of a chunked sequence: chunk, query in the chunk, key in the chunk."""
 
     query: ir.Rank
     key: ir.Rank
@@ -127,7 +129,7 @@ class _Chunks:
 
     @classmethod
     def of(cls, program: ir.Program, query: ir.Rank, key: ir.Rank) -> _Chunks:
-        """Return the variables named after the ranks: P1, P0 and M0."""
+        """Return the chunk ranks, named after the query and key ranks: P1, P0 and M0."""
         names = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
         taken = {r.name for r in program.ranks} | set(program.parallel)
         for name in names:
@@ -136,7 +138,7 @@ class _Chunks:
         return cls(query, key, *names)
 
     def ranks(self, program: ir.Program) -> tuple[ir.Rank, ...]:
-        """Return the program's ranks with the members; keys are declared like queries."""
+        """Return the program's ranks with the new members; keys are declared like queries."""
         new: list[ir.Rank] = []
         for rank in with_members(program, self.query, (self.outer, self.inner)):
             if rank.name != self.key.name:
@@ -149,16 +151,18 @@ class _Chunks:
 
     @property
     def chunk(self) -> ir.Affine:
-        """Index of the chunk."""
+        """Index of the chunk, as a variable."""
         return variable(self.outer.lower())
 
     @property
     def size(self) -> ir.Name:
-        """Number of keys in a chunk."""
+        """Number of keys in a chunk, as an expression."""
         return ir.Name(self.key_inner, "shape")
 
     def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
-        """Return the index inside the chunk, and the index in the whole sequence."""
+        """Return the index of a query or key inside its chunk, and its index in the whole
+        sequence.
+        """
         if kind == self.query.variable:
             inside = variable(self.inner.lower())
             return inside, member_index((self.outer, self.inner))
@@ -178,7 +182,7 @@ class _ChunkWriter:
     ended: set[str] = field(default_factory=set)
 
     def rewritten(self, einsum: ir.Einsum, causal_: CausalSum | None) -> Iterator[ir.Einsum]:
-        """Yield the replacement of an Einsum."""
+        """Yield the Einsums that replace one Einsum of the program."""
         if causal_ is None:
             new = map_einsum(einsum, self.node, self.target(einsum))
             yield self._ended(settled(new) if einsum.select is None else new)
@@ -208,7 +212,9 @@ class _ChunkWriter:
     def _recurrence(
         self, found: CausalSum, state: str, kept: tuple[ir.Affine, ...]
     ) -> Iterator[ir.Einsum]:
-        """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""
+        """Yield the Einsums of the state: the state before, decayed over a chunk, plus the
+        chunk's sum.
+        """
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
         last = ir.Binary("-", self.chunks.size, ir.Number(1))
@@ -232,7 +238,10 @@ class _ChunkWriter:
         decay: ir.Expression | None,
         steps: ir.Expression,
     ) -> Generator[ir.Einsum, None, ir.Expression | None]:
-        """Return a product of factors with the decay of ``steps`` positions; None if it is 1."""
+        """Return a product of factors times the decay over ``steps`` positions; None if it is 1.
+
+        Einsums that the product needs are yielded.
+        """
         whole = self.node(product(parts)) if parts else None
         if decay is None:
             return whole
@@ -255,7 +264,8 @@ class _ChunkWriter:
         return product_of((self.shared[expression], *rest))
 
     def _ended(self, einsum: ir.Einsum) -> ir.Einsum:
-        """Restrict an Einsum to keys inside the sequence, if its last chunk may be partial.
+        """Return an Einsum restricted to keys inside the sequence, if its last chunk may be
+        partial.
 
         The condition is needed only where keys are read from an input without their query. A query
         inside the sequence has no key beyond it, and anything computed from an absent key is
@@ -277,14 +287,19 @@ class _ChunkWriter:
     # ---------------------------------------------------------------------- indices
 
     def target(self, einsum: ir.Einsum) -> ir.Access:
-        """Return the target in chunks; an output keeps its index in the whole sequence."""
+        """Return the target indexed by chunk and position; an output keeps its index in the
+        sequence.
+        """
         computed = einsum.name not in self.program.outputs
         return replace(
             einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
         )
 
     def indices(self, indices: tuple[ir.Index, ...], *, computed: bool) -> tuple[ir.Index, ...]:
-        """Return sequence indices as (chunk, position) for computed tensors, else as one index."""
+        """Return indices with each query or key index as (chunk, position in the chunk).
+
+        If the tensor is not ``computed``, the index in the whole sequence stays one index.
+        """
         new: list[ir.Index] = []
         for index in indices:
             name = index.as_variable if isinstance(index, ir.Affine) else None
@@ -302,7 +317,10 @@ class _ChunkWriter:
         return tuple(new)
 
     def node(self, node: _N) -> _N:
-        """Return an expression or condition on the own chunk."""
+        """Return an expression or condition in the chunk's variables.
+
+        The causal mask and the distance ``p - m`` then refer to positions inside the chunk.
+        """
         query, key = self.chunks.query.variable, self.chunks.key.variable
         own = {name: self.chunks.position(name)[0] for name in (query, key)}
         computed = set(self.program.einsum_of) - set(self.program.outputs)
@@ -346,7 +364,7 @@ class _ChunkWriter:
 
 
 def _is_distance(part: ir.Binary, query: str, key: str) -> bool:
-    """Return whether an expression is ``p - m``."""
+    """Return whether an expression is the difference of the query and the key variable."""
     ends = (part.left, part.right)
     names = [e.name if isinstance(e, ir.Name) and e.kind == "variable" else None for e in ends]
     return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))
@@ -375,7 +393,9 @@ class CausalSum:
     decay: ir.Expression | None
 
     def state(self, key: str) -> tuple[str, tuple[str, ...]]:
-        """Return a name for the sum of the factors with the key, and its rank variables."""
+        """Return a name for the sum of the key factors, and the rank variables that the sum
+        keeps.
+        """
         values = [part.value for part in self.keys]
         name = product_name(values) or self.einsum.name
         if len(values) == 1 and isinstance(values[0], ir.Access):
@@ -391,7 +411,7 @@ def recurrence(
     added: ir.Expression,
     factor: ir.Expression | None,
 ) -> tuple[list[ir.Einsum], ir.Access, ir.Einsum]:
-    """Return the Einsums of one step of a running reduction.
+    """Return the Einsums that carry a running reduction over one step.
 
     Parameters
     ----------
@@ -431,7 +451,7 @@ def recurrence(
 
 
 def mask_ranks(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str] | None:
-    """Return the (query, key) variables of a causal mask on a reduction, or None."""
+    """Return the query and key variables of the causal mask on a reduction, or None."""
     for condition in sorted(Masks(program).skipped(einsum), key=expression_text):
         found = causal(condition)
         if found is not None and found[1] in einsum.over:
@@ -440,8 +460,7 @@ def mask_ranks(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str] | None
 
 
 def causal(condition: ir.Condition) -> tuple[str, str] | None:
-    """Return ``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these reversed, else
-    None."""
+    """Return ``(p, m)`` if a condition says ``m <= p`` or ``m < p``, in either order; else None."""
     if not isinstance(condition, ir.Relational):
         return None
     left, right = condition.left, condition.right
@@ -455,9 +474,10 @@ def causal(condition: ir.Condition) -> tuple[str, str] | None:
 
 
 def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalSum:
-    """Return a reduction over the keys as a causal sum.
+    """Return a masked reduction over the keys as a causal sum.
 
-    Its term is separated into factors of queries, factors of keys, and the weight between the two.
+    The term is separated into factors of queries, factors of keys, and the weight between a query
+    and a key.
 
     Parameters
     ----------
@@ -514,7 +534,10 @@ def _coupling(program: ir.Program, part: ProductPart, query: str, key: str) -> s
 def _decay(
     program: ir.Program, einsum: ir.Einsum, weight: ir.Expression, query: str, key: str
 ) -> tuple[ir.Expression | None, ir.Expression | None]:
-    """Return the factor that a weight takes per position, and the weight at distance zero."""
+    """Return the factor by which a weight changes per position, and the weight at distance zero.
+
+    None stands for a factor or weight of 1.
+    """
     bridge = Bridge(program)
     value = bridge.to_sympy(weight)
     p = bridge.symbol(ir.Name(query, "variable"))
@@ -536,7 +559,7 @@ def _decay(
 
 
 def decay_power(decay: ir.Expression, steps: ir.Expression) -> ir.Expression:
-    """Return ``decay ** steps``; an exponential takes the steps into its argument."""
+    """Return ``decay ** steps``; for an exponential, multiply its argument by the steps instead."""
     if steps == ir.Number(1):
         return decay
     if isinstance(decay, ir.Call) and decay.function == "exp":
@@ -572,7 +595,7 @@ class MakeIterative(Rewrite):
     name: ClassVar[str] = "make_iterative"
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
-        """Return one step."""
+        """Return the rule's single step."""
         einsum = einsum_named(program, self.einsum, self.name)
         prefix = mask_ranks(program, einsum)
         if prefix is not None and self.rank in (None, program.rank_of_variable[prefix[1]]):
@@ -660,7 +683,10 @@ def prefix_step(
 
 @dataclass(frozen=True)
 class _CarriedState:
-    """Carried state: its name and indices, the increment per step, and the factors outside."""
+    """State that a recurrence carries: its name and indices, its increment per step, its decay.
+
+    ``outside`` holds the factors of the query, which stay outside the state.
+    """
 
     name: str
     variables: tuple[str, ...]

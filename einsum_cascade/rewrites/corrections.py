@@ -1,10 +1,10 @@
-"""Corrections: effect of a change of a final value on everything computed from it.
+"""Corrections: factors that repair results when a value they were computed from changes.
 
 A value ``f(x, d)`` that depends on a reduction result ``d`` is *correctable* if ``f(x, d2) = c(d1,
 d2) (.) f(x, d1)`` with ``c`` free of ``x``. Then one ``c`` per step repairs a running sum of ``f``
 that was built with the old ``d``. Corrections compose: the factor of a map follows from the factors
-of its operands, and a reduction keeps the factor of its term if ``(.)`` distributes over the
-operator of the reduction.
+of its operands. A reduction keeps the factor of its term if ``(.)`` distributes over the operator
+of the reduction.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..libraries import sympy
 from ..memo import cached_property
 
 OLD, NEW = "'", "''"
-"""Marks on a final tensor's name: its value before and after one more step."""
+"""Suffixes of a tensor's name for its value before a step and after it."""
 
 _NONE = "no correction exists"
 _INVERSE: dict[Operator, str] = {
@@ -51,11 +51,11 @@ _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
 }
 
 _MAX_FACTOR_CHARACTERS = 200
-"""Maximum length of a formula in a message, in characters; a longer one explains nothing."""
+"""Maximum length of a formula in a message, in characters; longer formulas explain nothing."""
 
 
 class Blocked(Exception):
-    """No correction exists, for a reason and at an Einsum."""
+    """Exception for an Einsum without a correction, with the reason."""
 
     def __init__(self, einsum: Einsum, condition: str) -> None:
         super().__init__(condition)
@@ -65,20 +65,23 @@ class Blocked(Exception):
 
 @dataclass(frozen=True)
 class Correction:
-    """Correction ``new = old (operator) factor``; the factor reads finals marked OLD and NEW."""
+    """Correction ``new = old (operator) factor`` of a running value.
+
+    The factor names values before and after a step by the suffixes OLD and NEW.
+    """
 
     operator: Operator
     factor: Expression
 
 
 def marked(access: Access, mark: str) -> Access:
-    """Return a final value before or after a step, under a name that no tensor has."""
+    """Return an access to a value before or after a step, under a name that no tensor has."""
     return replace(access, tensor=access.tensor + mark)
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Corrections of a program along a grain, derived on demand."""
+    """Corrections of a program along one swept rank, derived when first needed."""
 
     view: RankView
 
@@ -91,7 +94,7 @@ class Corrections:
         return {}
 
     def of(self, einsum: Einsum) -> Correction:
-        """Return the correction of a stale Einsum's value.
+        """Return the correction of an Einsum that depends on a value known only after the sweep.
 
         Raises
         ------
@@ -151,7 +154,7 @@ class Corrections:
                 )
 
     def _corrected(self, bridge: Bridge, access: Access) -> Any:
-        """Return the value of a stale operand after the final values change."""
+        """Return an operand's value after the values that it depends on change."""
         source = self.view.program.einsum_of[access.tensor]
         if self.view.is_iterative(access.tensor):
             raise Blocked(source, "it is a recurrence that needs the end of its own sweep")
@@ -175,7 +178,7 @@ class Corrections:
     def _objection(
         self, einsum: Einsum, bridge: Bridge, factor: Any, operator: Operator
     ) -> str | None:
-        """Return why ``factor`` is not a correction of the Einsum, or None if it is one."""
+        """Return the reason why ``factor`` is no correction of the Einsum, or None if it is one."""
         if factor.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I):
             return "the change has no finite correction"
         bound = self.view.grain.variables | set(einsum.over)
@@ -212,7 +215,7 @@ class Corrections:
 
 
 def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
-    """Return ``value (operator) factor``."""
+    """Return ``value (operator) factor`` for one of the operators ``*``, ``+`` and ``**``."""
     match operator:
         case "*":
             return value * factor
@@ -222,7 +225,7 @@ def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
 
 
 def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) -> bool:
-    """Return whether ``c (operator) .`` distributes over a declared reduction.
+    """Return whether applying ``(operator) c`` distributes over a declared reduction.
 
     False also means that sympy cannot prove it; the correction is then refused.
 
@@ -248,14 +251,17 @@ def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
 
 
 def _merge_of(bridge: Bridge, reduction: UserReduction) -> Callable[[Any, Any], Any]:
-    """Return a declared operator as a function on sympy expressions."""
+    """Return a declared reduction operator as a function of two sympy expressions."""
     first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
     body = bridge.to_sympy(reduction.body)
     return lambda left, right: body.subs({first: left, second: right}, simultaneous=True)
 
 
 def known_reduction(view: RankView, einsum: Einsum) -> bool:
-    """Return whether an Einsum's reduction may be split: built in, or proved associative."""
+    """Return whether an Einsum's reduction may be split.
+
+    A reduction may be split if its operator is built in, or proved associative.
+    """
     if einsum.select is not None:
         return False
     if einsum.reduction in REDUCTIONS:
@@ -265,11 +271,11 @@ def known_reduction(view: RankView, einsum: Einsum) -> bool:
 
 
 def _divisors(factor: Any) -> tuple[Any, ...]:
-    """Return the bases of negative powers: ``d1`` in ``d2 / d1``."""
+    """Return the divisors in a sympy expression, such as ``d1`` in ``d2 / d1``."""
     return tuple(p.base for p in factor.atoms(sympy.Pow) if p.exp.could_extract_minus_sign())
 
 
 def _finals_of(bridge: Bridge, value: Any) -> tuple[str, ...]:
-    """Return the names of final values, before or after a step, in a sympy expression."""
+    """Return the names of tensors that a sympy expression reads before or after a step."""
     nodes = (n for n in bridge.nodes(value) if isinstance(n, Access))
     return tuple(sorted({n.tensor.rstrip("'") for n in nodes if n.tensor.endswith("'")}))

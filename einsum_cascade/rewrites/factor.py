@@ -1,4 +1,4 @@
-"""``defer_division``, ``separate`` and ``reassociate``: factors that move out of sums."""
+"""``defer_division``, ``separate`` and ``reassociate``: rules that move factors out of sums."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 
 @dataclass(frozen=True)
 class Factor(Rewrite):
-    """Move factors that are free of the reduced ranks out of a reduction.
+    """Move factors out of a reduction if they do not depend on its reduced ranks.
 
     Precondition: the Einsum is a sum, and a factor of its term (also inside a map that the term
-    reads) has none of the reduced rank variables; or it is a max or min, and a summand of its term,
-    or a factor that is proved positive, has none.
+    reads) has none of the reduced rank variables. Or the Einsum is a max or min, and a summand of
+    its term, or a factor that is proved positive, has none.
 
     Before -> after: ``A[m,p] = SN[m,p] / SD[p]; AV[p,f] = A[m,p] * V[m,f]`` becomes ``SNV[p,f] =
     SN[m,p] * V[m,f]; AV[p,f] = SNV[p,f] / SD[p]``. Without the name of an Einsum the rule is
@@ -56,7 +56,7 @@ class Factor(Rewrite):
     name: ClassVar[str] = "defer_division"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """Return one step for each Einsum that gives up a factor."""
+        """Return one step for each Einsum that a factor can leave."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
             found = factor_out(program, einsum, is_worth_moving)
@@ -82,7 +82,7 @@ class Factor(Rewrite):
 def factor_out(
     program: Program, einsum: Einsum, wanted: Callable[[Expression], bool]
 ) -> RewriteStep | None:
-    """Return the step that moves the wanted free parts out of one reduction, or None.
+    """Return the step that moves parts without reduced variables out of a reduction, or None.
 
     Factors leave a sum; summands and positive factors leave a max or min.
 
@@ -150,7 +150,8 @@ def _split(
 def reduction_of(
     program: Program, einsum: Einsum, term: Expression
 ) -> tuple[Access, tuple[Einsum, ...]]:
-    """Return an access to ``term`` reduced as in ``einsum``, by an existing Einsum or a new one.
+    """Return an access to the reduction of ``term`` with the operator, variables and mask of
+    ``einsum``.
 
     Parameters
     ----------
@@ -187,14 +188,17 @@ def reduction_of(
 
 
 def _reduced_name(einsum: Einsum, term: Expression) -> str:
-    """Return ``SX`` for a sum of X, ``GX`` for its maximum or minimum, else ``N`` (numerator)."""
+    """Return a name for a reduction: ``SX`` for a sum of X, ``GX`` for its maximum or minimum.
+
+    The reduction of an expression gets the name of the Einsum with an ``N`` in front (numerator).
+    """
     if isinstance(term, Access):
         return f"{'S' if einsum.reduction == '+' else 'G'}{term.tensor}"
     return f"N{einsum.name}"
 
 
 def _shallow(term: Expression) -> list[ProductPart]:
-    """Return the factors of a term with powers repeated, without opening the operands."""
+    """Return the factors of a term as written; a square counts as two equal factors."""
     match term:
         case Binary(operator="*", left=left, right=right):
             return [*_shallow(left), *_shallow(right)]
@@ -233,7 +237,7 @@ class Separate(Rewrite):
     name: ClassVar[str] = "separate"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """Return one step."""
+        """Return the rule's single step."""
         einsum = einsum_named(program, self.einsum, self.name)
         if not einsum.over or einsum.reduction != "+" or einsum.select:
             raise refuse(self.name, "it is not a sum", einsum)
@@ -257,7 +261,7 @@ class Separate(Rewrite):
 def separated(
     program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, split_terms: bool = False
 ) -> RewriteStep | None:
-    """Return the step that separates one sum, or None if its term does not expand.
+    """Return the step that separates one sum, or None if the term of the sum does not expand.
 
     Parameters
     ----------
@@ -305,7 +309,7 @@ def _written_out(
     expression: Expression,
     opened: Callable[[Einsum], bool],
 ) -> Expression:
-    """Return the term with arithmetic maps substituted; a bare function call stays a tensor."""
+    """Return the expression with arithmetic maps substituted; a tensor of a function call stays."""
 
     def change(access: Access) -> Expression | None:
         source = program.einsum_of.get(access.tensor)
@@ -318,7 +322,7 @@ def _written_out(
 
 
 def _grouped(bridge: Bridge, terms: tuple[Any, ...], over: frozenset[str]) -> list[tuple[Any, Any]]:
-    """Return pairs (summand, factor of its sum), one for each distinct summand."""
+    """Return each distinct summand with reduced variables, and the factor of its sum."""
     groups: dict[Any, Any] = {}
     for term in terms:
         inside, outside = sympy.Integer(1), sympy.Integer(1)
@@ -354,14 +358,14 @@ def _reduced(
 
 @dataclass(frozen=True)
 class Reassociate(Rewrite):
-    """Sum over the outer rank before the inner one.
+    """Sum over the outer rank of two nested sums before the inner one.
 
-    Precondition: the Einsum is a sum of products and has a factor (read through product maps,
-    nothing non-linear between) that is another sum of products; the factors with the outer reduced
-    variables can be summed over them separately; no mask couples the two.
+    Precondition: the Einsum is a sum of products. One of its factors (read through product maps,
+    nothing non-linear between) is another sum of products. The factors with the outer reduced
+    variables can be summed over these variables separately. No mask couples the two sums.
 
-    Before -> after: ``QK[p,m] = Q[p,e] * K[m,e]; O[p,f] = QK[p,m] * V[m,f]`` becomes
-    ``KV[e,f] = K[m,e] * V[m,f]; O[p,f] = Q[p,e] * KV[e,f]``.
+    Before -> after: ``QK[p,m] = Q[p,e] * K[m,e]; O[p,f] = QK[p,m] * V[m,f]`` becomes ``KV[e,f] =
+    K[m,e] * V[m,f]; O[p,f] = Q[p,e] * KV[e,f]``.
 
     Source: associativity of the matrix product; linear attention, Katharopoulos et al., arXiv
     2006.16236.
@@ -395,8 +399,8 @@ class Reassociate(Rewrite):
 class Objection:
     """Reason why an Einsum cannot be reassociated.
 
-    ``is_chain`` is True if it is a chain of products; ``is_near`` if only a map in between prevents
-    it.
+    ``is_chain`` is True if the Einsum is a chain of products. ``is_near`` is True if only a
+    non-linear map in between prevents a chain.
     """
 
     condition: str
@@ -405,14 +409,14 @@ class Objection:
     is_near: bool = False
 
     def error(self, einsum: Einsum) -> RewriteError:
-        """Return the error with this reason."""
+        """Return the error that reports this reason for an Einsum."""
         return refuse(Reassociate.name, self.condition, einsum, self.hint)
 
 
 def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Einsum | None]:
-    """Return the factors of a sum's term, and the sum that one of them was.
+    """Return the factors of a sum's term with one inner sum opened, and the opened sum or None.
 
-    The first factor that is a sum of products is opened: its factors take its place.
+    The first factor that is a sum of products is opened: its own factors take its place.
     """
     found: list[ProductPart] = []
     inner: Einsum | None = None
@@ -430,7 +434,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
 
 
 def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
-    """Return the step that sums over the outer variables first, or an objection."""
+    """Return the step that sums over the outer variables first, or the reason why none exists."""
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return Objection("it is not a sum", is_chain=False)
     factors, inner = opened_sum(program, einsum)
@@ -498,7 +502,8 @@ def inner_sum(
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
-    """Return the factors of a product, with product maps opened.
+    """Return the factors of a product; a factor that is itself a product map is replaced by its
+    factors.
 
     Parameters
     ----------
@@ -526,7 +531,7 @@ def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -
 
 
 def summed(program: Program, part: ProductPart) -> Einsum | None:
-    """Return the sum of products that a factor reads, or None."""
+    """Return the Einsum behind a factor if it is a sum of products, else None."""
     if part.count != 1 or not isinstance(part.value, Access):
         return None
     source = program.einsum_of.get(part.value.tensor)
@@ -539,7 +544,7 @@ def summed(program: Program, part: ProductPart) -> Einsum | None:
 
 
 def _no_chain(program: Program, factors: Iterable[ProductPart]) -> str:
-    """Return why no factor is a sum of products; names a non-linear map in between."""
+    """Return the reason why no factor is a sum of products, such as a non-linear map in between."""
     for part in factors:
         for access in accesses_of(part.value):
             source = program.einsum_of.get(access.tensor)

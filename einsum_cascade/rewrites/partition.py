@@ -1,4 +1,4 @@
-"""``partition`` and its inverse ``fuse_partition``: one rank as nested members."""
+"""``partition`` and its inverse ``fuse_partition``: rules that split a rank into nested members."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _N = TypeVar("_N", bound=ir.Node)
 
 @dataclass(frozen=True)
 class Partition(Rewrite):
-    """Split a rank into members, outermost first.
+    """Split a rank into members (a partition), outermost first.
 
-    Precondition: the rank is declared and has no members, some equation iterates over it, nothing
-    is iterative along it or selects over it, and the members' names are free.
+    Precondition: the rank is declared and has no members, and some equation iterates over it.
+    Nothing is iterative along the rank or selects over it, and the members' names are free.
 
-    Before -> after (``M=M1,M0``): an input read at ``m`` is read at ``m1*M0 + m0``; a computed
+    Before -> after (``M=M1,M0``): an input read at ``m`` is read at ``m1*M0 + m0``. A computed
     tensor is indexed by ``m1, m0`` instead of ``m``, or written at ``m1*M0 + m0`` if something
-    reads it at another index than ``m``; a reduction over ``m`` reduces over ``m1, m0``. With
+    reads it at another index than ``m``. A reduction over ``m`` reduces over ``m1, m0``. With
     ``split`` a reduction ``X[p] = f :: max[m]`` becomes a local and a global one: ``LX[m1, p] = f
     :: max[m0]``, ``X[p] = LX[m1, p] :: max[m1]``.
 
@@ -54,7 +54,7 @@ class Partition(Rewrite):
         return f"{rule}:{self.rank}={','.join(self.members)}"
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
-        """Return one step."""
+        """Return the rule's single step."""
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
         index = member_index(self.members)
@@ -75,10 +75,10 @@ class Partition(Rewrite):
         return (step(str(self), program, after, text),)
 
     def _stored_whole(self, program: ir.Program, family: ir.Rank) -> tuple[tuple[str, str], ...]:
-        """Return computed tensors with their names in members.
+        """Return computed tensors, each with the name of its version that is indexed by members.
 
-        An output keeps its name and its index in the whole rank; others read a tensor in members
-        instead (``BA``).
+        An output keeps its name and its index in the whole rank; other Einsums then read a new
+        tensor in members (``BA``).
         """
         names = Names(program)
         whole = _read_whole(program, family)
@@ -158,10 +158,10 @@ class Partition(Rewrite):
 
 @dataclass(frozen=True)
 class FusePartition(Rewrite):
-    """Undo a partition: the members become the rank again.
+    """Undo a partition: join the members of a rank into the rank again.
 
-    Precondition: the rank has members, every computed tensor has all of them or none, they are only
-    reduced together, and inputs are read at the whole index.
+    Precondition: the rank has members, and every computed tensor has all of the members or none.
+    The members are only reduced together, and inputs are read at the whole index.
 
     Before -> after (``M``): ``m1*M0 + m0`` becomes ``m``; ``X[m1, m0]`` becomes ``X[m]``; a
     reduction over ``m1, m0`` becomes one over ``m``.
@@ -173,7 +173,7 @@ class FusePartition(Rewrite):
     name: ClassVar[str] = "fuse_partition"
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
-        """Return one step."""
+        """Return the rule's single step."""
         family = program.rank_of.get(self.rank)
         if family is None or not family.partition:
             hint = did_you_mean(self.rank, (r.name for r in program.ranks if r.partition))
@@ -218,7 +218,7 @@ class FusePartition(Rewrite):
 
 @dataclass(frozen=True)
 class _InMembers:
-    """Rewriter of one Einsum in the members' variables."""
+    """Rewriter of one Einsum from a rank's variable to the variables of its members."""
 
     family: str
     members: tuple[str, ...]
@@ -237,7 +237,9 @@ class _InMembers:
         return substitute_variables(marked, {self.family: self.index})
 
     def _access(self, access: ir.Access) -> ir.Access:
-        """Replace the family's index of a computed tensor by one index per member."""
+        """Return an access to a computed tensor with one index per member in place of the rank's
+        index.
+        """
         held = dict(self.held)
         if access.tensor not in held:
             return access
@@ -251,7 +253,7 @@ class _InMembers:
 
 
 def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
-    """Return the computed tensors read along the rank at another index than its variable.
+    """Return the computed tensors that are read along a rank at an index other than its variable.
 
     Such an index has no form in members: ``TB[p - m]``, or ``KR[m]`` along a rank declared alike.
     """
@@ -267,12 +269,12 @@ def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
 
 
 def member_index(members: tuple[str, ...]) -> ir.Affine:
-    """Return the index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
+    """Return the index of a partitioned rank in terms of its members: ``m2*M1*M0 + m1*M0 + m0``."""
     return digits(members)
 
 
 def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
-    """Return ``index`` with the combination of members replaced by the family's variable.
+    """Return ``index`` with the rank's variable in place of the combination of members.
 
     2*m1*M0 + 2*m0 + 1 becomes 2*m + 1; m1*M0 + 2*m0 stays.
     """
@@ -296,7 +298,7 @@ def _whole_name(part: ir.Node, whole: ir.Affine, name: str) -> ir.Node:
 
 
 def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:
-    """Return ``X[m1, m0, p]`` as ``X[m, p]``."""
+    """Return an access ``X[m1, m0, p]`` as ``X[m, p]``; any other node stays."""
     if not isinstance(part, ir.Access):
         return part
     names = [i.as_variable if isinstance(i, ir.Affine) else None for i in part.indices]
@@ -310,7 +312,7 @@ def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:
 def with_members(
     program: ir.Program, family: ir.Rank, members: tuple[str, ...]
 ) -> tuple[ir.Rank, ...]:
-    """Return the ranks of a program with a rank partitioned into members, outermost first."""
+    """Return a program's ranks after one of them is partitioned into members, outermost first."""
     ranks: list[ir.Rank] = []
     model = program.model_of(family.name)
     for rank in program.ranks:
@@ -327,7 +329,7 @@ def with_members(
 def _like_the_first(
     program: ir.Program, family: ir.Rank, ranks: tuple[ir.Rank, ...]
 ) -> tuple[ir.Rank, ...]:
-    """Return the ranks with each of those alike declared like the first of them."""
+    """Return the ranks with all ranks of equal shape declared like the first of them."""
     if family.like is not None:
         return ranks
     group = [

@@ -1,4 +1,4 @@
-"""Proof of a rewrite by counting and by running: passes, operations, errors."""
+"""Proof of a rewrite: passes and operations are counted, and both cascades are run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Proof:
         return self.error_float64 <= _TOLERANCE
 
     def text(self) -> str:
-        """Return a printed table."""
+        """Return the proof as a table of text."""
         rows = [("", "before", "after")]
         rows += [(f"passes over {r}", str(b), str(a)) for r, b, a in self.passes]
         rows += [(kind, before, after) for kind, before, after in self.operations]
@@ -103,8 +103,10 @@ def prove(before: Program, after: Program, seed: int = 0) -> Proof:
 
 
 def proof_shapes(program: Program) -> dict[str, int]:
-    """Return small shapes: a dozen for an iterative rank, otherwise 2 to 5, or larger if
-    required."""
+    """Return small shapes for a run: a dozen for an iterative rank, 2 to 5 for any other rank.
+
+    Shapes are larger if the cascade requires it.
+    """
     shapes: dict[str, int] = dict.fromkeys(program.parallel, 2)
     swept = {r for ranks in program.iterative.values() for r in ranks}
     plain = 0
@@ -146,7 +148,9 @@ def proof_shapes(program: Program) -> dict[str, int]:
 
 
 def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
-    """Enlarge inputs that are read at sums (``p + t``) to the range of the index, in place."""
+    """Enlarge, in place, the shapes of inputs read at sums (``p + t``) to the range of the
+    index.
+    """
     inputs = {t.name for t in program.inputs}
     reads = (a for e in program.einsums if e.where is None for a in e.reads)
     for access in (a for a in reads if a.tensor in inputs):
@@ -159,10 +163,10 @@ def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
 
 
 def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
-    """Equate the shapes of ranks that are declared alike, in place.
+    """Make the shapes of ranks that are declared alike equal, in place.
 
-    A rank takes the shape of its model. If only the rank has a fixed shape or members, the model
-    takes the shape of the rank.
+    A rank takes the shape of the rank that it is declared like (its model). If only the rank has a
+    fixed shape or members, the model takes the shape of the rank.
     """
     for rank in program.ranks:
         if rank.like is None:
@@ -183,7 +187,7 @@ def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
 def random_inputs(
     program: Program, shapes: dict[str, int], seed: int, *, positive: bool = False
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Return random inputs; index tensors get coordinates of the rank they index.
+    """Return random inputs; index tensors hold coordinates of the rank that they index.
 
     Parameters
     ----------
@@ -245,7 +249,7 @@ def _error(
     shapes: dict[str, int],
     dtype: str,
 ) -> float:
-    """Return the error of a run in one number type; infinite if the run gives NaN."""
+    """Return the error of a run in one number type, or infinity if the run raises an error."""
     try:
         return _difference(truth, _run(program, inputs, shapes, dtype))
     except EvaluationError:
@@ -271,7 +275,7 @@ def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> f
 
 
 def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
-    """Return the largest difference of an output relative to its largest value."""
+    """Return the largest difference between two runs, relative to each output's largest value."""
     worst = 0.0
     for name, value in truth.items():
         right = value.astype("float64")
@@ -312,7 +316,10 @@ def _operations(before: Program, after: Program) -> tuple[tuple[str, str, str], 
 
 
 def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
-    """Return operations by kind as polynomials in the shapes, over whole iteration spaces."""
+    """Return the number of operations of each kind, as polynomials in the shapes.
+
+    Masks are ignored: whole iteration spaces count.
+    """
     totals: dict[str, Any] = {}
     for einsum in program.einsums:
         points = sympy.prod(

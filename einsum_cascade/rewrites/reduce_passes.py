@@ -1,4 +1,6 @@
-"""``reduce_passes``: sums that wait for the end of a sweep run along with it instead."""
+"""``reduce_passes``: a rule that makes sums run along with a sweep instead of waiting for its
+end.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ _MAX_STEPS = 200
 class ReducePasses(Rewrite):
     """Merge the sweeps over a rank that a correction can merge.
 
-    Precondition: every reduction that needs the end of a sweep of the same rank can give up that
-    value (``defer_division``), or separate it (``separate``), or has a correction: ``f(x, d2) =
-    c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x`` and ``(.)`` distributing over the reduction.
-    Sympy decides. If nothing waits but a causal sum sweeps the keys for every query, the sums
-    become chunks with one state (``chunk``).
+    Precondition: every reduction that needs a value from the end of a sweep of the same rank meets
+    one of three conditions. It can give up that value (``defer_division``), or separate it
+    (``separate``), or has a correction: ``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of
+    ``x`` and ``(.)`` distributing over the reduction. Sympy decides. If nothing waits but a causal
+    sum sweeps the keys for every query, the sums become chunks with one state (``chunk``).
 
     Before -> after: ``GM[p] = QK[m,p] :: max[m]; SN[m,p] = exp(QK[m,p] - GM[p]); SD[p] = SN[m,p]``
     becomes ``RGM[m+1,p] = max(RGM[m,p], QK[m,p]); SN[m,p] = exp(QK[m,p] - RGM[m+1,p]); CGM[m,p] =
@@ -46,7 +48,7 @@ class ReducePasses(Rewrite):
     name: ClassVar[str] = "reduce_passes"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """Return the helper rewrites that are needed, then the merge, rank by rank."""
+        """Return the steps rank by rank: the helper rewrites that are needed, then the merge."""
         if self.rank is not None:
             return reduce_rank(program, grain_of(program, self.rank))
         grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
@@ -67,12 +69,12 @@ class ReducePasses(Rewrite):
 
 
 def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
-    """Return the steps along the first grain, if every grain has some.
+    """Return the steps along the first of some ranks, provided every rank has steps.
 
     Raises
     ------
     RewriteError
-        A grain has none; names the grains that have some.
+        A rank has none; the hint names the rules for ranks that have some.
     """
     found: list[tuple[RewriteStep, ...]] = []
     refused: list[RewriteError] = []
@@ -92,9 +94,9 @@ def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
 
 
 def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
-    """Return the chunks of a causal sum that sweeps the keys once for every query.
+    """Return the ``chunk`` step for a causal sum that sweeps the keys once for every query.
 
-    A state carried from chunk to chunk replaces these sweeps by one for all queries.
+    A state carried from chunk to chunk replaces these sweeps by one sweep for all queries.
     """
     try:
         return Chunk().derive(program)
@@ -103,7 +105,7 @@ def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
 
 
 def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
-    """Return the derivation along one grain.
+    """Return the steps that reduce the passes over one swept rank.
 
     Raises
     ------
@@ -162,7 +164,7 @@ _SELECTION = (
 
 
 def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
-    """Return the stale reductions, with the local reductions inside a step that feed them."""
+    """Return the reductions that wait for the end of a sweep, and local reductions feeding them."""
     einsum_of = view.program.einsum_of
     stale = [e.name for e in view.stale_reductions]
     names = reachable(stale, lambda n: {a.tensor for a in einsum_of[n].reads} & view.stale)
@@ -170,7 +172,9 @@ def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
 
 
 def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
-    """Return the separation of a stale sum, if the resulting sums can run along."""
+    """Return the step that separates a waiting sum, or None if a resulting sum has no
+    correction.
+    """
     found = separated(
         view.program, einsum, lambda source: view.depends(source.expression), split_terms=True
     )
@@ -190,7 +194,7 @@ def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
 
 
 def _selection(view: RankView) -> Einsum | None:
-    """Return a selection over the grain whose result addresses the grain again, or None."""
+    """Return a selection over the swept rank whose result gathers by position, or None."""
     for einsum in view.program.einsums:
         if einsum.select is None or not view.reduces(einsum):
             continue
@@ -214,7 +218,10 @@ def _refusal(view: RankView, blocked: Blocked) -> RewriteError:
 
 
 def _idle(view: RankView) -> RewriteError:
-    """Return the error that nothing can be reduced: one pass already, or only results wait."""
+    """Return the error for a rank on which no pass can be saved.
+
+    Either nothing waits for the end of a sweep, or no reduction is among the waiting Einsums.
+    """
     family = view.grain.family
     waiting = [view.program.einsum_of[n] for n in sorted(view.stale)]
     if not waiting:
@@ -240,7 +247,7 @@ def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
 
 
 def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tuple[str, ...]:
-    """Return the identity behind each corrected reduction, with its maps substituted."""
+    """Return one line per corrected reduction: the identity behind it, with maps substituted."""
     lines: list[str] = []
     for name in plan.targets:
         einsum = view.program.einsum_of[name]

@@ -1,4 +1,7 @@
-"""Running form of a sweep: finals become iterative, and corrected sums follow them."""
+"""Running form of a sweep: a reduction becomes iterative, and corrected sums follow its value.
+
+A *final* value is known only after a whole sweep of the rank.
+"""
 
 from __future__ import annotations
 
@@ -43,18 +46,18 @@ from .corrections import NEW, OLD, Blocked, Correction, Corrections, apply_opera
 
 @dataclass(frozen=True)
 class RunningPlan:
-    """Einsums that get a running form along a grain.
+    """Einsums that get a running form along the swept rank.
 
     Attributes
     ----------
     targets : tuple of str
-        Stale reductions to keep running and correct.
+        Stale reductions (they depend on a final value) to keep running and correct.
     cone : frozenset of str
         Stale Einsums through which the targets are computed (targets included).
     bases : frozenset of str
         Reductions whose running value is needed (targets included).
     derived : frozenset of str
-        Values without the grain, computed from bases, that the cone reads.
+        Values without the swept rank, computed from bases, that the cone reads.
     """
 
     targets: tuple[str, ...]
@@ -64,7 +67,7 @@ class RunningPlan:
 
 
 def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
-    """Return everything that has to run along for the stale reductions of a view.
+    """Return all Einsums that need a running form so that no reduction waits for the sweep's end.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
 
 
 def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
-    """Return the reductions that the cone reads, and the values computed from them."""
+    """Return the reductions that Einsums of the cone read, and the values computed from these."""
     einsum_of = view.program.einsum_of
     bases: set[str] = set()
     derived: set[str] = set()
@@ -130,10 +133,10 @@ def _check_base(view: RankView, einsum: ir.Einsum) -> None:
 
 
 def _check_masks(view: RankView, masks: Masks, target: ir.Einsum) -> None:
-    """Check that a target is empty while a max or min it depends on has seen no element.
+    """Check that a target is empty as long as a max or min below it has seen no element.
 
-    Until then its running value is the identity, which no correction can change; anything else
-    would have been computed from an infinity.
+    Until then the target's running value is the identity, which no correction can change. Any other
+    value would have been computed from an infinity.
     """
     for base in bases_below(view, target):
         if not masks.may_be_infinite(base):
@@ -149,7 +152,7 @@ def _check_masks(view: RankView, masks: Masks, target: ir.Einsum) -> None:
 
 
 def bases_below(view: RankView, einsum: ir.Einsum) -> tuple[ir.Einsum, ...]:
-    """Return the reductions over the grain whose final value an Einsum needs, in written order."""
+    """Return the reductions over the swept rank that an Einsum depends on, in written order."""
     found = {e.name for e in sources(view.program, einsum) if view.reduces(e)} - {einsum.name}
     return tuple(e for e in view.program.einsums if e.name in found)
 
@@ -159,14 +162,14 @@ _N = TypeVar("_N", bound=ir.Node)
 
 @dataclass
 class RunningValues:
-    """Names of running values, filled while a plan is written.
+    """Names of running values, which are filled in while a plan is written.
 
     Attributes
     ----------
     running : dict
         Iterative tensor by the reduction it replaces.
     in_sweep : bool
-        Whether the sweep reads finals as known so far; otherwise at its end.
+        True if the sweep reads final values as known so far, False if it reads them at its end.
     so_far : dict
         Tensor that holds a value computed from running ones, after each step.
     finite : dict
@@ -180,11 +183,13 @@ class RunningValues:
     finite: dict[str, str] = field(default_factory=dict)
 
     def at(self, access: ir.Access, step: ir.Affine) -> ir.Access:
-        """Return a running value at a coordinate of the grain."""
+        """Return an access to a running value at one coordinate of the swept rank."""
         return ir.Access(self.running[access.tensor], (step, *access.indices))
 
     def final(self, node: _N) -> _N:
-        """Return a node for a later pass: it reads running values at the end of the sweep."""
+        """Return a node for a later pass, in which running values are read at the end of the
+        sweep.
+        """
         stop = shape(self.view.grain.rank)
 
         def change(access: ir.Access) -> ir.Expression | None:
@@ -193,7 +198,7 @@ class RunningValues:
         return replace_accesses(node, change)
 
     def now(self, node: _N, *, finite: bool = True) -> _N:
-        """Return a node for this pass: it reads finals as known after this step."""
+        """Return a node for this pass, in which final values are read as known after this step."""
         if not self.in_sweep:
             return self.final(node)
 
@@ -206,7 +211,7 @@ class RunningValues:
         return replace_accesses(node, change)
 
     def new(self, access: ir.Access, *, finite: bool = True) -> ir.Access:
-        """Return a final value as known after this step."""
+        """Return an access to a final value as it is known after this step."""
         name, grain = access.tensor, self.view.grain.variable
         held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
         if held:
@@ -214,7 +219,9 @@ class RunningValues:
         return self._moved(access, variable(grain, 1))
 
     def old(self, access: ir.Access) -> ir.Expression:
-        """Return a final value before this step; derived values are computed again."""
+        """Return a final value as it was before this step; values derived from others are
+        recomputed.
+        """
         source = self.view.program.einsum_of[access.tensor]
         if access.tensor in self.running or self.view.is_iterative(access.tensor):
             return self._moved(access, variable(self.view.grain.variable))
@@ -226,7 +233,7 @@ class RunningValues:
         return replace_accesses(body, change)
 
     def unmarked(self, factor: ir.Expression) -> ir.Expression:
-        """Return a correction with the real values in place of the marked ones."""
+        """Return a correction factor with tensors in place of the names marked OLD and NEW."""
 
         def change(access: ir.Access) -> ir.Expression | None:
             if access.tensor.endswith(NEW):
@@ -252,14 +259,14 @@ _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
         if row.sympy and row.algebra
     }
 )
-"""Numeric versions of the functions in corrections."""
+"""Numpy versions of the functions that corrections may contain."""
 
 
 def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -> bool:
-    """Return whether the first correction leaves the identity unchanged.
+    """Return whether the first correction leaves the identity of a reduction unchanged.
 
-    ``exp(-inf - x)`` times an empty sum is 0: it does. ``d2 / d1`` with ``d1 = 0`` times an empty
-    sum is NaN: the first correction must be skipped.
+    ``exp(-inf - x)`` times an empty sum is 0, the identity. ``d2 / d1`` with ``d1 = 0`` times an
+    empty sum is NaN, so that the first correction must be skipped.
 
     Parameters
     ----------
@@ -280,7 +287,7 @@ def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -
 
 
 def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
-    """Return the factor with finals replaced by their values before the first step."""
+    """Return a correction factor with each old value as it is before the first step."""
 
     def change(access: ir.Access) -> ir.Expression | None:
         name = access.tensor
@@ -305,9 +312,9 @@ def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
 
 
 def _evaluate(expression: ir.Expression) -> Any:
-    """Return the expression in float64, with finite sample values for unknowns.
+    """Return the value of an expression in float64, with sample numbers for unknowns.
 
-    Only infinities and zeros matter here, so unknowns are distinct numbers of ordinary size, and
+    Only infinities and zeros matter here, so accesses are distinct numbers of ordinary size, and
     names are 1.5.
     """
     accesses = dict.fromkeys(accesses_of(expression))
@@ -332,13 +339,13 @@ def _number(node: ir.Expression | ir.Condition, values: Mapping[ir.Access, Any])
 
 
 Expansion = Generator[ir.Einsum, None, ir.Expression]
-"""Generator of Einsums that returns the expression reading their result."""
+"""Generator that yields Einsums and returns the expression that reads their result."""
 
 
 def write(
     view: RankView, plan: RunningPlan, corrections: Corrections, *, in_sweep: bool = True
 ) -> ir.Program:
-    """Return the program of ``view`` with ``plan`` carried out.
+    """Return the program of ``view`` in the running form that ``plan`` describes.
 
     Parameters
     ----------
@@ -384,7 +391,7 @@ class _RunningWriter:
     init: list[ir.Einsum] = field(default_factory=list)
 
     def rewritten(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
-        """Yield the replacement of an Einsum."""
+        """Yield the Einsums that replace one Einsum of the program."""
         name = einsum.name
         if name in self.plan.bases:
             yield from self._running(einsum)
@@ -401,7 +408,9 @@ class _RunningWriter:
     # ------------------------------------------------------------------- reductions
 
     def _running(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
-        """Yield a running reduction: local part, corrected previous value, update."""
+        """Yield the Einsums of a running reduction: local part, corrected previous value,
+        update.
+        """
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
         previous: ir.Expression = self.values.at(bare(einsum.target), variable(grain))
@@ -422,10 +431,10 @@ class _RunningWriter:
             yield self._made_finite(einsum, after, seen)
 
     def _term(self, einsum: ir.Einsum) -> Expansion:
-        """Return the increment of one step: a local reduction, or the term itself at element
-        grain.
+        """Return the increment of one step: a local reduction, or the term if a step is one
+        element.
 
-        A step without points adds the identity. Skipping it would lose the correction of that step.
+        A step without points adds the identity. Skipping the step would lose its correction.
         """
         grain = self.view.grain.variable
         inside = frozenset(einsum.over) - {grain}
@@ -446,7 +455,7 @@ class _RunningWriter:
         return local
 
     def _mask(self, einsum: ir.Einsum) -> list[ir.Condition]:
-        """Return the conditions on an Einsum's points, its own first."""
+        """Return the conditions that select an Einsum's points, its own before inherited ones."""
         own = list(conjuncts(einsum.where))
         inherited = self.masks.skipped(einsum) - set(own)
         return [*own, *sorted(inherited, key=expression_text)]
@@ -469,7 +478,9 @@ class _RunningWriter:
         return repaired
 
     def _after_first_step(self, factor: ir.Expression, correction: Correction) -> ir.Expression:
-        """Return the factor once there is a value to correct, and the neutral element before."""
+        """Return the factor guarded by a condition: the neutral element until there is a value
+        to correct.
+        """
         seen: list[ir.Condition] = []
         for access in accesses_of(factor):
             base = next((b for b, r in self.values.running.items() if r == access.tensor), None)
@@ -493,7 +504,10 @@ class _RunningWriter:
     # ------------------------------------------------------------------------- maps
 
     def _cone(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
-        """Yield a map between a final and a target, for this pass and for a later one if needed."""
+        """Yield the Einsums of a map between a final value and a target, for this pass.
+
+        If a later pass needs the map too, its version for that pass follows.
+        """
         program = self.view.program
         needed_later = einsum.name in program.outputs or any(
             einsum.name in {a.tensor for a in e.reads}
@@ -510,7 +524,7 @@ class _RunningWriter:
         yield map_einsum(einsum, self.values.final)
 
     def _derived(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
-        """Yield a value computed from finals, as known after this step."""
+        """Yield the Einsums of a value computed from final values, as known after this step."""
         now = map_einsum(einsum, lambda node: self.values.now(node, finite=False))
         so_far = self._per_step("U", einsum)
         yield replace(now, target=so_far)
@@ -530,7 +544,7 @@ class _RunningWriter:
         return ir.Einsum(target, guarded, span=einsum.span)
 
     def _per_step(self, prefix: str, einsum: ir.Einsum) -> ir.Access:
-        """Return a new tensor like the target of ``einsum``, with one value per step."""
+        """Return an access to a new tensor with one value of the target of ``einsum`` per step."""
         indices = (variable(self.view.grain.variable), *bare(einsum.target).indices)
         return ir.Access(self.names.fresh(prefix + einsum.name), indices)
 
@@ -540,6 +554,6 @@ class _RunningWriter:
 
 
 def _changed(correction: Correction) -> str:
-    """Return the first final whose change a correction repairs."""
+    """Return the name of the first final value whose change a correction repairs."""
     found = (a.tensor for a in accesses_of(correction.factor) if a.tensor.endswith(OLD))
     return next(found, "").rstrip(OLD)
