@@ -1,1 +1,1 @@
-"""Iteration spaces, tiles, bands and access maps: exact integer counts without a machine."""
+"""Iteration spaces, tiles, bands and access maps, with exact counts; no machine is needed."""

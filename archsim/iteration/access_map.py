@@ -1,4 +1,4 @@
-"""Access maps: elements of a tensor that an access touches inside given extents."""
+"""Access maps: the tensor elements that an access touches inside given extents."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .loops import Axis, Extents, count_digits, iterations
 from .policy import MAX_ENUMERATED_POINTS
 
 _Name = tuple[int, int]
-"""Rank variable: its axis, and its position among the variables of the axis."""
+"""Rank variable, given by its axis and its position among the variables of that axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """Variables of one axis that an access distinguishes: ``m1*M0 + m0``, or ``m1``.
+    """Variables of one axis on whose values the accessed element depends: ``m1*M0 + m0``, or
+    ``m1``.
 
-    The variables of an axis are the digits of one mixed-radix number that runs over the extent.
-    ``strides`` pairs the stride of every variable, outermost first, with True if the access
-    distinguishes the variable.
+    The variables of an axis are the digits of one mixed-radix number, which counts positions along
+    the axis. ``strides`` pairs the stride of every variable, outermost first, with True if the
+    access distinguishes the variable's values.
     """
 
     axis: int
@@ -33,13 +34,13 @@ class Digits:
 
     @cached_property
     def _complete(self) -> bool:
-        """True if every element has distinct digits."""
+        """True if the access distinguishes every position along the axis."""
         return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
 
     def size(self, extents: Extents) -> int:
-        """Count the distinct tuples of the distinguished digits.
+        """Count the distinct combinations of the variables that the access distinguishes.
 
-        10 elements in tiles of 4 have 10 pairs of a tile and a place in it, 3 tiles, and 4 places:
+        10 positions in tiles of 4 have 10 pairs of a tile and a place in it, 3 tiles, and 4 places:
 
         >>> kept = ((True, True), (True, False), (False, True))
         >>> [Digits(axis=0, strides=((4, m1), (1, m0))).size((10,)) for m1, m0 in kept]
@@ -51,7 +52,7 @@ class Digits:
 
 
 def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tuple[int, ...]]:
-    """Yield the distinct tuples of distinguished digits below an extent."""
+    """Yield the distinct combinations of the distinguished digits of positions below an extent."""
     if not any(kept for _, kept in strides):
         yield ()
         return
@@ -66,7 +67,7 @@ def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tupl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """Index that adds several axes (``p + r``): terms of (coefficient, digits).
+    """Index that adds several axes (``p + r``), as terms of (coefficient, digits).
 
     The digits of each term belong to neighbouring variables, so that the term takes the values ``0,
     c, 2c, ...``.
@@ -103,9 +104,9 @@ class Sum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoupledIndices:
-    """Indices that share axes (``X[p + r, p + s]``), counted by enumeration.
+    """Indices that share axes (``X[p + r, p + s]``); their elements are counted by enumeration.
 
-    Each of ``sums`` has weights for the digits of all ``axes``; a digit that is distinguished by
+    Each of ``sums`` has a weight for every digit of all ``axes``. A digit that is an index by
     itself is a sum of one digit.
     """
 
@@ -114,7 +115,7 @@ class CoupledIndices:
     span: Span | None
 
     def size(self, extents: Extents) -> int:
-        """Count the distinct tuples of values of the sums."""
+        """Count the distinct combinations of values that the sums take."""
         _check_size((d.size(extents) for d in self.axes), self.span)
         found: set[tuple[int, ...]] = set()
         for parts in product(*(tuple(_tuples(extents[d.axis], d.strides)) for d in self.axes)):
@@ -132,19 +133,21 @@ def _check_size(sizes: Iterable[int], span: Span | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatheredIndex:
-    """Elements at positions that data decides: at most one per gathered index, and per position."""
+    """Index whose positions data decides: each gathered index and each position counts at most
+    once."""
 
     gathers: _Parts
     positions: int
     offsets: _Parts = ()
-    """Parts touched at each gathered position: of ``K[I[j]*T + t]`` the t."""
+    """Index parts that vary inside each gathered position, such as ``t`` of ``K[I[j]*T + t]``."""
     elements: int | None = None
-    """Elements of the tensor along the index, if fewer than positions times ``offsets``."""
+    """Length of the tensor along the index, if less than positions times ``offsets``."""
     by: frozenset[str] = frozenset()
-    """Rank variables that change the gathered indices, and nothing else of the access."""
+    """Rank variables that change only the gathered indices of the access."""
 
     def holds_all_positions(self, extents: Extents) -> bool:
-        """Return whether a tile has as many gathered indices as positions, and so may need all."""
+        """Return whether a tile has at least as many gathered indices as positions, and so may
+        need all positions."""
         return prod(p.size(extents) for p in self.gathers) >= self.positions
 
     def size(self, extents: Extents) -> int:
@@ -167,16 +170,17 @@ _Parts = tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessMap:
-    """Elements that an access addresses: a product of independent parts.
+    """Elements that an access addresses, as a product of independent groups of indices (``parts``).
 
-    ``one_copy`` omits the ranks along which the tensor is kept in one copy.
+    ``one_copy`` leaves out the ranks along which only one copy of the tensor is kept.
     """
 
     access: Access
     parts: _Parts
     one_copy: _Parts
     moving: frozenset[str]
-    """Rank variables whose loops bring other elements, unless a tile has all (``moving_in``)."""
+    """Rank variables whose loops bring other elements; ``moving_in`` excepts tiles that hold all.
+    """
 
     def size(self, extents: Extents) -> int:
         """Count the distinct elements touched inside ``extents``."""
@@ -185,8 +189,8 @@ class AccessMap:
     def moving_in(self, extents: Extents) -> frozenset[str]:
         """Return the rank variables whose loops bring other elements to a tile of ``extents``.
 
-        A tile of all positions stays while loops change the gathered indices: all elements are
-        there.
+        A tile with all positions of a gathered index stays while loops change the gathered indices:
+        all elements are there.
         """
         stay = [
             p.by
@@ -197,11 +201,11 @@ class AccessMap:
 
     @property
     def running(self) -> bool:
-        """True if the tensor is kept in one copy along some rank."""
+        """True if the tensor is a running value: only one copy is kept along some rank."""
         return self.one_copy is not self.parts
 
     def live(self, extents: Extents) -> int:
-        """Count the elements that must be held at once: one copy along iterative ranks."""
+        """Count the elements that must be held at once, with one copy along iterative ranks."""
         return prod([p.size(extents) for p in self.one_copy])
 
 
@@ -214,16 +218,16 @@ class _Weights:
 
     @property
     def axes(self) -> set[int]:
-        """Axes of the variables."""
+        """Axes to which the variables belong."""
         return {axis for (axis, _), _ in self.by_name}
 
     def without(self, names: Set[_Name]) -> _Weights:
-        """Return the sum without some variables."""
+        """Return the sum with the named variables left out."""
         return _Weights(tuple((n, c) for n, c in self.by_name if n not in names), self.span)
 
 
 def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
-    """Yield the indices, and those inside of gathers.
+    """Yield the affine indices of an access; a gather is replaced by the indices inside of it.
 
     Data decides which element a gather addresses, so each element of the inner access counts as a
     different one.
@@ -273,7 +277,7 @@ class AccessMapper:
         iterative: frozenset[str] = frozenset(),
         lengths: tuple[int, ...] = (),
     ) -> AccessMap:
-        """Return the elements that an access addresses.
+        """Return the access map of an access.
 
         Parameters
         ----------
@@ -299,12 +303,12 @@ class AccessMapper:
         )
 
     def _gathered(self, indices: tuple[Index, ...], lengths: tuple[int, ...]) -> _Parts:
-        """Return the parts of an access with more gathered indices than positions along one
+        """Return the parts of an access that gathers more often than there are positions along the
         index.
 
-        The result is empty if there are fewer, or if the other indices change the gathered ones. A
-        variable that is an index by itself changes all gathered indices: in ``K[b, I[b, j]]`` each
-        b has its own.
+        The result is empty if it gathers less often, or if the other indices change the gathered
+        ones. A variable that is an index by itself changes all gathered indices: in ``K[b, I[b,
+        j]]`` each b has its own.
         """
         numbers = [n for n, index in enumerate(indices) if isinstance(index, Gather)]
         if len(numbers) != 1 or len(lengths) != len(indices):
@@ -328,9 +332,10 @@ class AccessMapper:
         return (*self.parts(others), gathered)
 
     def _in_tiles(self, index: Index, length: int, gathers: list[Affine]) -> GatheredIndex:
-        """Return a gathered index: single positions or, for ``K[I[j]*T + t]``, tiles of T.
+        """Return a gathered index: its positions are single elements or, for ``K[I[j]*T + t]``,
+        tiles of T.
 
-        In each tile as many elements are touched as the t cover.
+        In each such tile as many elements are touched as ``t`` has values.
         """
         plain = GatheredIndex(
             gathers=self._parts(gathers), positions=length, by=_variables(gathers)
@@ -354,8 +359,8 @@ class AccessMapper:
         )
 
     def parts(self, indices: Iterable[Index]) -> _Parts:
-        """Return independent parts; the product of their sizes is the number of distinct
-        elements."""
+        """Return the indices in independent groups: the product of the groups' sizes is the number
+        of distinct elements."""
         return self._parts(indices, self.parallel)
 
     def _parts(self, indices: Iterable[Index], parallel: tuple[str, ...] = ()) -> _Parts:
@@ -389,7 +394,7 @@ class AccessMapper:
         return (*self._factorised(distinguished, tied), *found)
 
     def _factorised(self, distinguished: set[_Name], tied: Set[int]) -> _Parts:
-        """Return the digits of axes that no sum ties to others."""
+        """Return the digits of each axis that no sum ties to another axis."""
         axes = sorted({axis for axis, _ in distinguished} - tied)
         return tuple(self._digits(axis, distinguished) for axis in axes)
 
@@ -398,8 +403,8 @@ class AccessMapper:
         return _Weights(tuple((self.names[v], c) for v, c in weights if v and c), index.span)
 
     def _distinguished(self, weights: _Weights) -> set[_Name] | None:
-        """Return the variables of an index whose values are as many as the tuples of its
-        variables."""
+        """Return the variables of an index if each combination of their values gives another index
+        value. Return None otherwise."""
         names = {name for name, _ in weights.by_name}
         if len(names) <= 1:
             return names
@@ -416,7 +421,7 @@ class AccessMapper:
         return self.axes[name[0]].variables[name[1]][1]
 
     def _groups(self, sums: list[_Weights]) -> list[list[_Weights]]:
-        """Group the sums that share an axis."""
+        """Group the sums, so that sums of different groups share no axis."""
         groups: list[tuple[set[int], list[_Weights]]] = []
         for s in sums:
             axes = s.axes
@@ -441,7 +446,8 @@ class AccessMapper:
         return self._known[axis, places]
 
     def _sum(self, weights: _Weights) -> Sum | None:
-        """Return a sum whose terms on each axis are one run of digits, or None."""
+        """Return the index as a sum with one run of neighbouring digits on each axis; None if it
+        is none."""
         terms: list[tuple[int, Digits]] = []
         for axis in dict.fromkeys(n[0] for n, _ in weights.by_name):
             mine = sorted((n, c) for n, c in weights.by_name if n[0] == axis)

@@ -1,4 +1,4 @@
-"""Bands of masked iteration spaces: points, tiles that hold any, and unions of several bands."""
+"""Bands of masked iteration spaces: their points, the tiles with points, and unions of bands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .loops import Loop, iterations
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankBand:
-    """Condition ``low <= plus - minus <= high`` on the coordinates of two ranks, or of one."""
+    """Points with ``low <= plus - minus <= high``, for the coordinates of two ranks, or of one."""
 
     plus: str
     minus: str | None
@@ -23,12 +23,12 @@ class RankBand:
     high: int
 
     def swapped(self) -> RankBand:
-        """Return the same band with the other of its two ranks subtracted."""
+        """Return the same band, written with its two ranks exchanged."""
         assert self.minus is not None, "a band of one rank cannot be swapped"
         return RankBand(plus=self.minus, minus=self.plus, low=-self.high, high=-self.low)
 
     def intersection(self, other: RankBand) -> RankBand | None:
-        """Return the band of both conditions; None if they are between other ranks."""
+        """Return the band of points in both bands; None if the bands compare different ranks."""
         if (self.plus, self.minus) == (other.minus, other.plus):
             other = other.swapped()
         if (self.plus, self.minus) != (other.plus, other.minus):
@@ -36,12 +36,12 @@ class RankBand:
         return replace(self, low=max(self.low, other.low), high=min(self.high, other.high))
 
     def over(self, shapes: Mapping[str, int]) -> Band:
-        """Return the band over all coordinates of its ranks."""
+        """Return the band inside the box of all coordinates of its ranks."""
         rows = 1 if self.minus is None else shapes[self.minus]
         return Band(self.low, self.high, shapes[self.plus], rows)
 
     def widened_to(self, ranks: RankBand, shapes: Mapping[str, int]) -> RankBand | None:
-        """Return the narrowest band between the ranks of another band that holds this one.
+        """Return the narrowest band that compares another band's ranks and contains this band.
 
         For queries p from 0 on ``m < L`` implies ``m - p < L``. Return None if there is none.
         """
@@ -59,7 +59,7 @@ class RankBand:
 
 
 def enclosing_band(bands: Sequence[RankBand], shapes: Mapping[str, int]) -> RankBand | None:
-    """Return the narrowest band that holds several bands; None if they are between other ranks."""
+    """Return the narrowest band around several bands; None if they compare different ranks."""
     ranks = next((b for b in bands if b.minus is not None), bands[0])
     found = [wide for b in bands if (wide := b.widened_to(ranks, shapes)) is not None]
     if len(found) < len(bands):
@@ -103,7 +103,8 @@ class Band(NamedTuple):
         return self._up_to(self.high) - self._up_to(self.low - 1)
 
     def _up_to(self, bound: int) -> int:
-        """Count points with ``x - y <= bound``: ``bound + y + 1`` for each y, cut to the box."""
+        """Count the points with ``x - y <= bound``: each row y has ``bound + y + 1``, cut to the
+        box."""
         return _staircase(bound + 1 + self.rows, self.columns) - _staircase(bound + 1, self.columns)
 
     def swapped(self) -> Band:
@@ -111,9 +112,9 @@ class Band(NamedTuple):
         return Band(-self.high, -self.low, self.rows, self.columns)
 
     def trimmed(self) -> Band:
-        """Return the band of the same points whose bounds are no wider than the box.
+        """Return the band with equal points whose bounds are no wider than the box.
 
-        Bands with equal points become equal, so that a cache finds counts of either.
+        Bands with equal points become equal, so that a cache finds the counts of either.
         """
         low, high, columns, rows = self
         # Comparisons are faster than min and max here; walks over tiles trim millions of bands.
@@ -123,7 +124,8 @@ class Band(NamedTuple):
         )
 
     def coarse(self, size: int) -> Band:
-        """Return a band that the same tiles touch and the same tiles are full of.
+        """Return a wider or narrower band that touches, and fills, exactly the tiles that this band
+        does.
 
         Bands that no tile distinguishes become equal. Both edges move to the next corners of tiles;
         a band that lies between such corners stays as it is.
@@ -169,7 +171,8 @@ class Band(NamedTuple):
         return Band(self.low + moved, self.high + moved, self.columns, left).trimmed()
 
     def tiles_with_points(self, size: int, *, along_x: bool) -> tuple[int, int]:
-        """Return the first and the last tile that can hold a point, if all tiles were whole.
+        """Return the numbers of the first and the last tile that can hold a point, if all tiles
+        were whole.
 
         The numbers may lie outside the loop; the caller clips them to the loop's iterations.
 
@@ -191,7 +194,8 @@ class Band(NamedTuple):
         return _ceil(1 - size - self.high, size), (self.columns - 1 - self.low) // size
 
     def full_tiles(self, size: int, *, along_x: bool) -> tuple[int, int]:
-        """Return the first and the last tile that the band covers, if all tiles were whole.
+        """Return the numbers of the first and the last tile inside the band, if all tiles were
+        whole.
 
         Parameters
         ----------
@@ -211,14 +215,14 @@ class Band(NamedTuple):
 
 
 _PARTIAL_BAND = Band(0, 0, 2, 2)
-"""Band that is neither empty nor full."""
+"""Example of a band that is neither empty nor full."""
 
 
 @lru_cache(maxsize=1 << 12)
 def coverage(band: Band, wide: int, deep: int, *, most_columns: int) -> Fraction:
-    """Return the share of tiles of ``wide`` by ``deep`` elements that hold a point.
+    """Return the share of tiles that hold a point, for tiles of ``wide`` by ``deep`` elements.
 
-    The share is that of one tile at least.
+    The share is at least that of one tile.
 
     Of 4 x 4 tiles of two keys and two queries a causal mask touches ten, a window of two seven:
 
@@ -244,7 +248,7 @@ def covered_tiles(
 ) -> int:
     """Count the tiles that hold a point of a band, in every ``every``-th column of tiles.
 
-    The search compiles this function, too: its arguments are plain integers.
+    The search also compiles this function, so its arguments are plain integers.
 
     Parameters
     ----------
@@ -276,7 +280,8 @@ def _ceil(number: int, divisor: int) -> int:
 
 
 class BoxedBand(NamedTuple):
-    """Points ``low <= x - y <= high`` with x and y in closed intervals, anywhere in the plane."""
+    """Points with ``low <= x - y <= high`` whose x and y are in closed intervals, anywhere in the
+    plane."""
 
     low: int
     high: int
@@ -286,7 +291,7 @@ class BoxedBand(NamedTuple):
     last_y: int
 
     def intersection(self, other: BoxedBand) -> BoxedBand:
-        """Return the points of both bands."""
+        """Return the band of the points that lie in both bands."""
         low, high, first_x, last_x, first_y, last_y = other
         return BoxedBand(
             max(self.low, low),
@@ -298,7 +303,7 @@ class BoxedBand(NamedTuple):
         )
 
     def points_before(self, row: int) -> int:
-        """Count the points with y below a row."""
+        """Count the points whose y is below ``row``."""
         rows = min(row, self.last_y + 1) - self.first_y
         columns = self.last_x - self.first_x + 1
         if rows <= 0 or columns <= 0:
@@ -309,7 +314,7 @@ class BoxedBand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BandUnion:
-    """Points in any of several bands.
+    """Union of several bands: points in at least one of them.
 
     Of 8 keys (x) every query (y) sees the first 3, and later queries see more:
 
@@ -322,7 +327,7 @@ class BandUnion:
     bands: tuple[BoxedBand, ...]
 
     def points_before(self, row: int) -> int:
-        """Count the points with y below a row, by inclusion and exclusion."""
+        """Count the points whose y is below ``row``, by inclusion and exclusion."""
         bands = tuple(dict.fromkeys(self.bands))
         chosen = (c for n in range(1, len(bands) + 1) for c in combinations(bands, n))
         return sum(
@@ -333,7 +338,7 @@ class BandUnion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Band between two ranks over the loops of an Einsum.
+    """Band of a mask, applied to the loops of an Einsum: iterations without a point are skipped.
 
     Parameters
     ----------
@@ -356,7 +361,8 @@ class Window:
     governed: int
 
     def grain(self, loops: tuple[Loop, ...]) -> list[int]:
-        """Return, for each number of outer loops, a divisor of the sizes of all tiles inside.
+        """Return, for each depth in the nest, a divisor of the sizes of all tiles from there
+        inwards.
 
         The divisor is 0 where the window skips nothing any more (see ``Band.coarse``).
         """
@@ -367,8 +373,8 @@ class Window:
         return [*reversed(found), *[0] * (len(loops) - self.governed)]
 
     def side(self, axis: int) -> tuple[bool, int] | None:
-        """Return True and the scale of an axis that is added, False for a subtracted one, else
-        None."""
+        """Return an axis' sign in the band and its scale: True if added, False if subtracted.
+        Return None for any other axis."""
         if axis == self.plus:
             return True, self.plus_scale
         return (False, self.minus_scale) if axis == self.minus else None
@@ -394,7 +400,8 @@ class Window:
         begin: tuple[int, ...],
         extents: tuple[int, ...],
     ) -> tuple[int, int]:
-        """Return the first element of a tile along a rank, and their number."""
+        """Return a tile's first element along a rank of the band, and the number of its elements
+        there."""
         if axis is None:
             return 0, whole
         first = begin[axis] * scale
@@ -407,10 +414,11 @@ EVERYTHING = Window(plus=None, minus=None, band=Band(0, 0, 1, 1), governed=0)
 
 @dataclass(frozen=True, slots=True)
 class BandProgression:
-    """Iterations of a loop in which the band moves by a constant; equal iterations if by 0.
+    """Consecutive iterations of a loop in each of which the band has moved by a constant, maybe 0.
 
-    There are ``count`` iterations from number ``first``; ``extent`` is the rest of the loop's axis
-    in each. ``band`` is that of the first iteration, not trimmed; None: all points are inside.
+    There are ``count`` iterations from number ``first``. ``extent`` is what each covers of the
+    loop's axis. ``band`` is the band of the first iteration, not trimmed; None: all points are
+    inside.
     """
 
     count: int
@@ -420,7 +428,7 @@ class BandProgression:
     moved: int = 0
 
     def at(self, number: int) -> Band | None:
-        """Return the band of an iteration, numbered from 0; None: all points are inside."""
+        """Return the band in an iteration, numbered from 0; None if all points are inside."""
         if self.band is None:
             return None
         low, high, columns, rows = self.band
@@ -434,7 +442,8 @@ class BandProgression:
         return Band(low, high if high < highest else highest, columns, rows)
 
     def part(self, number: int, count: int = 1) -> BandProgression:
-        """Return some equal iterations, from the one numbered ``number``; 0 is the first."""
+        """Return ``count`` equal iterations of the progression, from ``number`` on; 0 is the
+        first."""
         return BandProgression(count, self.first + number, self.extent, self.at(number))
 
 
@@ -484,7 +493,7 @@ def progressions(
 def runs(
     extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
 ) -> tuple[BandProgression, ...]:
-    """Return ``progressions`` with each iteration of a moving band by itself.
+    """Return ``progressions``, but with one entry for each iteration in which the band moves.
 
     Parameters
     ----------
@@ -503,7 +512,8 @@ def runs(
 def _whole(
     extent: int, stride: int, first: int, last: int, band: Band | None
 ) -> Iterator[BandProgression]:
-    """Yield equal iterations, and a ragged last one."""
+    """Yield the iterations from ``first`` to ``last`` as equal ones, and a ragged last one by
+    itself."""
     if first > last:
         return
     rest = extent - last * stride
@@ -518,7 +528,8 @@ def _whole(
 def _moving(
     extent: int, stride: int, band: Band, size: int, plus: bool, numbers: range
 ) -> Iterator[BandProgression]:
-    """Yield iterations on the edges of the band, and a ragged last one."""
+    """Yield the iterations on an edge of the band as a progression, and a ragged last one by
+    itself."""
     if not numbers:
         return
     end = (numbers[-1] + 1) * size

@@ -1,4 +1,4 @@
-"""Exact sums of many fractions over one denominator."""
+"""Exact sum of many fractions over one common denominator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import lcm
 
 
 def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
-    """Return the sum of fractions, each multiplied by an integer.
+    """Return the sum of fractions, each multiplied by its own integer.
 
     >>> total([(3, Fraction(1, 2)), (1, Fraction(1, 3)), (1, Fraction(1, 6))])
     Fraction(2, 1)

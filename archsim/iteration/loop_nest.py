@@ -27,10 +27,10 @@ from .windowed import one, windowed_deliveries, windowed_distinct
 class LoopNest(Memoized):
     """Loops, outermost first, over the ``extents`` of an iteration space.
 
-    ``window`` decides which iterations a mask skips; None: no iteration.
+    ``window`` decides which iterations a mask skips; None skips none.
 
-    A loop over 10 rows in tiles of 4 has 3 iterations. The tiles of a tensor that does not vary
-    along the rows are delivered once; those of one that does bring 4 + 4 + 2 rows:
+    A loop over 10 rows in tiles of 4 has 3 iterations. A tensor that does not vary along the rows
+    is delivered once. A tensor that does brings 4 + 4 + 2 rows:
 
     >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
     >>> nest = LoopNest(loops=(rows,), extents=(10, 8))
@@ -53,7 +53,8 @@ class LoopNest(Memoized):
 
     @cached_property
     def even(self) -> tuple[list[int], Extents] | None:
-        """Iterations of each loop and the extents inside; None if an edge is ragged."""
+        """Iterations of each loop, and extents of the innermost tile; None if some last tile is
+        shorter."""
         return even_tiles(self.loops, self.extents)
 
     def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
@@ -73,7 +74,7 @@ class LoopNest(Memoized):
         return size(self.even[1]) * self.deliveries_of_even_tiles(relevant)
 
     def deliveries_of_even_tiles(self, relevant: tuple[bool, ...]) -> int:
-        """Count the deliveries of a tile if all tiles have one size.
+        """Count how often a tile is delivered, if all tiles have one size.
 
         Of 4 tiles of keys by 4 tiles of queries a causal mask keeps 10, in each of 8 heads and for
         each of 64 embeddings:
@@ -112,7 +113,8 @@ class LoopNest(Memoized):
 
     @memoized
     def distinct(self, counted: tuple[bool, ...]) -> int:
-        """Count the distinct indices of the ``counted`` loops; any other loop is entered once."""
+        """Count the distinct index combinations of the ``counted`` loops; any other loop is
+        entered once."""
         if self.window is None:
             return count_distinct(self.loops, counted, self.extents)
         if self.even is None:
@@ -120,7 +122,8 @@ class LoopNest(Memoized):
         return self.distinct_of_even_tiles(self.window, counted)
 
     def distinct_of_even_tiles(self, window: Window, counted: tuple[bool, ...]) -> int:
-        """Count the distinct indices of the ``counted`` loops if all tiles have one size.
+        """Count the distinct index combinations of the ``counted`` loops, if all tiles have one
+        size.
 
         Parameters
         ----------
@@ -148,7 +151,7 @@ class LoopNest(Memoized):
 
     @cached_property
     def _constant_trip_counts(self) -> list[bool]:
-        """True for each loop with the same number of iterations wherever it is entered."""
+        """Flags of the loops: True if a loop has equally many iterations wherever it is entered."""
         window = self.window or EVERYTHING
         return [
             depth >= window.governed or window.side(loop.axis) is None
@@ -158,7 +161,8 @@ class LoopNest(Memoized):
     def _projected(
         self, window: Window, depths: list[int]
     ) -> tuple[tuple[Loop, ...], Extents, Window]:
-        """Return some of the loops without names and other axes, and the window over them."""
+        """Return the loops at ``depths`` without their names, the extents of their axes, and their
+        window."""
         loops = [self.loops[depth] for depth in depths]
         axes = list(dict.fromkeys(loop.axis for loop in loops))
         place: dict[int | None, int] = {axis: number for number, axis in enumerate(axes)}
@@ -175,7 +179,7 @@ class LoopNest(Memoized):
         return alone, tuple(self.extents[axis] for axis in axes), band
 
     def accessed(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
-        """Count the distinct elements in all tiles that the loops ever deliver.
+        """Count the distinct elements in all tiles that the loops deliver in the whole run.
 
         Parameters
         ----------
@@ -197,7 +201,7 @@ class LoopNest(Memoized):
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSpace(Memoized):
-    """Loops over some axes: ``temporal`` ones, and inside them those laid out over an array.
+    """Iteration space with its loops: ``temporal`` ones around ``spatial`` ones along an array.
 
     10 rows in tiles of 4, with the rows of a tile on 4 lanes:
 
@@ -213,21 +217,22 @@ class LoopSpace(Memoized):
     temporal: tuple[Loop, ...]
     spatial: tuple[Loop, ...]
     window: Window | None = None
-    """Window of the iterations that a mask leaves; None: all."""
+    """Window of the iterations that the mask keeps; None if all iterations run."""
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """Rank variables of the axes."""
+        """Rank variables of all axes."""
         return frozenset(v for axis in self.axes for v, _ in axis.variables)
 
     @cached_property
     def extents(self) -> Extents:
-        """Elements of every axis."""
+        """Extent of every axis, in elements."""
         return tuple([a.extent for a in self.axes])
 
     @cached_property
     def trip_counts(self) -> dict[str, int]:
-        """Iterations of each loop, by its member, inside the first tile of the loops around it."""
+        """Iterations of each loop inside the first tile of the loops around it, by partitioned
+        rank (member)."""
         found: dict[str, int] = {}
         rest = list(self.extents)
         for loop in self.temporal:
@@ -239,28 +244,28 @@ class LoopSpace(Memoized):
 
     @cached_property
     def loop_is_nonunit(self) -> tuple[bool, ...]:
-        """True for each loop of more than one iteration, temporal loops first."""
+        """Flags of the loops, temporal loops first: True if a loop has more than one iteration."""
         return tuple([n > 1 for n in self.trip_counts.values()])
 
     @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
-        """Temporal loops of more than one iteration; all other loops have no effect."""
+        """Temporal loops of more than one iteration; loops of one iteration have no effect."""
         return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)
 
     @memoized
     def nest(self, level: int) -> LoopNest:
-        """Return the temporal loops outside the tiles that a level holds, as a nest."""
+        """Return the nest of the temporal loops around the tiles that a level holds."""
         loops = tuple([loop for loop in self.temporal if loop.level < level])
         return self.whole if len(loops) == len(self.temporal) else self._over(loops)
 
     @cached_property
     def whole(self) -> LoopNest:
-        """Nest of all temporal loops: the iterations of one processing element."""
+        """Nest of all temporal loops; one processing element runs all of their iterations."""
         return self._over(self.temporal)
 
     @cached_property
     def full_nest(self) -> LoopNest:
-        """Nest of all loops, with those laid out over the array inside the temporal ones."""
+        """Nest of all loops; the loops along the array are inside the temporal ones."""
         return self._over((*self.temporal, *self.spatial))
 
     def _over(self, loops: tuple[Loop, ...]) -> LoopNest:
@@ -268,19 +273,21 @@ class LoopSpace(Memoized):
 
     @cached_property
     def points(self) -> int:
-        """Points of the tiles that run, including points that a mask cuts out of a tile."""
+        """Number of points in the tiles that run, including points that the mask drops inside a
+        tile."""
         if self.window is None:
             return prod(self.extents)
         return self.whole.delivered((True,) * len(self.temporal), prod)
 
     @cached_property
     def iterations(self) -> int:
-        """Temporal iterations of one processing element."""
+        """Number of temporal iterations of one processing element."""
         return self.changes((True,) * len(self.temporal))
 
     @memoized
     def changes(self, moved: tuple[bool, ...]) -> int:
-        """Count the values that the first element of the array takes, one after the other.
+        """Count how many values of a tensor the array's first processing element takes one after
+        the other.
 
         Parameters
         ----------
@@ -291,8 +298,9 @@ class LoopSpace(Memoized):
 
     @memoized
     def fills(self, moved: tuple[bool, ...]) -> int:
-        """Count the values that all elements of the array take, together; elements without
-        points do not count.
+        """Count how many values of a tensor all processing elements take together.
+
+        Processing elements without points do not count.
 
         Parameters
         ----------

@@ -11,12 +11,12 @@ from math import prod
 from typing import NamedTuple
 
 Extents = tuple[int, ...]
-"""Elements of each axis that remain."""
+"""Number of elements along each axis of an iteration space, or of a tile of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Direction of the iteration space.
+    """Axis of an iteration space: a rank, or the partitioned ranks of one rank together.
 
     ``variables`` pairs each rank variable with its stride in elements, outermost first: ``(("m1",
     256), ("m0", 1))``.
@@ -28,11 +28,11 @@ class Axis:
 
 
 class Loop(NamedTuple):
-    """Loop over one axis: each iteration covers ``stride`` elements of what remains.
+    """Loop over one axis: each iteration covers ``stride`` elements of the axis.
 
     ``level`` is the index of the memory whose tiles the loop steps through. A spatial loop has the
-    ``dimension`` of the array it is laid out along. A named tuple is fast to compare: a search
-    compares millions of loops.
+    ``dimension`` of the array along which it is laid out. A named tuple is fast to compare: a
+    search compares millions of loops.
     """
 
     member: str
@@ -55,8 +55,8 @@ def iterations(extent: int, stride: int) -> int:
 
 
 def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """Split the iterations of a loop into pairs of a count and an extent, the ragged last one
-    apart.
+    """Split a loop's iterations into pairs of a count and an extent; a ragged last one is by
+    itself.
 
     Tiles of 4 cover 10 elements with two whole ones and one of 2:
 
@@ -81,7 +81,7 @@ def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
 
 
 def inside(extents: Extents, loop: Loop, extent: int) -> Extents:
-    """Return the extents with the loop's axis set to that of one iteration.
+    """Return the extents inside one iteration of a loop: its axis shrinks to ``extent``.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
 
 
 def count_digits(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
-    """Count the distinct tuples of some digits of the positions below an extent.
+    """Count the distinct combinations of some digits, over the positions below an extent.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
 
 
 def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: Extents) -> int:
-    """Count the distinct indices of the ``counted`` loops of a nest, with exact ragged edges.
+    """Count the distinct index combinations of a nest's ``counted`` loops, with exact ragged edges.
 
     Any other loop is entered once, in its first and fullest iteration. With rows in tiles of 4 and
     one by one inside, 10 rows are 10 iterations in all, and 4 of the inner loop alone.
@@ -173,7 +173,8 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
 
 
 def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
-    """Return the iterations of each loop and the extents inside; None if an edge is ragged."""
+    """Return the iterations of each loop, and the extents of the innermost tile. Return None if
+    some last tile is shorter."""
     rest = list(extents)
     counts: list[int] = []
     for loop in loops:
@@ -186,7 +187,7 @@ def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Ex
 
 
 def even_deliveries(counts: Sequence[int], relevant: tuple[bool, ...]) -> int:
-    """Count the deliveries of a tile if all tiles have one size.
+    """Count how often a tile is delivered, if all tiles have one size.
 
     Parameters
     ----------

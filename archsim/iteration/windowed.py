@@ -1,8 +1,8 @@
-"""Counts of a loop nest whose window skips tiles, by periods of the tiles along the band.
+"""Counts of a loop nest whose window skips tiles, with the help of periods along the band.
 
-If a band runs straight through the tiles of the inner loops, every ``period`` iterations see the
-same tiles, farther along. The edges of a band are four lines through the corners of its box. Away
-from them counts grow evenly, so that a few terms give the sum of a progression.
+If a band runs straight through the tiles of the inner loops, every ``period`` iterations see equal
+tiles, farther along. The edges of a band are four lines through the corners of its box. Away from
+the edges counts grow evenly, so that a few terms give the sum of a progression.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Mark = TypeVar("_Mark", bound=Hashable)
 def coalesced(
     loops: Sequence[Loop], marks: Sequence[_Mark], governed: int
 ) -> tuple[tuple[Loop, ...], tuple[_Mark, ...], int]:
-    """Join neighbouring loops along one axis into one, which has the inner loop's iterations.
+    """Join neighbouring loops along one axis into a single loop with the inner one's stride.
 
     Queries in tiles of 4, single queries of each tile, and keys:
 
@@ -72,10 +72,11 @@ def coalesced(
 
 @dataclass(frozen=True, slots=True)
 class RepeatPeriod:
-    """Repetition of a loop's iterations: after ``period`` of them, ``reach`` away from edges.
+    """Number of iterations of a loop (``period``) after which its inner tiles repeat.
 
-    ``sizes`` are elements of the large tiles inside, whose corners are edges, too; the period is a
-    multiple of all other tiles.
+    They repeat only in iterations at least ``reach`` away from edges of the band. The period is a
+    multiple of all inner tiles but the large ones. ``sizes`` are the sizes of these, whose corners
+    count as edges, too.
     """
 
     period: int
@@ -85,7 +86,7 @@ class RepeatPeriod:
 
 @dataclass(frozen=True, slots=True)
 class EvenStretch:
-    """Iterations of a progression that repeat: whole periods from ``begin`` up to ``end``."""
+    """Iterations from ``begin`` up to ``end`` that consist of whole repeating periods."""
 
     begin: int
     end: int
@@ -93,10 +94,11 @@ class EvenStretch:
 
 
 def repeat_periods(loops: tuple[Loop, ...], window: Window) -> tuple[tuple[RepeatPeriod, ...], ...]:
-    """Return the periods of every loop of a nest, from the tiles of the loops inside.
+    """Return the possible periods of every loop in a nest, which follow from the tiles inside the
+    loop.
 
-    The first period of a loop fits all tiles; each further one treats one more of the large tiles
-    as an edge.
+    The first period of a loop fits all tiles inside. Each further period treats one more of the
+    large tiles as an edge.
     """
     found: list[tuple[RepeatPeriod, ...]] = []
     for depth, loop in enumerate(loops):
@@ -115,15 +117,15 @@ def repeat_periods(loops: tuple[Loop, ...], window: Window) -> tuple[tuple[Repea
 
 
 def _repeat_period(tile: int, across: set[int], passed: Sequence[int]) -> RepeatPeriod:
-    """Return the period of a loop's tiles if some of the tiles inside are edges."""
+    """Return the period of a loop's tiles, if the tiles in ``passed`` are treated as edges."""
     sizes = across.difference(passed)
     period = lcm(*sizes, tile) // tile
     return RepeatPeriod(period, 2 * period + max(sizes, default=0) // tile + 2, tuple(passed))
 
 
 def _elements(loop: Loop, window: Window) -> int:
-    """Return the elements of the band's rank in one iteration of a loop; 0 if it is along
-    neither."""
+    """Return the elements that one iteration of a loop covers of the band's rank. Return 0 for a
+    loop along neither rank."""
     side = window.side(loop.axis)
     return 0 if side is None else loop.stride * side[1]
 
@@ -131,8 +133,10 @@ def _elements(loop: Loop, window: Window) -> int:
 def stretches(
     progression: BandProgression, repeat_periods: Sequence[RepeatPeriod]
 ) -> tuple[EvenStretch, ...]:
-    """Return the iterations of a progression that repeat, by the period that leaves the fewest
-    to visit."""
+    """Return the repeating iterations of a progression.
+
+    Of all possible periods, the one that leaves the fewest iterations to visit is used.
+    """
     found: tuple[EvenStretch, ...] = ()
     left = progression.count
     for repeats in repeat_periods:
@@ -151,7 +155,7 @@ def stretches(
 
 
 def _stretches(progression: BandProgression, repeats: RepeatPeriod) -> Iterator[EvenStretch]:
-    """Yield the iterations of a progression that repeat by one period."""
+    """Yield the iterations of a progression that repeat with the given period."""
     crossed = set(_crossed(progression, repeats.sizes))
     marks = sorted({0, progression.count, *(n for n in crossed if 0 < n < progression.count)})
     for mark, following in pairwise(marks):
@@ -162,8 +166,7 @@ def _stretches(progression: BandProgression, repeats: RepeatPeriod) -> Iterator[
 
 
 def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int]:
-    """Yield the iterations in which an edge of the band meets a corner of the box, or of a large
-    tile."""
+    """Yield the iterations in which a band's edge meets a corner of the box, or of a large tile."""
     assert progression.band is not None, "a progression moves along an edge"
     low, high, plus, minus = progression.band
     moved = progression.moved
@@ -207,7 +210,7 @@ _Key = tuple[int, ...]
 
 
 def one(_: Extents) -> int:
-    """Return 1: the size of a tile where tiles are counted.
+    """Return 1, as the size of a tile where tiles are only counted.
 
     All counts use this one function, because caches compare functions by identity.
     """
@@ -215,7 +218,7 @@ def one(_: Extents) -> int:
 
 
 class _BandedStream(NamedTuple):
-    """Deliveries of one sub-nest: total size, first size, and the names of the first and last
+    """Deliveries in the loops from some depth on: total size, size of one tile, first and last
     tile."""
 
     total: int
@@ -225,10 +228,10 @@ class _BandedStream(NamedTuple):
 
 
 class _BandedStreams(NamedTuple):
-    """Deliveries of some ``iterations`` from the one numbered ``begin``.
+    """Deliveries in consecutive iterations of a loop: ``iterations`` many, from ``begin`` on.
 
-    ``again`` is the size of the tiles that are still there at the beginning of an iteration, summed
-    over all iterations but the first.
+    A tile may still be there when the next iteration begins. ``again`` is the total size of these
+    tiles.
     """
 
     iterations: int
@@ -246,9 +249,10 @@ def windowed_deliveries(
     window: Window,
     size: Callable[[Extents], int],
 ) -> int:
-    """Return the total size of the tiles that the iterations with any point deliver.
+    """Return the total size of the tiles that the loops deliver; iterations without a point are
+    skipped.
 
-    The iterations of its relevant loops tell a tile from the one before; skipped iterations in
+    Two tiles are different if the iterations of the relevant loops differ. Skipped iterations in
     between do not matter. A tile that does not change over an irrelevant loop stays (Timeloop's
     rule). Keys in tiles of 4 inside queries in tiles of 5: 10 keys come once for each tile of
     queries; queries stay.
@@ -284,7 +288,7 @@ def windowed_deliveries(
 def tiles_delivered(
     loops: tuple[Loop, ...], relevant: tuple[bool, ...], extents: Extents, window: Window
 ) -> tuple[tuple[Extents, int], ...]:
-    """Return the extents of all delivered tiles, each with its number of deliveries.
+    """Return the extents of all delivered tiles, each with how often tiles of these extents come.
 
     One walk serves all measures of a tile: elements of its tensors, lanes or points.
 
@@ -326,10 +330,9 @@ _Part = TypeVar("_Part")
 
 
 class _WindowWalk(ABC, Generic[_Value, _Part]):
-    """Walk over the iterations of a nest that hold a point; equal parts are visited once.
+    """Walk over a nest's iterations that hold a point; equal iterations are visited once.
 
-    A value belongs to the loops from some depth on; a part is the value of several iterations of
-    one loop.
+    A value describes the loops from some depth on. A part describes several iterations of one loop.
 
     Parameters
     ----------
@@ -354,33 +357,35 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
 
     @abstractmethod
     def leaf(self, size: int) -> _Value:
-        """Return the value of one tile."""
+        """Return the value of a single tile of the given size."""
 
     @abstractmethod
     def equal(self, count: int, begin: int, value: _Value) -> _Part:
-        """Return the part of some iterations with equal values."""
+        """Return the part of ``count`` iterations that all have the same value."""
 
     @abstractmethod
     def growing(
         self, begin: int, stretch: EvenStretch, at: Callable[[int], _Value]
     ) -> _Part | None:
-        """Return the part of a stretch whose values grow evenly; None if they do not."""
+        """Return the part of a stretch of iterations whose values grow evenly; None if they do
+        not."""
 
     @abstractmethod
     def combined(self, depth: int, parts: list[_Part]) -> _Value:
-        """Return the value of all iterations of a loop."""
+        """Return the value of a loop from the parts of all its iterations."""
 
     def value_everywhere(self, depth: int, now: Extents) -> _Value | None:
-        """Return the value of the loops from one on if it is the same anywhere in the window."""
+        """Return the value of the loops from ``depth`` on, if it is equal wherever the band lies.
+        Return None otherwise."""
         del depth, now
         return None
 
     def total(self, extents: Extents) -> _Value:
-        """Return the value of all loops."""
+        """Return the value of the whole nest."""
         return self.visit(0, extents, None if self.window.band.full else self.window.band.trimmed())
 
     def visit(self, depth: int, now: Extents, band: Band | None) -> _Value:
-        """Return the value of the loops from one on."""
+        """Return the value of the loops from ``depth`` on, for a tile of extents ``now``."""
         # Inside the governed loops nothing is skipped: a tile on the edge of the band runs whole.
         if depth == self.window.governed:
             band = None
@@ -405,7 +410,8 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
         return found
 
     def climb(self, depth: int, now: Extents, progression: BandProgression) -> Iterator[_Part]:
-        """Yield the parts of a progression."""
+        """Yield the parts of a progression: stretches that grow evenly, and single or equal
+        iterations."""
 
         def at(number: int) -> _Value:
             return self.visit(depth + 1, now, progression.at(number))
@@ -429,7 +435,7 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
         yield from (self.equal(1, first + n, at(n)) for n in range(done, count))
 
     def _look(self, number: int) -> None:
-        """Count iterations that are visited one by one, and refuse too many."""
+        """Count iterations that are visited one by one; raise an error if there are too many."""
         self.visited += number
         if self.visited > MAX_ITERATIONS_VISITED:
             text = "tiles along the window of the mask repeat too seldom to be counted"
@@ -438,7 +444,10 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
 
 
 class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):
-    """Walk of ``tiles_delivered``; marked loops bring another tile."""
+    """Walk of ``tiles_delivered``, which counts the deliveries of tiles.
+
+    Marked loops bring another tile.
+    """
 
     @override
     def leaf(self, size: int) -> _BandedStream:
@@ -498,10 +507,11 @@ def windowed_distinct(
     window: Window,
     size: Callable[[Extents], int],
 ) -> int:
-    """Return the sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
+    """Return the sum of ``size`` over the distinct index combinations of a nest's ``counted``
+    loops.
 
-    Any other loop is entered once, in its fullest iteration. Along the window's ranks that is one
-    with a point for the indices counted. ``size`` must not shrink for a larger tile.
+    Any other loop is entered once, in its fullest iteration. Along the window's ranks that is an
+    iteration with a point for the counted indices. ``size`` must not shrink for a larger tile.
 
     Parameters
     ----------
@@ -520,12 +530,12 @@ def windowed_distinct(
 class _Distinct(_WindowWalk[int, tuple[int, int]]):
     """Walk of ``windowed_distinct``; a part is the sum and the largest of its values.
 
-    Marked loops are counted.
+    Marked loops are the counted ones.
     """
 
     @cached_property
     def uncounted_depth(self) -> int:
-        """Depth from which on no counted loop goes along the window."""
+        """Depth from which on no counted loop goes along a rank of the window."""
         depths = enumerate(zip(self.loops, self.marks, strict=True), 1)
         return max(
             (depth for depth, (x, mark) in depths if mark and self.window.side(x.axis)), default=0
@@ -533,7 +543,7 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
 
     @cached_property
     def smallest_extents(self) -> dict[int, int]:
-        """Extent 1 of each of the window's axes with uncounted loops."""
+        """Extent of 1 for each of the window's axes that has uncounted loops, by axis."""
         loops = self.loops[self.uncounted_depth :]
         return {loop.axis: 1 for loop in loops if self.window.side(loop.axis)}
 
@@ -575,8 +585,8 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
 def _postponed(
     loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
 ) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
-    """Order loops so that those along the window's ranks come last, and of these the uncounted
-    ones."""
+    """Return the loops in another order: loops along the window's ranks last, and uncounted ones
+    last among these."""
     # The number of distinct indices does not depend on the order of loops. A loop that is entered
     # once must choose its fullest iteration for each counted index. Of several loops along one axis
     # the outer ones must be the counted ones.
