@@ -1,4 +1,4 @@
-"""Specification of a workload: a cascade, its shapes, the model, and the part of it that runs."""
+"""Specification of a workload: a cascade, its shapes, its model, and the scope that runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .attention.phases import Phase, Tokens
 from .models import ModelConfig
 
 LINEAR = "linear-layer"
-"""Cascade of a projection: ranks N tokens, D features, J projected features."""
+"""Name of the cascade of a projection: N tokens, D features, J projected features."""
 
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -21,7 +21,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Request of a user: a prompt and an answer, in tokens per sequence."""
+    """Request of a user: lengths of a prompt and of its answer, in tokens per sequence."""
 
     prompt_len: int
     answer_len: int
@@ -29,15 +29,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec(ShapedCascade):
-    """Specification of the cascade to compute, and of its shapes.
+    """Specification of a workload: the cascade to compute, and its shapes.
 
-    ``shapes`` come from the model and the user, by rank, in elements. A cascade may have fewer
-    ranks than the model.
+    ``shapes`` come from the model and the user, by rank, in elements. They may include ranks that
+    the cascade does not have.
     """
 
     name: str
     scope: Scope = "attention"
-    """Part that runs: the attention, one layer with projections and network, or all layers."""
+    """Part of the model that runs: the attention, one layer with projections and network, or all
+    layers."""
     layers: int | None = None
     """Number of layers of the model."""
     model_width: int | None = None
@@ -48,25 +49,28 @@ class WorkloadSpec(ShapedCascade):
     """Cascade of the first product of the feed-forward network."""
     phase: Phase = "prefill"
     cached_len: int = 0
-    """Tokens of a sequence that precede those computed."""
+    """Number of tokens per sequence that precede the computed tokens."""
     model: ModelConfig | None = None
-    """Model of the workload, if the workload has a configuration."""
+    """Model of the workload; None without a model configuration."""
     computed: Tokens | None = None
-    """Tokens that the model computes, if the user gave no shapes of tokens. A layer's own shapes
-    may differ: independent chunks of a sequence, an encoder."""
+    """Tokens that the model computes; None if the user gave shapes of tokens. A layer's own shapes
+    may differ: independent chunks of a sequence, an encoder.
+    """
     request: Request | None = None
-    """Request whose prompt the other fields describe; None for a single phase."""
+    """Request of a prompt and an answer; the other fields describe the prompt. None for a single
+    phase."""
     layer: int | None = None
-    """Index, from 0, of the layer whose attention this is."""
+    """Index, from 0, of the layer in the model to which the attention belongs."""
     heads: SharedHeads = field(default=SharedHeads())
     """Sharing of keys and values by query heads."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Ranks given with the cascade, and their places in files: the cascade must have them."""
+    """Ranks that the user gave, and their positions in files; the cascade must have these ranks."""
     formats: TensorFormats = field(default=TensorFormats())
     """Number formats of the tensors."""
     formats_at: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Places in files of the formats: a cascade that runs must have each tensor."""
+    """Tensors whose format a file sets, with positions in files; some cascade must have each
+    tensor."""
 
     @property
     def batch(self) -> int | None:
@@ -80,9 +84,10 @@ class WorkloadSpec(ShapedCascade):
 
     @property
     def tokens(self) -> int | None:
-        """Tokens that the whole model computes for all sequences; None for a part of the model.
+        """Number of tokens that the whole model computes for all sequences; None if only a part
+        runs.
 
-        A request counts the tokens of its answers.
+        The tokens of a request are those of its answers.
         """
         batch, queries = self.shape("B"), self.shape("P")
         if self.computed is not None:

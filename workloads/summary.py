@@ -1,4 +1,4 @@
-"""Summary of a model in numbers: parameters, operations, cache and kinds of layers."""
+"""Summary of a model: parameters, operations, sizes of caches, and kinds of layers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STATE = "SI"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """Model in numbers.
+    """Summary of a model in numbers.
 
     Examples
     --------
@@ -42,29 +42,34 @@ class ModelSummary:
 
     name: str
     parameters: int
-    """Parameters of the checkpoint, embeddings and output head included; tied ones count once."""
+    """Parameters of the checkpoint, with embeddings and output head; shared weights count once."""
     active_parameters: int
-    """Parameters that one token uses: all but those of experts it does not pass."""
+    """Parameters that one token uses: all except those of routed experts that skip the token."""
     operations: tuple[tuple[str, int], ...]
     """Operations of one token in all layers and the output head, by kind."""
     keys: int
-    """Number of tokens that this token sees, itself included."""
+    """Number of tokens that the counted token sees, itself included."""
     decoded: bool
-    """True if the token is decoded after the others; else operations are an average of all
-    tokens."""
+    """True if the counted token is decoded after all other tokens.
+
+    False if the operations are an average over all tokens.
+    """
     cache_bytes_per_token: int | float
-    """Bytes that a token adds to the cache of a sequence in all layers, with 2 bytes per element
-    unless the workload states a format."""
+    """Bytes that a token adds to the cache of a sequence in all layers.
+
+    An element has 2 bytes unless the workload gives a format.
+    """
     state_bytes: int | float
-    """Bytes that a sequence keeps in all layers whatever its length. They include keys and
-    values of cross attention if the encoder has a fixed length."""
+    """Bytes that a sequence keeps in all layers, independent of its length. Keys and values of
+    cross attention are included if the encoder has a fixed length.
+    """
     encoder_cache_bytes_per_token: int | float
     """Bytes that a token of the encoder adds for cross attention; 0 if the encoder has a fixed
     length."""
     layers: tuple[tuple[str, int], ...]
-    """Kinds of layers with their numbers."""
+    """Kinds of layers, each with its number of layers."""
     beside: tuple[str, ...] = ()
-    """Sentences about parts of the published model that are not in these layers."""
+    """Sentences about parts of the published model that the summary does not include."""
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ def summarize(work: Workload) -> ModelSummary:
     """Return the summary of a workload's model.
 
     Operations are those of decoding one token that sees all keys of the workload (its M). An
-    encoder computes all tokens at once, so that operations are an average.
+    encoder computes all tokens at once; its operations are an average per token.
 
     Raises
     ------
@@ -119,7 +124,7 @@ def summarize(work: Workload) -> ModelSummary:
 
 
 def _bytes(work: Workload, tensors: Cached) -> int | float:
-    """Return the bytes of elements in their formats, as a whole number if possible."""
+    """Return the bytes of some tensors in their number formats, as a whole number if possible."""
     formats = replace(work.formats, word_bits=work.formats.word_bits or CACHE_ELEMENT_BITS)
     found = sum((formats.bits_of(name) * count for name, count in tensors), Fraction(0)) / 8
     return int(found) if found.denominator == 1 else float(found)
@@ -140,7 +145,10 @@ def _operations(
 
 
 def _part_operations(part: Part) -> Counter[str]:
-    """Count operations of one run, with a single tile of every rank that a mapping may tile."""
+    """Count the operations of one run of a part, by kind.
+
+    A rank that mappings may tile counts as a single tile.
+    """
     # The import stands here because it loads sympy, which only a summary needs.
     program = with_masks(Cascade.load(part.cascade).program)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))

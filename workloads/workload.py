@@ -46,7 +46,7 @@ class Workload(WorkloadSpec):
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Sentences about what the scope omits."""
+        """Sentences about operations that the scope leaves out."""
         return left_out(self)
 
     def _repr_html_(self) -> str:
@@ -54,7 +54,7 @@ class Workload(WorkloadSpec):
 
 
 def workload_card(workload: WorkloadSpec) -> str:
-    """Return cascade, scope, phase and shapes as an HTML fragment, with every text escaped."""
+    """Return an HTML fragment with the cascade, scope, phase and shapes; every text is escaped."""
     shapes = ", ".join(f"{rank} {size:,}" for rank, size in workload.shapes)
     facts = [
         ("cascade", workload.cascade),
@@ -74,12 +74,12 @@ def workload_card(workload: WorkloadSpec) -> str:
 
 
 PROMPT, ANSWER = "prefill", "decode"
-"""Stages of a request, which prefix the names of its parts."""
+"""Names of the stages of a request; they prefix the names of its parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Consecutive tokens of an answer, which count as the token in their middle."""
+    """Run of consecutive tokens of an answer, which is simulated by the token in its middle."""
 
     cached_len: int
     """Tokens before the token in the middle."""
@@ -87,10 +87,11 @@ class Stretch:
 
 
 def stretches(request: Request) -> tuple[Stretch, ...]:
-    """Divide the decoded tokens into stretches whose lengths differ by at most one token.
+    """Divide the decoded tokens into runs of consecutive tokens, as equal in length as possible.
 
-    Of two tokens in the middle, stretches alternately take the earlier and the later one. A cost
-    that is linear in the cache length adds up to the cost of all tokens.
+    The middle token of a run stands for all its tokens. If a run has two tokens in the middle, the
+    earlier and the later one are taken in turn. A cost that is linear in the cache length adds up
+    to the cost of all tokens.
 
     Examples
     --------
@@ -116,7 +117,7 @@ def stretches(request: Request) -> tuple[Stretch, ...]:
 def decode_workloads(
     work: WorkloadSpec, model: ModelConfig, request: Request
 ) -> Iterator[tuple[Stretch, WorkloadSpec]]:
-    """Yield each stretch with its decoding workload.
+    """Yield each run of answer tokens with the workload that decodes its middle token.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def decode_workloads(
 def merge_stages(
     prompt: tuple[Part, ...], answer: list[tuple[Stretch, tuple[Part, ...]]]
 ) -> tuple[Part, ...]:
-    """Return all parts of a request, where equal parts of several stretches are merged."""
+    """Return all parts of a request; equal parts in several runs of tokens become one part."""
     found = [replace(part, name=f"{PROMPT}.{part.name}", stage=PROMPT) for part in prompt]
     merged: dict[tuple[str, str, Shapes], Part] = {}
     keys: list[int] = []
@@ -152,7 +153,7 @@ def merge_stages(
 
 
 def request_note(request: Request) -> str:
-    """Return a sentence about the way the answer of a request is simulated."""
+    """Return a sentence that tells how the answer of a request is simulated."""
     found = stretches(request)
     steps = request.answer_len - 1
     first = (
@@ -174,7 +175,7 @@ def attention_part(work: WorkloadSpec) -> Part:
     Parameters
     ----------
     work : WorkloadSpec
-        Workload of any scope; in a wider scope this part stands between projections.
+        Workload of any scope; in a wider scope, projections surround this part.
     """
     return Part(
         name="attention",
@@ -229,7 +230,7 @@ def _scope_parts(work: WorkloadSpec) -> tuple[Part, ...]:
 
 
 def left_out(work: WorkloadSpec) -> tuple[str, ...]:
-    """Return sentences about what the scope of a workload omits.
+    """Return sentences about operations that the scope of a workload leaves out.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Mixers of a layer: attention of every kind, and recurrences.
+"""Mixers of a layer, which exchange data between tokens: attention of every kind, and recurrences.
 
-A mixer says in which steps a stream passes it. Weights and the parts of a layer follow from these.
-Widths and counts are numbers of elements.
+A mixer lists the steps that the residual stream takes through it. Weights and the parts of a layer
+follow from these steps. Widths and counts are numbers of elements.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 Cached = tuple[tuple[str, int], ...]
-"""Elements of one token in a cache, by tensor; tensors are named as in cascades."""
+"""Elements that one token adds to a cache, by tensor; tensors have the names that cascades use."""
 
 
 class MatrixProduct(NamedTuple):
@@ -21,9 +21,10 @@ class MatrixProduct(NamedTuple):
     projected: int
     times: int = 1
     of_keys: bool = False
-    """True if the tokens are those whose keys are made, and not those computed."""
+    """True if the product runs on the tokens whose keys are projected, not on the tokens computed.
+    """
     makes: str = ""
-    """Name of the result as a tensor of attention."""
+    """Name that cascades of attention give to the result."""
 
     @property
     def weights(self) -> int:
@@ -32,7 +33,7 @@ class MatrixProduct(NamedTuple):
 
 
 class Taps(NamedTuple):
-    """Depthwise convolution of the tokens before a mixer."""
+    """Depthwise convolution along the tokens, which runs before a mixer."""
 
     channels: int
     taps: int
@@ -45,22 +46,23 @@ class Taps(NamedTuple):
 
 
 class Mixing(NamedTuple):
-    """Mixer itself, among the steps around it."""
+    """Step that stands for the mixing itself, between the projections before and behind it."""
 
     weights: int = 0
-    """Number of weights in the mixer itself."""
+    """Number of weights that the mixing itself has."""
 
 
 Step = MatrixProduct | Taps | Mixing
 
 
 def projections(width: int, **outputs: int) -> tuple[Step, ...]:
-    """Return products of the stream, by their names and the widths of their outputs."""
+    """Return one matrix product on the stream per output, from names and output widths."""
     return tuple(MatrixProduct(f"{name}-projection", width, wide) for name, wide in outputs.items())
 
 
 def low_rank(name: str, width: int, rank: int | None, projected: int) -> tuple[Step, ...]:
-    """Return a product down to a rank, and one from the rank up; nothing without a rank."""
+    """Return two matrix products: one down to a low rank, and one up from the rank. Without a rank
+    there are none."""
     if rank is None:
         return ()
     return (
@@ -70,13 +72,13 @@ def low_rank(name: str, width: int, rank: int | None, projected: int) -> tuple[S
 
 
 class Mixer:
-    """Mixer of the tokens in a layer."""
+    """Mixer of a layer: its kind, its steps, and the data that a sequence keeps."""
 
     __slots__ = ()
 
     @property
     def kind(self) -> str:
-        """Kind of mixer."""
+        """Name of the kind of mixer."""
         raise NotImplementedError
 
     @property
@@ -86,26 +88,27 @@ class Mixer:
 
     @property
     def cached(self) -> Cached:
-        """Elements that one further token adds to the cache of a sequence."""
+        """Elements that one more token adds to the cache of a sequence, by tensor."""
         return ()
 
     @property
     def state_elements(self) -> int:
-        """Elements that a sequence keeps whatever its length."""
+        """Number of elements that a sequence keeps, independent of its length."""
         return 0
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return what a stream of ``width`` elements passes, in order: the mixer among others."""
+        """Return the steps of a stream of ``width`` elements, in order; one of them is the
+        mixing."""
         raise NotImplementedError
 
     def weights(self, width: int) -> int:
-        """Count the parameters of products and convolutions of a stream of ``width`` elements."""
+        """Count the weights of all steps, for a stream of ``width`` elements."""
         return sum(step.weights for step in self.steps(width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxAttention(Mixer):
-    """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA."""
+    """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA (all share keys)."""
 
     heads: int
     """Number of query heads."""
@@ -117,20 +120,22 @@ class SoftmaxAttention(Mixer):
     window: int | None = None
     """Largest number of keys that a query sees, itself included; None means all keys."""
     chunk: int | None = None
-    """Tokens of a chunk, where a query sees only the keys of its own chunk."""
+    """Number of tokens in a chunk; a query sees only the keys of its own chunk. None means no
+    chunks."""
     softcap: float | None = None
-    """Bound of scores, which become softcap * tanh(score / softcap)."""
+    """Bound of scores: a score becomes softcap * tanh(score / softcap)."""
     sinks: bool = False
-    """True if each head has a learned logit that takes weight and has no value."""
+    """True if each head has a learned extra logit in its softmax, which has no value (sink)."""
     qk_norm: bool = False
     gated: bool = False
     """True if a gate as wide as the values of all query heads multiplies the output."""
     buckets: int | None = None
-    """Number of buckets of distances; each has a learned bias of a head's scores (T5)."""
+    """Number of buckets of distances; each bucket and head has a learned bias of scores (T5)."""
     alibi: bool = False
-    """True if a score loses a constant of its head per token between key and query."""
+    """True if a score falls with the distance of query and key, by a constant of the head per
+    token."""
     clip: float | None = None
-    """Bound of the magnitude of elements of queries, keys and values."""
+    """Largest magnitude to which elements of queries, keys and values are clipped."""
 
     @property
     def group(self) -> int:
@@ -146,13 +151,15 @@ class SoftmaxAttention(Mixer):
 
     @property
     def cached(self) -> Cached:
-        """Elements of a key and a value of every key head; none if the attention is not causal."""
+        """Elements of the keys and the values that a token adds to the cache; none without causal
+        mask."""
         if not self.causal:
             return ()
         return (("K", self.kv_heads * self.qk_width), ("V", self.kv_heads * self.v_width))
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projections of queries, keys and values, and of the gate.
+        """Return the projections of queries, keys, values and gate, the mixing, and the output
+        projection.
 
         Examples
         --------
@@ -176,19 +183,25 @@ class SoftmaxAttention(Mixer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyIndexer:
-    """Indexer that selects the keys of a query by small heads over one key per token
-    (DeepSeek-V3.2)."""
+    """Indexer that selects the keys of each query (DeepSeek-V3.2).
+
+    Its small heads score one index key per token.
+    """
 
     heads: int
     width: int
     top_k: int
     """Largest number of keys that a query attends to."""
     shared: bool = False
-    """True if the layer uses the keys that an earlier layer selected (GLM-5.2), and scores none."""
+    """True if the layer has no indexer of its own and uses an earlier layer's selection (GLM-5.2).
+    """
 
 
 LatentForm = Literal["expanded", "absorbed", "inside"]
-"""Form of latent attention: keys and values expanded, queries absorbed, or neither around it."""
+"""Form of latent attention: the layer expands keys and values, absorbs queries, or does neither.
+
+With "inside", the cascade itself expands keys and values.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,9 +217,9 @@ class LatentAttention(Mixer):
     """Width of the latent of queries; None if queries are projected directly."""
     kv_rank: int
     nope_width: int
-    """Width of a head without rotary embedding."""
+    """Width of the part of a query or key head that has no rotary embedding."""
     rope_width: int
-    """Width with rotary embedding, whose key all heads share."""
+    """Width of the part with rotary embedding, whose key is shared by all heads."""
     v_width: int
     causal: bool = True
     indexer: KeyIndexer | None = None
@@ -214,15 +227,17 @@ class LatentAttention(Mixer):
 
     @property
     def kind(self) -> str:
-        """Kind of attention: MLA, or DSA with an indexer (DSA-shared: that of another layer)."""
+        """Name of the kind: MLA, or DSA with an indexer (DSA-shared with an earlier layer's
+        selection)."""
         if self.indexer is None:
             return "MLA"
         return "DSA-shared" if self.indexer.shared else "DSA"
 
     @property
     def cached(self) -> Cached:
-        """Elements of the latent and the rotary key, which all heads share, and of the indexer's
-        key."""
+        """Elements that a token adds to the cache: the latent and the rotary key, which all heads
+        share, and the indexer's key.
+        """
         if not self.causal:
             return ()
         if self.indexer is None:
@@ -279,7 +294,7 @@ class DecayAttention(Mixer):
     qk_width: int
     v_width: int
     decay: str
-    """Rule of the decay of a head."""
+    """Description of the rule that sets the decay of a head."""
     kind: str = "lightning"
     """Kind of linear attention: lightning or retention."""
     gated: bool = True
@@ -287,7 +302,7 @@ class DecayAttention(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the states of all heads, each a key by a value."""
+        """Number of elements of the states of all heads; a state is a matrix of keys by values."""
         return self.heads * self.qk_width * self.v_width
 
     def steps(self, width: int) -> tuple[Step, ...]:
@@ -316,7 +331,7 @@ class StateSpaceDual(Mixer):
     groups: int
     conv_width: int
     chunk: int
-    """Tokens of a chunk in the published kernel."""
+    """Number of tokens in a chunk of the published kernel."""
 
     @property
     def inner(self) -> int:
@@ -330,14 +345,15 @@ class StateSpaceDual(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the states of all heads, and of the past tokens that the convolution
-        reads."""
+        """Number of elements that a sequence keeps: the heads' states, and past tokens for the
+        convolution."""
         return self.inner * self.state + self.convolved * (self.conv_width - 1)
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projection of the gate Z, of X, B and C, and of a step size per head.
+        """Return the steps: projections of Z (gate), X, B, C and step sizes, the mixing, and the
+        output.
 
-        X, B and C are convolved.
+        X, B and C are convolved before the mixing.
 
         Examples
         --------
@@ -370,14 +386,15 @@ class SelectiveScan(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the states of all channels, and of the past tokens that the convolution
-        reads."""
+        """Number of elements that a sequence keeps: channel states, and past tokens for the
+        convolution."""
         return self.inner * (self.state + self.conv_width - 1)
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projection of X and the gate Z, and those of steps, B and C.
+        """Return the steps: projections of X and Z (gate), convolution, mixing, and output
+        projection.
 
-        Behind the convolution, X makes the latent of the steps, B and C.
+        Behind the convolution, X makes the latent of the step sizes, B and C.
 
         Examples
         --------
@@ -396,26 +413,27 @@ class SelectiveScan(Mixer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaAttention(Mixer):
-    """Gated delta rule: a state that decays, and is corrected at each key.
+    """Gated delta rule: a recurrence whose state decays, and is corrected at each key.
 
-    The decay is one per head (Gated DeltaNet, arXiv 2412.06464) or one per channel of the keys
-    (Kimi Delta Attention, arXiv 2510.26692).
+    Either each head has a decay (Gated DeltaNet, arXiv 2412.06464), or each channel of the keys has
+    one (Kimi Delta Attention, arXiv 2510.26692).
     """
 
     heads: int
-    """Number of heads of values."""
+    """Number of value heads."""
     key_heads: int
-    """Number of heads of queries and keys; groups of value heads share one."""
+    """Number of query and key heads; each serves a group of value heads."""
     qk_width: int
     v_width: int
     conv_width: int
     low_rank: int | None = None
-    """Rank of the projections that make decays per channel and the output gate. None means
-    decays per head and a gate that is projected directly."""
+    """Rank of the two projections that make decays per channel and the output gate. None means
+    decays per head and a gate that is projected directly.
+    """
 
     @property
     def kind(self) -> str:
-        """Kind of delta rule: gated-delta or KDA."""
+        """Name of the kind of delta rule: gated-delta or KDA."""
         return "gated-delta" if self.low_rank is None else "KDA"
 
     @property
@@ -425,8 +443,8 @@ class DeltaAttention(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the states of all heads, and of the past tokens that the convolution
-        reads."""
+        """Number of elements that a sequence keeps: the heads' states, and past tokens for the
+        convolution."""
         state = self.heads * self.qk_width * self.v_width
         return state + self.convolved * (self.conv_width - 1)
 
@@ -450,10 +468,11 @@ class DeltaAttention(Mixer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RwkvAttention(Mixer):
-    """Time mixing of RWKV-7 (arXiv 2503.14456): a decay per channel, and a removal of rank one.
+    """Time mixing of RWKV-7 (arXiv 2503.14456): decays per channel, and a rank-one removal from
+    the state.
 
-    Decays, rates of removal, the gate, and the share of the first layer's values come from the
-    stream by low-rank projections.
+    Low-rank projections of the stream make decays, rates of removal, the gate, and the share of the
+    first layer's values.
     """
 
     kind: ClassVar[str] = "RWKV-7"
@@ -464,16 +483,19 @@ class RwkvAttention(Mixer):
     rate_rank: int
     gate_rank: int
     value_rank: int | None
-    """Rank of the share of the first layer's values; None in the first layer itself."""
+    """Rank of the projection that makes the share of the first layer's values; None in that layer.
+    """
 
     @property
     def state_elements(self) -> int:
-        """Elements of the states of all heads, and the last token of time mixing and channel
-        mixing."""
+        """Number of elements that a sequence keeps: the heads' states, and the last input token of
+        time mixing and of channel mixing.
+        """
         return self.heads * self.qk_width * (self.v_width + 2)
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projections of receptances, keys and values, and those of low rank."""
+        """Return the projections of receptances (queries), keys and values, and the low-rank
+        projections."""
         keys, values = self.heads * self.qk_width, self.heads * self.v_width
         return (
             *projections(width, receptance=keys, key=keys, value=values),
@@ -488,8 +510,8 @@ class RwkvAttention(Mixer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedRecurrence(Mixer):
-    """Mixer of Griffin (RG-LRU, arXiv 2402.19427): independent channels, whose gates come in
-    blocks."""
+    """Mixer of Griffin (RG-LRU, arXiv 2402.19427): independent channels; a block of channels makes
+    its own gates."""
 
     kind: ClassVar[str] = "RG-LRU"
     inner: int
@@ -500,12 +522,13 @@ class GatedRecurrence(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the state, one per channel, and of the past tokens that the convolution
-        reads."""
+        """Number of elements that a sequence keeps: one per channel, and past tokens for the
+        convolution."""
         return self.inner * self.conv_width
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projection of the channels and their output gate, and those of both gates."""
+        """Return the projections of the channels, of their output gate, and of the two gates per
+        block."""
         block = self.inner // self.blocks
         return (
             MatrixProduct("input-projection", width, 2 * self.inner),
@@ -519,7 +542,7 @@ class GatedRecurrence(Mixer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortConvolution(Mixer):
-    """Short convolution with a gate before and a gate behind it (LFM2)."""
+    """Short convolution between two gates (LFM2): one multiplies its input, one its output."""
 
     kind: ClassVar[str] = "convolution"
     channels: int
@@ -527,11 +550,12 @@ class ShortConvolution(Mixer):
 
     @property
     def state_elements(self) -> int:
-        """Elements of the past tokens that the convolution reads."""
+        """Number of elements of the past tokens that the convolution reads."""
         return self.channels * (self.conv_width - 1)
 
     def steps(self, width: int) -> tuple[Step, ...]:
-        """Return the projection of the channels, and of the gates before and behind them."""
+        """Return the projections of the channels and of the two gates, the convolution, and the
+        output projection."""
         return (
             MatrixProduct("input-projection", width, 3 * self.channels),
             Mixing(self.channels * self.conv_width),

@@ -1,1 +1,1 @@
-"""Parts that run: the attention, the layers or a model as cascades with shapes."""
+"""Parts that run: an attention, the layers or a model, as cascades with shapes."""

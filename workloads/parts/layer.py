@@ -1,7 +1,7 @@
 """Parts of one layer: the mixer between its projections, and the feed-forward network.
 
 Widths are those of ``models``; N tokens are B sequences of P tokens. Normalisations, biases,
-residual sums, rotary embeddings, and products with a gate are no parts.
+residual sums, rotary embeddings, and multiplications by a gate are not counted as parts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRun:
-    """Layer of a model with the tokens that it computes."""
+    """Layer of a model and the tokens that the layer computes."""
 
     layer: Layer
     width: int
@@ -34,16 +34,16 @@ class LayerRun:
     attention: Part
     """Mixer of the layer, with the shapes of the tokens computed."""
     ffn_up: str
-    """Cascade of the first products of a feed-forward network."""
+    """Name of the cascade for the first products of a feed-forward network."""
     cross: Part | None = None
-    """Attention to the output of an encoder, where the layer has one."""
+    """Attention to the output of an encoder, or None."""
     encoder_tokens: int = 0
-    """Tokens per sequence whose keys and values cross attention projects now."""
+    """Encoder tokens per sequence whose keys and values this run projects for cross attention."""
     weights: WeightFormats = field(default=WeightFormats())
 
     @property
     def tokens(self) -> int:
-        """Tokens of all sequences: N."""
+        """Number of tokens of all sequences: the shape of N."""
         shapes = dict(self.attention.shapes)
         return shapes["B"] * shapes["P"]
 
@@ -80,7 +80,10 @@ class LayerRun:
         return parts_of_steps(mixer.steps(self.width), self.attention, self.tokens)
 
     def _format(self, part: Part) -> str:
-        """Return the format of the weights of a part around the mixer; empty means words."""
+        """Return the number format of a part's weights; empty means the machine's word.
+
+        The part is a projection or convolution around the mixer.
+        """
         wide = part.cascade in (CONVOLUTION, LINEAR_CONVOLUTION) or part.name in self.weights.kept
         return "" if wide else self.weights.projections
 
@@ -132,11 +135,11 @@ def expected_experts(ffn: Experts, tokens: int) -> float:
 
 
 def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
-    """Return names, numbers of experts that run, and tokens of each.
+    """Return groups of experts that run: name, number of experts, and tokens per expert.
 
-    The expected number of experts run (``expected_experts``, rounded to a whole number). Tokens
-    times ``per_token`` assignments are distributed evenly over them; where they do not divide, some
-    experts have one more assignment.
+    The number of experts that run is ``expected_experts`` rounded to a whole number. The tokens
+    times ``per_token`` assignments are distributed evenly over these experts. If the division
+    leaves a remainder, some experts have one more assignment.
 
     Examples
     --------
@@ -160,7 +163,7 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
 def with_projections(
     attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
 ) -> Iterator[Part]:
-    """Yield attention of heads between the four projections of its stream.
+    """Yield the three input projections, the attention itself, and the output projection.
 
     Parameters
     ----------
@@ -180,9 +183,9 @@ def with_projections(
 
 
 def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Iterator[Part]:
-    """Yield the parts of the steps that a stream passes around a mixer, and the mixer.
+    """Yield a part for each step of a mixer; ``mixer`` is the part of the mixing itself.
 
-    ``key_tokens`` is the number of tokens whose keys are made.
+    ``key_tokens`` is the number of tokens whose keys are projected.
     """
     shapes = dict(mixer.shapes)
     b, p = shapes["B"], shapes["P"]
@@ -214,12 +217,12 @@ def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Itera
 
 
 def expands_latent(cascade: str, heads: SharedHeads) -> bool:
-    """Return whether a cascade computes on the latent, and expands keys and values itself."""
+    """Return whether a cascade reads latents, and expands keys and values itself."""
     return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
 
 
 def _latent_form(attention: Part, a: LatentAttention) -> LatentForm:
-    """Return the form of a layer whose attention runs as a given part."""
+    """Return the form of latent attention, which follows from the cascade and the widths."""
     if expands_latent(attention.cascade, attention.heads):
         return "inside"
     shapes = dict(attention.shapes)
@@ -228,7 +231,7 @@ def _latent_form(attention: Part, a: LatentAttention) -> LatentForm:
 
 
 def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
-    """Raise an error if the user gave a width: projections follow the model."""
+    """Raise an error if the user gave a width: the projections have the model's widths."""
     given = sorted(set(run.attention.heads.given) - {"B", "P", "M"})
     if given:
         text = (
@@ -242,7 +245,7 @@ class Block:
     """Layer of a model: attention with its projections, and a feed-forward network.
 
     ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F (values), P
-    queries and M keys a sequence. Projections and feed-forward network are matrix multiplications
+    queries and M keys per sequence. Projections and feed-forward network are matrix multiplications
     over the tokens of all sequences together. Normalisations, biases and residual sums are left
     out.
 
@@ -261,15 +264,15 @@ class Block:
     """Heads of keys and values; None means one per query head. Fewer heads are shared (GQA,
     MQA)."""
     new_keys: int | None = None
-    """Keys per sequence that are projected here, perhaps none; None means all. The other keys
-    come from a cache."""
+    """Keys per sequence that are projected here, or 0; None means all. A cache holds the other
+    keys."""
     ffn_up: str = LINEAR
     """Cascade of the first product of the feed-forward network, with its activation function and
     gate: a built-in name or a file, with the ranks of ``linear-layer``."""
     times: int = 1
-    """Number of such layers."""
+    """Number of layers like this one."""
     name: str = ""
-    """Prefix of the names of the parts, where a model has several kinds of layers."""
+    """Prefix of the names of the parts, if a model has several kinds of layers."""
 
     def __post_init__(self) -> None:
         given = dict(self.attention.shapes)

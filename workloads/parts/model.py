@@ -1,4 +1,4 @@
-"""Parts of the layers of a model, and a model's workload with other tokens."""
+"""Parts of a model's layers, and the workload of a model for other tokens."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _PLAIN = MappingProxyType(
         "squared relu": "linear-layer-squared-relu",
     }
 )
-"""Cascades of the first feed-forward layer by activation function, with a gate and without."""
+"""Cascades of the first feed-forward layer by activation: ``_GATED`` with a gate, ``_PLAIN``
+without."""
 _CAPPED = "linear-layer-softcap"
-"""Cascade of an output head whose logits are capped."""
+"""Name of the cascade of an output head whose logits are capped."""
 
 
 def ffn_up_of(layer: Layer) -> str:
-    """Return the cascade of the first feed-forward layer.
+    """Return the name of the cascade that computes the first feed-forward layer.
 
-    Functions without a cascade count as SiLU behind a gate, and as GELU without a gate.
+    An activation function without a cascade counts as SiLU with a gate, and as GELU without a gate.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def ffn_up_of(layer: Layer) -> str:
 
 
 def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
-    """Return the parts of the layers in the scope: of one layer, or of every kind of layer.
+    """Return the parts to run: those of one layer, or those of every kind of layer in the model.
 
     Parameters
     ----------
@@ -78,8 +79,7 @@ def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tupl
 
 
 def _head(work: WorkloadSpec, model: ModelConfig) -> tuple[Part, ...]:
-    """Return the output head for the last token of every sequence, which predicts the next
-    token."""
+    """Return the output head, which runs on the last token of every sequence, or nothing."""
     if work.scope != "model" or model.head_width is None:
         return ()
     cascade = LINEAR if model.logit_softcap is None else _CAPPED
@@ -120,8 +120,7 @@ def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: L
 
 
 def _ffn_up_given(work: WorkloadSpec, model: ModelConfig) -> bool:
-    """Return whether the user set the first feed-forward layer, which then holds for every
-    layer."""
+    """Return whether the user chose the cascade of the first feed-forward layer, for all layers."""
     return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
 
 
@@ -135,7 +134,7 @@ def _tokens(work: WorkloadSpec) -> Tokens:
 
 
 def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: Tokens) -> Part:
-    """Return the attention of another kind of layer than the selected one."""
+    """Return the attention of a layer whose mixer differs from the selected layer's."""
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
@@ -145,7 +144,8 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
-    """Return notes about the layer of an attention workload, and its number in the model."""
+    """Return a note that tells which layer the attention is from, and how many layers share its
+    mixer."""
     if work.model is None or work.layer is None or work.scope != "attention":
         return ()
     mixer = work.model.layer(work.layer).mixer
@@ -160,7 +160,8 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
 
 
 def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
-    """Return sentences about omissions and assumptions of the parts of a model's layers."""
+    """Return sentences about operations that the parts of a model leave out, and about
+    assumptions."""
     runs = _runs(work, model)
     found = [note for run in runs for note in _ffn_notes(work, run.layer)]
     if work.scope == "model":

@@ -21,9 +21,9 @@ from ..attention.layer_attention import (
 from ..spec import LINEAR
 
 _TOKEN_RANKS = frozenset("BMNP")
-"""Ranks of sequences, and of the tokens of attention and of linear layers."""
+"""Ranks that count sequences (B), or tokens in attention (M, P) and in linear layers (N)."""
 _OUTPUT = "Z"
-"""Output of a linear layer."""
+"""Name of the output tensor of a linear layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,28 +33,30 @@ class Part(ShapedCascade):
     name: str
     times: int = 1
     weights: str = ""
-    """Number format of the weights, where it differs from that of the other tensors."""
+    """Number format of the weights if it differs from the other tensors' format; else empty."""
     stage: str = ""
-    """Stage of a request: "prefill" or "decode"."""
+    """Stage of a request that the part belongs to: "prefill" or "decode"."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Ranks given for this cascade, and their places in files: the cascade must have them."""
+    """Ranks that the user gave, and their positions in files; the cascade must have these ranks."""
     heads: SharedHeads = field(default=SharedHeads())
     """Sharing of keys and values by query heads."""
     formats: TensorFormats = field(default=TensorFormats())
     """Number formats of the tensors."""
     made: tuple[tuple[str, str], ...] = ()
-    """Pairs of a result and its name as a tensor of attention."""
+    """Pairs of a result and the name that cascades of attention give to the same tensor."""
 
     def in_formats(self, formats: TensorFormats) -> Part:
-        """Return the part in given formats; a result has the format of the tensor it becomes."""
+        """Return the part with given number formats.
+
+        A result that attention reads has the format of the tensor in attention.
+        """
         given = dict(formats.tensors)
         own = {name: given[there] for name, there in self.made if there in given}
         tensors = tuple(sorted((given | own).items()))
         return replace(self, formats=replace(formats, tensors=tensors))
 
     def with_own_weights(self) -> Part:
-        """Return the part with its weights in their own format, unless a format is stated for
-        them.
+        """Return the part with its own format for its weights, unless ``formats`` names the tensor.
 
         Weights are the inputs without a rank of tokens or sequences.
         """
@@ -105,16 +107,18 @@ class Part(ShapedCascade):
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:
-        """Return the number of query heads that become rows of one head in a cascade with these
-        ranks."""
+        """Return the number of query heads that are folded into one head; 1 without folding.
+
+        The ranks of the cascade decide whether it folds heads.
+        """
         return self.heads.folded(ranks)
 
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
-        """Return sentences about omissions, and about the way shared heads are computed."""
+        """Return sentences about omissions, and about the folding of shared heads."""
         return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
 
     def left_out_by(self, program: Program) -> tuple[str, ...]:
-        """Return sentences about the features of this part that a cascade omits."""
+        """Return a sentence for each feature of the part that a cascade lacks."""
         return tuple(o.note for o in self.omissions if o.applies_to(program))
 
 
