@@ -218,8 +218,9 @@ def one(_: Extents) -> int:
 
 
 class _BandedStream(NamedTuple):
-    """Deliveries in the loops from some depth on: total size, size of one tile, first and last
-    tile."""
+    """Deliveries of the loops from some depth on: their total size, and the size of the first tile.
+
+    ``first`` and ``last`` name the first and the last tile by the iterations that bring them."""
 
     total: int
     size: int

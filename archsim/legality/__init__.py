@@ -1,1 +1,2 @@
-"""Legality: whether a bound nest computes its cascade and fits its memories; ``bind`` itself."""
+"""Legality: whether a bound nest computes its cascade and fits its memories. ``bind`` is here,
+too."""

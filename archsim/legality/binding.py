@@ -30,8 +30,9 @@ BindClosed = Callable[[Mapping], Bound]
 Choose = Callable[[Program, Mapping, Architecture, BindClosed, BindClosed], Bound]
 """Function that resolves the open choices of a mapping (``mappers.construct.choices`` has one).
 
-Its last two arguments bind one combination of alternatives: the first one legal or not, the second
-one only if it is legal. It returns the chosen combination, bound."""
+Its last two arguments bind one combination of alternatives. The first of these binds it legal or
+not; the second refuses an illegal one. The function returns the chosen combination, bound.
+"""
 
 
 def bind(
@@ -42,7 +43,7 @@ def bind(
     *,
     choose: Choose | None = None,
 ) -> Bound:
-    """Bind a mapping with its tiles fitted, and refuse it if it is not legal.
+    """Bind a mapping, with its tiles fitted, and refuse the mapping if it is not legal.
 
     Parameters
     ----------
@@ -84,13 +85,13 @@ def bind(
 
 @dataclass(frozen=True, slots=True)
 class _MachineBinding:
-    """Binding of mappings to one machine, with the function that resolves open choices."""
+    """Binder of mappings to one machine, with the function that resolves open choices."""
 
     architecture: Architecture
     choose: Choose | None = None
 
     def on_all_cores(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
-        """Bind a mapping, which may partition ranks over cores."""
+        """Bind a mapping that may partition ranks over cores."""
         architecture = self.architecture
         if not is_partitioned(mapping) and not architecture.memories[0].ring:
             return self.on_one_core(program, mapping, shapes)
@@ -128,18 +129,20 @@ class _MachineBinding:
     def loops(
         self, program: Program, mapping: Mapping, shapes: dict[str, int], like: Bound | None = None
     ) -> Bound:
-        """Bind the loops of a mapping, legal or not, with open tiles of size 1."""
+        """Bind the loops of a mapping, legal or not; tiles whose size is open get size 1."""
         plain = loops_for_missing_axes(mapping)
         sizes, _ = tile_sizes(plain, self.architecture)
         tiling = build_tiling(program, plain, shapes, sizes)
         return bind_loops(program, plain, self.architecture, tiling, like)
 
     def unchecked(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
-        """Bind a mapping, legal or not, with open tiles of size 1 and its masks."""
+        """Bind the loops and masks of a mapping, legal or not; tiles whose size is open get size
+        1."""
         return skip_masked_tiles(self.loops(program, mapping, shapes))
 
     def closed(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
-        """Bind a mapping without open choices."""
+        """Bind a mapping without open choices, with its tiles fitted; refuse the mapping if it is
+        illegal."""
         architecture = self.architecture
         known, key = program.memo(_BindingCaches).nests, _key(mapping, architecture)
         parametric_nest = known.find(key)
@@ -170,14 +173,15 @@ class _MachineBinding:
 
 
 def _with_unlimited_home(architecture: Architecture) -> Architecture:
-    """Return the machine with an unlimited home memory."""
+    """Return the machine with unlimited capacity in its home, the outermost memory that stores
+    data."""
     home = replace(architecture.home, capacity_bytes=None)
     memories = (home if m.name == home.name else m for m in architecture.memories)
     return replace(architecture, memories=tuple(memories))
 
 
 def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
-    """Return the nests of all cores on the machine itself."""
+    """Return a bound mapping, with the nests of all its cores, on the given machine."""
     others = tuple(
         (kinds, replace(b, architecture=architecture)) for kinds, b in bound.cores.others
     )
@@ -186,7 +190,7 @@ def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
 
 
 def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
-    """Bind all of the work that several nests share, each with some of the Einsums.
+    """Bind a whole cascade whose Einsums several nests share, as one unfused mapping.
 
     Parameters
     ----------
@@ -219,20 +223,20 @@ class _BindingCaches:
     def __init__(self, program: Program) -> None:
         del program
         self.resolved = Cache[Mapping](MAX_CACHED_NESTS)
-        """Mappings with the names of a machine, by mapping and machine."""
+        """Mappings whose roles are replaced by a machine's names, by mapping and machine."""
         self.nests = Cache[ParametricNest](MAX_CACHED_NESTS)
         """Parametric nests, by mapping and machine."""
         self.variants = Cache[Program](MAX_PARAMETER_VARIANTS)
-        """Cascades with other values of parameters, by these values as text."""
+        """Cascades with other parameter values, by these values as text."""
 
 
 def _key(mapping: Mapping, architecture: Architecture) -> tuple[Identity, Identity]:
-    """Return a key by identity: to hash a mapping takes longer than to derive most values."""
+    """Return a key of object identities: hashing a mapping takes longer than most derivations."""
     return Identity(mapping), Identity(architecture)
 
 
 def _with_machine_names(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """Return the mapping with the machine's names; equal calls return the same object."""
+    """Return the mapping with the machine's names. Equal calls return one and the same object."""
     known = program.memo(_BindingCaches).resolved
     return known.get(
         _key(mapping, architecture), lambda: resolve_roles(program, mapping, architecture)
@@ -240,7 +244,8 @@ def _with_machine_names(program: Program, mapping: Mapping, architecture: Archit
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
-    """Return the program with other defaults of parameters, and the remaining shapes.
+    """Return the program with new values of its parameters, and the given shapes without these
+    values.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-"""Binding key: fields of a machine that decide how a mapping is bound; rebinding to other
-machines."""
+"""Binding key: the fields of a machine that decide how a mapping is bound. Rebinding uses it to
+move a mapping to another machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def binding_key(architecture: Architecture, *, capacities: bool = True) -> tuple
     """Return the fields of a machine that decide how a mapping without open choices is bound and
     counted.
 
-    Speeds and prices are not among them.
+    Speeds and prices are not among these fields.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def binding_key(architecture: Architecture, *, capacities: bool = True) -> tuple
 
 
 def memories_key(architecture: Architecture, *, capacities: bool) -> tuple[object, ...]:
-    """Return the part of a binding key that memories and words decide."""
+    """Return the part of a binding key that memories and the width of words decide."""
     return (
         architecture.word_bits,
         tuple(
@@ -63,19 +63,19 @@ def arrays_key(arrays: tuple[ProcessingArray, ...]) -> tuple[object, ...]:
 
 
 def depends_on_capacities(mapping: Mapping) -> bool:
-    """Return whether capacities decide more than legality and the sizes of fitted tiles."""
+    """Return whether capacities decide more about a mapping than legality and the sizes of fitted
+    tiles."""
     return bool(mapping.choices) or mapping.spill is not None
 
 
 def keeps_fitted_tiles(bound: Bound, architecture: Architecture) -> bool:
-    """Return whether fitted tiles have the same sizes on a machine of other capacities."""
+    """Return whether fitted tiles keep their sizes on a machine with other capacities."""
     room = bound.memo(capacity_interval_of)
     return room is None or room.contains(architecture)
 
 
 def bandwidth_key(architecture: Architecture) -> tuple[object, ...]:
-    """Return the fields of memories that, together with a binding key, decide the cycles of a
-    mapping.
+    """Return the fields of memories that decide a mapping's cycles, together with its binding key.
 
     Returns
     -------
@@ -110,7 +110,8 @@ def rebind(bound: Bound, architecture: Architecture) -> Bound:
 
 
 def rebind_with_footprint(bound: Bound, architecture: Architecture) -> Bound:
-    """Move a mapping as ``rebind`` does, and keep its footprint, which depends on no capacity."""
+    """Move a bound mapping as ``rebind`` does. Its footprint is kept, because it depends on no
+    capacity."""
     found = rebind(bound, architecture)
     for level, memory in enumerate(architecture.memories):
         needed = bound.memo(requirement, level)

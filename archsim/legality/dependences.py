@@ -1,9 +1,9 @@
 """Dependences of a bound mapping: whether the mapping computes its cascade.
 
 A mapping is illegal if a fused loop crosses the boundary between two passes, or if Einsums that
-alternate do not share the loop. It is illegal, too, if a tensor is no longer held when it is read.
-A running value must not be lost between two iterations of its rank, nor be read before its step is
-done.
+alternate do not share the loop. A mapping is also illegal if a tensor is no longer held when it is
+read. A running value must not be lost between two iterations of its rank, nor be read before its
+step is done.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from .reuse import awaited_stream, is_still_held_for
 
 
 def illegalities(bound: Bound) -> tuple[Problem, ...]:
-    """Return the reasons why a mapping is illegal, apart from capacity: all of the first kind
-    found.
+    """Return the reasons, other than capacity, why a mapping is illegal.
 
-    An impossible order of loops loses tensors, too, but the order is the news.
+    Checks of different kinds run in order, and only the reasons of the first kind that fails are
+    returned. For example, an impossible order of loops also loses tensors, but only the order is
+    reported.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
 
 
 def loses_tensors(bound: Bound) -> bool:
-    """Return whether only the places of tensors make a mapping illegal.
+    """Return whether a mapping is illegal because of where its tensors are kept.
 
     Loops and their order decide everything else that ``illegalities`` checks.
 
@@ -100,7 +101,8 @@ def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -
 
 
 def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
-    """Return the shared loop of a member, if an Einsum runs in it."""
+    """Return the shared loop over a partitioned rank (member); None if the Einsum does not run in
+    one."""
     # A cascade of 25 Einsums asks a hundred thousand times; a plain loop takes half the time.
     for loop in e.shared:
         if loop.member == member:
@@ -109,8 +111,7 @@ def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
 
 
 def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
-    """Return whether a loop is inside all loops over the ranks along which a tensor is
-    iterative."""
+    """Return whether a loop is inside all loops over the iterative ranks of the Einsum's result."""
     ranks = bound.iterative_variables(e.name)
     within = e.temporal[e.temporal.index(loop) :]
     return not any(x.variable in ranks and e.trip_counts[x.member] > 1 for x in within)
@@ -177,8 +178,8 @@ def _crossing_problem(
 
 
 def _crossed_streams(bound: Bound) -> Iterator[Problem]:
-    """Yield operands in registers that would have to wait for the end of the loop they stream
-    in."""
+    """Yield a problem for each operand that streams from registers in a loop whose end it must
+    await."""
     for consumer, number, producer in bound.results_read():
         stream = crossed_stream(bound, consumer, consumer.operands[number])
         if stream is not None:
@@ -193,7 +194,7 @@ def _crossed_streams(bound: Bound) -> Iterator[Problem]:
 def crossed_stream(
     bound: Bound, consumer: BoundEinsum, operand: Operand
 ) -> tuple[Loop, dict[str, str]] | None:
-    """Return the loop that an operand streams in although its consumer waits for the loop's end.
+    """Return the loop in which an operand streams although its consumer waits for the loop's end.
 
     The second value maps each waiting Einsum to the tensor it waits for. The result is None if the
     operand does not stream, or the consumer does not wait.
@@ -212,7 +213,7 @@ def crossed_stream(
 
 
 def _read_ahead(bound: Bound) -> Iterator[Problem]:
-    """Yield reads of elements that a later iteration of a shared loop writes."""
+    """Yield a problem for each read of an element that is written later in a shared loop."""
     for e, number, producer in bound.results_read():
         operand = e.operands[number]
         if producer is e or not operand.ahead or bound.in_different_groups(producer.name, e.name):
@@ -229,7 +230,7 @@ def _read_ahead(bound: Bound) -> Iterator[Problem]:
 
 
 def _lost_tensors(bound: Bound) -> Iterator[Problem]:
-    """Yield intermediates that are no longer held when they are read."""
+    """Yield a problem for each intermediate that is no longer held when it is read."""
     yield from (
         _lost_tensor(bound, consumer, number)
         for consumer, number, _ in bound.results_read()
@@ -238,8 +239,7 @@ def _lost_tensors(bound: Bound) -> Iterator[Problem]:
 
 
 def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
-    """Return whether an operand of an Einsum is still held at any level when the Einsum reads
-    it.
+    """Return whether some level still holds an operand when its Einsum reads it.
 
     Parameters
     ----------
@@ -259,7 +259,8 @@ def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
 
 
 def _reads_init(bound: Bound, operand: Operand) -> bool:
-    """Return whether an operand is coordinate 0 of an iterative tensor and nothing else."""
+    """Return whether an operand reads only the initial value of an iterative tensor, at coordinate
+    0."""
     if operand.initial or not operand.initial_if_single:
         return operand.initial
     return any(bound.tiling.shapes[v.upper()] == 1 for v in operand.initial_if_single)
@@ -303,7 +304,7 @@ def _listed(members: Iterable[str]) -> str:
 
 
 def _lost_state(bound: Bound) -> Iterator[Problem]:
-    """Yield running values and partial sums that are lost between their updates."""
+    """Yield a problem for each running value or partial sum that is lost between two updates."""
     for e in bound.einsums:
         if (between := interruption(bound, e)) is not None:
             over, inside = between
@@ -317,10 +318,10 @@ def _lost_state(bound: Bound) -> Iterator[Problem]:
 
 
 def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
-    """Return the loops between which a running value or partial sum is lost, or None.
+    """Return the two loops between which an Einsum's running value or partial sum is lost; or None.
 
-    The tensor is carried over iterations of the first loop; the second loop, inside, brings other
-    tiles.
+    The tensor is carried over iterations of the first loop. The second loop, inside the first,
+    brings other tiles.
 
     Parameters
     ----------
@@ -342,7 +343,8 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
 
 
 def _broken_recursions(bound: Bound) -> Iterator[Problem]:
-    """Yield Einsums that feed one another between iterations but do not run in step."""
+    """Yield a problem for each Einsum that feeds a later iteration of another one out of step with
+    it."""
     position = bound.position
     yield from (
         _out_of_step(bound, e, producer.name, loop)
@@ -353,7 +355,8 @@ def _broken_recursions(bound: Bound) -> Iterator[Problem]:
 
 
 def _split_recursions(bound: Bound) -> Iterator[Problem]:
-    """Yield running values whose partial sums are complete only outside of the next iteration."""
+    """Yield a problem for each running value whose next iteration begins before its sum is
+    complete."""
     back = {
         producer.name
         for e, _, producer in bound.results_read()
@@ -377,11 +380,11 @@ def _split_recursions(bound: Bound) -> Iterator[Problem]:
 
 
 def _waiting_recursions(bound: Bound) -> Iterator[Problem]:
-    """Yield Einsums that wait for all of a loop although an iteration inside of it needs their
+    """Yield a problem for each Einsum that waits for the end of a loop whose iterations need its
     result.
 
     ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
-    over J outside of that over P the first step of every p would need Y of the p before.
+    over J outside of the loop over P the first step of every p would need Y of the p before.
     """
     for e, position, producer in bound.results_read() if bound.program.iterative else ():
         for number, loop in enumerate(producer.shared if producer is not e else ()):
@@ -402,8 +405,8 @@ def _waiting_recursions(bound: Bound) -> Iterator[Problem]:
 
 
 def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:
-    """Return the ranks along which values run from an Einsum back to its producer; empty without
-    a cycle."""
+    """Return the iterative ranks of the cycle that leads from an Einsum back to its producer.
+    Return an empty set if there is no cycle."""
     needed = _ancestors(bound, producer)
     if e.name not in needed:
         return set()
@@ -412,7 +415,7 @@ def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[s
 
 
 def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
-    """Return the names of all Einsums that one needs, directly or indirectly."""
+    """Return the names of all Einsums whose results an Einsum needs, directly or indirectly."""
     found: set[str] = set()
     waiting = [e]
     while waiting:
@@ -423,7 +426,8 @@ def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
 
 
 def _loops_that_cannot_alternate(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
-    """Return the loops over which an Einsum cannot alternate with the producer of a tensor."""
+    """Return the loops over iterative ranks in which an Einsum cannot alternate with a tensor's
+    producer."""
     ranks = bound.iterative_variables(tensor)
     loops = e.spatial
     others: list[Loop] = []
@@ -460,11 +464,11 @@ def _reduced(einsum: Einsum) -> tuple[str, ...]:
 
 
 def _unfinished_steps(bound: Bound) -> Iterator[Problem]:
-    """Yield Einsums that read a step of their running value before all of its elements are
+    """Yield a problem for each Einsum that reads a step of its running value before it is all
     written.
 
-    ``X[s+1, p] = X[s, p] - L[p, s] * X[s, s]``: with the loop over P outside of that over S a row
-    would run all steps before the next row had its first.
+    ``X[s+1, p] = X[s, p] - L[p, s] * X[s, s]``: with the loop over P outside of the loop over S a
+    row would run all steps before the next row had its first.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Fitted tile sizes: the largest legal size by bisection, and the capacities for which it holds."""
+"""Fitted tile sizes: the largest legal size, found by bisection, and the capacities for which it
+remains the largest."""
 
 from __future__ import annotations
 
@@ -20,18 +21,21 @@ from .footprint import Requirement, limited_requirements
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityInterval:
-    """Capacities for which every size that was tried fits, or does not fit, as before.
+    """Capacities of memories for which fitting a mapping's tiles gives the sizes already found.
 
-    Each trial follows from the previous ones, so that fitting ends with the same sizes.
+    For these capacities every size that was tried gets the answer it got: it fits or does not fit.
+    Each trial follows from earlier answers, so fitting ends with equal sizes.
     """
 
     at_least: tuple[tuple[str, Fraction], ...]
-    """Pairs of a limited memory and the largest footprint in bytes that fitted."""
+    """Pairs of a limited memory and the largest footprint that fitted, in bytes."""
     below: tuple[tuple[str, Fraction], ...]
-    """Pairs of a memory and the smallest footprint in bytes that did not fit."""
+    """Pairs of a memory and the smallest footprint that did not fit, in bytes."""
 
     def contains(self, architecture: Architecture) -> bool:
-        """Return whether the capacities of a machine with an equal binding key are inside.
+        """Return whether a machine's capacities are in the interval.
+
+        The machine's binding key must equal that of the fitted mapping.
 
         >>> interval = CapacityInterval(at_least=(("buffer", Fraction(3 << 20)),), below=())
         >>> machine = Architecture.load("fusemax")
@@ -49,15 +53,15 @@ class CapacityInterval:
 
 
 class CapacityQueries:
-    """Footprints that were tried while tiles were fitted, and whether they fitted."""
+    """Record of the footprints that were tried while tiles were fitted, and whether they fitted."""
 
     def __init__(self, needed: Iterable[Requirement]) -> None:
         self._least = {r.level: r.required_bytes for r in needed if r.capacity_bytes is not None}
         self._below: dict[str, Fraction] = {}
 
     def fits(self, needed: Iterable[Requirement]) -> bool:
-        """Return whether all limited memories hold the footprint of one size, and record the
-        answer.
+        """Return whether all limited memories hold the footprint of one tile size. The answer is
+        recorded.
 
         Parameters
         ----------
@@ -77,24 +81,28 @@ class CapacityQueries:
 
     @property
     def interval(self) -> CapacityInterval:
-        """Capacities for which all answers are the same."""
+        """Capacities for which all recorded answers stay as they are."""
         return CapacityInterval(
             at_least=tuple(self._least.items()), below=tuple(self._below.items())
         )
 
 
 def capacity_interval_of(bound: Bound) -> CapacityInterval | None:
-    """Return the capacities for which the tiles of a bound mapping have the same sizes.
+    """Return the capacities for which the fitted tiles of a bound mapping keep their sizes.
 
-    Binding seeds the value for mappings with fitted tiles (``Bound.seed``); all other mappings have
-    None.
+    Binding stores the value for mappings with fitted tiles (``Bound.seed``). For all other mappings
+    it is None.
     """
     del bound
     return None
 
 
 def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
-    """Return the sizes of all tiles, 1 for those to be fitted, and the members of these."""
+    """Return the sizes of all tiles by partitioned rank (member), and the members with an open
+    size.
+
+    A tile with an open size, to be fitted later, gets size 1.
+    """
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -107,24 +115,24 @@ def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class TileFitting:
-    """Fitting of a mapping's open tiles, one after the other."""
+    """Fitting of a mapping's tiles with open sizes, one tile after the other."""
 
     nest: ParametricNest
-    """Nest of the mapping, which binds other sizes."""
+    """Parametric nest of the mapping, which is bound to each size that is tried."""
     shapes: dict[str, int]
-    """Elements of every rank."""
+    """Shape (number of coordinates) of every rank."""
     sizes: dict[str, int]
-    """Sizes of all tiles; sizes that are found are stored there."""
+    """Sizes of all tiles; fitting stores the sizes it finds here."""
     queries: CapacityQueries
-    """Record of footprints and answers."""
+    """Record of the footprints that were tried, and whether they fitted."""
 
     def fitted(self, bound: Bound, member: str) -> Bound:
-        """Bind a mapping with the largest legal size of a tile, by bisection.
+        """Bind a mapping with the largest legal size of one tile, found by bisection.
 
         Every level must hold whole tiles, also of streaming tensors, as in the published
-        evaluation. The whole rank is tried first because it often fits. A size divides the number
-        of tiles. A size written ``even`` is that of equal tiles; one written ``whole or one`` is
-        the whole rank, or one.
+        evaluation. The whole rank is tried first because it often fits. A fitted size divides the
+        number of tiles. A size written ``even`` is that of equal tiles. A size written ``whole or
+        one`` is the whole rank, or one.
 
         Parameters
         ----------
@@ -158,7 +166,7 @@ class TileFitting:
         return best
 
     def _trial(self, like: Bound, tiling: Tiling) -> Bound | None:
-        """Return the mapping with other tiles, or None if it is illegal."""
+        """Return the mapping bound with other tile sizes, or None if that is illegal."""
         trial = self.nest.bound(tiling, like)
         if trial is None or not self.queries.fits(limited_requirements(trial, whole_tiles=True)):
             return None
@@ -166,16 +174,18 @@ class TileFitting:
 
 
 def _choices(size: TileSize, count: int) -> Sequence[int]:
-    """Return the possible sizes of a fitted tile in ascending order."""
+    """Return the sizes that a fitted tile may have, in ascending order."""
     if size == WHOLE_OR_ONE:
         return sorted({1, count})
     return _Even(count) if size == EVEN else divisors(count)
 
 
 class _Even(Sequence[int]):
-    """Sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first.
+    """Sizes of equal tiles of a rank of ``count``: the larger tile size for 1, 2, ... ``count``
+    tiles.
 
-    For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
+    Sizes come in ascending order. For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3
+    of 4, 2 of 5, 1 of 10.
 
     >>> [*_Even(10)]
     [1, 2, 2, 2, 2, 2, 3, 4, 5, 10]
@@ -194,7 +204,7 @@ class _Even(Sequence[int]):
 
 
 def divisors(number: int) -> list[int]:
-    """Return all divisors in ascending order.
+    """Return all divisors of a number in ascending order.
 
     Trial division takes less time than the import of sympy, except for very large numbers.
 

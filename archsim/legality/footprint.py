@@ -1,6 +1,6 @@
 """Footprint: bytes that each memory level must hold at once, and whether they fit.
 
-Einsums may pass a tensor tile by tile over a shared loop of a level; then the level holds only the
+Einsums may pass a tensor tile by tile over a shared loop of a level. The level then holds only the
 tiles in flight.
 """
 
@@ -24,14 +24,15 @@ from ..quantities import byte_size
 from ..spec.mapping import FIT, Spill
 
 DOUBLE_BUFFERED = 2
-"""Tiles in flight if a schedule does not state a number: one in use, one on its way."""
+"""Number of tiles in flight if a schedule states none: one in use, one on its way."""
 
 
 def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Loop, ...]:
-    """Return the loop over which a tensor streams at a level by an Einsum; empty if it does not.
+    """Return the loop over which a tensor streams through a level to or from an Einsum. Return an
+    empty tuple if the tensor does not stream.
 
     The loop's first iteration covers the tiles in flight, which the level holds at once. With 3 in
-    flight, 10 tiles of 4 rows hold 12 rows; 2 tiles hold 8. A level that may spill is asked for
+    flight, 10 tiles of 4 rows hold 12 rows; 2 tiles hold 8. A level that may spill is counted with
     whole tiles, of which it holds a share.
 
     Parameters
@@ -54,7 +55,8 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
 
 
 def tiles_in_flight(bound: Bound) -> int | None:
-    """Return the largest number of tiles between the first one made and the last one used.
+    """Return the largest number of tiles in flight: from the first one made up to the last one
+    used.
 
     With ``lookahead: fit`` no array is further ahead than its registers are deep. The result is
     None if the kind of schedule does not decide it.
@@ -76,15 +78,16 @@ def tiles_in_flight(bound: Bound) -> int | None:
 
 
 def streaming_loop(bound: Bound, tensor: str, level: int) -> str | None:
-    """Return the outermost shared loop, not outside of a level, over which an intermediate
+    """Return the outermost shared loop, at a level or inside of it, over which an intermediate
     streams.
 
-    All Einsums that touch the tensor must run at every step of their group. Each loop down to this
-    one must bring other elements, and all must be read as they are written. Then an element belongs
-    to one iteration of the loop for its producer and its readers. Running values do not stream, nor
-    do inputs and tensors without readers: these are exchanged by whole tiles of the level. An
-    Einsum outside of a loop may run later than tiles are in flight. The result is None if the level
-    holds its whole tile.
+    All Einsums that touch the tensor must run at every step of their group. Each loop down to the
+    returned one must bring other elements, and the elements must be read in the order they are
+    written. Then an element belongs to one iteration of the loop for its producer and its readers.
+
+    Running values do not stream, nor do inputs and tensors without readers: they are exchanged by
+    whole tiles of the level. An Einsum outside of a loop may run later than tiles are in flight.
+    The result is None if the level holds its whole tile.
 
     Parameters
     ----------
@@ -129,11 +132,11 @@ class Requirement:
     tensors: tuple[tuple[str, Fraction], ...]
     capacity_bytes: int | None
     spills: bool = False
-    """True if the footprint may exceed the capacity."""
+    """True if the footprint may exceed the capacity, because the level spills."""
 
     @cached_property
     def required_bytes(self) -> Fraction:
-        """Bytes of all live tiles together."""
+        """Total size of all live tiles, in bytes."""
         return total((1, size) for _, size in self.tensors)
 
     @property
@@ -143,7 +146,7 @@ class Requirement:
 
     @property
     def fits_whole(self) -> bool:
-        """True if the level holds its footprint."""
+        """True if the level holds its whole footprint."""
         return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
 
     def __str__(self) -> str:
@@ -159,8 +162,8 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
     """Return the footprint of every memory: one copy of each live tile.
 
     Double buffering is not charged, unless a level spills and the mapping states numbers of copies.
-    Einsums that share a nest hold their tiles together. Of a tensor that streams over a shared loop
-    of the level, only the tiles in flight are held. Groups that run one after the other hold their
+    Einsums that share a nest hold their tiles together. If a tensor streams over a shared loop of
+    the level, only its tiles in flight are held. Groups that run one after the other hold their
     tiles in turn, beside intermediates that wait for a later group.
 
     Returns
@@ -231,13 +234,13 @@ def requirement(bound: Bound, level: int, whole_tiles: bool = False) -> Requirem
 
 
 def spills_at(bound: Bound, level: int) -> bool:
-    """Return whether a mapping lets a memory spill; registers do not."""
+    """Return whether a mapping lets a memory spill; registers never spill."""
     spill, memories = bound.mapping.spill, bound.architecture.memories
     return spill is not None and [spill.level] == [m.name for m in memories[level : level + 1]]
 
 
 _Words = dict[str, int | Fraction]
-"""Machine words of tiles, by tensor."""
+"""Size of each tensor's tile, in machine words."""
 
 
 def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
@@ -248,7 +251,7 @@ def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
 
 
 def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
-    """Return the words that a level stages of tensors with which some Einsum bypasses it."""
+    """Return the machine words that a level stages, by tensor, of tensors that bypass the level."""
     found: _Words = {}
     for tensor, factors in spill.staged:
         kept = level in bound.residency.memories(tensor)
@@ -260,7 +263,7 @@ def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
 def largest_tile(
     e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
 ) -> int:
-    """Return the elements of a tensor in the tile that a level has while one Einsum runs.
+    """Return how many elements of a tensor are in the level's tile while one Einsum runs.
 
     Parameters
     ----------
@@ -277,7 +280,7 @@ def largest_tile(
 
 
 def resident_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
-    """Return the elements of a tensor that a level holds at once while one Einsum runs.
+    """Return how many elements of a tensor a level holds at once while one Einsum runs.
 
     The number is that of the level's tile, or less if the tensor streams.
 
@@ -308,17 +311,19 @@ _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
 
 @dataclass(frozen=True, slots=True)
 class _KeptAccesses:
-    """Accesses of an Einsum whose tensors a level keeps."""
+    """Accesses of one Einsum to tensors that a level keeps."""
 
     numbers: tuple[int, ...]
-    """Positions among the Einsum's ``access_maps``."""
+    """Positions of these accesses among the Einsum's ``access_maps``."""
     started: tuple[tuple[int, int], ...]
-    """Pairs of a statement of the Einsum's ``init`` and a position among its reads."""
+    """Reads of the Einsum's ``init``: pairs of a statement and the position of one of its reads."""
 
 
 def _kept_here(bound: Bound, level: int) -> tuple[_KeptAccesses, ...]:
-    """Return the accesses that a level keeps, for each Einsum, for any sizes; links hold
-    nothing."""
+    """Return, for each Einsum, its accesses to tensors that a level keeps; links keep nothing.
+
+    The result holds for any tile sizes.
+    """
     if bound.architecture.memories[level].ring:
         return (_KeptAccesses((), ()),) * len(bound.einsums)
 
@@ -361,11 +366,10 @@ def _tiles(
 def resident_on_chip(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: int
 ) -> int:
-    """Return the elements of a tensor that a core holds for the whole run inside of a ring of
-    links.
+    """Return how many elements of a tensor one core in a ring of links holds for the whole run.
 
-    A core holds all elements that it needs; or, of a tensor in the ring, one part, and another one
-    in transit.
+    A core holds all elements that it needs. Of a tensor that travels in the ring, it holds one
+    part, and another one in transit.
 
     Parameters
     ----------
@@ -393,7 +397,7 @@ def resident_on_chip(
 def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
     """Return whether all Einsums that touch a running value iterate over its rank together.
 
-    Then one copy is enough; otherwise a later Einsum finds only the last value.
+    If they do, one copy is enough. Otherwise a later Einsum would find only the last value.
 
     Parameters
     ----------
@@ -427,15 +431,18 @@ def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _GroupMoment:
-    """Positions of Einsums that run together, and of those whose results wait for a later group."""
+    """Moment of the run: Einsums that run together, and results that wait for a later group.
+
+    Einsums are given by their positions.
+    """
 
     running: tuple[int, ...]
     waiting: tuple[tuple[int, str], ...]
-    """Positions with the names of the results."""
+    """Pairs of an Einsum's position and its name, for each result that waits."""
 
 
 def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
-    """Return the moments at which one group runs, for any sizes."""
+    """Return one moment for each group, for any tile sizes."""
     place = bound.position
     number = bound.group_of
     last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
@@ -456,7 +463,7 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
 
 
 def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
-    """Return the largest footprint of all moments."""
+    """Return the machine words of each tensor at the moment with the largest footprint."""
     worst: _Words = {}
     for now in bound.pattern_memo(_moments, level):
         waiting = ({name: sizes[at][name]} for at, name in now.waiting)

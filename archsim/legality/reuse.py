@@ -1,10 +1,12 @@
 """Reuse of a tile between Einsums: a tile that is still held is not fetched again.
 
 An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the tensor. A
-later one finds it there if both share the loops that step through the tiles of that level. The mask
-of the earlier one must not skip a tile that the later one needs. Registers hold one value, so loops
-of the Einsums' own may match, too: one streams what the other takes. A pipeline barrier prevents
-that: a tensor in between that is complete only at the end of the loop.
+later Einsum finds the tile there if both share the loops that step through the tiles of that level.
+The mask of the earlier one must not skip a tile that the later one needs.
+
+Registers hold one value, so the Einsums' own loops may match, too: one Einsum streams values that
+the other takes. A pipeline barrier prevents that: a tensor in between that is complete only at the
+end of the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from ..nest.record import Bound, BoundEinsum
 def behind_barrier(
     bound: Bound, source: BoundEinsum, last: BoundEinsum, loop: Loop
 ) -> dict[str, str]:
-    """Return the Einsums up to ``last`` that need the end of a loop that ``source`` streams in.
+    """Return the Einsums up to ``last`` that need the end of a loop in which ``source`` streams.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def behind_barrier(
 def awaited_stream(
     bound: Bound, source: BoundEinsum, last: BoundEinsum, operand: Operand
 ) -> tuple[Loop, dict[str, str]] | None:
-    """Return the loop that an operand streams in from registers, if its reader needs the loop's
+    """Return the loop in which an operand streams from registers, if its reader needs the loop's
     end.
 
     Parameters
@@ -76,10 +78,11 @@ def awaited_stream(
 
 
 def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, level: int) -> bool:
-    """Return whether an Einsum skips no tile that another one needs.
+    """Return whether an Einsum brings every tile that another Einsum (``taker``) needs.
 
-    A tile skipped without need counts as skipped, and so does one whose proof takes too long. The
-    other Einsum then fetches all of its tiles, so that no traffic is forgotten.
+    The answer is False if the first Einsum's mask skips a tile that only seems needed, or if the
+    proof takes too long. The other Einsum then fetches all of its tiles, so no traffic is
+    forgotten.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, 
 
 
 def _skips_superset(taker: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> bool:
-    """Return whether an Einsum skips all iterations of some loops that a window skips."""
+    """Return whether ``taker`` skips all iterations of the loops that ``window`` skips."""
     if (other := taker.window) is None:
         return False
     members = {x.member for x in loops}
@@ -111,14 +114,15 @@ def _skips_superset(taker: BoundEinsum, window: Window, loops: tuple[Loop, ...])
 
 
 def _loop_cuts(window: Window, loops: tuple[Loop, ...]) -> tuple[object, ...]:
-    """Return the lengths of a band's two ranks and the tiles into which loops cut them."""
+    """Return the lengths of a band's two ranks, and the tile sizes into which loops cut these
+    ranks."""
     sides = [(x, side) for x in loops if (side := window.side(x.axis)) is not None]
     cuts = tuple((x.member, plus, x.stride * scale) for x, (plus, scale) in sides)
     return window.band.columns, window.band.rows, cuts
 
 
 def _skips_nothing(e: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> bool:
-    """Return whether every iteration of some loops holds a point."""
+    """Return whether every iteration of the loops holds a point of the window."""
     if window.band.empty:
         return False
     everything = LoopNest(loops=loops, extents=e.extents)
@@ -132,7 +136,7 @@ def _skips_nothing(e: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> b
 
 
 def finds_tile_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
-    """Return whether an Einsum finds the tiles of an operand at a level.
+    """Return whether a level already has the tiles of an operand when its Einsum needs them.
 
     Parameters
     ----------
@@ -177,10 +181,10 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
 def _brings_the_same(
     bound: Bound, same: SameElements, reader: tuple[BoundEinsum, int], level: int
 ) -> bool:
-    """Return whether another access has brought all elements of a tile in a memory.
+    """Return whether another access has already brought all elements of a tile to a memory.
 
-    The other access must not step, outside of the memory, through ranks over which the two iterate
-    in different ways, and its mask must skip no tiles.
+    The two accesses may iterate over some ranks in different ways. The other access must not step
+    through these ranks outside of the memory, and its mask must skip no tiles.
     """
     taker, number = reader
     giver = taker if same.einsum == taker.name else bound.by_name[same.einsum]
@@ -202,12 +206,12 @@ def _brings_the_same(
 
 
 def _keeps(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> bool:
-    """Return whether a level holds a tensor for an Einsum."""
+    """Return whether a level keeps a tensor for an Einsum; registers always count."""
     return level == bound.register_level or level in bound.memories(e, tensor)
 
 
 def is_still_held_for(bound: Bound, reader: BoundEinsum, number: int, level: int) -> bool:
-    """Return whether the result of another Einsum is still at a level when an Einsum reads it.
+    """Return whether a level still has another Einsum's result when the reader needs it.
 
     Parameters
     ----------
@@ -238,10 +242,10 @@ def _share_tile_loops(
     level: int,
     last: frozenset[str],
 ) -> bool:
-    """Return whether the tile that one Einsum leaves at a level is there when another one needs
-    it.
+    """Return whether a tile that one Einsum leaves at a level is still there for another Einsum.
 
-    ``last`` has the variables whose last value is read, which stays when their loop is over.
+    ``last`` has the variables at whose last value the tensor is read. The last value stays when the
+    loop over such a variable ends.
     """
     giver, taker = given[0], taken[0]
     # The giver's loops bring it other tiles, and leave the last one. The taker has to share each of
@@ -276,8 +280,8 @@ def _share_tile_loops(
 def _streams_through(
     bound: Bound, given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, loop: Loop
 ) -> bool:
-    """Return whether a loop iterates over values that elements of another array hold side by
-    side."""
+    """Return whether a loop goes over values that processing elements of another array hold side
+    by side."""
     giver, access_map = given
     holds = giver.array.name in bound.registers(giver, access_map.access.tensor)
     side_by_side = any(x.member == loop.member for x in giver.spatial)
@@ -287,10 +291,10 @@ def _streams_through(
 def _same_tile(
     bound: Bound, writer: BoundEinsum, reader: BoundEinsum, number: int, level: int
 ) -> bool:
-    """Return whether an access stays inside the written tile, index by index.
+    """Return whether a read stays inside the tile just written, index by index.
 
-    A running value that is read an iteration later is there if no other tile came in between. A
-    tile with all positions of an index may be read at any of them.
+    A running value that is read one iteration later is there if no other tile came in between. A
+    tile with all positions of an index may be read at any of these.
     """
     displaced = reader.operands[number].displaced
     if not displaced:
