@@ -1,1 +1,1 @@
-"""Algebra on the IR: terms, masks, excerpts, sweeps, and a bridge to sympy."""
+"""Algebra on the intermediate representation: terms, masks, excerpts, sweeps, a bridge to sympy."""

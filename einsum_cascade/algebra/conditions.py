@@ -1,8 +1,8 @@
-"""Masks of Einsums: points that an Einsum skips by its own condition or its operands'.
+"""Masks of Einsums: points that an Einsum skips by its own condition or by its operands'.
 
 An element removed by a condition on the kept ranks is absent, and so is everything computed from
-it: a mask on the scores reaches every Einsum below. A rewrite must keep the points of every
-reduction. Points are counted on a program ``with_masks``.
+that element: a mask on the scores reaches every Einsum below. A rewrite must keep the points of
+every reduction. Points are counted on a program ``with_masks``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ class Masks:
 
     @cached_property
     def _absent_or_beyond(self) -> dict[str, frozenset[ir.Condition]]:
-        """Conditions of ``_absent``, and that no element lies past the end of its rank."""
+        """Conditions under which an element of each tensor exists, including the ends of its
+        ranks.
+
+        ``_absent`` holds the same conditions without the ends of ranks.
+        """
         return self._without(ends=True)
 
     def _without(self, *, ends: bool) -> dict[str, frozenset[ir.Condition]]:
@@ -55,7 +59,7 @@ class Masks:
         return found
 
     def skipped(self, einsum: ir.Einsum) -> frozenset[ir.Condition]:
-        """Return the conditions that must all hold for a point to take part."""
+        """Return the conditions that must all hold for a point to take part in an Einsum."""
         return self._at_points(einsum, self._absent)
 
     def _at_points(
@@ -92,8 +96,8 @@ class Masks:
         return Families.of(self.program)
 
     def _values_at(self, source: ir.Einsum, access: ir.Access) -> dict[str, ir.Index]:
-        """Return the indices that the variables of ``source`` take where it is read as
-        ``access``.
+        """Return the index that each variable of ``source`` takes where ``access`` reads its
+        tensor.
 
         If the tensor is written at ``m1*M0 + m0`` and read at another m, the value is that of m. A
         variable without a known value is named after its tensor, which no variable of the reader
@@ -114,7 +118,9 @@ class Masks:
         return found
 
     def _by_families(self, condition: ir.Condition, values: Mapping[str, ir.Index]) -> ir.Condition:
-        """Rewrite comparisons of members as comparisons of their family if only it has a value."""
+        """Rewrite comparisons of members as comparisons of the whole rank if only the rank has a
+        value.
+        """
         families = (self._families.members_of(f) for f, _ in self._families.members if f in values)
         members = {v for family in families for v in family}
 
@@ -130,8 +136,7 @@ class Masks:
         return rebuild(condition, change)
 
     def with_full_mask(self, einsum: ir.Einsum) -> ir.Einsum:
-        """Return the Einsum with its whole mask written out, including masks inherited from
-        operands.
+        r"""Return the Einsum with its whole mask written out, including masks of its operands.
 
         Inherited conditions on data, or on positions that the Einsum does not name, are left out,
         because they cannot be counted without data (``may_skip`` reports them).
@@ -142,8 +147,8 @@ class Masks:
             The same object if its own mask already says everything.
 
         >>> from einsum_cascade import Cascade
-        >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\neinsums: |\\n"
-        >>> text = head + "  Y[m, p] = X[m, p] where m <= p\\n  Z[p] = exp(Y[m, p])\\n"
+        >>> head = "cascade: a\nranks: [M, P]\ninputs: {X: [M, P]}\noutput: Z\neinsums: |\n"
+        >>> text = head + "  Y[m, p] = X[m, p] where m <= p\n  Z[p] = exp(Y[m, p])\n"
         >>> program = Cascade.parse(text).program
         >>> from ..notation import statement_text
         >>> statement_text(Masks(program).with_full_mask(program.einsum_of["Z"]))
@@ -169,7 +174,9 @@ class Masks:
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
     def _ends(self, places: frozenset[str]) -> Iterator[Affine]:
-        """Yield forms that are at most zero because variables and tiles end with their rank."""
+        """Yield sums that are at most zero at every point, because variables end with their
+        rank.
+        """
         for rank in self.program.ranks:
             if (whole := rank.name.lower()) in places:
                 end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
@@ -179,10 +186,11 @@ class Masks:
                 yield self._with_model_shapes(digits(rank.partition).minus(end))
 
     def _inside(self, places: frozenset[str]) -> Iterator[ir.Condition]:
-        """Yield the condition that a position is not past the end of a rank with a partial last
+        """Yield the condition that a position lies before the end of a rank with a partial last
         tile.
 
-        An Einsum that reads the position with another variable of tile length has no point there.
+        An Einsum that reads the position with another variable of tile length has no point beyond
+        the end.
         """
         for rank in self.program.ranks:
             if rank.partition and {m.lower() for m in rank.partition} <= places:
@@ -191,12 +199,12 @@ class Masks:
                 yield ir.Relational("<", place, end)
 
     def _forms(self, condition: ir.Condition) -> tuple[Affine, ...]:
-        """Return the forms that are at most zero where a condition holds."""
+        """Return the affine sums that are at most zero wherever a condition holds."""
         parts = inequalities(condition)
         return tuple(self._with_model_shapes(p) for p in parts if isinstance(p, Affine))
 
     def _with_model_shapes(self, form: Affine) -> Affine:
-        """Return a form with one name for shapes that are declared alike."""
+        """Return a sum in which ranks that are declared alike share one shape."""
         model = self.program.model_of
         return collected(
             tuple(
@@ -206,8 +214,8 @@ class Masks:
         )
 
     def sees_every_candidate(self, einsum: ir.Einsum) -> bool:
-        """Return whether some element reduces or selects over all points, because no mask
-        removes one.
+        """Return whether some element reduces or selects over all points, without a mask removing
+        one.
 
         Only the ends of the other ranks are tried: for ``m <= p + M - P`` the last p sees every m.
         """
@@ -224,7 +232,9 @@ class Masks:
         return False
 
     def may_skip(self, einsum: ir.Einsum) -> bool:
-        """Return whether data decide about points, which ``with_full_mask`` cannot express."""
+        """Return whether data decide about points; ``with_full_mask`` cannot express such
+        conditions.
+        """
         return any(depends_on_data(c) for c in self.skipped(einsum))
 
     def keeps_points(self, old: ir.Einsum, new: ir.Einsum) -> bool:
@@ -240,7 +250,7 @@ class Masks:
     def may_be_infinite(self, einsum: ir.Einsum) -> bool:
         """Return whether a running max or min can still be its identity after some steps.
 
-        That requires a mask on the reduction or on a reduction it reads, or an infinity among the
+        This requires a mask on the reduction or on a reduction it reads, or an infinity among the
         reduced values.
         """
         if einsum.select is not None or not math.isinf(identity_of(self.program, einsum.reduction)):
@@ -252,7 +262,9 @@ class Masks:
         return bool(self.infinite_sources(einsum))
 
     def infinite_sources(self, einsum: ir.Einsum) -> frozenset[str]:
-        """Return the tensors that an Einsum depends on and whose equation contains an infinity."""
+        """Return the tensors, among those an Einsum depends on, whose equation contains an
+        infinity.
+        """
         return frozenset(
             source.name
             for source in (einsum, *sources(self.program, einsum))
@@ -262,14 +274,14 @@ class Masks:
         )
 
     def sources(self, einsum: ir.Einsum) -> frozenset[str]:
-        """Return every tensor that an Einsum is computed from, with its own."""
+        """Return every tensor that an Einsum is computed from, and its own tensor."""
         return frozenset((einsum.name, *(s.name for s in sources(self.program, einsum))))
 
 
 def _at_ends(form: Affine, last: Mapping[str, bool]) -> Affine:
-    """Return a form with the given variables at 0 or, where ``last``, at their end.
+    """Return a sum with each variable of ``last`` at its last value if True, at 0 if False.
 
-    Other variables take the value that maximises the form: the end of the rank for a positive
+    Other variables take the value that maximises the sum: the end of the rank for a positive
     coefficient, 0 for a negative one.
     """
     terms: list[AffineTerm] = []
@@ -290,7 +302,7 @@ def _is_sum(node: ir.Node) -> bool:
 
 
 def is_implied_by(condition: ir.Condition, forms: Sequence[Affine]) -> bool:
-    """Return whether a condition holds wherever its forms are at most zero.
+    """Return whether a condition holds wherever its affine sums are at most zero.
 
     Parameters
     ----------
@@ -305,7 +317,7 @@ def is_implied_by(condition: ir.Condition, forms: Sequence[Affine]) -> bool:
 
 
 def _is_implied(wanted: Affine, given: Sequence[Affine]) -> bool:
-    """Return whether ``wanted <= 0`` follows by itself, or from one or two of the given forms.
+    """Return whether ``wanted <= 0`` follows by itself, or from one or two of the given sums.
 
     >>> less = lambda a, b: Affine((AffineTerm(1, (), a), AffineTerm(-1, (), b)))  # a <= b
     >>> _is_implied(less("m", "q"), [less("m", "p"), less("p", "q")])
@@ -321,9 +333,9 @@ def _is_implied(wanted: Affine, given: Sequence[Affine]) -> bool:
 
 
 def _never_positive(form: Affine) -> bool:
-    """Return whether a form is at most zero for all non-negative variables and shapes.
+    """Return whether a sum is at most zero for all non-negative variables and shapes.
 
-    The form without terms is 0.
+    The sum without terms is 0.
     """
     return all(t.coefficient < 0 for t in form.terms)
 
@@ -331,7 +343,7 @@ def _never_positive(form: Affine) -> bool:
 def with_masks(program: ir.Program) -> ir.Program:
     """Return the program with the whole mask of every Einsum written out.
 
-    The result is the same object if nothing is added, and on every further call.
+    The result is the same object if nothing is added; repeated calls return one object.
     """
     return program.memo(_with_full_masks)
 

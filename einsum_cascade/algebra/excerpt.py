@@ -1,6 +1,7 @@
 """Excerpts: some Einsums of a cascade as a cascade of their own, and legal cuts of a cascade.
 
-Tensors that other Einsums hand to an excerpt are its inputs; tensors it hands on are its outputs.
+Tensors that an excerpt reads from other Einsums are its inputs. Tensors that other Einsums read
+from the excerpt are its outputs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .conditions import with_masks
 
 
 def excerpt(program: Program, names: tuple[str, ...]) -> Program:
-    """Return a cascade of some Einsums of another one, for ``Program.memo``.
+    """Return a cascade that consists of some Einsums of another one, for ``Program.memo``.
 
     Masks are written out, because masks inherited from other Einsums would be lost. Ranks that no
     Einsum of the excerpt uses are dropped; parameters stay. Ranks declared alike become independent
@@ -69,7 +70,10 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
 
 
 def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) -> Iterator[Domain]:
-    """Yield domains for selections made elsewhere, which give the length of scattered results."""
+    """Yield the domains of scatter positions that a selection outside the excerpt computes.
+
+    The domain bounds the positions by the rank that the selection selects over.
+    """
     for index in dict.fromkeys(i.access.tensor for e in einsums for i in e.scattered):
         selection = program.einsum_of.get(index)
         if index in inputs and selection is not None:
@@ -115,8 +119,8 @@ def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) 
 def _requires_model(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
     """Return whether Einsums require a rank to be as long as the rank it is declared like.
 
-    They do if a tensor is read along both ranks, or if both ranks are partitioned. A rank declared
-    like a tile stays so, because a mapping chooses the tile's size.
+    They require it if a tensor is read along both ranks, or if both ranks are partitioned. A rank
+    declared like a tile stays so, because a mapping chooses the tile's size.
     """
     model = program.rank_of.get(rank.like or "")
     if model is None:
@@ -145,7 +149,7 @@ def _requires_model(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:
     """Return the ranks that Einsums or inputs use, by variable or by shape.
 
-    Families, members and models of these ranks are included.
+    Partitioned ranks, their members, and the ranks that these are declared like are included.
     """
     pending = [r for t in inputs for r in t.ranks]
     pending += [d.rank for t in inputs if (d := program.domain(t.name)) is not None]
@@ -164,14 +168,14 @@ def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, 
 
 
 def crossing(program: Program, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tensors that some Einsums hand to others, in the order of the cascade."""
+    """Return the tensors that the named Einsums write and other Einsums read, in cascade order."""
     outside = {a.tensor for e in program.einsums if e.name not in names for a in e.reads}
     return tuple(e.name for e in program.einsums if e.name in names and e.name in outside)
 
 
 def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
-    """Return the shortest runs of Einsums between which a cascade can be cut, for
-    ``Program.memo``.
+    """Return the shortest runs of Einsums between which a cascade can be cut (for
+    ``Program.memo``).
 
     The Einsums between the writer and the readers of an iterative tensor stay together: readers
     need some of its steps, and its writer needs the last one.
@@ -212,9 +216,9 @@ def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
 
 
 def inseparable(program: Program) -> dict[str, frozenset[str]]:
-    """Return for each Einsum those in the same nest wherever the cascade is cut, with itself.
+    """Return, for each Einsum, the Einsums that stay in its loop nest wherever the cascade is cut.
 
-    An iterative tensor is written in the nest that reads it.
+    The Einsum itself is included. An iterative tensor is written in the nest that reads it.
 
     Examples
     --------
@@ -233,7 +237,7 @@ def inseparable(program: Program) -> dict[str, frozenset[str]]:
 
 
 def tiled_families(program: Program, tensor: str) -> tuple[str, ...]:
-    """Return the ranks that the cascade itself partitions and whose members a tensor has.
+    """Return the ranks of a tensor that the cascade itself partitions and whose members index it.
 
     The writer and all readers of the tensor have to tile these ranks alike.
 

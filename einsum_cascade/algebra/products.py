@@ -66,7 +66,7 @@ def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Decomposition of products, or of sums."""
+    """Decomposition of an expression into the factors of a product or the summands of a sum."""
 
     additive: bool
 
@@ -100,13 +100,13 @@ class _Parts:
         return [ProductPart(whole, count)]
 
     def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Return the parts of an operand."""
+        """Return the parts of an operand: the operand itself."""
         return [ProductPart(access, count)]
 
 
 @dataclass(frozen=True)
 class _Opener(_Parts):
-    """Decomposition that opens operands, too."""
+    """Decomposition that also opens operands, by replacing a map with its expression."""
 
     program: Program
     einsum: Einsum
@@ -114,7 +114,9 @@ class _Opener(_Parts):
 
     @override
     def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Return the parts of the map that is read if one of them is free, else the operand."""
+        """Return the parts of the map that an operand reads, if one of them is free; else the
+        operand.
+        """
         if self.free(access):
             return [ProductPart(access, count)]
         body = readable_map(self.program, access, self.einsum)
@@ -126,7 +128,7 @@ class _Opener(_Parts):
 
 
 def is_worth_moving(part: Expression) -> bool:
-    """Return whether a factor costs an operation; a sign does not.
+    """Return whether a factor costs an operation; a sign costs none.
 
     >>> [is_worth_moving(Number(n)) for n in (-1, 1, 0.5)]
     [False, False, True]
@@ -135,7 +137,7 @@ def is_worth_moving(part: Expression) -> bool:
 
 
 def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
-    """Return ``first * a * b**2 / c``; an empty product is 1."""
+    """Return the product of parts, ``first * a * b**2 / c``; the product of no parts is 1."""
     parts = tuple(parts)
     signs = sum(1 for p in parts if p.value == _MINUS)
     parts = tuple(p for p in parts if p.value != _MINUS)
@@ -149,7 +151,7 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
 
 
 def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
-    """Return ``first + a - b``; an empty sum is 0."""
+    """Return the sum of parts, ``first + a - b``; the sum of no parts is 0."""
     parts = tuple(parts)
     result = first
     for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
@@ -165,7 +167,7 @@ def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expr
 
 
 def size_of(program: Program, variables: Iterable[str]) -> Expression:
-    """Return the number of points of the variables, as a product of shapes."""
+    """Return the number of points that some variables span, as a product of shapes."""
     names = [Name(program.rank_of_variable[v], "shape") for v in variables]
     families = [program.rank_of[n.name].family for n in names]
     if families and families[0] and len(set(families)) == 1:
@@ -183,15 +185,16 @@ def _power(value: Expression, count: int) -> Expression:
 
 @dataclass(frozen=True)
 class Hoistable:
-    """Factors of a sum without its reduced variables, as they are written."""
+    """Factors written inside a sum although they have none of its reduced variables."""
 
     einsum: str
     factors: tuple[Expression, ...]
     over: tuple[str, ...]
 
     def note(self, program: Program) -> str:
-        """Return a note on the factors that are computed repeatedly, with the command to avoid
-        it."""
+        """Return a note that these factors are computed repeatedly, with the command that avoids
+        it.
+        """
         written, over = " and ".join(expression_text(f) for f in self.factors), ", ".join(self.over)
         stands, out = ("stands", "it") if len(self.factors) == 1 else ("stand", "them")
         where = f"{stands} inside the sum over {over} and {'is' if out == 'it' else 'are'}"
@@ -202,14 +205,14 @@ class Hoistable:
 
 
 def hoistable(program: Program) -> tuple[Hoistable, ...]:
-    """Return the sums with factors whose removal would save operations.
+    r"""Return the sums with factors whose removal from the sum would save operations.
 
     Only factors written in the sum itself count: a factor inside a map that it reads is computed
     once already.
 
     >>> from einsum_cascade import Cascade
-    >>> head = "cascade: a\\nranks: [M, P, E]\\ninputs: {Q: [P, E], K: [M, E]}\\noutput: QK\\n"
-    >>> text = head + "einsums: 'QK[m, p] = Q[p, e] * K[m, e] / sqrt(E)'\\n"
+    >>> head = "cascade: a\nranks: [M, P, E]\ninputs: {Q: [P, E], K: [M, E]}\noutput: QK\n"
+    >>> text = head + "einsums: 'QK[m, p] = Q[p, e] * K[m, e] / sqrt(E)'\n"
     >>> [h.einsum for h in hoistable(Cascade.parse(text).program)]
     ['QK']
     """

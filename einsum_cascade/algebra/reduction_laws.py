@@ -21,7 +21,7 @@ _TOLERANCE = 1e-9
 
 
 def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Program) -> float:
-    """Return the value of an expression without tensors; ``names`` gives its bare names.
+    """Return the value of an expression without tensors; ``names`` gives the values of its names.
 
     Raises
     ------
@@ -96,8 +96,8 @@ def _holds(
 def operator_problems(program: ir.Program) -> Iterator[Problem]:
     """Yield user reductions that are not associative and commutative, or have a wrong identity.
 
-    At most one problem per reduction, with values that violate the first broken law. No problem is
-    no proof; ``rewrites.corrections.is_associative`` proves the laws.
+    Each reduction gives at most one problem, with values that violate the first broken law. No
+    problem is no proof; ``rewrites.corrections.is_associative`` proves the laws.
     """
     names = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
     names |= {r.name: 3.0 for r in program.ranks}

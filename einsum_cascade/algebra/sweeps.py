@@ -1,4 +1,8 @@
-"""Sweeps along one rank: Einsums that traverse it, and Einsums that wait for a sweep to end."""
+"""Sweeps along one rank: Einsums that traverse it, and Einsums that wait for a sweep to end.
+
+The *grain* is the swept rank, or the outermost member of a partitioned one. A *final* value is
+known only after a whole sweep. A *stale* Einsum sweeps the grain and depends on a final value.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,11 @@ from .terms import (
 
 @dataclass(frozen=True)
 class Grain:
-    """Swept rank: its family, name and variable, and the variables inside one step."""
+    """Rank that a sweep traverses step by step.
+
+    A partitioned rank ``family`` is swept along its outermost member ``rank``; ``inner`` are the
+    variables of the other members, which run inside one step.
+    """
 
     family: str
     rank: str
@@ -29,7 +37,7 @@ class Grain:
 
     @property
     def variables(self) -> frozenset[str]:
-        """All variables that together traverse the family."""
+        """All variables that together traverse the whole rank."""
         return frozenset((self.variable, *self.inner))
 
 
@@ -73,25 +81,25 @@ def grain_of(program: Program, rank: str) -> Grain:
 
 @dataclass(frozen=True)
 class RankView:
-    """Program seen along one grain."""
+    """Program together with one swept rank (grain), to ask which Einsums wait for a sweep."""
 
     program: Program
     grain: Grain
 
     def sweeps(self, einsum: Einsum) -> bool:
-        """Return whether the Einsum iterates over the grain (kept or reduced)."""
+        """Return whether the Einsum iterates over the swept rank, kept or reduced."""
         return self.grain.variable in einsum.variables
 
     def reduces(self, einsum: Einsum) -> bool:
-        """Return whether the Einsum reduces or selects over the grain."""
+        """Return whether the Einsum reduces or selects over the swept rank."""
         return self.grain.variable in einsum.over
 
     def carries(self, einsum: Einsum) -> bool:
-        """Return whether the Einsum's tensor is indexed by the grain."""
+        """Return whether the swept rank indexes the tensor that the Einsum writes."""
         return self.grain.variable in einsum.target.variables
 
     def is_iterative(self, tensor: str) -> bool:
-        """Return whether a tensor is iterative along the grain."""
+        """Return whether a tensor is iterative along the swept rank."""
         return self.grain.rank in self.program.iterative.get(tensor, ())
 
     def is_stop_read(self, access: Access) -> bool:
@@ -101,12 +109,12 @@ class RankView:
         )
 
     def is_final(self, access: Access) -> bool:
-        """Return whether an access reads a value that is known only after a whole sweep."""
+        """Return whether an access reads a final value, known only after a whole sweep."""
         return access.tensor in self.finals or self.is_stop_read(access)
 
     @cached_property
     def finals(self) -> frozenset[str]:
-        """Tensors without the grain that are known only after a whole sweep."""
+        """Tensors without the swept rank that are known only after a whole sweep."""
 
         def belongs(einsum: Einsum, found: set[str]) -> bool:
             late = (a.tensor in found or self.is_stop_read(a) for a in _operands(einsum))
@@ -116,7 +124,7 @@ class RankView:
 
     @cached_property
     def stale(self) -> frozenset[str]:
-        """Einsums that sweep the grain and depend on a final value."""
+        """Names of the Einsums that sweep the rank and depend on a final value."""
 
         def belongs(einsum: Einsum, found: set[str]) -> bool:
             late = (a.tensor in found or self.is_final(a) for a in _operands(einsum))
@@ -125,7 +133,11 @@ class RankView:
         return self._closure(belongs)
 
     def _closure(self, belongs: Callable[[Einsum, set[str]], bool]) -> frozenset[str]:
-        """Return the smallest set of Einsums that has each one that belongs to it."""
+        """Return the smallest set of Einsum names that contains every Einsum for which ``belongs``
+        holds.
+
+        ``belongs`` depends on the set found so far.
+        """
         found: set[str] = set()
         size = -1
         while size != len(found):
@@ -136,20 +148,20 @@ class RankView:
 
     @cached_property
     def stale_reductions(self) -> tuple[Einsum, ...]:
-        """Stale Einsums that reduce over the grain, in written order."""
+        """Stale Einsums that reduce over the swept rank, in written order."""
         return tuple(e for e in self.program.einsums if e.name in self.stale and self.reduces(e))
 
     def depends(self, *nodes: Expression | Condition | None) -> bool:
-        """Return whether any access below the nodes is final or stale."""
+        """Return whether any access below the nodes reads a final value or a stale tensor."""
         return any(self.is_final(a) or a.tensor in self.stale for a in accesses_of(*nodes))
 
     def final_reads(self, einsum: Einsum) -> tuple[Access, ...]:
-        """Return the final values that an Einsum itself reads, each once."""
+        """Return the accesses by which an Einsum itself reads final values, each once."""
         reads = accesses_of(einsum.expression, einsum.where)
         return tuple(dict.fromkeys(a for a in reads if self.is_final(a)))
 
     def inlined(self, einsum: Einsum) -> Expression:
-        """Return the Einsum's expression, in its variables, with stale maps substituted.
+        """Return the Einsum's expression with stale maps replaced by their expressions.
 
         A stale tensor stays if ``readable_map`` returns None for it.
         """
@@ -185,7 +197,7 @@ def is_map(einsum: Einsum) -> bool:
 
 
 def readable_map(program: Program, access: Access, reader: Einsum) -> Expression | None:
-    """Return the expression of a map where ``reader`` reads it, or None if it is not a map.
+    """Return a map's expression as ``reader`` reads it, or None if the tensor is not such a map.
 
     A masked map is substituted only if the reader has the same mask, because it has no elements
     outside the mask.
@@ -216,7 +228,7 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
 
 
 def gathers_through(node: Expression | Condition, tensor: str) -> bool:
-    """Return whether ``tensor`` is an index of another access below the node.
+    """Return whether some access below the node gathers at positions that ``tensor`` holds.
 
     Parameters
     ----------
@@ -231,6 +243,7 @@ def gathers_through(node: Expression | Condition, tensor: str) -> bool:
 
 
 def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
-    """Return the indices of an access except those that address a last state: ``(p,)`` for
-    ``RD[M1, p]``."""
+    """Return the indices of an access without those at the last state: ``(p,)`` for ``RD[M1,
+    p]``.
+    """
     return tuple(i for i in access.indices if stop_rank(i) is None)

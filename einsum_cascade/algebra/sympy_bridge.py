@@ -1,4 +1,4 @@
-"""Conversion between IR expressions and sympy, node by node in both directions."""
+"""Conversion between expressions of the language and sympy, node by node in both directions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Operator = Literal["*", "+", "**"]
 
 @cache
 def _functions() -> dict[str, Callable[..., Any]]:
-    """Return the functions that sympy can simplify, by their names in the language."""
+    """Return the functions that sympy can simplify, by their name in the language."""
     rows = FUNCTIONS.values()
     return {row.name: of(sympy, row.sympy) for row in rows if row.sympy and row.algebra}
 
 
 class Bridge:
-    """Two-way conversion with one symbol table: equal accesses give the same symbol.
+    """Converter to sympy and back with one symbol table: equal accesses give the same symbol.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Bridge:
         self._nodes: dict[Any, ir.Access | ir.Name] = {}
 
     def symbol(self, node: ir.Access | ir.Name) -> Any:
-        """Return the symbol of an access, a shape, a parameter or a variable."""
+        """Return the sympy symbol of an access, a shape, a parameter or a variable."""
         if node not in self._symbols:
             text = symbol_text(node)
             if isinstance(node, ir.Name):
@@ -58,17 +58,17 @@ class Bridge:
         return self._symbols[node]
 
     def node(self, symbol: Any) -> ir.Access | ir.Name:
-        """Return the node of a symbol."""
+        """Return the access or name that a sympy symbol stands for."""
         return self._nodes[symbol]
 
     def nodes(self, value: Any) -> tuple[ir.Access | ir.Name, ...]:
-        """Return the nodes of the symbols in a sympy expression."""
+        """Return the accesses and names that the symbols in a sympy expression stand for."""
         return tuple(self._nodes[s] for s in value.free_symbols if s in self._nodes)
 
     # ------------------------------------------------------------------ IR -> sympy
 
     def to_sympy(self, expression: ir.Expression) -> Any:
-        """Return the sympy form of an expression."""
+        """Return an expression of the language as a sympy expression."""
         match expression:
             case ir.Number(value=value):
                 return constant(value)
@@ -99,7 +99,7 @@ class Bridge:
         return sympy.Function(name, real=True)
 
     def _condition(self, condition: ir.Expression | ir.Condition) -> tuple[str, list[Any]]:
-        """Return a name with the structure of a condition, and its operands."""
+        """Return a text that describes a condition's operators, and its operands in sympy."""
         if isinstance(condition, ir.Relational):
             sides = [self.to_sympy(condition.left), self.to_sympy(condition.right)]
             return condition.operator, sides
@@ -112,7 +112,7 @@ class Bridge:
     # ------------------------------------------------------------------ sympy -> IR
 
     def from_sympy(self, value: Any) -> ir.Expression:
-        """Return the IR form of a sympy expression.
+        """Return a sympy expression as an expression of the language.
 
         Raises
         ------
@@ -216,7 +216,7 @@ def free_factor(new: Any, old: Any, operator: Operator) -> Any:
 
 
 def _scaled_outside(value: Any) -> Any:
-    """Move positive factors out of the maximum of 0 and a product: relu(2 z) is 2 relu(z).
+    """Return the value with positive factors outside maxima with 0: relu(2 z) becomes 2 relu(z).
 
     >>> x, z = sympy.symbols("x z", real=True)
     >>> _scaled_outside(sympy.Max(0, z * sympy.exp(x)))
@@ -235,7 +235,7 @@ def _scaled_outside(value: Any) -> Any:
 
 
 def _quotient(new: Any, old: Any) -> Any:
-    """Return ``new / old`` with the exponents of exp joined, expanded and joined again.
+    """Return ``new / old`` with exponentials merged into one where possible.
 
     ``simplify`` alone leaves ``exp((x - a)/t)`` over ``exp((x - b)/t)`` unmerged.
     """
@@ -244,7 +244,7 @@ def _quotient(new: Any, old: Any) -> Any:
 
 
 def tidy(value: Any) -> Any:
-    """Join exponentials and collect like terms, without splitting a power of a sum.
+    """Return a value with exponentials joined and like terms collected; powers of sums stay.
 
     Of two equal forms the one with fewer symbols, then fewer operations, is returned.
 
@@ -288,12 +288,12 @@ def expand_products(value: Any) -> tuple[Any, ...]:
 
 
 def symbol_text(node: ir.Access | ir.Name) -> str:
-    """Return the text of a symbol in a derivation: ``QK[m,p]``, without blanks."""
+    """Return the text of an access or name in a derivation: ``QK[m,p]``, without blanks."""
     return node.name if isinstance(node, ir.Name) else access_text(node, tight=True)
 
 
 def render(bridge: Bridge, value: Any) -> str:
-    """Return a sympy expression as one line, in the language if possible.
+    """Return a sympy expression as one line of text, in the language if possible.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def positive_tensors(program: ir.Program) -> frozenset[str]:
 
 
 def constant(value: int | float) -> Any:
-    """Return an exact sympy number; a float counts as the decimal number written: 0.1 is 1/10."""
+    """Return an exact sympy number; a float counts as its decimal text: 0.1 is 1/10."""
     if isinstance(value, int):
         return sympy.Integer(value)
     if math.isinf(value):
@@ -348,7 +348,10 @@ def _literal(value: Any) -> ir.Expression:
 
 
 def _value(node: ir.Expression | ir.Condition) -> ir.Expression:
-    """Return an argument that is no condition; only ``where`` has one, and it comes first."""
+    """Return a function argument, which must be an expression and no condition.
+
+    Only ``where`` takes a condition, and it comes first.
+    """
     assert not isinstance(node, ir.Relational | ir.Logical)
     return node
 

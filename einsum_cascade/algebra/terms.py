@@ -1,4 +1,4 @@
-"""Tools on the IR for rewrites: building, substituting, naming, ordering."""
+"""Functions for rewrites that build, substitute, name and order terms and Einsums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _N = TypeVar("_N", bound=ir.Node)
 
 
 def variable(name: str, offset: int = 0) -> ir.Affine:
-    """Return the index ``name + offset``."""
+    """Return the index ``name + offset`` of a rank variable."""
     terms = [ir.AffineTerm(variable=name)]
     if offset:
         terms.append(ir.AffineTerm(offset))
@@ -25,8 +25,7 @@ def variable(name: str, offset: int = 0) -> ir.Affine:
 
 
 def shape(rank: str) -> ir.Affine:
-    """Return the constant index ``rank``'s shape, at which an iterative tensor has its last
-    state."""
+    """Return the shape of ``rank`` as an index; an iterative tensor has its last state there."""
     return ir.Affine((ir.AffineTerm(shapes=(rank,)),))
 
 
@@ -34,7 +33,7 @@ def shape(rank: str) -> ir.Affine:
 
 
 def rebuild(node: _N, change: Callable[[ir.Node], ir.Node]) -> _N:
-    """Return the tree with ``change`` applied to every node, children before parents.
+    """Return the tree after ``change`` is applied to every node, children before parents.
 
     The result has the kind of ``node``: ``change`` must map expressions to expressions, conditions
     to conditions and indices to indices.
@@ -77,7 +76,7 @@ def _rebuilt_gather(node: ir.Gather, change: Callable[[ir.Node], ir.Node]) -> ir
 
 
 def substitute_variables(node: _N, values: Mapping[str, ir.Index]) -> _N:
-    """Replace rank variables by indices, in accesses and where they are numbers.
+    """Replace rank variables by indices, inside accesses and where a variable is used as a number.
 
     An index gathers at most one position: if two variables of one sum are replaced by gathers, a
     ``ValueError`` is raised.
@@ -106,7 +105,7 @@ def substitute_variables(node: _N, values: Mapping[str, ir.Index]) -> _N:
 
 
 def replace_accesses(node: _N, change: Callable[[ir.Access], ir.Expression | None]) -> _N:
-    """Replace accesses (also those inside gathers) for which ``change`` returns an expression.
+    """Replace each access, also inside gathers, by the expression that ``change`` returns for it.
 
     Parameters
     ----------
@@ -125,7 +124,7 @@ def replace_accesses(node: _N, change: Callable[[ir.Access], ir.Expression | Non
 
 
 def settled(einsum: ir.Einsum) -> ir.Einsum:
-    """Return ``einsum`` with ``over`` as the language defines it.
+    """Return ``einsum`` with its reduced variables ``over`` determined anew.
 
     ``over`` holds the variables of the right side that the left side lacks, in order of appearance.
     If nothing is reduced, the operator is ``+``, because the verifier rejects any other.
@@ -159,7 +158,7 @@ def map_einsum(
 
 
 def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
-    """Return the conjunction of all conditions, each once; None if there are none."""
+    """Return the conjunction of all conditions, each once; None without any condition."""
     kept: list[ir.Condition] = []
     for condition in conditions:
         if isinstance(condition, ir.Logical) and condition.operator == "and":
@@ -176,7 +175,7 @@ def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
 
 
 def variables_of(*nodes: ir.Node | None) -> frozenset[str]:
-    """Return the set of rank variables below the nodes, in indices or as a number."""
+    """Return the rank variables below the nodes, used in indices or as numbers."""
     return frozenset(ir.variables_of(*nodes))
 
 
@@ -186,7 +185,7 @@ def tensors_of(*nodes: ir.Node | None) -> frozenset[str]:
 
 
 def readers(program: ir.Program, tensor: str) -> tuple[ir.Einsum, ...]:
-    """Return the Einsums that read ``tensor``, without the one that writes it."""
+    """Return the Einsums that read ``tensor``, except the one that writes it."""
     return tuple(
         e
         for e in program.einsums
@@ -209,9 +208,10 @@ def sources(program: ir.Program, einsum: ir.Einsum) -> tuple[ir.Einsum, ...]:
 
 
 def target_variables(einsum: ir.Einsum) -> tuple[str, ...] | None:
-    """Return the target's variables if every index is one bare variable, else None.
+    """Return the variables of the target if every index is one bare variable, else None.
 
-    The result is None for an iterative tensor (``v + 1``) and for one written at ``m1*M0 + m0``.
+    The result is None for an iterative tensor (``v + 1``) and for a tensor written at ``m1*M0 +
+    m0``.
     """
     names = [i.as_variable if isinstance(i, ir.Affine) else None for i in einsum.target.indices]
     if any(n is None for n in names):
@@ -220,12 +220,12 @@ def target_variables(einsum: ir.Einsum) -> tuple[str, ...] | None:
 
 
 def bare(access: ir.Access) -> ir.Access:
-    """Return the access with one index per variable: ``Y[m1, m0]`` for ``Y[m1*M0 + m0]``."""
+    """Return an access whose indices are single variables: ``Y[m1, m0]`` for ``Y[m1*M0 + m0]``."""
     return replace(access, indices=tuple(variable(v) for v in access.variables))
 
 
 def at_access(einsum: ir.Einsum, access: ir.Access) -> dict[str, ir.Index]:
-    """Return the indices that the target's variables take when the tensor is read as ``access``.
+    """Return the index that each target variable takes when the tensor is read by ``access``.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def at_access(einsum: ir.Einsum, access: ir.Access) -> dict[str, ir.Index]:
 def combine(
     program: ir.Program, reduction: str, left: ir.Expression, right: ir.Expression
 ) -> ir.Expression:
-    """Return ``left`` and ``right`` merged by a reduction operator, as an expression.
+    """Return the expression that merges ``left`` and ``right`` by a reduction operator.
 
     Parameters
     ----------
@@ -270,7 +270,9 @@ def combine(
 def applied(
     declared: ir.UserFunction | ir.UserReduction, operands: Iterable[ir.Expression | ir.Condition]
 ) -> ir.Expression:
-    """Return the body of a declared function or reduction at some operands."""
+    """Return the body of a declared function or reduction with operands in place of its
+    arguments.
+    """
     values = dict(zip(declared.arguments, operands, strict=True))
 
     def change(part: ir.Node) -> ir.Node:
@@ -284,7 +286,7 @@ def applied(
 
 
 class Names:
-    """Source of tensor names that nothing else in the program has."""
+    """Generator of tensor names that nothing in the program uses yet."""
 
     def __init__(self, program: ir.Program) -> None:
         self._taken = {t.name for t in program.inputs} | {e.name for e in program.einsums}
@@ -293,7 +295,9 @@ class Names:
         self._taken |= {r.name for r in program.reductions} | {e.name for e in program.init}
 
     def fresh(self, base: str) -> str:
-        """Return ``base``, or ``base_2``, ``base_3`` ... if it is taken."""
+        """Return ``base`` if the name is free, else the first free one of ``base_2``, ``base_3``
+        ...
+        """
         name, count = base, 2
         while name in self._taken:
             name, count = f"{base}_{count}", count + 1
@@ -302,7 +306,8 @@ class Names:
 
 
 def product_name(factors: Iterable[ir.Expression]) -> str | None:
-    """Return the joined names of factors, ``SNV`` for ``SN * V``; None if too long to read.
+    """Return the factors' names joined, ``SNV`` for ``SN * V``; None if the name is too long to
+    read.
 
     >>> factors = (ir.Access(tensor="SN"), ir.Access(tensor="V"))
     >>> product_name(factors)
@@ -337,7 +342,7 @@ def drop_unread(program: ir.Program) -> ir.Program:
 
 
 def in_order(program: ir.Program, late: frozenset[str] = frozenset()) -> ir.Program:
-    """Return the program with each Einsum after those it reads, otherwise in written order.
+    """Return the program with each Einsum after the Einsums it reads, otherwise in written order.
 
     An iterative tensor may be read before it is written (at its previous coordinate), so an Einsum
     that reads itself or a later iterative tensor stays in place. ``late`` Einsums wait for all
@@ -384,7 +389,7 @@ def _is_shifted(access: ir.Access) -> bool:
 
 
 def stop_rank(index: ir.Index) -> str | None:
-    """Return the rank whose shape the index is (``M1`` in ``RD[M1, p]``), else None."""
+    """Return the rank whose shape is the index (``M1`` in ``RD[M1, p]``), or None."""
     if isinstance(index, ir.Affine) and len(index.terms) == 1:
         term = index.terms[0]
         if term.variable is None and term.coefficient == 1 and len(term.shapes) == 1:

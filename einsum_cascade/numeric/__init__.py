@@ -1,1 +1,1 @@
-"""Evaluation of a cascade on numpy arrays: the parts of ``einsum_cascade.numeric.reference``."""
+"""Modules that evaluate a cascade on numpy arrays; ``numeric.reference`` is the entry point."""

@@ -1,8 +1,8 @@
 """Arrays aligned on the iteration space of an Einsum, and tensor accesses that produce them.
 
 An aligned array has one axis per parallel rank and one per free rank variable, in the order of the
-``AlignedSpace``. An axis along which it does not vary has length 1, so aligned arrays broadcast
-against one another.
+``AlignedSpace``. An axis along which the array does not vary has length 1, so aligned arrays
+broadcast against one another.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class AlignedSpace:
     shapes: Mapping[str, int]
     ranks: Mapping[str, str]
     pointwise: ClassVar[bool] = False
-    """True if all variables vary along one axis: tensors are read point by point."""
+    """True if all variables vary along one axis, so that tensors are read point by point."""
 
     @classmethod
     def of(
@@ -55,13 +55,13 @@ class AlignedSpace:
         variables: tuple[str, ...],
         fixed: Mapping[str, int] = MappingProxyType({}),
     ) -> AlignedSpace:
-        """Return the space of some variables in an evaluation."""
+        """Return the space that some variables span in an evaluation."""
         ranks = program.rank_of_variable
         return cls(binding.parallel, variables, fixed, binding.shapes, ranks)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of every axis."""
+        """Length of every axis, parallel ranks first."""
         leading = tuple(self.shapes[rank] for rank in self.parallel)
         return leading + tuple(self.size(v) for v in self.variables)
 
@@ -79,13 +79,13 @@ class AlignedSpace:
         return len(self.parallel) + self.variables.index(variable)
 
     def values(self, variable: str) -> Array:
-        """Return the values of a variable, int64, aligned."""
+        """Return the values of a variable as an aligned int64 array."""
         if variable in self.fixed:
             return np.full((1,) * self.ndim, self.fixed[variable], np.int64)
         return self.positions(self.axis(variable))
 
     def positions(self, axis: int) -> Array:
-        """Return the positions along an axis, int64, aligned."""
+        """Return the positions along an axis as an aligned int64 array."""
         shape = [1] * self.ndim
         shape[axis] = -1
         return np.arange(self.shape[axis], dtype=np.int64).reshape(shape)
@@ -97,11 +97,11 @@ class AlignedSpace:
         return 0, self.size(variable) - 1
 
     def scalar(self, value: float) -> Array:
-        """Return a constant, float64, aligned."""
+        """Return a constant as an aligned float64 array."""
         return np.full((1,) * self.ndim, value, np.float64)
 
     def point(self, flags: Array) -> str:
-        """Return the first point where ``flags`` holds, in words: `` at m = 3, p = 0``."""
+        """Return a text for the first point at which ``flags`` is True: `` at m = 3, p = 0``."""
         found = np.argwhere(flags)[0].tolist()
         names = (*self.parallel, *self.variables)
         parts = [f"{v} = {x}" for v, x in self.fixed.items()]
@@ -112,7 +112,7 @@ class AlignedSpace:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Points outside the iteration space, and the variables that decide about them."""
+    """Flags of points that a mask excludes, with the rank variables that the flags depend on."""
 
     variables: frozenset[str]
     flags: Array
@@ -120,7 +120,10 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Outside:
-    """Points at which an access reads beyond its tensor, or an element that nothing has set."""
+    """Flags of points at which an access reads an element that does not exist.
+
+    The element lies beyond the tensor, or nothing has set it.
+    """
 
     flags: Array
     access: ir.Access
@@ -139,15 +142,15 @@ class AlignedArray:
 
     @property
     def unknown(self) -> tuple[Array, ...]:
-        """Flags of the points with arbitrary values."""
+        """Flags of the points at which the value is arbitrary, one array per cause."""
         return (*(e.flags for e in self.excluded), *(o.flags for o in self.outside))
 
     def with_values(self, values: Array) -> AlignedArray:
-        """Return the same points with other values."""
+        """Return other values with the flags of this array."""
         return AlignedArray(values, self.excluded, self.outside)
 
     def only_where(self, flags: Array, variables: frozenset[str]) -> AlignedArray:
-        """Restrict exclusions and reads beyond the end to points where ``flags`` holds.
+        """Return the array with its flags cleared at points where ``flags`` is False.
 
         Parameters
         ----------
@@ -162,7 +165,7 @@ class AlignedArray:
 
 
 def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
-    """Return an expression of several operands; each operand's exclusions apply to the result."""
+    """Return ``values`` computed from several operands, with the flags of all operands."""
     return AlignedArray(
         values,
         tuple(e for lane in lanes for e in lane.excluded),
@@ -171,7 +174,7 @@ def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
 
 
 def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
-    """Return where any of the aligned flags holds; None if nowhere."""
+    """Return an array that is True where any of the flags is; None if there is no such point."""
     if not flags:
         return None
     found = np.zeros((1,) * ndim, bool)
@@ -184,7 +187,7 @@ def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
 class Buffer:
     """Tensor under computation: its values, and flags of absent and unset elements.
 
-    ``absent`` has flags by the index positions that decide, parallel ranks not counted. ``X[m, p]
+    ``absent`` maps the index positions that decide (parallel ranks not counted) to flags. ``X[m, p]
     where p > 2`` lacks whole fibers of m, so a sum over m has no element there either. ``unset`` is
     None if every element is set. Absent elements have value 0. Axes are the parallel ranks, then
     the ranks of the tensor. ``carry`` is the axis of the iterative rank, along which an excluded
@@ -202,7 +205,9 @@ class Buffer:
         values: Array,
         absent: Mapping[frozenset[int], Array],
     ) -> None:
-        """Store a slab; of two ``init`` statements for one element, the later one wins."""
+        """Store values at some positions; of two ``init`` statements for one element, the later
+        one wins.
+        """
         self.values[where] = values
         if self.unset is not None:
             self.unset[where] = False
@@ -213,7 +218,9 @@ class Buffer:
             flags[where] = absent.get(deciding, False)
 
     def carry_forward(self, first: int, last: int) -> None:
-        """Let absent elements ``first`` to ``last`` along the iterative axis keep the state."""
+        """Copy the previous state into absent elements ``first`` to ``last`` along the iterative
+        axis.
+        """
         if self.carry is None or not self.absent:
             return
         values = np.moveaxis(self.values, self.carry, 0)
@@ -237,8 +244,8 @@ _LARGEST = 2**62
 class LinearIndex:
     """Affine index with numbers for shapes: ``constant + sum of coefficient * variable``.
 
-    It is not an ``ir.Affine`` because every step of an iterative rank reads it, and this is
-    faster.
+    This class is not ``ir.Affine``: every step of an iterative rank reads an index, and this class
+    is faster.
     """
 
     constant: int
@@ -250,7 +257,7 @@ class LinearIndex:
 
 
 def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """Return the elements that an access reads, aligned.
+    """Return the elements that an access reads as an aligned array.
 
     Absent elements exclude their points. Coordinates beyond the tensor and unset elements are
     ``outside``.
@@ -268,7 +275,7 @@ def _free(index: ir.Affine, space: AlignedSpace) -> tuple[str, ...]:
 
 
 def linear_index(index: ir.Affine, space: AlignedSpace) -> LinearIndex:
-    """Return an index with numbers for shapes and for the variables of surrounding loops."""
+    """Return an index with numbers in place of shapes and of the variables of surrounding loops."""
     weights = index.weights(space.shapes)
     constant = weights.pop("", 0) + sum(c * space.fixed.get(v, 0) for v, c in weights.items())
     terms = tuple((c, v) for v, c in weights.items() if c and v not in space.fixed)
@@ -286,7 +293,7 @@ def _interval(linear: LinearIndex, space: AlignedSpace) -> tuple[int, int]:
 
 
 def aligned_index(index: ir.Affine, space: AlignedSpace) -> Array:
-    """Return the positions that an index takes, int64, aligned."""
+    """Return the positions that an index takes as an aligned int64 array."""
     return _aligned(linear_index(index, space), space)
 
 
@@ -300,7 +307,7 @@ def _is_out_of_bounds(index: Array, extent: int) -> Array:
 
 
 def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedArray:
-    """Read with affine indices that share no variable: slices where possible."""
+    """Return the elements read by affine indices that share no variable, by slices if possible."""
     leading = len(space.parallel)
     selectors: list[slice | int | Array] = []
     labels: list[str] = list(space.parallel)
@@ -325,7 +332,10 @@ def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedAr
 def _flagged(
     lane: AlignedArray, buffer: Buffer, chosen: Callable[[Array], Array], access: ir.Access
 ) -> AlignedArray:
-    """Add the flags of the elements read; positions beyond the tensor have none."""
+    """Return the elements read, with the buffer's flags of absent and unset elements added.
+
+    Positions beyond the tensor have no such flags.
+    """
     excluded, outside = list(lane.excluded), list(lane.outside)
     for deciding, flags in buffer.absent.items():
         absent = chosen(flags)
@@ -369,7 +379,7 @@ def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> A
 
 
 def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
-    """Move axes named by ``labels`` to their places in the space."""
+    """Return an array with the axes that ``labels`` names moved to their places in the space."""
     names = (*space.parallel, *space.variables)
     order = [labels.index(n) for n in names if n in labels]
     present = tuple(slice(None) if n in labels else None for n in names)
@@ -390,7 +400,7 @@ def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
 
 
 def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """Read in the general case, with one aligned index array per axis."""
+    """Return the elements of any access, read with one aligned index array per axis."""
     buffer = store[access.tensor]
     leading = len(space.parallel)
     indices = [space.positions(axis) for axis in range(leading)]

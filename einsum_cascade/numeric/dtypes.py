@@ -2,9 +2,9 @@
 
 Floating-point formats round to nearest, ties to even, and clip finite values to the largest number;
 infinities stay. An integer format has one scale per tensor, which maps the largest magnitude to the
-largest integer. Block-scaled formats have scales along the last rank: those of the OCP Microscaling
-specification (1.0, section 6.3) are powers of two, those of nvfp4 are in fp8_e4m3 under one scale
-for the whole tensor.
+largest integer. Block-scaled formats have scales along the last rank. The scales of the OCP
+Microscaling specification (1.0, section 6.3) are powers of two. The scales of nvfp4 are in fp8_e4m3
+under one scale for the whole tensor.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _NARROW = ("float16", "bfloat16")
 SUMS: Mapping[str, str] = MappingProxyType(
     {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 )
-"""Number types that equal a format of sums."""
+"""Number type by the name of the format in which sums are accumulated."""
 
 
 def dtype_of(name: str) -> DType:
-    """Return the numpy type of one of ``ir.DTYPES``; ``bfloat16`` comes from ml_dtypes."""
+    """Return the numpy type for a name in ``ir.DTYPES``; ``bfloat16`` comes from ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -44,7 +44,7 @@ def dtype_of(name: str) -> DType:
 
 
 def resolve_dtype(wanted: Any) -> DType:
-    """Return the number type that a user names: a name (``"float16"``), numpy type or class.
+    """Return the numpy type that a user asks for by name (``"float16"``), numpy type or class.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def resolve_dtype(wanted: Any) -> DType:
 
 
 def common_dtype(arrays: Iterable[Array]) -> DType:
-    """Return the type that holds every floating input; float64 without floating inputs.
+    """Return the type that can hold every floating-point input; float64 if there is none.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def common_dtype(arrays: Iterable[Array]) -> DType:
 
 
 def is_floating(dtype: DType) -> bool:
-    """Return whether a type holds real numbers; numpy does not count bfloat16 among them."""
+    """Return whether a type holds real numbers, including bfloat16, which numpy does not count."""
     return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
 
 
@@ -94,20 +94,20 @@ class Precision:
     storage: DType
     accumulate: tuple[tuple[str, str], ...] = ()
     formats: TensorFormats = field(default=TensorFormats())
-    """Formats to which tensors are rounded in addition; values stay in ``storage``."""
+    """Number formats to which tensors are rounded in addition; the arrays keep type ``storage``."""
 
     def working(self, tensor: str) -> DType:
-        """Return the type in which ``tensor`` is computed."""
+        """Return the number type in which ``tensor`` is computed."""
         name = dict(self.accumulate).get(tensor, self.storage.name)
         return np.dtype(np.float32) if name in _NARROW else dtype_of(name)
 
     def accumulator(self, tensor: str) -> DType | None:
-        """Return the 16-bit type to which the reduction of ``tensor`` is rounded, or None."""
+        """Return the 16-bit type to which each step of a tensor's reduction is rounded, or None."""
         name = dict(self.accumulate).get(tensor) or SUMS.get(self.formats.accumulate)
         return dtype_of(name) if name in _NARROW else None
 
     def kept(self, tensor: str, values: Array) -> Array:
-        """Return the values of a tensor rounded to its format, if one is stated."""
+        """Return the values of a tensor rounded to its number format, if the user states one."""
         fmt = self.formats.of(tensor)
         if not fmt.name:
             return values
@@ -142,7 +142,7 @@ _TF32_BITS = FORMATS["tf32"].significand
 
 
 def rounded(values: Array, fmt: NumberFormat) -> Array:
-    """Round values to a format, and return them in their own type.
+    """Return values rounded to a number format, in the type they had before.
 
     Parameters
     ----------
@@ -174,7 +174,8 @@ def rounded(values: Array, fmt: NumberFormat) -> Array:
 
 
 def unit_roundoff(fmt: NumberFormat) -> float:
-    """Return the largest rounding error relative to the value, or to the largest of a block.
+    """Return a format's largest rounding error, relative to the value or to a block's largest
+    value.
 
     >>> [unit_roundoff(FORMATS[name]) for name in ("bf16", "mxfp4", "mxfp8")]
     [0.00390625, 0.25, 0.125]
@@ -190,7 +191,7 @@ def unit_roundoff(fmt: NumberFormat) -> float:
 
 
 def largest(fmt: NumberFormat) -> float:
-    """Return the largest value of a format; infinite if values have a scale.
+    """Return the largest value that a format can hold; infinity if its values have a scale.
 
     >>> [largest(FORMATS[name]) for name in ("fp8_e4m3", "fp16", "mxfp8", "int8")]
     [448.0, 65504.0, inf, inf]
@@ -222,7 +223,10 @@ def _whole(values: Array, fmt: NumberFormat) -> Array:
 
 
 def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
-    """Round in blocks along the last axis, padded with zeros."""
+    """Return values rounded with one scale per block along the last axis.
+
+    The last block is padded with zeros.
+    """
     flat = np.atleast_1d(values).astype(np.float64)
     length = flat.shape[-1]
     rest = -length % fmt.block
@@ -262,7 +266,7 @@ def _element(fmt: NumberFormat) -> DType:
 
 @cache
 def _largest_element(element: DType) -> float:
-    """Return the largest value of an element type."""
+    """Return the largest finite value of the number type of a block's elements."""
     import ml_dtypes
 
     limits: Any = ml_dtypes.finfo
@@ -270,5 +274,5 @@ def _largest_element(element: DType) -> float:
 
 
 def _exponent_above(element: DType) -> int:
-    """Return the exponent of the power of two above the largest element."""
+    """Return the exponent of the smallest power of two above an element type's largest value."""
     return int(np.frexp(_largest_element(element))[1])

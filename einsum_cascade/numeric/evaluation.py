@@ -30,14 +30,14 @@ from .dtypes import Array, DType, cast
 from .inputs import Binding
 
 Absences = Mapping[frozenset[str], Array]
-"""Flags of absent elements, by the rank variables that decide."""
+"""Flags of absent elements, by the set of rank variables that decide about them."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Elements of a tensor, and flags of absent elements by the variables that decide.
+    """Values of a computed tensor, and flags of its absent elements.
 
-    Axes: the parallel ranks, then the free variables of the target; both broadcast.
+    Axes are the parallel ranks, then the free variables of the target; values and flags broadcast.
     """
 
     values: Array
@@ -51,7 +51,7 @@ def compute(
     store: Store,
     fixed: Mapping[str, int],
 ) -> Computed:
-    """Evaluate one Einsum at given values of the loop variables.
+    """Evaluate one Einsum for given steps of the surrounding loops, and return its values.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def compute(
 
 
 def restrictions(einsum: ir.Einsum, evaluator: Evaluator) -> Iterator[AlignedArray]:
-    """Yield the parts of an Einsum's ``where``, as exclusions of points."""
+    """Yield each condition of an Einsum's ``where`` as flags of the points that it excludes."""
     for part in conjuncts(einsum.where):
         lane = evaluator.condition(part)
         excluded = ~lane.values
@@ -92,7 +92,7 @@ def restrictions(einsum: ir.Einsum, evaluator: Evaluator) -> Iterator[AlignedArr
 
 @dataclass(frozen=True)
 class _Computation:
-    """Einsum with everything needed to evaluate it."""
+    """Evaluation of one Einsum, whose outcome is ``result``."""
 
     einsum: ir.Einsum
     evaluator: Evaluator
@@ -131,13 +131,13 @@ class _Computation:
     # --------------------------------------------------------------- what takes part
 
     def _restriction(self) -> tuple[AlignedArray, ...]:
-        """Return the ends of partitioned fibers and the parts of ``where``, as exclusions."""
+        """Return the points excluded by ``where`` and by the ends of partitioned ranks."""
         # Only the exclusions of these lanes matter, not their values.
         ends = (AlignedArray(self.evaluator.space.scalar(0), (e,)) for e in self._ends())
         return (*ends, *restrictions(self.einsum, self.evaluator))
 
     def _ends(self) -> Iterator[Excluded]:
-        """Yield the coordinates beyond the end of a partitioned rank with a partial last tile."""
+        """Yield flags of the coordinates beyond the end of a rank with a partial last tile."""
         space, program = self.evaluator.space, self.evaluator.program
         for rank in program.ranks:
             # The target's members alone count as well: beyond the end an element is absent, while
@@ -158,10 +158,10 @@ class _Computation:
                     yield Excluded(frozenset(m.lower() for m in members), beyond)
 
     def _masks(self, lanes: tuple[AlignedArray, ...]) -> tuple[tuple[Array, ...], Absences]:
-        """Return the excluded points, and the flags of absent elements of the result.
+        """Return the flags of excluded points, and the flags of absent elements of the result.
 
         An element is absent if an exclusion that does not depend on reduced variables covers it.
-        Other excluded points only leave a reduction without an operand.
+        Any other excluded point is only left out of the reduction.
         """
         space = self.evaluator.space
         excluded = [e for lane in lanes for e in lane.excluded if e.flags.any()]
@@ -216,7 +216,9 @@ class _Computation:
         )
 
     def _operator(self) -> Operator | None:
-        """Return a user reduction operator on arrays, or None for a built-in one."""
+        """Return a function on arrays for a user reduction operator, or None for a built-in
+        operator.
+        """
         found = [r for r in self.evaluator.program.reductions if r.name == self.einsum.reduction]
         if not found:
             return None
@@ -230,7 +232,10 @@ class _Computation:
         return apply
 
     def _selected(self) -> Computed:
-        """Evaluate ``I[j, p] << topk(S[m, p], j)``: m is the last axis, j comes before it."""
+        """Return the result of a selection ``I[j, p] << topk(S[m, p], j)``.
+
+        The last axis is m; the axis of j comes before it.
+        """
         einsum, space = self.einsum, self.evaluator.space
         assert isinstance(einsum.expression, ir.Access)
         rank = next(v for v in einsum.target.variables if v not in einsum.expression.variables)
@@ -258,12 +263,12 @@ class _Computation:
         return self._finished(np.moveaxis(positions, -1, axis), absent)
 
     def _kept_space(self) -> AlignedSpace:
-        """Return the space without the reduced variables."""
+        """Return the iteration space without the reduced variables."""
         space = self.evaluator.space
         return replace(space, variables=space.variables[: self.kept - len(space.parallel)])
 
     def _finished(self, values: Array, absent: Absences) -> Computed:
-        """Return the result with 0 for absent elements; NaN is an error."""
+        """Return the result with 0 for absent elements; raise an error for NaN."""
         values = values.reshape(values.shape[: self.kept])
         for flags in absent.values():
             values = np.where(flags, np.zeros((), values.dtype), values)
@@ -292,13 +297,13 @@ def _on_arrays(
 
 
 CALLS = _on_arrays(FUNCTIONS)
-"""Functions on arrays; one without limit on its arguments takes two."""
+"""Built-in functions on arrays; a function of any number of arguments takes two arrays."""
 
 BINARY = _on_arrays(ARITHMETIC)
 """Arithmetic operators on arrays."""
 
 COMPARE = _on_arrays(COMPARISONS)
-"""Comparisons of conditions on arrays."""
+"""Comparison operators on arrays."""
 
 
 @dataclass(frozen=True)
@@ -306,8 +311,8 @@ class Evaluator:
     """Evaluator of expressions in one iteration space.
 
     Expressions of rank variables, shapes and parameters alone are computed in float64, so that
-    coordinates stay exact; they are rounded to ``working`` where they meet a tensor. All arguments
-    of a user function are evaluated before its body.
+    coordinates stay exact. Their values are rounded to ``working`` where they meet a tensor. All
+    arguments of a user function are evaluated before its body.
     """
 
     program: ir.Program
@@ -318,7 +323,7 @@ class Evaluator:
     arguments: Mapping[str, Array] = field(default_factory=dict)
 
     def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """Return the value of an expression."""
+        """Return the values of an expression or condition at all points."""
         match node:
             case ir.Number(value=value):
                 return AlignedArray(self.space.scalar(float(value)))
@@ -355,7 +360,7 @@ class Evaluator:
         return merged(lanes, np.asarray(reduce(function, self._in_one_type(lanes))))
 
     def _in_one_type(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
-        """Return the operands in one number type."""
+        """Return the values of all operands in one common number type."""
         if len({lane.values.dtype for lane in lanes}) == 1:
             return [lane.values for lane in lanes]
         return [cast(lane.values, self.working) for lane in lanes]
@@ -373,7 +378,9 @@ class Evaluator:
         return lanes[0].with_values(np.asarray(function(lanes[0].values)))
 
     def _where(self, node: ir.Call) -> AlignedArray:
-        """Evaluate ``where(c, a, b)``: the branch not chosen excludes nothing and is not read."""
+        """Return the value of ``where(c, a, b)``; the branch not chosen excludes nothing and is
+        not read.
+        """
         condition, yes, no = node.arguments
         chooser = self.condition(condition)
         known = _known(chooser)
@@ -386,8 +393,10 @@ class Evaluator:
         return merged((chooser, *chosen), np.where(chooser.values, first, second))
 
     def condition(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """Return the truth of a condition; ``and`` and ``or`` stop at the first decisive
-        operand."""
+        """Return the truth of a condition at all points.
+
+        At each point, ``and`` and ``or`` stop at the first operand that decides.
+        """
         match node:
             case ir.Relational(operator=operator, left=left, right=right):
                 return self._apply((self.value(left), self.value(right)), COMPARE[operator])
@@ -412,7 +421,7 @@ class Evaluator:
 
 
 def _known(lane: AlignedArray) -> Array:
-    """Return where a lane has a defined value."""
+    """Return flags of the points at which an array has a defined value."""
     found = np.ones((1,) * lane.values.ndim, bool)
     for flags in lane.unknown:
         found = found & ~flags
@@ -423,7 +432,7 @@ def _known(lane: AlignedArray) -> Array:
 
 
 def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
-    """Return the factors of a product and its sign; another expression is its own factor."""
+    """Return the factors of a product, and its sign; any other expression is its single factor."""
     match expression:
         case ir.Unary(operand=operand):
             found, sign = factors(operand)
@@ -443,7 +452,7 @@ def contract(
     space: AlignedSpace,
     kept: int,
 ) -> Array | None:
-    """Return the sum of the product of ``lanes`` over all axes from ``kept`` on.
+    """Return the product of ``lanes``, summed over all axes from ``kept`` on.
 
     Excluded points take part with a factor 0, and factors are multiplied in any order.
 
@@ -451,8 +460,7 @@ def contract(
     -------
     array or None
         Array of ``kept`` axes, broadcastable; None if the sum must be taken point by point, because
-        it
-        is not finite (perhaps only because of an excluded point or of the order).
+        it is not finite (perhaps only because of an excluded point or of the order).
     """
     working = lanes[0].values.dtype
     arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
@@ -491,7 +499,7 @@ Operator = Callable[[Array, Array], Array]
 UFUNCS: Mapping[str, Any] = MappingProxyType(
     {name: of(np, row.merge.numpy) for name, row in REDUCTIONS.items()}
 )
-"""Functions that merge two elements, by built-in reduction operator."""
+"""Functions that merge two elements, by name of the built-in reduction operator."""
 
 
 def reduce_axes(
@@ -504,7 +512,7 @@ def reduce_axes(
     accumulator: DType | None,
     operator: Operator | None,
 ) -> Array:
-    """Reduce the last ``axes`` axes.
+    """Return an array reduced over its last ``axes`` axes.
 
     Parameters
     ----------
@@ -560,7 +568,7 @@ def _fold(
     identity: float,
     accumulator: DType | None,
 ) -> Array:
-    """Reduce point by point, from the identity; an excluded point changes nothing."""
+    """Reduce point by point, starting with the identity; an excluded point changes nothing."""
     kept = values.shape[: values.ndim - axes]
     points = values.reshape((*kept, -1))
     skip = None

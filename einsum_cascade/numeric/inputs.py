@@ -1,4 +1,4 @@
-"""Binding of user inputs, shapes and parameters to a checked evaluation."""
+"""Check of user inputs, shapes and parameters, which yields the binding of an evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_d
 
 @dataclass(frozen=True)
 class Binding:
-    """Checked inputs of an evaluation.
+    """Checked inputs, shapes and parameters of an evaluation.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def bind(
     sizes: Mapping[str, Any],
     parameters: Mapping[str, Any],
 ) -> Binding:
-    """Check everything a user passes.
+    """Check the inputs, shapes and parameters that a user passes, and return their binding.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def bind(
 
 
 def index_tensors(program: ir.Program) -> frozenset[str]:
-    """Return the tensors that hold coordinates, because an index gathers by them."""
+    """Return the tensors that hold coordinates, since an index gathers or scatters by them."""
     return frozenset(
         node.access.tensor
         for einsum in program.statements
@@ -153,7 +153,7 @@ def _parameters(
 
 
 def _parallel(program: ir.Program, arrays: Mapping[str, Array]) -> tuple[str, ...]:
-    """Return the parallel ranks if every input carries them, and nothing if none does."""
+    """Return the parallel ranks if every input carries them, or nothing if no input does."""
     extra = {t.name: arrays[t.name].ndim - len(t.ranks) for t in program.inputs}
     count = len(program.parallel)
     wrong = [t for t in program.inputs if extra[t.name] not in (0, count)]
@@ -211,9 +211,9 @@ def _domains(
     shapes: Mapping[str, int],
     parallel: tuple[str, ...],
 ) -> None:
-    """Reject values outside their domains, and warn of equal entries that are declared distinct.
+    """Reject values outside their domains; warn of equal entries where ``distinct`` is declared.
 
-    Such entries give correct results, but lower bounds count more elements than are touched.
+    Equal entries give correct results, but lower bounds then count more elements than are touched.
     """
     problems = []
     parameters = {p.name for p in program.parameters}
@@ -247,7 +247,7 @@ def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Ar
 def split_named(
     program: ir.Program, named: Mapping[str, Any], taken: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort keywords into shapes and parameters.
+    """Sort keyword arguments into shapes and parameters.
 
     Parameters
     ----------

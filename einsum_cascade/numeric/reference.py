@@ -22,14 +22,14 @@ from .targets import allocate, store_result, store_scattered, tensor_shape
 
 @dataclass(frozen=True)
 class IterativeLoop:
-    """Loop over an iterative rank variable; its steps run in order for every value."""
+    """Loop over an iterative rank variable, whose steps run in order for each value."""
 
     variable: str
     steps: tuple[Step, ...]
 
     @property
     def einsums(self) -> tuple[ir.Einsum, ...]:
-        """Every Einsum of the loop, in order."""
+        """All Einsums of the loop, in order."""
         return tuple(e for step in self.steps for e in einsums_of(step))
 
 
@@ -37,8 +37,10 @@ Step = ir.Einsum | IterativeLoop
 
 
 def einsums_of(step: Step) -> tuple[ir.Einsum, ...]:
-    """Return the Einsums of a step in the order that one iteration runs them; loops are
-    flattened."""
+    """Return the Einsums of a step in the order in which one iteration runs them.
+
+    The Einsums of inner loops are listed in place.
+    """
     return step.einsums if isinstance(step, IterativeLoop) else (step,)
 
 
@@ -94,7 +96,7 @@ def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> Iter
 
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
-"""Largest memory for the arrays of one evaluation, in bytes."""
+"""Memory limit for the arrays of one evaluation, in bytes."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -109,7 +111,7 @@ def evaluate(
     parameters: Mapping[str, float] = _NONE,
     **named: Any,
 ) -> dict[str, Array]:
-    """Run a cascade on arrays.
+    """Run a cascade on numpy arrays, and return its output arrays.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def evaluate(
 
 
 class _EvaluationRun:
-    """One evaluation: the steps in order, and the tensors alive between them."""
+    """Single evaluation of a program: its steps in order, and the tensors still needed."""
 
     def __init__(self, program: ir.Program, binding: Binding, keep_all: bool) -> None:
         self.program = program
@@ -180,7 +182,7 @@ class _EvaluationRun:
         return {name: self.store[name].values for name in self.wanted}
 
     def _begin(self, einsum: ir.Einsum) -> None:
-        """Allocate a tensor and evaluate its ``init`` statements."""
+        """Allocate the tensor of an Einsum and evaluate the ``init`` statements of the tensor."""
         buffer = self.store[einsum.name] = allocate(self.program, einsum, self.binding)
         for statement in self.program.init:
             if statement.name == einsum.name:
@@ -204,7 +206,10 @@ class _EvaluationRun:
             store_result(self.program, einsum, self.binding, buffer, result, mine)
 
     def _last_use(self) -> dict[str, int]:
-        """Return the last step that reads each tensor; wanted tensors outlive all steps."""
+        """Return the number of the last step that reads each tensor.
+
+        Tensors to return outlive all steps.
+        """
         found = dict.fromkeys((*self.store, *self.program.einsum_of), -1)
         for at, step in enumerate(self.steps):
             for einsum in einsums_of(step):
@@ -215,7 +220,7 @@ class _EvaluationRun:
         return found | dict.fromkeys(self.wanted, len(self.steps))
 
     def _check_memory(self) -> None:
-        """Reject an evaluation that needs too much memory, before it starts."""
+        """Raise an error before the evaluation starts if it would need too much memory."""
         # Lifetimes of tensors as in ``outputs``, in bytes.
         alive = {name: b.values.nbytes for name, b in self.store.items()}
         worst, largest = 0, ""
@@ -240,7 +245,10 @@ class _EvaluationRun:
         return leading * prod(shape) * self.binding.precision.storage.itemsize
 
     def _working_bytes(self, einsum: ir.Einsum) -> int:
-        """Return the bytes of the iteration space, or of the result of a contraction."""
+        """Return the number of bytes that an Einsum's evaluation needs.
+
+        A contraction needs its result, any other Einsum its whole iteration space.
+        """
         product, _ = factors(einsum.expression)
         contracted = einsum.over and einsum.reduction == "+" and len(product) > 1
         # A 16-bit accumulator is rounded point by point, so all points are stored.

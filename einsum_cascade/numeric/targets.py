@@ -18,7 +18,7 @@ from .inputs import Binding
 def tensor_shape(
     program: ir.Program, einsum: ir.Einsum, shapes: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """Return the shape of the tensor an Einsum writes, without the parallel ranks.
+    """Return the shape of the tensor that an Einsum writes, without the parallel ranks.
 
     An index ``v + 1`` makes the rank one longer: coordinate 0 is the initial state.
 
@@ -49,10 +49,10 @@ def _extent(program: ir.Program, index: ir.Index, shapes: Mapping[str, int]) -> 
 
 
 def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer:
-    """Return an empty buffer for the tensor an Einsum writes.
+    """Return an empty buffer for the tensor that an Einsum writes.
 
-    The buffer holds zeros. It is entirely ``unset`` if neither the Einsum nor ``init`` will write
-    all of it. A scattered target is absent until it is written.
+    The buffer holds zeros. All its elements are ``unset`` if neither the Einsum nor ``init`` writes
+    every one of them. A scattered target is absent until it is written.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def store_result(
 def _by_axes(
     einsum: ir.Einsum, result: Computed, shape: tuple[int, ...]
 ) -> dict[frozenset[int], Array]:
-    """Return the flags of absent elements, by the positions of the target's indices that decide."""
+    """Return the flags of absent elements, by the index positions of the target that decide."""
     found: dict[frozenset[int], Array] = {}
     for variables, flags in result.absent.items():
         deciding = deciding_places(einsum.target, variables)
@@ -134,10 +134,9 @@ def _by_axes(
 
 
 def unwritten_places(einsum: ir.Einsum) -> tuple[frozenset[int], ...]:
-    """Return the index positions of a scattered target that decide which elements nothing
-    writes.
+    """Return, per scattered index, the index positions that decide which elements stay unwritten.
 
-    For each scattered index these are its own position and those that share a variable with it.
+    These are the positions of scattered indices and of indices that share a variable with it.
     """
     return tuple(
         frozenset(
@@ -150,7 +149,7 @@ def unwritten_places(einsum: ir.Einsum) -> tuple[frozenset[int], ...]:
 
 
 def deciding_places(target: ir.Access, variables: frozenset[str]) -> frozenset[int]:
-    """Return the index positions of a target that some variables decide about.
+    """Return the index positions of a target at which the given variables decide about an element.
 
     An iterative rank always decides as well, because the state may exist from some step on.
 
@@ -178,7 +177,7 @@ def _is_next(index: ir.Index) -> bool:
 
 
 def _coordinates(index: ir.Affine, space: AlignedSpace) -> Array:
-    """Return the coordinates of an index, its free variables iterated in order of appearance."""
+    """Return the coordinates that an index takes, its free variables iterated in written order."""
     # m1*M0 + m0 with M0 = 4 and two values of m1 gives 0 1 2 3 4 5 6 7, one per pair in the order
     # of the merged result axes; with m1 fixed to 1 it gives 4 5 6 7.
     linear = linear_index(index, space)
@@ -197,7 +196,10 @@ def _as_slice(at: Array) -> slice:
 def _merged(
     array: Array, axis: int, index: ir.Affine, fixed: Mapping[str, int], order: Array
 ) -> Array:
-    """Merge the axes of an index's free variables into one, in the order of the coordinates."""
+    """Return an array with the axes of an index's free variables merged into one.
+
+    The merged axis is in the order of the coordinates.
+    """
     count = sum(v not in fixed for v in index.variables)
     shape = array.shape
     array = array.reshape((*shape[:axis], -1, *shape[axis + count :]))
@@ -207,8 +209,9 @@ def _merged(
 def store_scattered(
     program: ir.Program, einsum: ir.Einsum, binding: Binding, store: Store, result: Computed
 ) -> None:
-    """Write a result to the positions that its index tensors give; elements without a position
-    are lost.
+    """Write a result to the positions that its index tensors give.
+
+    Elements without a position are dropped.
 
     Raises
     ------
@@ -237,7 +240,7 @@ def store_scattered(
 
 
 def position(space: AlignedSpace, store: Store, index: ir.Index) -> tuple[Array, tuple[Array, ...]]:
-    """Return the position of every element along one rank, and flags where there is none."""
+    """Return the position of every element along one rank, and flags of elements without one."""
     if isinstance(index, ir.Gather):
         lane = read(space, store, index.access)
         return lane.values, lane.unknown
