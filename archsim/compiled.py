@@ -1,4 +1,4 @@
-"""Functions compiled by Numba."""
+"""Compilation of functions by Numba, with a cache of compiled code on disk."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from numba.core.caching import FunctionCache
 from numba.core.registry import CPUDispatcher
 
 _PATIENCE_S = 60
-"""Seconds that another process may take to compile a function."""
+"""Seconds to wait for another process that is compiling the same function."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class KeptCode(FunctionCache):
-    """Cache of Numba on disk, which is optional: a function that it lacks or cannot read is
-    compiled.
+    """Optional cache of compiled code on disk: code that is missing or unreadable is compiled
+    again.
 
     Numba's own cache ends the run on a full disk or on a file that a power cut left empty. It also
-    takes code for new while the code's file is unchanged, even if a called function has changed.
+    reuses code as long as the function's file is unchanged, even if a called function has changed.
     """
 
     def __init__(self, function: FunctionType) -> None:
@@ -42,12 +42,12 @@ class KeptCode(FunctionCache):
 
     @property
     def lock(self) -> Path:
-        """File that is locked while a process compiles the function."""
+        """File that a process locks while it compiles the function."""
         numba: Any = self
         return Path(numba.cache_path) / f"{numba._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the stored code of a signature; None if there is none that can be used."""
+        """Return the stored code of a signature; None if no usable code is stored."""
         numba: Any = super()
         try:
             found = numba.load_overload(sig, target_context)
@@ -57,7 +57,7 @@ class KeptCode(FunctionCache):
         return found if found is not None and found.signature.args == sig else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Store the compiled code of a signature, if there is space."""
+        """Store the compiled code of a signature; errors such as a full disk are ignored."""
         numba: Any = super()
         # Stored code is read first. LLVM may not have released the code itself, although it runs
         # (RuntimeError: no compiled object yet).
@@ -66,7 +66,9 @@ class KeptCode(FunctionCache):
 
 
 def files_of(function: FunctionType) -> tuple[Path, ...]:
-    """Return the files of a function and of all compiled functions that its module imports."""
+    """Return the source files of a function and of all compiled functions that its module
+    imports.
+    """
     found = {Path(function.__code__.co_filename)}
     for other in function.__globals__.values():
         found.update(getattr(getattr(other, "_cache", None), "files", ()))
@@ -77,14 +79,14 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function, and store the code on disk if possible.
 
     Numba stores the code beside the module or, if that cannot be written, in the user's cache
-    directory. Without either, it compiles again in every process.
+    directory. If neither can be written, it compiles again in every process.
 
     Parameters
     ----------
     function : callable
-        Function of integers, floats, numpy arrays and named tuples of them only, at the top of a
-        module. Numba finds stored code by the files of the function and of those it calls, and by
-        their dates.
+        Function at the top of a module. It takes only integers, floats, numpy arrays and named
+        tuples of these. Numba finds stored code by the files of this function and of the functions
+        it calls, and by the dates of these files.
 
     Returns
     -------
@@ -98,8 +100,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function that only compiled functions call.
 
-    The conversion of Python objects to its arguments is not compiled: for named tuples of arrays
-    this saves a quarter of the work.
+    The code that converts Python objects to its arguments is not compiled. For named tuples of
+    arrays this saves a quarter of the work.
 
     Returns
     -------
@@ -113,23 +115,25 @@ def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Inside(CPUDispatcher):
-    """Compiled code without an entry from Python, which would end the process."""
+    """Compiled function that refuses calls from Python, because such a call would end the
+    process.
+    """
 
     def __call__(self, *_: object, **__: object) -> None:
-        """Refuse the call."""
+        """Raise TypeError, because only compiled code may call the function."""
         name = self.py_func.__name__
         raise TypeError(f"{name} is called by compiled code alone: @compiled lets Python call it")
 
 
 def _made(function: Callable[P, R], **options: bool) -> Any:
-    """Return Numba's dispatcher of a function."""
+    """Return Numba's dispatcher of a function, an object that compiles it on the first call."""
     make: Any = njit
     # An entry from C is never used, and takes time to compile.
     return make(nogil=True, no_cfunc_wrapper=True, **options)(function)
 
 
 def _kept(function: Callable[P, R], made: Any) -> Callable[P, R]:
-    """Return Numba's dispatcher of a function, stored on disk if possible."""
+    """Return Numba's dispatcher of a function, with a cache on disk if there is a place for it."""
     if hasattr(made, "_cache"):  # Numba is told to compile nothing.
         kept: Any = KeptCode
         with suppress(RuntimeError):  # There is no place for a cache.
@@ -139,9 +143,10 @@ def _kept(function: Callable[P, R], made: Any) -> Callable[P, R]:
 
 
 def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
-    """Lock a function while it compiles, so that other processes read the result.
+    """Return the code that ``make`` compiles, holding a lock so that other processes can read it
+    later.
 
-    Without a lock, and if another process takes too long, the function is compiled nevertheless.
+    If there is no lock, or another process takes too long, the function is compiled anyway.
     """
     with ExitStack() as turn:
         with suppress(OSError, Timeout):
@@ -153,40 +158,40 @@ def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
 
 
 def filled(length: int, value: int) -> Any:
-    """Return a table as ``tables.filled`` does."""
+    """Return a table with one value everywhere; it replaces ``tables.filled`` in compiled code."""
     return np.full(length, value, np.int64)
 
 
 def copy_row(into: Any, at: int, row: Any) -> None:
-    """Write a row as ``tables.copy_row`` does.
+    """Copy a row into a table; it replaces ``tables.copy_row`` in compiled code.
 
-    Numba compiles an assignment between slices of different lengths for longer than a loop.
+    Numba takes longer to compile an assignment between slices of different lengths than a loop.
     """
     for i in range(len(row)):
         into[at + i] = row[i]
 
 
 def first_smallest(numbers: Any) -> Any:
-    """Return a position as ``tables.first_smallest`` does."""
+    """Return the position of the smallest number; it replaces ``tables.first_smallest``."""
     return np.argmin(numbers)
 
 
 def compiled_on_tables(
     helpers: Iterable[Callable[..., object]], function: Callable[..., int]
 ) -> Callable[..., int]:
-    """Compile a function of flat tables together with those it calls, by the same names.
+    """Compile a function of flat tables together with the functions that it calls.
 
     Parameters
     ----------
     helpers : iterable of callable
-        Functions that it calls beside those of ``tables``; each calls none but those before it.
+        Functions that it calls, except those of ``tables``. Each may call only earlier ones.
     function : callable
         Function of lists of whole numbers, named tuples of them, and whole numbers.
 
     Returns
     -------
     callable
-        Function that writes its results to the lists, as the given one does.
+        Function that writes its results to the given lists, as the Python function does.
     """
     made: dict[str, object] = {}
     own: tuple[Callable[..., object], ...] = (filled, copy_row, first_smallest)
@@ -205,7 +210,7 @@ def compiled_on_tables(
 
 
 def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function's code, with names of called functions bound to others."""
+    """Return a copy of a function that calls the compiled functions in ``made`` by their names."""
     names = {**function.__globals__, **made}
     copy = FunctionType(function.__code__, names, function.__name__)
     # Numba finds stored code by these attributes.
@@ -214,14 +219,14 @@ def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _arrays_of(given: Any) -> Any:
-    """Return an argument with arrays in place of lists: Numba reads arrays only."""
+    """Return an argument with its lists replaced by arrays, because Numba reads only arrays."""
     if isinstance(given, list):
         return np.array(given, np.int64)
     return type(given)(*map(_arrays_of, given)) if isinstance(given, tuple) else given
 
 
 def _write_back(given: Any, arrays: Any) -> None:
-    """Copy the contents of arrays to the lists that they stand for."""
+    """Copy the contents of arrays back to the lists that they replaced."""
     if isinstance(given, list):
         given[:] = arrays.tolist()
     elif isinstance(given, tuple):

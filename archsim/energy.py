@@ -1,6 +1,6 @@
-"""Energy and area: prices of a machine from the numbers of its technology, and charges of a run.
+"""Energy and area: prices of a machine's actions from its technology, and the charges of a run.
 
-Charges are counts times prices, and leakage while the run lasts.
+Charges are counts times prices. Leakage is charged for the duration of the run.
 
 ``docs/energy.md`` derives every formula and states how well it fits.
 """
@@ -27,16 +27,22 @@ from .spec.tensor_words import ONE_WORD, TensorWords
 Named = tuple[tuple[str, float], ...]
 
 MAX_CACHED_MACHINES = 8
-"""Machines whose prices, areas and leakage are kept: runs of one machine share them."""
+"""Number of machines whose prices, areas and leakage are cached: all runs of a machine share
+them.
+"""
 
 _AREA_BITS_EXPONENT = 1.05
 _AREA_WIDTH_EXPONENT = 3.5
 _AREA_CORRELATION = 1.0
-"""Distance at which a compiled point's correction fades by e, in units of the natural logarithm."""
+"""Distance over which the correction at a compiled SRAM point fades by a factor e.
+
+It is measured between the natural logarithms of rows and width.
+"""
 
 
 class AccessEnergy(NamedTuple):
-    """Energy of one access of ``bits``: one line of a memory, one value of a register."""
+    """Energy of reading and of writing ``bits`` at once: one line of a memory or one register
+    value."""
 
     read_pj: float
     write_pj: float
@@ -44,13 +50,14 @@ class AccessEnergy(NamedTuple):
 
 
 def address_bits(rows: int) -> int:
-    """Return the address bits of ``rows`` rows: the logarithm, rounded up."""
+    """Return the number of address bits for ``rows`` rows: the binary logarithm, rounded up."""
     return (rows - 1).bit_length()
 
 
 def memory_rows(memory: Memory) -> int | None:
-    """Return the lines that a memory is billed for, the last one perhaps in part; None:
-    unlimited.
+    """Return the number of lines by which a memory is priced; None if its capacity is unlimited.
+
+    A last, partial line counts as a whole line.
 
     Parameters
     ----------
@@ -86,13 +93,14 @@ def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
 def register_access(
     architecture: Architecture, array: ProcessingArray, value_bits: Fraction | int | None = None
 ) -> AccessEnergy:
-    """Return the energy of reading and writing one value in the registers of one element.
+    """Return the energy of reading and writing one value in the registers of one processing
+    element.
 
     Parameters
     ----------
     value_bits : Fraction or int, optional
-        Width of the value; by default a word. A narrower value takes the full width of registers
-        whose width the machine gives.
+        Width of the value; by default a machine word. If the machine gives a register width, a
+        narrower value costs that full width.
 
     Raises
     ------
@@ -111,7 +119,7 @@ def register_access(
 
 
 def unlike_word(architecture: Architecture) -> tuple[str, ...]:
-    """Return a note if the technology's numbers hold for no word of the machine's width.
+    """Return a note if the technology's numbers do not hold for the machine's word width.
 
     Examples
     --------
@@ -140,9 +148,9 @@ def action_pj(technology: Technology, name: str) -> float:
 
 
 def areas(architecture: Architecture) -> Named:
-    """Return the area in um^2 of every component on the chip, over all its copies.
+    """Return the area in um^2 of every on-chip component, summed over all its copies.
 
-    Memories come first, outermost first.
+    The memories come first, from the outermost inwards.
 
     Raises
     ------
@@ -153,7 +161,7 @@ def areas(architecture: Architecture) -> Named:
 
 
 _AREAS = Cache[Named](MAX_CACHED_MACHINES)
-"""Areas of the machines used last."""
+"""Cache of areas, by machine."""
 
 
 def _areas(architecture: Architecture) -> Named:
@@ -169,7 +177,7 @@ def _areas(architecture: Architecture) -> Named:
 
 
 def memory_area(architecture: Architecture, memory: Memory) -> float | None:
-    """Return the area of all copies of one of the machine's memories; None if it is off chip.
+    """Return the area in um^2 of all copies of a memory; None if the memory is off chip.
 
     Raises
     ------
@@ -189,7 +197,10 @@ def _memory_area(technology: Technology, memory: Memory) -> float | None:
 
 
 def functional_units(array: ProcessingArray) -> tuple[str, ...]:
-    """Return the actions whose units each element carries: as declared, or all that it can bill."""
+    """Return the actions for which each processing element has a functional unit.
+
+    These are the declared units, or else all actions that the array's operations can bill.
+    """
     billed = (action for operation in array.operations for action, _ in operation.bill)
     return array.units or tuple(dict.fromkeys(billed))
 
@@ -197,9 +208,9 @@ def functional_units(array: ProcessingArray) -> tuple[str, ...]:
 def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> float:
     """Return the area in um^2 of an SRAM of ``rows`` lines of ``width_bits``.
 
-    ``a * bits**1.05 + b * width**3.5`` fitted to the compiled ``points`` (relative least squares,
-    neither coefficient negative), times a correction that makes it exact at every point and fades
-    away from them: an exponential kernel in the logarithms.
+    The area is ``a * bits**1.05 + b * width**3.5``, fitted to the compiled ``points`` (relative
+    least squares, neither coefficient negative). A correction factor makes it exact at every point
+    and fades with the distance from the points: an exponential kernel in the logarithms.
 
     Parameters
     ----------
@@ -211,7 +222,7 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     Returns
     -------
     float
-        Area; the compiled one for a compiled point.
+        Area; at a compiled point, exactly the compiled area.
     """
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     if (rows, width_bits) in known:
@@ -221,11 +232,11 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
 
 @dataclass(frozen=True, slots=True)
 class _AreaFit:
-    """Fit of ``sram_area`` to compiled points, kept for further calls."""
+    """Fitted area function of ``sram_area`` for some compiled points, cached for further calls."""
 
     base: Callable[[int, int], float]
     weights: tuple[tuple[float, tuple[float, float]], ...]
-    """Weight of each point, and the logarithms of its rows and width."""
+    """Weight of each compiled point, with the logarithms of the point's rows and width."""
 
     def area_um2(self, rows: int, width_bits: int) -> float:
         here = (log(rows), log(width_bits))
@@ -248,7 +259,7 @@ def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
 
 
 def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
-    """Fit the two-term form, in rows and width, to known areas."""
+    """Return the two-term area function of rows and width, fitted to known areas."""
 
     def terms(rows: int, width: int) -> tuple[float, float]:
         return (float(rows * width) ** _AREA_BITS_EXPONENT, float(width) ** _AREA_WIDTH_EXPONENT)
@@ -282,13 +293,10 @@ def _nearness(a: tuple[float, float], b: tuple[float, float]) -> float:
 def _sram_energy(
     kind: MemoryClass, rows: int, width: int, energy: Callable[[SramPoint], float | None]
 ) -> float:
-    """Return the energy per line: proportional to its width, piecewise linear in rows.
+    """Return the energy per line of an SRAM: proportional to its width, piecewise linear in rows.
 
-    Outside the compiled points the line through the nearest two continues, but no lower than in
-    proportion to the rows. A single point is scaled in proportion.
-
-    Outside the compiled points the nearest two are continued, but never to less than in proportion
-    to the rows; a single point is scaled in proportion.
+    Beyond the compiled points, the line through the nearest two points continues. Below the first
+    point, it is never lower than in proportion to the rows. A single point is scaled in proportion.
     """
     known = [(p, e) for p in kind.points if (e := energy(p)) is not None]
     for point, value in known:
@@ -302,7 +310,10 @@ def _sram_energy(
 
 
 def _along(points: list[tuple[int, float]], x: int) -> float:
-    """Evaluate a piecewise linear function of ``x > 0`` through ``points``, continued outwards."""
+    """Return the value at ``x > 0`` of a piecewise linear function through ``points``.
+
+    The function continues beyond the first and last point.
+    """
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 <= x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
@@ -368,7 +379,7 @@ def _memory_class(technology: Technology, name: str, owner: str) -> MemoryClass:
 
 
 class Charge(NamedTuple):
-    """Energy of one Einsum at one component."""
+    """Energy in pJ that one Einsum spends at one component."""
 
     einsum: str
     component: str
@@ -389,7 +400,7 @@ def charges(
     counts : tuple of EinsumCount
         Counts of every Einsum in elements, with spills.
     words : TensorWords, optional
-        Words of the machine that a value of each tensor takes.
+        Number of machine words that a value of each tensor takes.
 
     Raises
     ------
@@ -422,7 +433,9 @@ def _of_einsum(
 
 
 def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[AccessCount]:
-    """Yield the accesses to an Einsum's own registers, one for each width of values."""
+    """Yield the accesses to the registers of an Einsum's own array, one for each width of
+    values.
+    """
     of_one = array.registers.billed == "one"
     if not count.registers_by_tensor:
         yield count.registers_of_one if of_one else count.registers
@@ -434,27 +447,28 @@ def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[Acces
 def access_pj(
     architecture: Architecture, access: AccessCount, words: TensorWords = ONE_WORD
 ) -> tuple[str, float]:
-    """Return the component that bills the accesses to one place, and the energy in pJ.
+    """Return the component that is charged for accesses to a memory or to registers, and the
+    energy in pJ.
 
     Parameters
     ----------
     architecture : Architecture
         The machine, with the technology that prices its actions.
     access : AccessCount
-        Elements read and written at a memory, or in an array's registers.
+        Tensor elements read and written at a memory, or in an array's registers.
     words : TensorWords, optional
-        Words of the machine that a value of each tensor takes.
+        Number of machine words that a value of each tensor takes.
 
     Raises
     ------
     SpecError
-        The technology lacks the memory class of the place.
+        The technology lacks the class of this memory or these registers.
     """
     return prices_of(architecture, words).of(access)
 
 
 class PriceList:
-    """Prices of places, by width of values."""
+    """Prices of a machine's memories and registers, by the width of values."""
 
     def __init__(self, architecture: Architecture, words: TensorWords) -> None:
         self._architecture = architecture
@@ -462,11 +476,11 @@ class PriceList:
         self._known: dict[tuple[str, Fraction | int], PlacePrice] = {}
 
     def of(self, access: AccessCount) -> tuple[str, float]:
-        """Return the component that bills an access, and the energy in pJ."""
+        """Return the component that is charged for an access, and the energy in pJ."""
         return self.at(access.place, access.tensor).of(access)
 
     def at(self, place: str, tensor: str) -> PlacePrice:
-        """Return the price of a tensor's values at a memory, or in an array's registers."""
+        """Return the price of a tensor's values in a memory, or in an array's registers."""
         key = (place, self._words.of(tensor))
         if key not in self._known:
             self._known[key] = _price_of(self._architecture, *key)
@@ -477,27 +491,28 @@ _PRICES = Cache[PriceList](MAX_CACHED_MACHINES)
 
 
 def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
-    """Return the prices of a machine, which are the same for each run on it."""
+    """Return the price list of a machine, which all runs on the machine share."""
     key = (Identity(architecture), Identity(words))
     return _PRICES.get(key, lambda: PriceList(architecture, words))
 
 
 class PricedAmounts(NamedTuple):
-    """Lines of a memory, or values in registers, that are read and written at a price."""
+    """Number of priced units, memory lines or register values, that are read and written."""
 
     reads: float | Fraction
     writes: float | Fraction
 
     def pj(self, price: AccessEnergy) -> float:
-        """Return the energy in pJ at a price per access."""
+        """Return the energy in pJ of these reads and writes, given the price of one."""
         return self.reads * price.read_pj + self.writes * price.write_pj
 
 
 def priced_lines(
     architecture: Architecture, count: EinsumCount, words: TensorWords, memory: str
 ) -> tuple[PricedAmounts, ...]:
-    """Return the lines of a memory that an Einsum pays for, access by access, as ``charges``
-    bills them.
+    """Return the lines of a memory that an Einsum reads and writes, one entry for each access.
+
+    ``charges`` bills the same numbers of lines.
 
     Parameters
     ----------
@@ -517,25 +532,25 @@ def priced_lines(
 
 @dataclass(frozen=True, slots=True)
 class PlacePrice:
-    """Price of a place: the component that bills, and the energy of each access."""
+    """Price of values in a memory or in registers, and the component that is charged."""
 
     component: str
     share: Fraction
-    """Share of the priced unit that a value takes: of a memory's line, or of a register."""
+    """Share of a priced unit (a memory's line or a register value) that one tensor value takes."""
     energy: AccessEnergy
 
     def priced(self, access: AccessCount) -> PricedAmounts:
-        """Return the number of priced lines, or values, of an access."""
+        """Return the number of priced units, lines or register values, of an access."""
         part, whole = self.share.numerator, self.share.denominator
         return PricedAmounts(access.reads * part / whole, access.writes * part / whole)
 
     def of(self, access: AccessCount) -> tuple[str, float]:
-        """Return the component that bills an access, and the energy in pJ."""
+        """Return the component that is charged for an access, and the energy in pJ."""
         return self.component, self.priced(access).pj(self.energy)
 
 
 def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> PlacePrice:
-    """Return the price of values of some words at a memory, or in an array's registers."""
+    """Return the price of values that take ``words`` machine words, in a memory or in registers."""
     bits = architecture.word_bits * words
     memory = architecture.memory(place)
     if memory is None:
@@ -551,7 +566,7 @@ def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> 
 def operations_pj(
     architecture: Architecture, array: ProcessingArray, operations: Operations
 ) -> Iterator[float]:
-    """Yield the energy in pJ of each action that operations take on an array.
+    """Yield the energy in pJ of each action that some operations take on an array.
 
     Parameters
     ----------
@@ -577,17 +592,14 @@ def operations_pj(
 
 
 LEAKAGE = "leakage"
-"""Name in place of an Einsum: all Einsums share the energy of leakage."""
+"""Name that stands in place of an Einsum in charges for leakage, which all Einsums share."""
 
 
 def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
     """Return the power in W of each component that leaks, over all cores.
 
-    Functional units leak by their actions, registers and on-chip memories by the bit, and a DRAM
-    idles as a whole.
-
-    Units of an array leak by the actions that they do, its registers and memories on the chip by
-    the bit, and a DRAM idles as a whole.
+    Functional units leak according to their actions, registers and on-chip memories by the bit, and
+    a DRAM idles as a whole.
 
     Parameters
     ----------
@@ -610,7 +622,7 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
 
 
 _LEAKAGE = Cache[tuple[tuple[str, float], ...]](MAX_CACHED_MACHINES)
-"""Leaking components of the machines used last."""
+"""Cache of the leaking components and their power, by machine."""
 
 
 def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:
@@ -639,7 +651,7 @@ def _registers(architecture: Architecture, array: ProcessingArray) -> float:
 
 
 def leakage_charges(architecture: Architecture, seconds: float) -> tuple[Charge, ...]:
-    """Return the energy of leakage over a time, by component.
+    """Return the energy of leakage of each component over a given time.
 
     Parameters
     ----------

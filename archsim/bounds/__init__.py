@@ -1,1 +1,1 @@
-"""Lower bounds: the floor of any mapping, and the bounds from which it is made."""
+"""Lower bounds: the floor under any mapping of a cascade, and the bounds from which it is made."""

@@ -1,16 +1,17 @@
 """Floor: lower bounds of latency and energy over all mappings of a cascade on a machine.
 
-Every Einsum runs on the array that suits all Einsums together best, with all elements and all
-arrays at work; its energy is the least over the arrays. Every touched input and every output
-crosses the outermost memory once. Each operand is read from registers at each point, and a result
-is written to them.
+For latency, Einsums are assigned to arrays in the best way, with all processing elements and all
+arrays at work. For energy, each Einsum costs the least over the arrays. Every touched input and
+every output crosses the outermost memory once. Each operand is read from registers at each point,
+and a result is written to registers.
 
-Inputs of a systolic array enter over one of its edges, an element at a time. Operands that arrive
-at elements are read once for those elements that can share them (``operand_delivery``). Masked
-points are not computed, whatever the tiles are, and neither are steps that are certainly no-ops.
-Where a cascade partitions a rank itself and a mapping chooses the size (``M: [M1, M0]``), an Einsum
-counts at the size with the fewest points. The bounds of a result (``Bounds``) hold for its mapping;
-the floor holds for its work.
+Inputs of a systolic array enter over one of its edges, one processing element at a time. Operands
+that arrive at processing elements are read once for all elements that can share them
+(``operand_delivery``). Masked points are not computed, whatever the tiles are, and neither are
+steps that are certainly no-ops. A cascade may partition a rank itself and leave the size to a
+mapping (``M: [M1, M0]``). Then an Einsum counts at the size with the fewest points. The bounds of a
+result (``Bounds``) hold only for its mapping; the floor holds for any mapping that does the same
+work.
 """
 
 from __future__ import annotations
@@ -57,33 +58,42 @@ from .policy import MAX_CACHED_SIZES
 
 @dataclass(frozen=True, slots=True)
 class ArrayInflow:
-    """Inflow of one Einsum into a systolic array, for the input whose values are reused least."""
+    """Least points of an Einsum on a systolic array, and how often these use a value that must
+    enter.
+
+    The input whose values are reused least decides.
+    """
 
     points: int
-    """Least number of points."""
+    """Least number of points of the Einsum."""
     uses: int
-    """Largest number of points that use one value; all points for an Einsum without inputs."""
+    """Largest number of points that use one input value; all points for an Einsum without
+    inputs.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeastWork:
-    """Least work of any mapping of a cascade on the arrays of a machine."""
+    """Least work that any mapping of a cascade needs on the arrays of a machine."""
 
     words: Fraction
-    """Words of inputs and outputs, each of which crosses the outermost memory once."""
+    """Machine words of all inputs and outputs, each of which crosses the outermost memory once."""
     shares: tuple[tuple[str, Fraction], ...]
-    """Share of each Einsum that remains at the best sizes of the cascade's tiles
+    """Share of each Einsum's points that remains at the best sizes of the cascade's tiles
     (``least_shares``)."""
     sized: tuple[tuple[tuple[EinsumCount, ...], ...], ...]
-    """Counts at sizes of the cascade's own tiles: by partitioned rank, one range after the
-    other."""
+    """Counts for each range of sizes that the cascade's own tiles can have, by partitioned rank."""
     cycles: Fraction
-    """Cycles of the busiest array, with each Einsum on one array and all elements at work."""
+    """Cycles of the busiest array, if each Einsum runs on one array with all processing elements
+    at work."""
     counts: lazy_field[tuple[EinsumCount, ...]] = lazy_field(())
-    """Counts with the fewest operations of any mapping; like the next field, for the energy
-    alone."""
+    """Counts with the fewest operations of any mapping.
+
+    Like the next field, they are needed only for energy.
+    """
     deliveries: lazy_field[tuple[tuple[str, OperandDelivery], ...]] = lazy_field(())
-    """Operand deliveries by Einsum: arrivals at the elements, and partial results that leave."""
+    """Operand deliveries of each Einsum: values that arrive at processing elements, and partial
+    results that leave."""
 
 
 def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
@@ -92,7 +102,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     Parameters
     ----------
     bound : Bound
-        Mapping of the cascade; any one serves.
+        Mapping of the cascade; any mapping gives the same answer.
     counts : tuple of EinsumCount
         Operations of the mapping.
     """
@@ -143,7 +153,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
 
 
 def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | None = None) -> Floor:
-    """Return the floor of a mapping's work, equal for every mapping of the cascade.
+    """Return the floor of a mapping's work, which is equal for every mapping of the cascade.
 
     Parameters
     ----------
@@ -178,7 +188,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
 
 
 def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: int) -> EinsumCount:
-    """Return the count of an Einsum with the operations of a given number of points."""
+    """Return the counts of an Einsum, with the operations that a given number of points takes."""
     read, written = Uses(points, 0), Uses(0, points)
     used = [*((m, read) for m in e.reads), (e.write, written)]
     return replace(
@@ -191,7 +201,7 @@ def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: in
 
 
 def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> int:
-    """Return the points of an Einsum in the mapping with the fewest."""
+    """Return the number of points of an Einsum in the mapping with the fewest points."""
     if e.einsum.where is not None:
         return count.allowed  # the mask's points do not depend on the tiles
     if len(nests) == 1 and not nests[0].loops and nests[0].window is None:
@@ -203,12 +213,12 @@ _Ranges = list[tuple[Fraction, tuple[EinsumCount, ...]]]
 
 
 def _size_cache(_: Program) -> Cache[tuple[_Ranges, ...]]:
-    """Return the ranges of a program's own tiles: a search asks for the same with each mapping."""
+    """Return an empty cache for ``_sized``: a search asks for the same sizes with each mapping."""
     return Cache(MAX_CACHED_SIZES)
 
 
 def _size_key(bound: Bound, least: tuple[EinsumCount, ...]) -> Hashable:
-    """Return the key of ``_sized``: all its inputs beside the program."""
+    """Return the cache key of ``_sized``: all its inputs except the program."""
     machine = bound.architecture
     copies = tuple(machine.copies(array.name) for array in machine.arrays)
     free = tuple(bound.pattern_memo(free_partitions).items())
@@ -221,10 +231,12 @@ def _sized(
     inflow: Mapping[str, ArrayInflow],
     whole: Collection[str],
 ) -> Iterator[_Ranges]:
-    """Yield the bounds at sizes of a cascade's own tiles, by rank that the cascade cuts in two.
+    """Yield lower bounds over the sizes of a cascade's own tiles, for each rank that it cuts in
+    two.
 
-    Each bound covers a range of sizes: the least cycles of the busiest array, and counts of Einsums
-    with at least as many operations as any mapping.
+    The bounds of a rank are a list with an entry for each range of sizes. An entry has the least
+    cycles of the busiest array in this range. It also has counts of the Einsums with no more
+    operations than any mapping needs in this range.
     """
     arrays, free = len(bound.architecture.arrays), bound.pattern_memo(free_partitions)
     of = {e.name: e for e in bound.einsums}
@@ -253,22 +265,23 @@ def _sized(
 
 
 def _growing(bound: Bound) -> tuple[FreeTileSize, ...]:
-    """Return the ranks cut in two for which larger tiles give some Einsum more points.
+    """Return the ranks cut in two in which larger tiles give some Einsum more points.
 
-    A rank cut in three has two sizes, and is left out.
+    A rank cut in three has two free sizes, and is left out.
     """
     cuts = (FreeTileSize(rank, *m) for rank, m in free_partitions(bound).items() if len(m) == 2)
     return tuple(c for c in cuts if any(c.grows(bound.program, e) for e in bound.einsums))
 
 
 def _some(bound: Bound) -> dict[str, set[str]]:
-    """Return for each Einsum the ranks of which it runs over some members alone."""
+    """Return, for each Einsum, the partitioned ranks that it covers only in part, such as M1
+    without M0."""
     free = free_partitions(bound)
     return {e.name: partially_covered(bound, e, free) for e in bound.einsums}
 
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
-    """Return for each Einsum the inflow into an array, wherever its points are placed."""
+    """Return, for each Einsum, its inflow into an array, wherever its points are placed."""
     reused, sizes = bound.pattern_memo(_reused), dict(bound.shapes)
     return {
         name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
@@ -277,11 +290,11 @@ def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow
 
 
 def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
-    """Return for each Einsum and input the ranks along which a value is reused.
+    """Return, for each Einsum and input, the ranks along which one input value is reused.
 
-    A value has coordinates of its own along all ranks that move an input, as in ``folds_of``. It is
-    used at each coordinate of the other ranks. Where a mapping sizes a cut of the cascade, these
-    coordinates count as the whole rank, at any size.
+    An input has different values along all ranks that index it, as in ``folds_of``. One value is
+    used at each coordinate of all other ranks. If a mapping chooses the size of a rank's tiles,
+    each rank of the partition counts with the length of the whole rank.
     """
     program, free = bound.program, bound.pattern_memo(free_partitions)
 
@@ -308,8 +321,11 @@ def _operand_deliveries(
     shares: Mapping[str, Fraction],
     words: Mapping[str, Fraction],
 ) -> Iterator[tuple[str, OperandDelivery]]:
-    """Yield the operand deliveries of each Einsum, given its points in any mapping and the words
-    that cross."""
+    """Yield each Einsum with its operand delivery under any mapping.
+
+    ``points`` are the least points of each Einsum, and ``words`` the machine words of each tensor
+    that cross the outermost memory.
+    """
     crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
     for e in einsums:
         chosen = {v for v in e.variables if partition_member_of(program, v)[0] in free}
@@ -323,14 +339,10 @@ def _operand_deliveries(
 
 
 def compulsory_words(bound: Bound) -> int | Fraction:
-    """Return the words of all inputs and outputs that a mapping's tiles touch, each moved at
-    least once.
+    """Return the machine words of all inputs and outputs that a mapping's tiles touch.
 
-    Tiles that a mask leaves empty are not touched. Gathered elements count if they certainly
-    differ.
-
-    A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted that
-    are certain to differ.
+    Each is moved at least once. Tiles that a mask leaves empty are not touched. Gathered elements
+    count only if they certainly differ.
     """
     touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
     return sum(size * bound.words.of(name) for name, size in touched.items())
@@ -339,8 +351,10 @@ def compulsory_words(bound: Bound) -> int | Fraction:
 def _touched(
     bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]], idle: Collection[str]
 ) -> dict[str, int]:
-    """Return the elements of inputs and outputs that any nest of each Einsum touches, without
-    no-ops."""
+    """Return, for each input and output, the number of tensor elements that every mapping touches.
+
+    For an Einsum it is the least number over its possible nests. Einsums in ``idle`` are left out.
+    """
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
     for e in with_initial(bound):
@@ -358,8 +372,10 @@ def _touched(
 
 
 def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: LoopNest) -> int:
-    """Return the elements that an access certainly touches under a nest; for a gather, distinct
-    ones."""
+    """Return how many tensor elements an access certainly touches under a nest.
+
+    For a gather, only elements that certainly differ count.
+    """
     access, program = access_map.access, bound.program
     share = Fraction(1)
     if any(isinstance(index, Gather) for index in access.indices):
@@ -375,7 +391,8 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
 
 
 def _elements(bound: Bound, tensor: str) -> int:
-    """Return the elements of a tensor, with the first coordinate of an iterative tensor."""
+    """Return the number of elements of a tensor, including the initial coordinate of an iterative
+    tensor."""
     program, sizes = bound.program, dict(bound.shapes)
     begun = program.iterative.get(tensor, ())
     ranks = (*program.parallel, *program.tensor_ranks[tensor])
@@ -387,7 +404,7 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
 
 
 def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
-    """Return the least energy of some work with a given lower bound of its latency, in pJ."""
+    """Return the least energy in pJ of the given work, if its latency is at least ``latency_s``."""
     shares, deliveries = dict(work.shares), dict(work.deliveries)
     compulsory = work.words * machine.word_bytes
     outermost = machine.home
@@ -416,7 +433,7 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
 def _registers_pj(
     machine: Architecture, prices: PriceList, array: ProcessingArray, count: EinsumCount
 ) -> float:
-    """Return the least energy of an Einsum's own registers on an array, in pJ."""
+    """Return the least energy in pJ of an Einsum's accesses to its own array's registers."""
     found = 0.0
     for tensor, uses in count.registers_by_tensor:
         price = prices.at(array.name, tensor).energy
@@ -427,22 +444,26 @@ def _registers_pj(
 
 
 class _Able(NamedTuple):
-    """Array, by number, that can run an Einsum, and its cycles per point with all elements at
-    work."""
+    """Array, given by number, that can run an Einsum, and the cycles that it takes per point.
+
+    All processing elements are at work.
+    """
 
     array: int
     cycles: Fraction
     inflow: Fraction
-    """Cycles per point if points wait for the values of an input, each used at one point."""
+    """Cycles per point if points must wait for input values, and each value is used at only one
+    point."""
 
 
 def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
-    """Return for each Einsum the arrays that can run it, equal at any length.
+    """Return, for each Einsum, the arrays that can run it; they do not depend on shapes.
 
     A systolic array is not done before the values of an input have entered (``counts.occupancy``).
-    Values that elements share along an axis enter once for all of them; in each point's time as
-    many values enter as the other axes have elements. Values of single elements are loaded along an
-    axis, one cycle per element. In a single row, every element is at the edge.
+    A value that processing elements share along an axis enters once for all of them. In the time of
+    one point, as many values enter as the other axes have elements. Values of single processing
+    elements are loaded along an axis, one cycle per element. In a single row, every element is at
+    the edge.
     """
     found: dict[str, list[_Able]] = {e.name: [] for e in bound.einsums}
     for number, array in enumerate(bound.architecture.arrays):
@@ -460,9 +481,9 @@ def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
 def _by_array(
     bound: Bound, shares: Mapping[str, Fraction], inflow: Mapping[str, ArrayInflow]
 ) -> list[dict[int, Fraction]]:
-    """Return the cycles of every Einsum's share of its inflow on each array that can run it.
+    """Return, for each Einsum, its least cycles on each array that can run it.
 
-    All elements are at work.
+    All processing elements are at work, and only the Einsum's share of its points counts.
     """
     able = bound.pattern_memo(_able)
     found: list[dict[int, Fraction]] = []

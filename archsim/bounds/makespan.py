@@ -1,9 +1,10 @@
-"""Makespan bound: least cycles of the busiest array over all assignments of Einsums.
+"""Makespan bound: least cycles of the busiest array over all assignments of Einsums to arrays.
 
-Give each array a share, with a sum of one. For any shares, the busiest array takes at least the
-sum, over all work, of the least product of cycles on an array and the array's share, because no
-weighted mean exceeds the largest value. Between shares at which some work costs the same on two
-arrays the sum is linear, so that the largest sum is at such *ties*.
+Give each array a weight (share), such that the weights add up to one. For each piece of work, take
+the least product of an array's weight and the work's cycles on that array. The busiest array takes
+at least the sum of these products, because no weighted mean exceeds the largest value. A weighting
+at which some work costs the same on two arrays is a *tie*. The sum is linear between ties, so that
+its largest value is at a tie.
 """
 
 from __future__ import annotations
@@ -23,13 +24,10 @@ Number = TypeVar("Number", float, Fraction)
 def tie_shares(
     work: Sequence[Mapping[int, Number]], arrays: int, one: Number
 ) -> tuple[tuple[Number, ...], ...]:
-    """Return the shares of arrays at which work ties, each up to a factor.
+    """Return the weights (shares) of arrays at which work ties, each set up to a common factor.
 
-    All arrays tie with one array, or take no part. For up to three arrays, these are all ties. For
-    more arrays, chains of ties are left out, and the bound may be lower.
-
-    All arrays tie with one of them, or take no part. Of up to three arrays all ties are such; of
-    more, shares that tie in chains are left out, and the bound may be lower.
+    In each set, all arrays tie with one array or have the weight zero. For up to three arrays,
+    these are all ties. For more arrays, chains of ties are left out, and the bound may be lower.
 
     Parameters
     ----------
@@ -60,8 +58,8 @@ def tie_shares(
 def _ratios(
     work: Iterable[Mapping[int, Number]], middle: int, other: int, one: Number
 ) -> tuple[Number, ...]:
-    """Return shares of an array at which some work costs the same there as on another of share
-    one."""
+    """Return the weights of array ``middle`` at which some work ties with array ``other`` of
+    weight one."""
     found = {one - one: None}
     for cycles in work:
         here, there = cycles.get(middle), cycles.get(other)
@@ -71,7 +69,7 @@ def _ratios(
 
 
 _FIXED_POINT_BITS = 60
-"""Bits behind the point of fixed-point shares."""
+"""Number of binary digits after the point in fixed-point shares."""
 
 _Node = tuple[int, int, int, list[int]]
 
@@ -80,12 +78,8 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
     """Return the least cycles of the busiest array over all assignments of Einsums to arrays.
 
     Branch and bound assigns the largest Einsums first, and extends the assignment with the lowest
-    bound. Einsums without an array may be split among arrays, which shares bound from below. The
-    first complete assignment is optimal.
-
-    Assignments of the largest Einsums are gone on from, the one of the lowest bound first; the
-    others may be split among arrays, which any shares of the arrays bound from below
-    (``cost.shares``). The first in which every Einsum has its array is the best there is.
+    bound. Einsums without an array may be split among arrays; the shares of arrays bound their work
+    from below (``tie_shares``). The first complete assignment is optimal.
 
     Parameters
     ----------
@@ -135,7 +129,11 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
 
 
 def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list[tuple[int, ...]]:
-    """Return shares that add up to at most one, rounded down: a bound from them is no higher."""
+    """Return sets of shares in fixed point.
+
+    Each set adds up to at most one because shares are rounded down, so that no bound becomes
+    higher.
+    """
     found = [tuple(int(a == n) << _FIXED_POINT_BITS for n in range(arrays)) for a in range(arrays)]
     for one in tie_shares(_distinct_ratios(whole), arrays, Fraction(1)):
         unit = lcm(*(x.denominator for x in one))
@@ -146,9 +144,9 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
 
 
 def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fraction]]:
-    """Return the Einsums without those that tie at the same shares as an earlier one.
+    """Return the Einsums without those whose cycles are a multiple of an earlier Einsum's.
 
-    Many Einsums differ by a common factor alone.
+    These tie at the same shares. Many Einsums differ only by a common factor.
     """
     found: dict[tuple[tuple[int, int], ...], None] = {}
     for cycles in whole:
@@ -160,9 +158,10 @@ def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fract
 def _tightest_shares(
     whole: Sequence[Mapping[int, int]], shares: list[tuple[int, ...]], arrays: int
 ) -> list[tuple[int, ...]]:
-    """Return each array's own share of one, and the shares with the highest bounds of all work.
+    """Return the sets of shares that give the highest bounds of all work.
 
-    The former give the exact load of a complete assignment.
+    The sets in which one array has the share one come first. They give the exact load of a complete
+    assignment.
     """
 
     def bound_at(one: tuple[int, ...]) -> int:

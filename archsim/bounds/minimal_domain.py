@@ -1,14 +1,15 @@
-"""Minimal domains: iterations of each Einsum that every mapping runs, however fine its tiles.
+"""Minimal domains: the iterations of each Einsum that every mapping runs, however fine its tiles.
 
-A mapping skips tiles that a mask leaves empty, and whole no-op steps of other Einsums
+A mapping skips tiles that a mask leaves empty, and steps in which other Einsums do nothing
 (``masking``). The finer it tiles the ranks of the mask, the more it skips. Here every rank is cut
 into single elements.
 
-A cascade may partition a rank itself (``M: [M1, M0]``) and leave the size to the mapping. Einsums
-over all members have equally many points at any size. Others grow or shrink with the tile: work on
-the pairs of a chunk grows with its length, while work done once per chunk shrinks. The floor needs
-the best size for all Einsums together. There are many sizes, so that ranges of sizes are bounded
-from below, and the ranges with the smallest bounds are halved.
+A cascade may partition a rank itself (``M: [M1, M0]``) and leave the tile size to the mapping. M1
+and M0 are the members of the partition. An Einsum over all members has equally many points at any
+size. The points of any other Einsum grow or shrink with the tile: work on the pairs of a chunk
+grows with its length, while work done once per chunk shrinks. The floor needs the best size for all
+Einsums together. There are many sizes. Ranges of sizes are therefore bounded from below, and the
+ranges with the smallest bounds are halved.
 """
 
 from __future__ import annotations
@@ -47,29 +48,29 @@ from .policy import MAX_BISECTIONS
 
 
 class _StepCounts(NamedTuple):
-    """Steps in which some Einsums may be no-ops."""
+    """Set of steps in which some Einsums may be no-ops."""
 
     stepping: frozenset[str]
-    """Rank variables of the loops that make the steps."""
+    """Rank variables of the loops whose iterations are the steps."""
     band: RankBand
-    """Band outside which the Einsums are no-ops."""
+    """Band of the mask; outside it the Einsums are no-ops."""
     idle: frozenset[str]
-    """Einsums that some nest may skip outside the band."""
+    """Einsums that some mapping may skip outside the band."""
 
 
 def minimal_domains(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple[LoopNest, ...]]:
-    """Return loops over the iteration space of each Einsum, by name.
+    """Return, for each Einsum, loop nests over the iterations that no mapping can skip.
 
-    Every mapping runs all iterations under one of an Einsum's nests. The mapping's shared loops,
-    and the Einsums that share them, decide which nest.
+    Every mapping runs all iterations under one of the Einsum's nests. The shared loops of the
+    mapping, and the Einsums that share them, decide which nest.
 
     Parameters
     ----------
     bound : Bound
         Mapping of the cascade; its tiles do not matter.
     fine : collection of str
-        Ranks that the cascade cuts at a size that other mappings may choose: a step may be one
-        element there.
+        Ranks that the cascade cuts at a size that other mappings may choose. In these ranks a step
+        may be as short as one element.
     """
     masks = mask_bands(bound, ANY_SIZES, any_loops=True)
     steps = tuple(_no_op_steps(bound, masks))
@@ -95,10 +96,11 @@ def _nests(
 
 
 def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
-    """Yield steps that may be no-ops outside a band, with the Einsums that may be skipped.
+    """Yield sets of steps that may be no-ops outside a band, with the Einsums that may be skipped.
 
-    Each nest of a mapping has some Einsums. An Einsum must share a nest with Einsums of another
-    mask, or with work in such a step, only if the cascade cannot be cut between them.
+    Each nest of a mapping has some Einsums. Work that does not allow the no-op may keep an Einsum
+    from being skipped, but only if both must share a nest. That is so if the cascade cannot be cut
+    between them.
     """
     if not masks.bands:
         return
@@ -124,7 +126,10 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
 def _windowed(
     bound: Bound, e: BoundEinsum, stepping: Collection[str], band: RankBand, fine: Collection[str]
 ) -> LoopNest:
-    """Return loops over the single values of some variables of a band's ranks."""
+    """Return an Einsum's loops over single values of the band's ranks.
+
+    Only the variables in ``stepping``, and those of the ranks in ``fine``, get loops.
+    """
     loops = tuple(
         Loop(member=variable, axis=number, stride=stride, level=0, variable=variable)
         for number, axis in enumerate(e.axes)
@@ -137,11 +142,14 @@ def _windowed(
 
 
 ALL = Fraction(1)
-"""Share of an Einsum that remains in full at any size of tiles."""
+"""Share one: all of an Einsum's points remain at any size of tiles."""
 
 
 def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
-    """Return the cut rank of a member, and the member; for equivalent ranks, those of the first."""
+    """Return the partitioned rank that a member (such as M1 of M) belongs to, and the member.
+
+    Of equivalent ranks, the first rank and its member are returned.
+    """
     declared = program.rank_of.get(rank)
     if declared is not None and declared.like is not None:
         return declared_partition_of(program, declared.like)
@@ -155,14 +163,19 @@ def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
 
 
 def partition_member_of(program: Program, variable: str) -> tuple[str, str]:
-    """Return the cut rank, and its member, that a variable goes over."""
+    """Return the partitioned rank and its member, such as M and M1, that a variable iterates
+    over.
+    """
     return declared_partition_of(program, program.rank_of_variable.get(variable, variable.upper()))
 
 
 def partially_covered(
     bound: Bound, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
 ) -> set[str]:
-    """Return the cut ranks of which an Einsum goes over some members, but not over positions."""
+    """Return the partitioned ranks of which an Einsum iterates over only some members, such as M1.
+
+    A rank whose mask lets each position through once is not among them (``positional_rank``).
+    """
     whole = positional_rank(bound.program, e)
     axes = ([partition_member_of(bound.program, v) for v, _ in axis.variables] for axis in e.axes)
     return {of[0][0] for of in axes if len(of) < len(free.get(of[0][0], ()))} - {whole}
@@ -172,10 +185,10 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     """Return the share of each Einsum's points that remains at the best sizes of the cascade's
     tiles.
 
-    An Einsum over all members of a cut rank has equally many points at any size. An Einsum over
-    some of the members alone (a running maximum over M1) could have a single tile, or tiles of a
-    single element: such members count as size one. Under a mask nothing may remain at some size,
-    unless the mask is of positions alone.
+    An Einsum over all members of a partitioned rank, such as M1 and M0, has equally many points at
+    any size. An Einsum over only some members (a running maximum over M1) could have a single tile,
+    or tiles of a single element. These members therefore count as size one. Under a mask nothing
+    may remain at some size, unless the mask only bounds positions.
 
     Parameters
     ----------
@@ -199,19 +212,19 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
 
 
 class _PartialRank(NamedTuple):
-    """Cut rank with some members over which an Einsum goes without the others."""
+    """Partitioned rank of which an Einsum iterates over some members without the other members."""
 
     family: str
     axes: tuple[int, ...]
-    """Axes over which the Einsum goes along these members."""
+    """Numbers of the Einsum's axes that iterate over these members."""
     times: int
-    """Number of times that the Einsum goes over all members, each on an axis of its own."""
+    """Number of times that the Einsum iterates over all members, each on a separate axis."""
 
 
 def _share(
     e: BoundEinsum, gone: tuple[_PartialRank, ...], sizes: dict[str, int], masked: bool
 ) -> Fraction:
-    """Return the least share of an Einsum's points."""
+    """Return the smallest share of an Einsum's points that may remain at some size of tiles."""
     if not gone:
         return ALL
     if masked:
@@ -225,7 +238,7 @@ def _share(
 
 
 def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
-    """Return for each Einsum the ranks that reduce its share, equal at any length."""
+    """Return, for each Einsum, the partitioned ranks that reduce its share, at any shapes."""
     free = free_partitions(bound)
     return tuple(tuple(_partial_ranks_of(bound.program, e, free)) for e in bound.einsums)
 
@@ -253,12 +266,12 @@ def _partial_ranks_of(
 
 
 def positional_rank(program: Program, e: BoundEinsum) -> str:
-    """Return the cut rank whose positions an Einsum's mask lets through exactly once.
+    """Return the partitioned rank whose positions an Einsum's mask lets through exactly once.
 
-    The mask leaves out what the last tile has beyond the end. The result is empty for any other
-    mask, and without a mask. An example is ``where p1*M0 + m0 < P`` over p1 and m0, with M0 as long
-    as P0: P points remain for any P0. From the last tile to the first, the mask is ``where (P1 - p1
-    - 1)*M0 + m0 < P``.
+    The mask leaves out positions of the last tile that are beyond the end of the rank. The result
+    is empty for any other mask, and without a mask. An example is ``where p1*M0 + m0 < P`` over p1
+    and m0, with M0 as long as P0: P points remain for any P0. If tiles are counted from the last to
+    the first, the mask is ``where (P1 - p1 - 1)*M0 + m0 < P``.
     """
     if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
         return ""
@@ -276,9 +289,9 @@ def positional_rank(program: Program, e: BoundEinsum) -> str:
 def bounds_positions(
     program: Program, condition: Affine | Opaque, family: str, names: Mapping[str, str]
 ) -> bool | None:
-    """Return whether a condition on positions inside a cut rank counts tiles from the last.
+    """Return True if a condition that bounds positions in a rank counts tiles from the last one.
 
-    None if the condition is of another form.
+    Returns False if it counts from the first tile, and None if the condition has another form.
 
     Parameters
     ----------
@@ -306,7 +319,9 @@ def bounds_positions(
 def _terms(
     program: Program, form: Affine, names: Mapping[str, str]
 ) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
-    """Return the terms of a form with renamed variables, and with the first of equivalent ranks."""
+    """Return the terms of an affine form, with renamed variables and the first of equivalent
+    ranks.
+    """
     return frozenset(
         (
             t.coefficient,
@@ -318,7 +333,9 @@ def _terms(
 
 
 def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
-    """Return the ranks that the cascade cuts into sizes chosen by mappings, and their members."""
+    """Return the ranks that the cascade partitions at sizes chosen by mappings, with their
+    members.
+    """
     program = bound.program
     chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
     # If gathered indices name tiles, the size of tiles is part of the computation.
@@ -334,7 +351,7 @@ def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
 
 
 def cut_ranks(bound: Bound) -> frozenset[str]:
-    """Return the ranks of ``free_partitions``, and ranks that are cut like them."""
+    """Return the ranks of ``free_partitions``, and all ranks that are partitioned like them."""
     free, ranks = free_partitions(bound), (r for r in bound.program.ranks if r.partition)
     return frozenset(
         r.name for r in ranks if declared_partition_of(bound.program, r.partition[0])[0] in free
@@ -343,19 +360,20 @@ def cut_ranks(bound: Bound) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class TileSizes:
-    """Range of tile sizes from ``low`` to ``high``, and the least points of Einsums at any of
-    them."""
+    """Range of tile sizes, from ``low`` to ``high``, with the least points of Einsums in this
+    range."""
 
     low: int
     high: int
     points: tuple[tuple[str, int], ...]
-    """Least points by Einsum, without those that have equally many at any size."""
+    """Least points by Einsum; Einsums with equally many points at any size are left out."""
 
 
 def best_ranges(
     ranges: Callable[[int, int], TileSizes], longest: int, least: Callable[[TileSizes], Fraction]
 ) -> tuple[TileSizes, ...]:
-    """Return ranges that cover all sizes up to the longest, narrow where the bound is least.
+    """Return ranges that cover all tile sizes, and that are narrow where the lower bound is
+    smallest.
 
     Parameters
     ----------
@@ -399,16 +417,16 @@ def best_ranges(
 
 @dataclass(frozen=True)
 class FreeTileSize:
-    """Rank that a cascade cuts in two, into tiles whose size mappings choose."""
+    """Rank that a cascade cuts in two, into tiles whose size the mappings choose."""
 
     rank: str
     outer: str
-    """Member that goes over the tiles."""
+    """Member that counts the tiles, such as M1."""
     inner: str
-    """Member inside a tile."""
+    """Member that counts the elements inside a tile, such as M0."""
 
     def members(self, program: Program, axis: Axis) -> set[str]:
-        """Return the members of the rank that an axis goes over."""
+        """Return the members of the rank, such as M1 and M0, that an axis iterates over."""
         of = (partition_member_of(program, v) for v, _ in axis.variables)
         return {member for family, member in of if family == self.rank}
 
@@ -419,14 +437,15 @@ class FreeTileSize:
     def ranges(
         self, bound: Bound, incomplete: Collection[str], others: Collection[str]
     ) -> Callable[[int, int], TileSizes] | None:
-        """Return the least points of Einsums in a range of sizes; None if no size is better.
+        """Return a function that gives the least points of Einsums in a range of tile sizes.
+        Returns None if no Einsum's points grow with the size.
 
         Parameters
         ----------
         bound : Bound
-            Mapping of the cascade; any one serves.
+            Mapping of the cascade; any mapping gives the same answer.
         incomplete : collection of str
-            Einsums whose points depend on the size, and of which no mapping skips unmasked steps.
+            Einsums whose points depend on the size; no mapping skips their unmasked steps.
         others : collection of str
             Other ranks whose tile sizes mappings choose.
         """
@@ -451,9 +470,9 @@ class FreeTileSize:
     def _is_counted(self, bound: Bound, e: BoundEinsum) -> bool:
         """Return whether a lower bound of an Einsum's points is known at any size.
 
-        A mask that is free of sizes lets through at least as much with more and larger tiles. A
-        mask may also ask for positions inside the rank: all tiles but the last are inside as a
-        whole.
+        A mask that does not depend on sizes lets through at least as much with more and larger
+        tiles. A mask may also bound positions inside the rank. Then all positions of all tiles but
+        the last are allowed.
         """
         if e.einsum.where is None:
             return True
@@ -476,7 +495,7 @@ class FreeTileSize:
         return bounds_positions(program, condition, self.rank, names)
 
     def _is_of_distances(self, program: Program, condition: Condition) -> bool:
-        """Return whether a mask is invariant if all tiles shift by one."""
+        """Return whether a mask stays the same if all its tile numbers shift by one."""
         for node in walk(condition):
             if not isinstance(node, Relational):
                 continue
@@ -495,7 +514,7 @@ class FreeTileSize:
 
 
 def _is_free_of_sizes(condition: Condition) -> bool:
-    """Return whether a mask compares positions with one another and with constants alone."""
+    """Return whether a mask compares positions only with one another and with constants."""
     return not any(
         isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
         for node in walk(condition)
@@ -504,7 +523,7 @@ def _is_free_of_sizes(condition: Condition) -> bool:
 
 @dataclass(frozen=True)
 class _PointsLeft:
-    """Points of an Einsum at any size of a cut rank's tiles."""
+    """Points of an Einsum, as a function of the tile size of a partitioned rank."""
 
     cut: FreeTileSize
     bound: Bound
@@ -512,11 +531,12 @@ class _PointsLeft:
 
     @property
     def grows(self) -> bool:
-        """True if larger tiles have more points."""
+        """True if larger tiles give the Einsum more points."""
         return self.cut.grows(self.bound.program, self.einsum)
 
     def least(self, rank: int, low: int, high: int) -> int:
-        """Return the least points for a length of the rank, and tiles of one of the sizes."""
+        """Return the least points for a rank of length ``rank``, over tile sizes from ``low`` to
+        ``high``."""
         if self.einsum.einsum.where is None:
             return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
         if low == high:
@@ -524,7 +544,7 @@ class _PointsLeft:
         return self._let_through(low * (rank // high), low)
 
     def _members(self, axis: Axis) -> set[str]:
-        """Return the members of the rank that an axis goes over."""
+        """Return the members of the rank, such as M1 and M0, that an axis iterates over."""
         return self.cut.members(self.bound.program, axis)
 
     def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
@@ -536,8 +556,8 @@ class _PointsLeft:
         return low if members == {self.cut.inner} else -(-rank // high)
 
     def _let_through(self, rank: int, size: int) -> int:
-        """Return the points that the mask lets through for a length of the rank and of its
-        tiles."""
+        """Return the number of points that the mask lets through, for a rank's length and its tile
+        size."""
         program, cut = self.bound.program, self.cut
         numbers: dict[str, float] = {
             p.name: p.default for p in program.parameters if p.default is not None

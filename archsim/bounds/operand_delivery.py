@@ -1,9 +1,9 @@
-"""Operand-delivery bound: least energy of bringing operands to the elements of an array.
+"""Operand-delivery bound: least energy of bringing operands to an array's processing elements.
 
-An element of an array holds one value of each tensor. The innermost loop that iterates brings
-another value of every tensor that it moves. Elements that share a value read it once, but no more
-than the array's elements can share it. Elements that share one operand each need their own value of
-the next operand.
+A processing element holds one value of each tensor. The innermost loop with several iterations
+brings another value of every tensor that it indexes. Processing elements that share a value read it
+once, but no more than the array's elements can share it. Elements that share one operand each need
+a separate value of the next operand.
 """
 
 from __future__ import annotations
@@ -31,39 +31,40 @@ _ROUNDING_MARGIN = 1 - 1e-12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivingOperand:
-    """Operand, or result, with the loops that bring another value of it."""
+    """Operand or result of an Einsum, with the loops that bring another value of it."""
 
     tensor: str
     moving: frozenset[str]
-    """Rank variables whose loops bring another value."""
+    """Rank variables whose loops bring another value of the tensor."""
     sharing: frozenset[str]
-    """All other rank variables: elements side by side along these share one value."""
+    """All other rank variables: processing elements side by side along these share one value."""
     most: int
-    """Largest number of points that need one value; no more elements can share it."""
+    """Largest number of points that need one value; no more processing elements can share it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperandDelivery:
-    """Operands that arrive for an Einsum, and the result that leaves in parts."""
+    """Operands that arrive for an Einsum, and the result that may leave as partial sums."""
 
     points: int
-    """Least number of points."""
+    """Least number of points of the Einsum."""
     inputs: tuple[ArrivingOperand, ...] = ()
-    """Inputs of the cascade, which no array makes by itself."""
+    """Operands that are inputs of the cascade; no array can produce them."""
     result: ArrivingOperand | None = None
-    """Result that is summed over at most ``most`` points; None if it may stay."""
+    """Result that is summed over at most ``most`` points; None if the bound charges no results."""
     crossing: Fraction = Fraction(0)
-    """Words of the inputs that cross the outermost memory in any case."""
+    """Machine words of the inputs that cross the outermost memory in any case."""
     innermost: tuple[str, ...] = ()
-    """Rank variables over which the innermost loop may go."""
+    """Rank variables that the innermost loop may iterate over."""
 
     def energy_pj(self, machine: Architecture, array: ProcessingArray, words: TensorWords) -> float:
-        """Return the least energy of deliveries on an array, beside operands and results of
-        operations.
+        """Return the least energy in pJ of deliveries to an array.
 
-        If the innermost loop that iterates goes over some variable, its iterations bring as many
-        values as they have points, over the elements that share one value. The mean cost of a point
-        is therefore at least that of the cheapest variable. Results cost less, because the first
+        The operations' own register reads and writes are not included.
+
+        If the innermost loop goes over some variable, its iterations bring one value per point,
+        divided by the number of processing elements that share a value. The mean cost of a point is
+        therefore at least that of the cheapest variable. Results cost less, because the first
         arrival is free.
 
         Parameters
@@ -86,7 +87,7 @@ class OperandDelivery:
         return max(found, kept) * _ROUNDING_MARGIN
 
     def _mean(self, prices: _ArrivalPrices) -> float:
-        """Return the least mean cost of a point."""
+        """Return the least mean cost of a point in pJ."""
         result = self.result
         stay, parts = prices.cheapest.get(self._key(prices), lambda: self._cheapest(prices))
         least = stay
@@ -96,8 +97,10 @@ class OperandDelivery:
         return least
 
     def _key(self, prices: _ArrivalPrices) -> Hashable:
-        """Return the key of ``_cheapest``; the number of sharing points counts up to the
-        elements."""
+        """Return the cache key of ``_cheapest``.
+
+        Points that share a value count only up to the number of processing elements.
+        """
         inputs = tuple(
             [(i.tensor, i.moving, i.sharing, min(i.most, prices.reach)) for i in self.inputs]
         )
@@ -131,10 +134,10 @@ class OperandDelivery:
         most: float,
         staying: float,
     ) -> Iterator[float]:
-        """Yield the mean cost of a point if results leave again and again.
+        """Yield mean costs of a point if results leave as partial sums.
 
-        In a share of all points, results are summed over at most ``most`` elements before they
-        leave (each for ``goes``); in the others they stay.
+        For a share of all points, results are summed over at most ``most`` processing elements
+        before they leave; these points cost ``goes``. For all other points the results stay.
         """
         # The first arrival of a result is no partial result; each core with a part has its own.
         free = min(1.0, most * prices.copies / result.most)
@@ -148,32 +151,37 @@ class OperandDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ArrivalLine:
-    """Cost of a value in a memory."""
+    """Cost in pJ of a value that is read from or written to a memory."""
 
     read: float
     write: float
     arrays: float
-    """Number of arrays of one kind that a copy of the memory feeds."""
+    """Number of arrays of one kind that each copy of the memory feeds."""
 
 
 class _TensorPrices(NamedTuple):
-    """Prices of the values of a tensor."""
+    """Prices in pJ of the values of one tensor."""
 
     feeding: tuple[_ArrivalLine, ...]
-    """Memories, without those that cost more than another that feeds as many arrays."""
+    """Memories that may feed the array cheapest.
+
+    A memory is left out if a cheaper one feeds as many arrays.
+    """
     kept: float
-    """Cost of writing a value to the registers of an element."""
+    """Cost of writing a value to the registers of a processing element."""
     back: float
-    """Cost of a partial result that is written to a memory and comes back once."""
+    """Cost of a partial result that is written to a memory and later comes back, once each."""
 
 
 _CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
-"""Least cost of arrivals for a point whose result stays, and for points whose result leaves, by
-the largest number of elements that sum it."""
+"""Least cost of arrivals for a point whose result stays, and for points whose result leaves.
+
+The latter are listed by the largest number of processing elements that sum one result.
+"""
 
 
 class _ArrivalPrices:
-    """Prices in pJ of values that arrive at the elements of an array.
+    """Prices in pJ of values that arrive at the processing elements of an array.
 
     Parameters
     ----------
@@ -194,18 +202,21 @@ class _ArrivalPrices:
         self._machine, self._array, self._words, self._free = machine, array, words, free
         self._tensors: dict[str, _TensorPrices] = {}
         self.cheapest = Cache[_CheapestPoints](MAX_CACHED_POINTS)
-        """Cheapest points by ``OperandDelivery``'s key, which rarely depends on a length."""
+        """Cache of the cheapest points, by the key of an ``OperandDelivery``, which rarely depends
+        on shapes."""
         self.elements = array.elements
         self.copies = machine.copies(array.name)
         most_fed = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
         self.reach = ceil(self.elements * max(1.0, most_fed))
-        """Largest number of elements among which a memory may share a value."""
+        """Largest number of processing elements among which a memory may share one value."""
         alone = array.registers.billed == "one"
         # If one element alone is billed, it has at least an equal part of all accesses.
         self._billed = 1 / (self.copies * array.elements) if alone else 1.0
 
     def lanes(self, most: float) -> Iterator[tuple[float, float]]:
-        """Yield ranges of the number of elements that sum one result."""
+        """Yield ranges that cover the possible numbers of processing elements that sum one
+        result.
+        """
         bound, at = min(most, float(self.elements)), 1.0
         while True:
             after = min(bound, at * 2 ** (1 / LANE_STEPS_PER_DOUBLING))
@@ -219,7 +230,7 @@ class _ArrivalPrices:
     ) -> float:
         """Return the least cost of a point that needs a value of each input.
 
-        Of the elements side by side, ``lanes`` are along variables that are ``taken``.
+        ``lanes`` processing elements lie side by side along the variables in ``taken``.
         """
         kept = sum(self.tensor(i.tensor).kept for i in inputs)
         if self._free:
@@ -237,14 +248,15 @@ class _ArrivalPrices:
         return kept + best
 
     def _room(self, arriving: ArrivingOperand, lanes: float, taken: Collection[str]) -> float:
-        """Return the number of elements of one array that can share a value."""
+        """Return the number of processing elements of one array that can share a value of an
+        operand."""
         return self.elements / (lanes if arriving.sharing.isdisjoint(taken) else 1.0)
 
     def _least(self, inputs: tuple[ArrivingOperand, ...], room: float) -> float:
-        """Return the least cost of reads for a point, for one input or two inputs that divide
-        the elements.
+        """Return the least cost of reads for a point, for one input or for two.
 
-        A memory that feeds several cores may read once for all of them.
+        Two inputs divide the processing elements between them. A memory that feeds several cores
+        may read once for all of them.
         """
         found = inf
         for chosen in product(*(self.tensor(i.tensor).feeding for i in inputs)):
@@ -254,7 +266,7 @@ class _ArrivalPrices:
         return found
 
     def tensor(self, tensor: str) -> _TensorPrices:
-        """Return the prices of the values of a tensor."""
+        """Return the prices of a tensor's values."""
         if tensor not in self._tensors:
             self._tensors[tensor] = self._priced(self._words.of(tensor))
         return self._tensors[tensor]
@@ -286,7 +298,8 @@ _PRICES = Cache[tuple[_ArrivalPrices, _ArrivalPrices]](MAX_CACHED_ARRAYS)
 def _prices_of(
     machine: Architecture, array: ProcessingArray, words: TensorWords
 ) -> tuple[_ArrivalPrices, _ArrivalPrices]:
-    """Return the prices of values that arrive from memories, and of values that arrive for free."""
+    """Return two price lists for an array: with the cost of memory reads, and with free memory
+    reads."""
     # Cascades whose values are all one word share their prices.
     words = ONE_WORD if words.alike else words
     key = (Identity(machine), Identity(array), Identity(words))
@@ -300,14 +313,16 @@ def _prices_of(
 
 
 def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
-    """Return the least cost of values, each divided by the elements that share it.
+    """Return the least cost of one or two values, each divided by the elements that share it.
 
     Parameters
     ----------
     inputs : list of tuple
-        One input or two: the cost of a value, and the largest number of elements that can share it.
+        One input or two: the cost of a value, and the largest number of processing elements that
+        can share it.
     elements : float
-        All elements: the product of the numbers that share each of two values.
+        Number of all processing elements. For two values, it is the product of the numbers of
+        elements that share each.
 
     Examples
     --------
@@ -331,7 +346,9 @@ def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
 
 
 class EinsumAccesses(NamedTuple):
-    """Properties of an Einsum that decide its deliveries; its loops would take more memory."""
+    """Properties of an Einsum that decide its operand deliveries, without its loops to save
+    memory.
+    """
 
     name: str
     axes: tuple[Axis, ...]
@@ -339,11 +356,11 @@ class EinsumAccesses(NamedTuple):
     reads: tuple[AccessMap, ...]
     write: AccessMap
     begins: bool
-    """True if its result starts from inputs."""
+    """True if the Einsum's result starts from initial values in a memory."""
 
     @property
     def variables(self) -> frozenset[str]:
-        """Rank variables of its iteration space."""
+        """Rank variables of the Einsum's iteration space."""
         return frozenset(v for axis in self.axes for v, _ in axis.variables)
 
 
@@ -363,11 +380,11 @@ def operand_delivery_of(
         Least number of points of the Einsum in any mapping.
     crossing : mapping
         Words of the cascade's inputs that cross the outermost memory in any case, by name.
-        Intermediates may wait where they are used.
+        Intermediates are left out, because they may already be where they are used.
     chosen : collection of str
         Rank variables whose extents mappings choose.
     settled : bool
-        True if each result is summed over all points of the extents, and is no running value.
+        True if each result is a sum over all points of the extents and not a running value.
     """
     extents = {v: a.extent for a in e.axes for v, _ in a.variables if v not in chosen}
     summed = e.variables - e.write.moving
@@ -383,8 +400,10 @@ def operand_delivery_of(
 
 
 def _is_plain(access_map: AccessMap) -> bool:
-    """Return whether every step of a moving loop brings other elements: no index sums, and no
-    gathers."""
+    """Return whether each iteration of a loop that indexes the tensor brings other elements.
+
+    This holds without sums of indices and without gathers.
+    """
     return all(isinstance(part, Digits) for part in access_map.parts)
 
 

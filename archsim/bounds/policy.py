@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 MAX_SHARES_AROUND_AN_ARRAY = 1_000
-"""Ties with one array that give shares: a part of many ties still gives a valid bound."""
+"""Largest number of ties with one array that give shares; some of many ties still give a valid
+bound."""
 
 MAX_SHARES_FOLLOWED = 48
-"""Shares of arrays with the highest bounds before any Einsum has its array; others are dropped."""
+"""Number of share sets that are kept, those with the highest bounds before Einsums have arrays."""
 
 MAX_ASSIGNMENTS = 400
-"""Partial assignments of Einsums that are extended; beyond it, the lowest open bound is taken."""
+"""Number of partial assignments of Einsums that are made; after that the lowest bound is
+returned.
+"""
 
 LANE_STEPS_PER_DOUBLING = 4
-"""Steps in which the number of elements that sum one result doubles."""
+"""Number of steps in which the number of elements that sum one result is doubled."""
 
 MAX_BISECTIONS = 40
-"""Ranges of tile sizes that are halved; beyond it, ranges give a valid, but lower bound."""
+"""Number of ranges of tile sizes that are halved; a larger number gives a higher valid bound."""
 
 MAX_CACHED_POINTS = 512
-"""Einsums of an array whose cheapest points are kept."""
+"""Number of Einsums on an array whose cheapest points are cached."""
 
 MAX_CACHED_ARRAYS = 16
-"""Arrays whose prices of arriving operands are kept."""
+"""Number of arrays whose prices of arriving operands are cached."""
 
 MAX_CACHED_SIZES = 16
-"""Shapes and arrays for which bounds at sizes of a cascade's own tiles are kept."""
+"""Number of shapes and machines for which bounds over the cascade's tile sizes are cached."""
