@@ -1,8 +1,9 @@
-"""Several fused nests one after the other: the best cut of a cascade, as a shortest path.
+"""Several fused nests that run one after the other: the best cut of a cascade, as a shortest path.
 
-Tensors that nests hand to one another cross the outermost memory, so each nest is a problem of its
-own, and cycles and energies add up. Only nests on paths that may still be the shortest are
-searched. On machines of many cores each nest has its own partitioning."""
+Tensors that one nest hands to another cross the outermost memory. Each nest is thus a separate
+problem, and cycles and energies add up. Only nests on paths that may still be the shortest are
+searched. On machines of many cores each nest has its own partitioning.
+"""
 
 from __future__ import annotations
 
@@ -47,21 +48,21 @@ from ..space.mapspace import Mapspace
 from . import policy
 
 Names = tuple[str, ...]
-"""Einsums of a nest, in the order of the cascade."""
+"""Names of a nest's Einsums, in the order of the cascade."""
 
 Nests = tuple[tuple[int, int], ...]
-"""Nests of a path: the first block of each, and the first block behind it."""
+"""Nests of a path. Each is a pair: the index of its first block, and the index behind its last."""
 
 
 def space_of_nest(
     whole: Mapspace, names: Names, pinned: Collection[tuple[str, int]] = ()
 ) -> Mapspace:
-    """Return the mapspace of some of a cascade's Einsums on the same machine.
+    """Return the mapspace of a nest: some of a cascade's Einsums on the same machine.
 
     Parameters
     ----------
     pinned : collection of tuple of str and int
-        Sizes of tiles, by member, that several nests have to agree on.
+        Sizes of tiles, by rank member, on which several nests must agree.
 
     Raises
     ------
@@ -74,9 +75,9 @@ def space_of_nest(
 
 
 def tensor_bytes(space: Mapspace, tensor: str) -> float:
-    """Return the bytes of a whole tensor; infinite where the mapping decides its size.
+    """Return the bytes of a whole tensor; infinite if the mapping decides its size.
 
-    A tensor of all tiles of a rank has the size of the whole rank, whatever the size of a tile.
+    A tensor with all tiles of a rank has the size of the whole rank, for any tile size.
 
     Examples
     --------
@@ -97,7 +98,10 @@ def tensor_bytes(space: Mapspace, tensor: str) -> float:
 
 
 def _counted_ranks(program: Program, tensor: str) -> Names:
-    """Return ranks whose sizes multiply to a tensor's: a whole rank in place of all its tiles."""
+    """Return the ranks whose sizes multiply to a tensor's size.
+
+    A whole rank replaces its members if the tensor has all of them.
+    """
     own = program.tensor_ranks[tensor]
     found: dict[str, None] = dict.fromkeys(program.parallel)
     for rank in own:
@@ -108,7 +112,7 @@ def _counted_ranks(program: Program, tensor: str) -> Names:
 
 
 def shortest_path(first: int, last: int, cost: Callable[[int, int], float]) -> tuple[float, Nests]:
-    """Return the least sum of costs of nests from one block to another, and the nests.
+    """Return the lowest total cost of nests that cover all blocks, and these nests.
 
     Parameters
     ----------
@@ -131,14 +135,14 @@ def shortest_path(first: int, last: int, cost: Callable[[int, int], float]) -> t
 
 
 NESTS_SUFFIX = ", nest by nest"
-"""Text behind the strategy in a certificate where several nests are best."""
+"""Suffix of the strategy's name in a certificate if several nests are best."""
 
 
 def search_cuts(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-    """Search the best mapping of one nest or of several.
+    """Search for the best mapping with one nest or several.
 
-    On one core an exhaustive search of one nest is followed by searches of several. On many cores
-    the bandwidth bounds of all cuts decide whether several nests are searched, and when.
+    On one core, an exhaustive search of one nest comes first, then searches of several nests. On
+    many cores, the bandwidth bounds of all cuts decide if and when several nests are searched.
 
     Raises
     ------
@@ -154,7 +158,7 @@ def search_cuts(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
 
 
 def _search_nest(strategy: Exhaustive, problem: SearchProblem) -> Searched:
-    """Search one nest of several, with less effort than one nest alone is worth."""
+    """Search one of several nests, with less effort than a single nest of all Einsums gets."""
     brief = family_of(problem.space).is_brief
     effort = BRIEF if brief else policy.nest_effort(strategy.effort)
     return best_mapping(Exhaustive(effort), problem, silent)
@@ -162,32 +166,32 @@ def _search_nest(strategy: Exhaustive, problem: SearchProblem) -> Searched:
 
 @dataclass(kw_only=True)
 class _Nest:
-    """Run of blocks, mapped as a nest of its own."""
+    """Consecutive blocks of the cascade, mapped as one nest, and all that is known of it."""
 
     names: Names
     pinned: tuple[tuple[str, str, int], ...]
-    """Rank, member and size of tiles that all nests cut alike."""
+    """Rank, member and size of each tile on which all nests must agree."""
     bound: float = 0.0
-    """Lower bound of the objective."""
+    """Lower bound of the objective for mappings of this nest."""
     run: EngineRun | None = None
-    """Best known run."""
+    """Best run of this nest so far, if any."""
     is_feasible: bool = True
     is_unfused_made: bool = False
-    """True once the mapping that runs one Einsum after the other was made."""
+    """True once the mapping that runs one Einsum after the other has been made."""
     is_fused_made: bool = False
-    """True once the fused mapping was made, which takes longer."""
+    """True once the fused mapping, which takes longer, has been made."""
     searched: Certificate | None = None
     inner_bound: float = 0.0
-    """Lower bound from searches of nests inside of it."""
+    """Lower bound that follows from searches of nests inside of this one."""
 
     @property
     def value(self) -> float:
-        """Objective of the best known run."""
+        """Objective of the best run so far; infinite without a run."""
         return inf if self.run is None else self.run.value
 
     @property
     def optimistic(self) -> float:
-        """Least objective that a search may still find."""
+        """Least objective that a search of this nest may still find."""
         if not self.is_feasible:
             return inf
         return self.value if self.searched is not None else max(self.bound, self.inner_bound)
@@ -196,7 +200,7 @@ class _Nest:
 def search_nests(
     problem: SearchProblem, found: Searched, search: Callable[[SearchProblem], Searched]
 ) -> Searched:
-    """Return the best of one nest and of several on one core.
+    """Search several nests on one core, and return the best mapping with one nest or several.
 
     Parameters
     ----------
@@ -210,7 +214,7 @@ def search_nests(
     Returns
     -------
     Searched
-        Its certificate covers mappings of one and of several nests, but for cuts beyond
+        Its certificate covers mappings of one and of several nests, except cuts beyond
         ``MAX_BLOCKS``.
     """
     if found.certificate.ended == INTERRUPTED:
@@ -220,7 +224,7 @@ def search_nests(
 
 @dataclass
 class _NestSearch:
-    """Search of all cuts of one cascade, which refines the nests of the shortest path so far."""
+    """Search of all cuts of one cascade; it refines the nests on the shortest path so far."""
 
     problem: SearchProblem
     found: Searched
@@ -242,7 +246,7 @@ class _NestSearch:
         self.nests: dict[tuple[int, int], _Nest] = {}
 
     def best(self) -> Searched:
-        """Return the best mapping of one nest or of several."""
+        """Return the best mapping with one nest or several."""
         if len(self.blocks) > 1:
             self._refine()
         run = self._joined() if self.path else None
@@ -255,7 +259,7 @@ class _NestSearch:
         return with_better(self.problem, self.found, run, certificate, self.begun)
 
     def _joined(self) -> EngineRun | None:
-        """Return the run of all nests of the best path; None if they do not go together."""
+        """Run all nests of the best path as one mapping; return None if it is illegal."""
         nests = [self.nests[place] for place in self.path]
         mappings = (_with_pinned(n.run.mapping, n.pinned) for n in nests if n.run is not None)
         whole = Mapping(name=f"best-{self.objective.name}", cascade=self.space.program.name)
@@ -267,7 +271,7 @@ class _NestSearch:
     # ------------------------------------------------------------------ cuts
 
     def _blocks(self) -> tuple[Names, ...]:
-        """Return runs of Einsums between the places where a cut may be worth it."""
+        """Return the Einsums of each block. Blocks end where a cut may improve the objective."""
         finest = self.space.program.memo(cut_blocks)
         bounds: list[tuple[float, int]] = []
         for at in range(1, len(finest)):
@@ -284,9 +288,9 @@ class _NestSearch:
         )
 
     def _bound_of_cut(self, before: Names) -> float:
-        """Return a lower bound of mappings that are cut behind some Einsums.
+        """Return a lower bound of the objective for mappings with a cut behind the given Einsums.
 
-        Masked tensors do not count, as the mask may let little of them through.
+        Masked tensors across the cut do not count, as the mask may leave little of them.
         """
         program = self.space.program
         masked = {e.name for e in with_masks(program).einsums if e.where is not None}
@@ -299,7 +303,8 @@ class _NestSearch:
         return {LATENCY: cycles, ENERGY: energy}.get(self.objective.code, cycles * energy)
 
     def _cost_of_moving(self, moved_bytes: float) -> tuple[float, float]:
-        """Return seconds and pJ of moving bytes at the outermost memory, half of them read."""
+        """Return seconds and pJ to move bytes at the outermost memory, half of them read, half
+        written."""
         machine, outermost = self.space.architecture, self.space.architecture.memories[0]
         bandwidth, price = outermost.bandwidth_bytes_per_s, memory_access(machine, outermost)
         if moved_bytes == inf:
@@ -316,10 +321,10 @@ class _NestSearch:
         return self.nests[place]
 
     def _pinned(self, names: Names) -> Iterator[tuple[str, str, int]]:
-        """Yield sizes of the cascade's own tiles that a nest and others have to agree on.
+        """Yield rank, member and size of the tiles on which a nest must agree with other nests.
 
-        They are those of the best mapping of one nest, if that is of this cascade; else tiles are
-        as long as an array is wide.
+        These are tiles that the cascade itself cuts. Their sizes are those of the best mapping with
+        one nest, if it states them. Otherwise the innermost member is as long as the widest array.
         """
         program = self.space.program
         others = tuple(e.name for e in program.einsums if e.name not in names)
@@ -338,7 +343,8 @@ class _NestSearch:
     # ------------------------------------------------------------------ nests
 
     def _refine(self) -> None:
-        """Refine nests of the most optimistic path, until no path may be better."""
+        """Refine nests of the most optimistic path until no path can be better than the best
+        mapping."""
         while not self._is_over():
             optimistic, path = self._shortest(lambda nest: nest.optimistic)
             nests = [self.nests[place] for place in path]
@@ -368,11 +374,11 @@ class _NestSearch:
         return bool(self.ended)
 
     def _root_below(self, share: float) -> float:
-        """Return the path length that saves a share of the best value."""
+        """Return the path length of a mapping that is better than the best one by a given share."""
         return float((self.value * (1 - share)) ** self.power)
 
     def _take_best_path(self) -> None:
-        """Take the shortest path of known runs, if it is better than the best so far."""
+        """Keep the shortest path of known runs if it is better than the best mapping so far."""
         value, path = self._shortest(lambda nest: nest.value)
         if value >= self._root_below(self.problem.tolerance):
             return
@@ -384,7 +390,7 @@ class _NestSearch:
             self.value, self.path = value, path
 
     def _shortest(self, cost: Callable[[_Nest], float]) -> tuple[float, Nests]:
-        """Return the shortest path of at least two nests."""
+        """Return the length of the shortest path with at least two nests, and its nests."""
         whole = (0, len(self.blocks))
 
         def cost_of(first: int, last: int) -> float:
@@ -395,10 +401,11 @@ class _NestSearch:
         return shortest_path(*whole, cost_of)
 
     def _next_to_search(self, path: Nests, optimistic: float) -> tuple[int, int] | None:
-        """Return the nest to search next on a path; None if no search is left for it.
+        """Return the nest of a path to search next; None if no nest is left to search.
 
-        It is the nest that may save most, or the shortest nest inside of that which has about the
-        same lower bound and is on a path about as short.
+        The candidate is the nest that may save most. A shorter nest inside of it comes first under
+        two conditions. Its lower bound is about as high, and it is on a path that is about as
+        short.
         """
         left = policy.MAX_EINSUMS_SEARCHED - self.einsums_searched
         waiting = (place for place in path if self.nests[place].searched is None)
@@ -419,7 +426,7 @@ class _NestSearch:
         return min(found, key=lambda p: (p[1] - p[0], p))
 
     def _length_around(self, place: tuple[int, int]) -> float:
-        """Return the optimistic length of the shortest paths to a nest and from it on."""
+        """Return the optimistic length of the shortest paths before and behind a nest."""
         first, last = place
 
         def cost_of(begin: int, end: int) -> float:
@@ -430,10 +437,10 @@ class _NestSearch:
         return before + behind
 
     def _propagate_bound(self, place: tuple[int, int]) -> None:
-        """Raise the lower bounds of nests around one that was searched.
+        """Raise the lower bounds of all nests that contain a nest just searched.
 
-        An outer nest costs no less than the inner one, but for the tensors between both, which it
-        need not read and write at the outermost memory.
+        An outer nest costs at least as much as the inner one, less the handoff cost. Tensors
+        between the inner nest and the rest may stay inside of the outer nest.
         """
         mine = self.nests[place]
         if self.objective.code == EDP:
@@ -444,7 +451,7 @@ class _NestSearch:
                 nest.inner_bound = max(nest.inner_bound, bound)
 
     def _handoff_cost(self, inner: _Nest, outer: _Nest) -> float:
-        """Return the cost of all reads between an inner nest and the rest of an outer one."""
+        """Return the cost to read all tensors between a nest and the rest of an outer nest."""
         moved = 0.0
         for e in self.space.program.einsums:
             for access in e.reads if e.name in outer.names else ():
@@ -460,7 +467,7 @@ class _NestSearch:
         return space_of_nest(self.space, nest.names, pinned)
 
     def _make(self, nest: _Nest, make: MakeMapping) -> None:
-        """Run a generated mapping of a nest, whose floor is a lower bound of the nest."""
+        """Run a generated mapping of a nest; raise the nest's lower bound to the run's floor."""
         if not nest.is_feasible:
             return
         try:
@@ -503,14 +510,14 @@ class _NestSearch:
     # ------------------------------------------------------------------ certificate
 
     def _certificate(self, own: Certificate) -> Certificate:
-        """Return the certificate of mappings of one nest and of several."""
+        """Return a certificate that covers mappings of one nest and of several."""
         others = [n.searched for n in self.nests.values() if n.searched is not None]
         bound = min(self.found.certificate.bound, max(own.floor, self._bound_of_several()))
         whole = own.with_effort_of(others).bounded(own.value, bound)
         return replace(whole, ended=own.ended or self.ended)
 
     def _bound_of_several(self) -> float:
-        """Return a lower bound of mappings of several nests."""
+        """Return a lower bound of the objective for all mappings with several nests."""
         if not self.has_all_cuts:
             return 0.0
         if len(self.blocks) < 2:
@@ -520,17 +527,17 @@ class _NestSearch:
 
 
 def _with_pinned(mapping: Mapping, pinned: Iterable[tuple[str, str, int]]) -> Mapping:
-    """Return a nest's mapping with the tiles that it has in common with others."""
+    """Return a nest's mapping with the sizes of the tiles that it shares with other nests."""
     own = {t.member for t in mapping.tiles}
     tiles = (Tile(rank=r, member=m, size=n) for r, m, n in pinned if m not in own)
     return replace(mapping, tiles=(*tiles, *mapping.tiles))
 
 
 def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-    """Search the best mapping of one partitioning, or of several nests each with its own.
+    """Search for the best mapping with one partitioning, or with several nests, each with its own.
 
     Several nests are searched first if their bandwidth bound is clearly below that of one nest.
-    Otherwise they are searched only if the bound is clearly below what one nest takes.
+    Otherwise they are searched only if their bound is clearly below the latency of one nest.
 
     Raises
     ------
@@ -569,7 +576,8 @@ def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progre
 def _search_each(
     strategy: Mapper, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
 ) -> tuple[EngineRun | None, tuple[Certificate, ...]]:
-    """Return the run of the best mappings of all nests, if legal, and their certificates."""
+    """Search each nest; return the run of all best mappings together, if legal, and the
+    certificates."""
     searched: list[Searched] = []
     whole = Mapping(name="best-latency", cascade=problem.space.program.name)
     run = None
@@ -586,7 +594,7 @@ def _search_each(
 def _with_known(
     problem: SearchProblem, run: EngineRun | None, certificates: tuple[Certificate, ...]
 ) -> SearchProblem:
-    """Return the problem with a run as its incumbent, over if a search was interrupted."""
+    """Return the problem with a run as its incumbent, already over after an interrupt."""
     if any(c.ended == INTERRUPTED for c in certificates):
         problem = replace(problem, is_over=at_once)
     if run is None or (problem.known is not None and problem.known.value <= run.value):
@@ -597,16 +605,16 @@ def _with_known(
 
 @dataclass
 class CutEstimates:
-    """Bandwidth bounds of all cuts of a cascade, each nest under its best partitioning."""
+    """Bandwidth bounds of all cuts of a cascade, with the best partitioning of each nest."""
 
     whole: Mapspace
 
     @cached_property
     def blocks(self) -> tuple[Names, ...]:
-        """Runs of Einsums between places to cut.
+        """Einsums of each block; a cut is possible between two blocks.
 
-        No place is behind an Einsum that hands on tiles of a rank that the cascade itself cuts, as
-        all nests would have to cut it alike.
+        No cut is behind an Einsum whose result has tiles of a rank that the cascade itself cuts.
+        All nests would have to cut this rank alike.
         """
         program = self.whole.program
         found: list[Names] = []
@@ -623,24 +631,24 @@ class CutEstimates:
 
     @cached_property
     def best(self) -> tuple[float, tuple[Names, ...]]:
-        """Least time in seconds, and the Einsums of each nest."""
+        """Shortest time in seconds over all cuts, and the Einsums of each nest."""
         seconds, path = shortest_path(0, len(self.blocks), self.cost)
         return seconds, tuple(self._names(first, last) for first, last in path)
 
     @property
     def uncut(self) -> float:
-        """Least time under one partitioning of all Einsums, in seconds."""
+        """Shortest time in seconds with a single partitioning of all Einsums."""
         return self._time(0, len(self.blocks))
 
     def cost(self, first: int, last: int) -> float:
-        """Return the least time of a nest in seconds, with writing what comes into it."""
+        """Return the shortest seconds of a nest, including writing the tensors handed to it."""
         return self._handoff_time(first) + self._time(first, last)
 
     def _names(self, first: int, last: int) -> Names:
         return tuple(name for block in self.blocks[first:last] for name in block)
 
     def _time(self, first: int, last: int) -> float:
-        """Return the least bandwidth bound of a nest's partitionings, in seconds."""
+        """Return the lowest bandwidth bound among a nest's partitionings, in seconds."""
         try:
             space = space_of_nest(self.whole, self._names(first, last))
         except InputError:
@@ -649,7 +657,7 @@ class CutEstimates:
         return min(bandwidth_bounds(problem, partitionings_of(space)))
 
     def _handoff_time(self, first: int) -> float:
-        """Return the time to write what crosses a cut; the nest that reads it counts the reads."""
+        """Return the seconds to write all tensors across a cut; each nest counts its own reads."""
         bandwidth = self.whole.architecture.home.bandwidth_bytes_per_s
         if bandwidth is None or not first:
             return 0.0

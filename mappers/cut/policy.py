@@ -7,23 +7,23 @@ from dataclasses import fields
 from ..exact.policy import Effort
 
 MAX_BLOCKS = 10
-"""Blocks between places to cut on one core; of more places the cheapest are kept."""
+"""Number of blocks between possible cuts on one core; the cuts with the lowest bounds are kept."""
 
 MAX_MULTI_CORE_BLOCKS = 16
-"""Blocks between places to cut on many cores; of more places the first are not cut."""
+"""Number of blocks between possible cuts on many cores; further Einsums join the last block."""
 
 MAX_EINSUMS_SEARCHED = 120
-"""Einsums of all nests that are searched: the time of a search grows with its Einsums."""
+"""Number of Einsums in all searched nests together; search time grows with this number."""
 
 MIN_GAIN = 0.01
-"""Share of the objective that several nests have to promise to save, to be searched."""
+"""Share of the objective that several nests must promise to save before they are searched."""
 
 INNER_COST_SHARE = 0.95
-"""Share of a nest's lower bound from which a nest inside of it is searched first: what is found for
-the inner nest is most of the outer one, too."""
+"""Share of a nest's lower bound from which a nest inside of it is searched first. The inner nest's
+mapping is then most of the outer one's."""
 
 MAX_PROMISED_SHARE = 0.9
-"""Share of the latency in one nest below which several nests have to promise to stay."""
+"""Share of one nest's latency that the bound of several nests must stay below for a search."""
 
 NEST_EFFORT = Effort(
     regions=6,
@@ -35,11 +35,11 @@ NEST_EFFORT = Effort(
     patience_near=4,
     again=0,
 )
-"""Most effort for one nest of several, as there are many of them."""
+"""Largest effort for one of several nests, as there are many of them."""
 
 
 def nest_effort(effort: Effort) -> Effort:
-    """Return the effort for one nest of several, where one nest alone is worth some effort."""
+    """Return the effort for one of several nests, given the effort for a single nest."""
     limits = {
         f.name: min(getattr(effort, f.name), getattr(NEST_EFFORT, f.name)) for f in fields(Effort)
     }

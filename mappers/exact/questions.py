@@ -1,4 +1,4 @@
-"""Open regions and subspaces of a search, and questions that worker processes answer."""
+"""Open regions and subspaces of a search, and the questions about them that workers answer."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from .tables import CostMemo, SubspaceRefusedError
 
 @dataclass(eq=False, kw_only=True)
 class OpenRegion:
-    """A region under search, and the progress of its search."""
+    """A region that is being searched, and the progress of its search."""
 
     number: int
     region: Region
     bound: float
-    """Lower bound of all mappings of the region."""
+    """Lower bound of the objective for all mappings of the region."""
     subspaces: tuple[Subspace, ...]
-    """Subspaces in an order that alternates between unlike ones (``fusion.spread``)."""
+    """Subspaces of the region; dissimilar ones follow one another (``fusion.spread``)."""
     left: list[int]
-    """Numbers of the subspaces without a sketch or search, in order."""
+    """Indices of the subspaces that were neither sketched nor searched, in order."""
     memo: CostMemo = field(default_factory=CostMemo)
     estimate: float = inf
-    """Best estimate of the sketches."""
+    """Best estimate among the region's sketches."""
     least: float = inf
-    """Lower bound of the mappings in searched subspaces."""
+    """Lower bound of all mappings in the searched subspaces."""
     tally: Floats = field(default_factory=lambda: np.zeros(6))
     sketched: int = 0
     """Number of subspaces with a finished or pending sketch."""
@@ -50,31 +50,39 @@ class OpenRegion:
     def of(
         cls, region: Region, bound: float, crossed: dict[str, bool], number: int = 0
     ) -> OpenRegion:
-        """Open a region; ``crossed`` is a memo of ``shareable_ranks``."""
+        """Open a region.
+
+        Parameters
+        ----------
+        bound : float
+            Lower bound of the objective for all mappings of the region.
+        crossed : dict
+            Memo of ``shareable_ranks``.
+        """
         found = tuple(spread(region, subspaces_of(region, crossed)))
         left = [*range(len(found))]
         return cls(number=number, region=region, bound=bound, subspaces=found, left=left)
 
     @cached_property
     def plain(self) -> Region:
-        """The region restricted to its simplest placements."""
+        """Region restricted to its simplest placements, as sketches use it."""
         return replace(self.region, plain=True)
 
     @cached_property
     def skips_sketches(self) -> bool:
-        """True if subspaces are searched in full at once, as a sketch would save little."""
+        """True if subspaces are searched in full at once because a sketch would save little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
         return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
 
     def wants_sketch(self, few: float, first: float, most: float = inf) -> bool:
-        """Return whether the region should get a sketch.
+        """Return whether the region should get another sketch.
 
         Parameters
         ----------
         few : float
-            Sketches that each region is to have.
+            Number of sketches that each region should get.
         first : float
-            Sketches that a region has even if none of them was of interest.
+            Number of sketches that a region gets even if no estimate is good enough.
         most : float
             Largest estimate of a region that gets more than ``first`` sketches.
         """
@@ -83,25 +91,25 @@ class OpenRegion:
 
     @property
     def mappings_per_tiling(self) -> int:
-        """Number of mappings with the same tiling."""
+        """Number of mappings that differ in placements and residency but have the same tiling."""
         return self.region.bindings * self.region.residencies
 
 
 @dataclass(frozen=True, slots=True)
 class SubspaceQuestion:
-    """A request to search one subspace, which the numbers of a region and a subspace identify."""
+    """A request to search one subspace, identified by the indices of region and subspace."""
 
     region: int
     subspace: int
     limit: float
-    """Values from which on a mapping is of no interest."""
+    """Value that a mapping must beat."""
     plain: bool
-    """True for a sketch, which has the simplest placements only."""
+    """True for a sketch, which examines the simplest placements only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A proposal for a subspace, which the numbers of a region and a subspace identify."""
+    """A proposed mapping, with the indices of its region and its subspace."""
 
     region: int
     subspace: int
@@ -109,30 +117,30 @@ class Offer:
 
     @property
     def key(self) -> Hashable:
-        """Identity of the mapping among all mappings of a search."""
+        """Identity of the proposed mapping within its search."""
         found = self.proposal
         chosen = (*found.placements.items(), *found.places.items())
         return self.region, self.subspace, found.sizes.tobytes(), chosen
 
     @property
     def value(self) -> float:
-        """Lower bound of the objective."""
+        """Lower bound of the objective for the proposed mapping."""
         return self.proposal.value
 
     @property
     def estimate(self) -> float:
-        """Estimate of the objective."""
+        """Estimate of the objective for the proposed mapping."""
         return self.proposal.estimate
 
     @property
     def promise(self) -> tuple[float, float]:
-        """Sort key of offers, the best first."""
+        """Sort key of offers: the estimate, then the value that decides ties."""
         return self.proposal.estimate, self.proposal.tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubspaceAnswer:
-    """Offers of a subspace, best first, and statistics of its search."""
+    """Offers found in a subspace, best first, and statistics of the search."""
 
     refused: SubspaceRefusedError | None = None
     offers: tuple[Offer, ...] = ()
@@ -145,11 +153,11 @@ Question = SubspaceQuestion | Offer
 """A subspace to search, or an offer to run on the engine."""
 
 Answer = SubspaceAnswer | EngineRun | MappingError
-"""What was found of a subspace; or the run of an offer, or the reason why it is refused."""
+"""Result of searching a subspace, run of an offer, or the error that refused the offer."""
 
 
 def region_of(question: Question) -> int | None:
-    """Return the region whose memo a question uses, or None."""
+    """Return the index of the region whose memo a question uses; None for an offer."""
     return question.region if isinstance(question, SubspaceQuestion) else None
 
 
@@ -178,7 +186,7 @@ class Answering:
     relaxed: bool
 
     def __call__(self, question: Question) -> Answer:
-        """Search the subspace, or run the offer, of a question."""
+        """Answer a question: search its subspace, or run its offer."""
         if isinstance(question, SubspaceQuestion):
             return self._search(question)
         try:
@@ -232,27 +240,27 @@ class Answering:
 
 
 SubspaceKey = tuple[RegionKey, Skeleton, bool]
-"""Identity of a subspace in any search: its region, its loops, and whether it is a sketch."""
+"""Identity of a subspace across searches: its region, its loops, and whether it is sketched."""
 
 
 @dataclass(kw_only=True)
 class OpenSubspace:
-    """A subspace without a full search so far, and the estimate of its sketch."""
+    """A subspace not yet searched in full, and the estimate of its sketch."""
 
     region: OpenRegion
     number: int
     estimate: float = inf
     answer: SubspaceAnswer | None = None
-    """Answer of a search with all placements, where that took the place of the sketch."""
+    """Answer of a search with all placements, if this search replaced the sketch."""
 
     @property
     def subspace(self) -> Subspace:
-        """The subspace itself."""
+        """Subspace of the region that this record describes."""
         return self.region.subspaces[self.number]
 
     @property
     def kind(self) -> Kind:
-        """Kind of the subspace's mappings."""
+        """Kind of the subspace's mappings, given by the ranks of their shared loops."""
         nest = self.region.region.nest(self.subspace.skeleton)
         return kind_of(rank for _, ranks in nest for rank in ranks)
 
@@ -265,11 +273,11 @@ class OpenSubspace:
         return mapping_of(region, subspace.skeleton, subspace.sizes[0], placements, places)
 
     def put_back(self) -> None:
-        """Return the subspace to the unsketched ones of its region."""
+        """Return the subspace to its region's list of subspaces without a sketch."""
         self.region.left = sorted((*self.region.left, self.number))
 
     def key(self, *, plain: bool) -> SubspaceKey:
-        """Return the subspace's identity in any search."""
+        """Return the subspace's identity across searches."""
         region = self.region.region
         return (region.fixed, region.cuts), self.subspace.skeleton, plain
 
@@ -283,7 +291,7 @@ def left_out(
     left: Iterable[OpenSubspace],
     beaten: Callable[[float], bool],
 ) -> Iterator[tuple[str, int]]:
-    """Yield reasons why mappings were left out, with counts; a reason may come several times.
+    """Yield pairs of a reason and the number of mappings left out for it; reasons may repeat.
 
     Parameters
     ----------
@@ -307,7 +315,7 @@ def why_none(
     legal: OpenSubspace | None,
     refused: Iterable[str],
 ) -> Sequence[Problem]:
-    """Return why mappings of a space are illegal.
+    """Return the problems that make all mappings of a space illegal.
 
     Parameters
     ----------

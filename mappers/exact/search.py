@@ -1,7 +1,7 @@
-"""Exhaustive strategy: price every mapping of a space, or prove that it is no better.
+"""Exhaustive strategy: price every mapping of a mapspace, or prove that it is no better.
 
-A second search decides among mappings that are equally good in one objective, to the tolerance, by
-the other objective.
+A second search may follow. It uses the second objective to choose among mappings that are equal in
+the first, within the tolerance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .questions import SubspaceKey
 
 
 def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
-    """Return the found mapping, or a known one that wins the tie in the other objective.
+    """Return the found mapping, or a known one that is as good and better in the second objective.
 
     Parameters
     ----------
@@ -41,12 +41,14 @@ def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
 def instead(
     problem: SearchProblem, first: Searched, mapping: Mapping, found: Searched | EngineRun
 ) -> Searched:
-    """Return another mapping as good as the first, with the certificate of the first.
+    """Return the first search's outcome with another mapping that is as good.
+
+    The certificate remains that of the first search.
 
     Parameters
     ----------
     found : Searched or EngineRun
-        The source of the result of the mapping.
+        Search or run that provides the mapping's result.
     """
     more = found.certificate.runs if isinstance(found, Searched) else 0
     certificate = replace(first.certificate, runs=first.certificate.runs + more)
@@ -56,7 +58,7 @@ def instead(
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Search that prices every mapping of a space, or shows it to be no better (``Mapper``)."""
+    """Search that prices every mapping of a mapspace or proves it no better (a ``Mapper``)."""
 
     effort: Effort = USUAL
 
@@ -93,7 +95,7 @@ class Exhaustive:
         leasts: dict[SubspaceKey, float],
         advance: Advance,
     ) -> Searched:
-        """Return the best mapping in the other objective among those as good as the first."""
+        """Return the mapping best in the second objective among those as good as the first."""
         cap = problem.objective.of(first.result) * (1 + problem.tolerance)
         if problem.known is not None:
             # The result is never worse than the known mapping.

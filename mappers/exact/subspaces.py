@@ -1,4 +1,4 @@
-"""Search of a subspace: price its tilings in batches, from tables that searches share."""
+"""Search of a subspace: price its tilings in batches, from cost tables that searches share."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """The best choices of one tiling of a subspace."""
+    """Best mapping of one tiling of a subspace, with its value by the cost tables."""
 
     value: float
-    """Lower bound of the objective: latency is that of the busiest array or memory."""
+    """Lower bound of the objective; latency is the time of the busiest array or memory."""
     estimate: float
-    """Estimate of the objective: the bound with the time to fill arrays and memories."""
+    """Estimate of the objective: the lower bound plus the time to fill arrays and memories."""
     tie: float
-    """Value that decides between equals: latency in cycles, or energy in pJ."""
+    """Value that decides ties: latency in cycles, or energy in pJ."""
     sizes: Ints
     placements: dict[str, EinsumPlacement]
     places: dict[str, tuple[str, ...]]
 
     def mapping(self, region: Region, subspace: Subspace, name: str) -> Mapping:
-        """Return the mapping of these choices."""
+        """Return the proposed mapping under a given name."""
         chosen = (self.sizes, self.placements, self.places)
         return replace(mapping_of(region, subspace.skeleton, *chosen), name=name)
 
 
 @dataclass(kw_only=True)
 class SubspaceSearch:
-    """Searcher of subspaces, with statistics of all that it has searched.
+    """Searcher of subspaces, with statistics of all subspaces that it has searched.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class SubspaceSearch:
     least : float
         Lower bound of all searched tilings.
     steps : int
-        Most steps that raise the bound of a tiling.
+        Largest number of steps that raise the bound of a tiling.
     """
 
     space: Region
@@ -88,7 +88,7 @@ class SubspaceSearch:
         self.tally = np.zeros(6)
 
     def search(self, subspace: Subspace, tables: Tables) -> Iterator[Proposal]:
-        """Yield the best choices of every tiling of a subspace that may beat the limit.
+        """Yield the best mapping of each tiling of a subspace that may beat the limit.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class SubspaceSearch:
         *,
         left: float = 1.0,
     ) -> Proposal:
-        """Return the kernel's choices for a tiling, one row of its state.
+        """Return the kernel's result for one tiling as a proposal.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class SubspaceSearch:
 
 
 def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float]:
-    """Return the share of steps that a mask leaves, for each tiling."""
+    """Return, for each tiling, the share of steps of the shared loops that a mask leaves."""
     if tables.steps_left is None:
         return [1.0] * len(subspace.sizes)
     strides = strides_of(space, subspace)
@@ -167,7 +167,7 @@ def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float
 
 
 def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
-    """Return the counts of mappings that were left out, by reason.
+    """Return pairs of a reason and the number of mappings that were left out for it.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
 
 
 def strides_of(space: Region, subspace: Subspace) -> Ints:
-    """Return the strides of all members, in the order of a tiling, for each row of sizes."""
+    """Return the strides of all rank members, in the order of a tiling, one row per tiling."""
     columns: list[Ints] = []
     one = np.ones(len(subspace.sizes), dtype=np.int64)
     place = {member: n for n, (_, member) in enumerate(space.tiles)}
@@ -207,10 +207,10 @@ def strides_of(space: Region, subspace: Subspace) -> Ints:
 def priced(
     space: Region, subspace: Subspace, tables: Tables
 ) -> Iterator[tuple[int, Floats, Floats]]:
-    """Yield batches of a subspace's tilings.
+    """Yield a subspace's tilings in batches, with their costs.
 
-    A batch has the number of its first tiling, the costs of all entries, (tilings, rows, columns),
-    and the bytes of all tiles, (tilings, tiles).
+    A batch has the index of its first tiling and two arrays. The first has the costs of all rows,
+    (tilings, rows, columns). The second has the bytes of all tiles, (tilings, tiles).
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def priced(
 
 
 def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
-    """Return a state for the kernel to fill.
+    """Return empty arrays for the kernel's results of a batch.
 
     Parameters
     ----------
@@ -255,14 +255,15 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
-    """Return how many decisions are examined for one tiling; ``plain``: in a sketch."""
+    """Return the largest number of decisions to examine for one tiling; fewer if ``plain``, a
+    sketch."""
     fewest, most = policy.DECISIONS_PER_TILING
     together = policy.MAX_DECISIONS_PER_SKETCH if plain else policy.MAX_DECISIONS_PER_SUBSPACE
     return min(most, max(fewest, together // len(subspace.sizes)))
 
 
 def choices_of(tables: Tables) -> Choices:
-    """Return a subspace's decisions in the order in which they are taken."""
+    """Return a subspace's decisions in the order in which the search takes them."""
     order: list[tuple[int, int, int]] = []
     touching = [
         {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
@@ -301,9 +302,10 @@ def choices_of(tables: Tables) -> Choices:
 def _frontiers(
     tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
 ) -> list[list[int]]:
-    """Return the placed Einsums that open tensors depend on, before each decision and at the end.
+    """Return the frontier before each decision, and the one at the end.
 
-    Where they have too many states, the first Einsums are forgotten, which makes bounds lower.
+    A frontier lists the placed Einsums that touch tensors without a decision. If they have too many
+    states, the first Einsums are dropped from it. This makes bounds lower but keeps them valid.
     """
     found: list[list[int]] = []
     forgotten: set[int] = set()
@@ -319,7 +321,7 @@ def _frontiers(
 
 
 def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the Einsums of a frontier with their factors in the number of a state."""
+    """Yield each Einsum of a frontier with its factor in the mixed-radix number of a state."""
     factor = 1
     for number in einsums:
         yield number, factor
@@ -327,11 +329,11 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
-    """Return weighted sums of columns that bound a mapping's cost.
+    """Return weights for sums of cost columns; each sum bounds a mapping's cost from below.
 
-    The sums are energy twice, cycles of each array and memory, mixtures of arrays, and one of all
-    places. In the best mixture (the one with the largest least sum) some Einsums cost the same on
-    two arrays (``archsim.bounds.makespan``).
+    The first two sums are energy. Then come the cycles of each array and memory, mixtures of
+    arrays, and the average of all cycle columns. In the best mixture (the one with the largest
+    least sum) some Einsums cost the same on two arrays (``archsim.bounds.makespan``).
 
     Parameters
     ----------
@@ -370,14 +372,14 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
 
 
 def column_sum(columns: int, column: int) -> Floats:
-    """Return a weighted sum that is one of the columns."""
+    """Return the weights of a sum that takes one column only."""
     found: Floats = np.zeros(columns)
     found[column] = 1.0
     return found
 
 
 def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:
-    """Return weighted sums as rows, with a Lagrange multiplier of 0 for each memory."""
+    """Return weights as rows, extended by a Lagrange multiplier of 0 for each memory."""
     rows = np.stack([*sums])
     return np.pad(rows, ((0, 0), (0, memories)))
 
@@ -386,20 +388,20 @@ _Key = tuple[object, ...]
 
 
 class TablesOf(Protocol):
-    """Maker of a subspace's cost tables: ``tabulate``, or a ``TableMemo``."""
+    """Function that makes a subspace's cost tables: ``tabulate``, or a ``TableMemo``."""
 
     def __call__(
         self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
-        """Return the tables. Raises ``SubspaceRefusedError``."""
+        """Return the cost tables of a subspace. Raises ``SubspaceRefusedError``."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMemo:
-    """Memo that makes the tables of each subspace once, whatever they are searched for.
+    """Memo of cost tables: it makes those of each subspace once, for any number of searches.
 
-    Its searches are of one space, and agree on slow arrays and on the relaxation of masks.
+    All these searches must be of one mapspace. They must agree on slow arrays and on relaxed masks.
     """
 
     _found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
@@ -408,7 +410,8 @@ class TableMemo:
     def __call__(
         self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
-        """Return the tables of a subspace, made before or now. Raises as ``tabulate``."""
+        """Return the cost tables of a subspace, from the memo if it has them. Raises as
+        ``tabulate``."""
         key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
         if key in self._refused:
             raise self._refused[key]
@@ -423,12 +426,12 @@ class TableMemo:
 
     @property
     def all(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """Tabulated subspaces, sketches included."""
+        """All subspaces with cost tables, including those with tables for a sketch only."""
         yield from self._found.values()
 
     @property
     def whole(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """Subspaces tabulated with all placements."""
+        """Subspaces whose cost tables have all placements."""
         return (found for found in self._found.values() if not found[0].plain)
 
 
@@ -440,7 +443,7 @@ def proposals_below(
     cap: float = inf,
     is_over: Callable[[], bool] = never,
 ) -> tuple[list[tuple[Proposal, Region, Subspace]], float]:
-    """Return the best proposals of the subspaces tabulated with all placements, under a cap.
+    """Return the best proposals under a cap, from subspaces whose cost tables have all placements.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cost tables of a subspace: the cost of every choice as a sum of measures."""
+"""Cost tables of a subspace: each choice's cost as a sum of measures of the tiling."""
 
 from __future__ import annotations
 
@@ -52,41 +52,43 @@ from .measures import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Price of an element at a place."""
+    """Energy and cycles to read or write one tensor element at a memory or register file."""
 
     read_pj: float
     write_pj: float
     cycles: float
-    """Cycles to move the element; 0 where bandwidth is unlimited."""
+    """Cycles to move the element; 0 if bandwidth is unlimited."""
 
 
 Route = tuple[tuple[PathStop, ...], bool]
-"""Stops of an access on its way, and whether its operand waits in the array's own registers."""
+"""Stops of an access at memory levels, and whether its operand waits in the array's registers."""
 
 NO_ROUTE = -1
-"""Route of an access whose tensor would be lost."""
+"""Route number of an access whose tensor would be lost."""
 
 
 class CostMemo:
-    """Costs that subspaces of one region share, with numbers of the keys that decide them."""
+    """Memo of costs that the subspaces of one region share, and numbers for the memo's keys."""
 
     def __init__(self) -> None:
         self.measures = Interner[OpenMeasure]()
         self.loops = Interner[Hashable]()
-        """Arrays and loops of Einsums, which decide their costs."""
+        """Numbers for the array and the loops of an Einsum, which decide its costs."""
         self.nests = Interner[Hashable]()
-        """Loops of Einsums, which decide whether an Einsum finds the tiles of other Einsums."""
+        """Numbers for the loops of an Einsum that decide whether tiles of other Einsums are still
+        held."""
         self.routes = Interner[Route]()
         self.rows = Cache[list[Linear]]()
         self.alternatives = Cache[list[int]]()
-        """Routes of an access for each of its tensor's places, by the loops that decide them."""
+        """Route numbers of an access, one for each residency of its tensor, by the loops that
+        decide them."""
         self.registers = Cache[Uses[Linear]]()
         self.prices = Cache[Price]()
         self.tiles = Cache[Linear]()
         self.residencies = Cache[list[Residency]]()
 
     def loops_number(self, e: BoundEinsum) -> int:
-        """Return the number of an Einsum's array and loops: all that decides its costs."""
+        """Return the number that stands for an Einsum's array and loops, which decide its costs."""
         spatial = tuple((x.member, x.dimension) for x in e.spatial)
         return self.loops(
             (e.array.name, tuple((x.member, x.level) for x in e.nonunit_loops), spatial)
@@ -94,14 +96,14 @@ class CostMemo:
 
 
 class AccessRoutes:
-    """Routes of accesses in one subspace.
+    """Routes of accesses through the memory levels, for one subspace.
 
     Parameters
     ----------
     base : Bound
         A mapping of the subspace.
     memo : CostMemo
-        Costs of the region; new ones are added.
+        Memo of the region's costs; new ones are added.
     """
 
     def __init__(self, space: Region, base: Bound, memo: CostMemo) -> None:
@@ -111,9 +113,9 @@ class AccessRoutes:
         self._nests: dict[int, int] = {}
 
     def of(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
-        """Return the route numbers of an access, one for each place of its tensor.
+        """Return the route numbers of an access, one for each residency of its tensor.
 
-        ``NO_ROUTE`` stands for places where the tensor would be lost.
+        ``NO_ROUTE`` stands for a residency in which the tensor would be lost.
 
         Parameters
         ----------
@@ -129,7 +131,7 @@ class AccessRoutes:
     def _loops(
         self, own: BoundEinsum, writer: BoundEinsum | None, position: int
     ) -> tuple[object, ...]:
-        """Return the numbers of all loops that decide the route of an access."""
+        """Return the numbers of all loops that decide the route of an access: a memo key."""
         others: tuple[int, ...] = ()
         if position < len(own.reads):
             # An Einsum that ran before may have brought the operand.
@@ -141,7 +143,8 @@ class AccessRoutes:
         return self._nest(own), made, others
 
     def _nest(self, e: BoundEinsum) -> int:
-        """Return the number of what decides which tiles an Einsum finds and leaves behind."""
+        """Return the number for an Einsum's loops that decide which tiles it finds and leaves
+        behind."""
         if id(e) not in self._nests:
             shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
             key = (self._memo.loops_number(e), shared, e.outside)
@@ -157,7 +160,7 @@ class AccessRoutes:
         return found
 
     def _residencies(self, tensor: str) -> list[Residency]:
-        """Return the residencies that differ in the places of one tensor."""
+        """Return all residencies that differ only in the levels that keep one tensor."""
         return self._memo.residencies.get(tensor, partial(self._alternatives, tensor))
 
     def _alternatives(self, tensor: str) -> list[Residency]:
@@ -171,7 +174,7 @@ class AccessRoutes:
 
 
 def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
-    """Return the route of an access; None where its tensor would be lost."""
+    """Return the route of an access, or None if its tensor would be lost."""
     # Accesses are the reads in order, then the write.
     if number == len(e.reads):
         if interruption(bound, e) is not None:
@@ -183,14 +186,16 @@ def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
 
 
 class StationaryOperandCosts:
-    """Cycles of skew and loads in the Einsums of one subspace.
+    """Cycles that stationary operands cost an array, for the Einsums of one subspace.
+
+    Loading operands takes cycles, and so do draining and filling between folds (skew).
 
     Parameters
     ----------
     base : Bound
-        The subspace's first tiling.
+        Mapping of the subspace's first tiling.
     variants : mapping of str to sequence of BoundEinsum
-        Every Einsum in all of its placements.
+        Each Einsum, bound in all of its placements.
     """
 
     def __init__(
@@ -200,12 +205,12 @@ class StationaryOperandCosts:
         every = chain.from_iterable(variants.values())
         self._stationary = {id(e): stationary_operand(e) for e in every}
         self._counted: dict[int, int | None] = {}
-        """The operand whose loads count, by the identity of an Einsum."""
+        """Operand whose loads count, keyed by the identity of a bound Einsum."""
 
     def reloaded_at(self, e: BoundEinsum) -> tuple[str, ...]:
-        """Return the shared loops at whose steps an Einsum loads its stationary operand again.
+        """Return the shared loops in which an Einsum reloads its stationary operand at every step.
 
-        It does where another Einsum occupies the same elements in between, in any placement.
+        It reloads the operand if another Einsum uses the same processing elements in between.
         """
         if e.array.overlap != "streams" or self._stationary[id(e)] is None:
             return ()
@@ -218,7 +223,7 @@ class StationaryOperandCosts:
         return tuple(loop.member for loop in e.shared) if turns else ()
 
     def skew(self, e: BoundEinsum) -> Linear:
-        """Return the cycles in which the array drains and fills between folds."""
+        """Return the cycles that an array spends draining and filling between folds."""
         stationary = self._stationary[id(e)]
         if stationary is None or not stationary.skew or e.array.overlap == "streams":
             return Linear()
@@ -230,7 +235,7 @@ class StationaryOperandCosts:
         return folds[0] * cycles if all(other == folds[0] for other in folds) else Linear()
 
     def loads(self, e: BoundEinsum, number: int, *, waits: bool) -> Linear:
-        """Return the cycles that loading an operand into the elements takes.
+        """Return the cycles that loading an operand into the processing elements takes.
 
         Parameters
         ----------
@@ -251,14 +256,15 @@ class StationaryOperandCosts:
         return self._meter.delivered(e, e.whole, self._relevant(e, number), one)
 
     def _relevant(self, e: BoundEinsum, number: int) -> tuple[bool, ...]:
-        """Return which loops change the operand that an element holds, or replaced it meanwhile."""
+        """Return, for each loop, whether its steps replace the operand that a processing element
+        holds."""
         reloaded_at, moving = bool(self.reloaded_at(e)), e.access_maps[number].moving
         return tuple(
             loop.variable in moving or (reloaded_at and loop in e.shared) for loop in e.whole.loops
         )
 
     def _counted_of(self, e: BoundEinsum, stationary: StationaryOperand) -> int | None:
-        """Return the operand whose loads count: the one with most loads in the first tiling."""
+        """Return the operand whose loads count: the one loaded most often in the first tiling."""
         if id(e) not in self._counted:
             able = stationary.loaded if stationary.load_cycles else ()
             self._counted[id(e)] = max(
@@ -269,17 +275,18 @@ class StationaryOperandCosts:
         return self._counted[id(e)]
 
     def _comes_from_elsewhere(self, e: BoundEinsum, number: int) -> bool:
-        """Return whether no placement of an operand's writer is on the array itself."""
+        """Return whether an operand is never written on an Einsum's own array, whatever the
+        placements."""
         writers = self._variants.get(e.access_maps[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessEntries:
-    """Entries of one access.
+    """Position of one access's entries in the cost tables.
 
     Entry ``first + (k * writers + w) * places + o`` is for placement ``k`` of its Einsum, placement
-    ``w`` of the tensor's writer, and places ``o`` of the tensor.
+    ``w`` of the tensor's writer, and residency ``o`` of the tensor.
     """
 
     einsum: int
@@ -289,7 +296,7 @@ class AccessEntries:
 
 @dataclass(frozen=True, slots=True)
 class TileEntry:
-    """Tile of a tensor at a memory, for an Einsum in one placement (-1: in all)."""
+    """Tile of a tensor at a memory, for an Einsum in one placement; placement -1 stands for all."""
 
     tensor: int
     memory: int
@@ -299,49 +306,49 @@ class TileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """The choices of a subspace and their costs.
+    """All choices of a subspace and their costs.
 
-    Columns of costs are energy in pJ, then cycles of every array and every memory, then cycles of
-    loads that hide behind the work of an array. Many entries have equal costs: each entry has the
-    number of a row, or -1 where it is illegal.
+    The first column of costs is energy in pJ. Then come the cycles of every array and every memory.
+    Last come the cycles of loads that hide behind an array's work. Many entries have equal costs.
+    Each entry thus has the index of a row, or -1 if it is illegal.
     """
 
     einsums: tuple[str, ...]
     tensors: tuple[str, ...]
     placements: tuple[tuple[EinsumPlacement, ...], ...]
-    """Placements of each Einsum, whose entries begin at ``works``."""
+    """Placements of each Einsum; the entries of its work begin at ``works``."""
     works: tuple[int, ...]
     writers: tuple[int, ...]
-    """Number of the Einsum that writes each tensor, or -1."""
+    """Index of the Einsum that writes each tensor; -1 for an input."""
     places: tuple[int, ...]
-    """Number of alternative places of each tensor."""
+    """Number of alternative residencies of each tensor."""
     accesses: tuple[AccessEntries, ...]
     entries: Ints
-    """Row of each entry."""
+    """Index of each entry's row of costs; -1 if the entry is illegal."""
     coefficients: Floats
-    """Coefficients of measures, (rows * columns, measures)."""
+    """Coefficients of measures in each cost, (rows * columns, measures)."""
     constants: Floats
     columns: int
     kept: NDArray[np.bool_]
-    """True where places of a tensor include a limited memory, (tensors, places, memories)."""
+    """True if a tensor's residency includes a limited memory, (tensors, residencies, memories)."""
     tiles: tuple[TileEntry, ...]
-    """Tiles in the order of their tensors; the largest tile of a tensor at a memory must fit."""
+    """Tiles, sorted by tensor; the largest tile of a tensor at a memory must fit."""
     tile_coefficients: Floats
-    """Coefficients of the tiles' bytes, (tiles, measures)."""
+    """Coefficients of measures in the bytes of each tile, (tiles, measures)."""
     tile_constants: Floats
     capacities: Floats
     measures: tuple[OpenMeasure, ...]
     steps_left: OpenBand | None
-    """Band of the shared loops' steps that a mask leaves; None if all are left."""
+    """Band of steps of the shared loops that a mask does not skip; None if it skips none."""
 
     @property
     def combinations(self) -> int:
-        """Combinations of placements and places of all Einsums and tensors."""
+        """Number of combinations of all Einsums' placements and all tensors' residencies."""
         return prod(map(len, self.placements)) * prod(self.places)
 
 
 class SubspaceRefusedError(Exception):
-    """Error of a subspace without legal mappings, or without closed forms of its counts."""
+    """Error raised if a subspace has no legal mapping, or its counts have no closed form."""
 
     def __init__(self, why: str, *, irregular: bool = False) -> None:
         super().__init__(why)
@@ -412,7 +419,7 @@ class _Tabulator:
         first = 1 + len(self.column)
         behind = [a for a in self.machine.arrays if a.operands == "systolic" and a.overlap is True]
         self.loading = {a.name: n for n, a in enumerate(behind, start=first)}
-        """Load column of each array whose loads hide behind its work."""
+        """Cost column of the loads of each array whose loads hide behind its work."""
         self.columns = 1 + len(self.column) + len(self.loading)
         self.stationary = StationaryOperandCosts(self.base, self.variants, self.meter)
         self.rows: list[list[Linear]] = []
@@ -421,7 +428,10 @@ class _Tabulator:
         self._loops_numbers: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
-        """Return every Einsum in each distinct placement; also bind the mapping they come from."""
+        """Return each Einsum bound in every distinct placement, and bind the first mapping.
+
+        Placements that break a constraint are left out.
+        """
         placements = self.space.placements
         found: dict[str, list[BoundEinsum]] = {name: [] for name in self.names}
         self.placements: dict[str, list[EinsumPlacement]] = {name: [] for name in self.names}
@@ -447,7 +457,7 @@ class _Tabulator:
         return {name: tuple(variants) for name, variants in found.items()}
 
     def tables(self) -> Tables:
-        """Return the tables."""
+        """Return the finished cost tables."""
         works = []
         for name in self.names:
             works.append(len(self.entries))
@@ -488,12 +498,12 @@ class _Tabulator:
         )
 
     def _row(self, costs: list[Linear]) -> int:
-        """Add a row of costs, and return its number."""
+        """Add a row of costs and return its index."""
         self.rows.append(costs)
         return len(self.rows) - 1
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
-        """Return the costs of an Einsum's operations, and its cycles on its array."""
+        """Return the costs of an Einsum's operations: their energy, and its cycles on its array."""
         key = (
             e.name,
             self._loops_number(e),
@@ -510,10 +520,10 @@ class _Tabulator:
         return costs
 
     def _points(self, e: BoundEinsum) -> Linear:
-        """Return the number of points whose operations are billed.
+        """Return the number of points whose operations cost energy.
 
-        Cuts of ranks do not change it. A mask leaves its own points; an Einsum without a mask loses
-        those of skipped steps.
+        Rank cuts do not change it. An Einsum with a mask has the points that its mask leaves. Any
+        other Einsum has the points of steps that are not skipped.
         """
         if e.einsum.where is None:
             return self.meter.run(e)
@@ -523,7 +533,7 @@ class _Tabulator:
         return Linear(points * shares.get(e.name, 1.0))
 
     def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
-        """Add the entries of one access of an Einsum."""
+        """Add an access's entries for all placements and residencies; return their position."""
         name, tensor = self.names[number], access_map.access.tensor
         first = len(self.entries)
         writing = access_map is self.variants[name][0].write
@@ -540,7 +550,7 @@ class _Tabulator:
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _access_row(self, own: BoundEinsum, position: int, route: int) -> int:
-        """Return the row of one access along a route."""
+        """Return the row index for the costs of one access along a route."""
         reloaded_at = self.stationary.reloaded_at(own)
         key = (
             own.name,
@@ -553,13 +563,13 @@ class _Tabulator:
         return self._row(self.memo.rows.get(key, partial(self._access_costs, own, position, route)))
 
     def _loops_number(self, e: BoundEinsum) -> int:
-        """Return the number of an Einsum's array and loops, valid in the whole region."""
+        """Return the number that stands for an Einsum's array and loops in the whole region."""
         if id(e) not in self._loops_numbers:
             self._loops_numbers[id(e)] = self.memo.loops_number(e)
         return self._loops_numbers[id(e)]
 
     def _access_costs(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
-        """Return the costs of one access, which its Einsum's loops and its route decide."""
+        """Return the costs of one access, which depend on its Einsum's loops and its route."""
         costs = [Linear()] * self.columns
         stops, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
@@ -579,7 +589,7 @@ class _Tabulator:
         return costs
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
-        """Return the billed uses of its array's registers by an access."""
+        """Return how often an access reads and writes its array's registers, as they are billed."""
         key = (e.name, number, self._loops_number(e), waits, *self.masked_shares.key(e))
         found = self.memo.registers.find(key)
         if found is None:
@@ -615,7 +625,7 @@ class _Tabulator:
         return found
 
     def _tiles(self) -> Iterator[tuple[TileEntry, Linear]]:
-        """Yield the tiles of each tensor at each limited memory, with their bytes."""
+        """Yield the tiles of each tensor at each memory of limited capacity, with their bytes."""
         for number, level in enumerate(self._limited):
             known: list[tuple[int, Linear]] = []
             for einsum, name in enumerate(self.names):
@@ -633,7 +643,7 @@ class _Tabulator:
                             yield TileEntry(tensor, number, einsum, placement), size
 
     def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
-        """Return the bytes of a tensor's tile that an Einsum has at a level."""
+        """Return the bytes of the tile that one access of an Einsum has at a memory level."""
         access_map = e.access_maps[position]
         tensor = access_map.access.tensor
         outer, stream = e.nest(level).loops, stream_of(self.base, e, tensor, level)
