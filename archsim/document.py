@@ -240,7 +240,7 @@ def _lines(document: Document, width: int) -> list[str]:
     for listing in document.listings:
         lines += ["", *_fitting([_narrow(line) for line in (listing.title, *listing.lines)], width)]
     for tables in document.tables:
-        lines += ["", *_beside([_table(t) for t in tables], width)]
+        lines += ["", *_in_columns([_table(t) for t in tables], width)]
     if document.notes:
         lines.append("")
         for note in document.notes:
@@ -285,7 +285,7 @@ def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> l
     ]
 
 
-def _beside(blocks: list[list[str]], width: int) -> list[str]:
+def _in_columns(blocks: list[list[str]], width: int) -> list[str]:
     """Return blocks of lines side by side."""
     widths = [max(map(len, block)) for block in blocks]
     rows = [
@@ -325,7 +325,7 @@ def to_rich(document: Document) -> RenderableType:
         title = [Text(visible(listing.title), style="bold")] if listing.title else []
         parts += ["", *title, *(Text(visible(x)) for x in listing.lines)]
     for row in document.tables:
-        parts += ["", _side_by_side([_rich_table(t) for t in row])]
+        parts += ["", _tables_in_columns([_rich_table(t) for t in row])]
     if document.notes:
         parts += ["", *(Text(visible(n), style="dim") for n in document.notes)]
     return Group(*parts)
@@ -341,7 +341,7 @@ def text_by_rich(document: Document, width: int) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _side_by_side(tables: list[RenderableType]) -> RenderableType:
+def _tables_in_columns(tables: list[RenderableType]) -> RenderableType:
     if len(tables) == 1:
         return tables[0]
     from rich.columns import Columns

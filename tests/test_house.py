@@ -20,6 +20,15 @@ GONE = (
 )  # fmt: skip
 """Words that say nothing to an architect; docs/glossary.md has those that do."""
 
+GONE_FROM_NAMES = (
+    "spread", "spreading", "pick", "picks", "picked", "remade", "torn", "strips", "delivering",
+    "rents", "told", "beside", "left_behind", "nothing_left", "one_answer", "one_by_one",
+    "side_by_side", "spread_search", "split_search", "line_search", "held_front", "wide_front",
+    "wide_curve", "best_parts", "part_reach", "part_picks", "known_runs", "inmost", "garbage",
+    "tells_apart", "joined_loops", "words_moved", "folding", "sketch_turns", "first_graphs",
+)  # fmt: skip
+"""Parts of names that say less than the field's terms: partition, gather, replication, band."""
+
 
 def rooms(package: str) -> set[str]:
     """The first folders and files below a package."""
@@ -61,6 +70,22 @@ def test_private_words_are_gone() -> None:
         for file in FILES
         if (word := pattern.search(file.read_text(encoding="utf-8")))
     ]
+    assert found == []
+
+
+def test_names_are_the_terms_of_the_field() -> None:
+    """Modules, classes, functions and fields have no part that says nothing to an architect."""
+    gone = re.compile(rf"(?:^|_)(?:{'|'.join(GONE_FROM_NAMES)})(?:_|$)")
+    found = []
+    for file in FILES:
+        names = [file.stem]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.append(node.name)
+            elif isinstance(node, ast.AnnAssign):
+                names.append(ast.unparse(node.target).rpartition(".")[2])
+        words = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names)
+        found += [f"{file.relative_to(ROOT)}: {word}" for word in words if gone.search(word)]
     assert found == []
 
 

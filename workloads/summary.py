@@ -68,7 +68,7 @@ class ModelSummary:
     length."""
     layers: tuple[tuple[str, int], ...]
     """Kinds of layers, each with its number of layers."""
-    beside: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
     """Sentences about parts of the published model that the summary does not include."""
     source: str = ""
 
@@ -118,7 +118,7 @@ def summarize(work: Workload) -> ModelSummary:
         state_bytes=state + (model.encoder_len or 0) * encoded,
         encoder_cache_bytes_per_token=0 if model.encoder_len else encoded,
         layers=tuple(kinds_of_layers(model).items()),
-        beside=model.beside,
+        omitted=model.omitted,
         source=work.source or model.source,
     )
 

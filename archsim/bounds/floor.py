@@ -112,7 +112,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     masked = {e.name for e in bound.einsums if e.einsum.where is not None}
     # An Einsum that has nothing to run at some tile size touches nothing there either.
     none = {name for name, share in shares.items() if not share}
-    touched = _touched(bound, nests, none - (whole - masked))
+    touched = _accessed_elements(bound, nests, none - (whole - masked))
     # Einsums of one core may have another order than those of the whole.
     program, bound_as = bound.program, bound.by_name
     points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
@@ -344,11 +344,11 @@ def compulsory_words(bound: Bound) -> int | Fraction:
     Each is moved at least once. Tiles that a mask leaves empty are not touched. Gathered elements
     count only if they certainly differ.
     """
-    touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
+    touched = _accessed_elements(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
     return sum(size * bound.words.of(name) for name, size in touched.items())
 
 
-def _touched(
+def _accessed_elements(
     bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]], idle: Collection[str]
 ) -> dict[str, int]:
     """Return, for each input and output, the number of tensor elements that every mapping touches.

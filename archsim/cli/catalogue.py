@@ -170,7 +170,7 @@ def summary_report(summary: ModelSummary) -> Document:
                 Table(title="operations of a token", columns=counts, rows=operations),
             ),
         ),
-        notes=(_operations_counted(summary), *summary.beside),
+        notes=(_operations_counted(summary), *summary.omitted),
     )
 
 

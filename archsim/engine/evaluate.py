@@ -218,7 +218,7 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     for nest in (*before, bound):
         if any(least + cycles > limit for cycles in _sampled_bounds(nest)):
             return True
-        for counts in _run_together(nest):
+        for counts in _fused_counts(nest):
             least += _busiest(nest, counts)
             if least > limit:
                 return True
@@ -252,7 +252,7 @@ def _groups(bound: Bound) -> list[tuple[str, ...]]:
     return [every]
 
 
-def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
+def _fused_counts(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
     """Yield the counts of each group of Einsums that run together."""
     groups = _groups(bound)
     if bound.is_whole and bound.mapping.spill is None:

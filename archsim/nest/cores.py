@@ -21,7 +21,7 @@ from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation import index_text
 
 from ..spec.arch import Architecture
-from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank, Tile
+from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpatialRank, Tile
 from .balancing import balanced_begins
 from .partition import (
     Partitions,
@@ -255,7 +255,7 @@ def _masked(program: Program, partitions: Partitions, mapping: Mapping) -> list[
     found = [s for s in partitions if s.parts > 1 and has_mask_over(program, s.rank)]
     if len(found) > 1:
         names = " and ".join(s.rank for s in found)
-        text = f"masks are over {names}: of ranks with a mask one may be spread over instances"
+        text = f"masks are over {names}: of ranks with a mask one may be partitioned over instances"
         raise MappingError(Problem(text, mapping.span))
     return found
 
@@ -324,7 +324,7 @@ def _rank_partitions(
 
 
 def _rank_partition(
-    level: NestLevel, wanted: SpreadRank, tiling: Tiling, available: int, number: int
+    level: NestLevel, wanted: SpatialRank, tiling: Tiling, available: int, number: int
 ) -> RankPartition:
     """Return the partition of one rank, with at most as many parts as there are cores."""
     declared = tiling.program.rank_of.get(wanted.rank)
@@ -367,7 +367,7 @@ def _rank_partition(
     )
 
 
-def _no_instances(level: NestLevel, wanted: SpreadRank, there: dict[str, int]) -> Problem:
+def _no_instances(level: NestLevel, wanted: SpatialRank, there: dict[str, int]) -> Problem:
     """Return the problem that a memory does not feed the cores over which a rank is partitioned."""
     hint = f"give {level.level} in the architecture 'instances: {{{wanted.instances}: 4}}'"
     if there:
@@ -382,7 +382,7 @@ def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
         variable = s.variable
         users = [e for e in bound.einsums if variable in e.variables]
         if not users:
-            yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
+            yield f"no Einsum has the rank {s.rank}, which is partitioned over {s.instances}"
         yield from _over_all(bound, s)
         for e in users:
             where = e.einsum.where

@@ -127,7 +127,10 @@ def _not_in_tiles(
     """Yield the reasons why other cores' parts of a tensor do not arrive as whole tiles."""
     tensor = access_map.access.tensor
     if moving := [s.rank for v, s in partitions.items() if v in access_map.moving]:
-        yield f"{tensor} goes over {moving[0]}, which is spread: it would not go all the way round"
+        yield (
+            f"{tensor} goes over {moving[0]}, which is partitioned:"
+            " it would not go all the way round"
+        )
         return
     at = _axis_of(bound, e, access_map, rank)
     if at is None:

@@ -16,7 +16,7 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
-from ..spec.mapping import Mapping, SpreadRank
+from ..spec.mapping import Mapping, SpatialRank
 from .record import Bound
 
 
@@ -190,11 +190,11 @@ def ring_problems(
                     f"({_parts(read)}, and {_parts(made)}): what changes chips between two nests"
                     " is not counted",
                     maker[e.name].span,
-                    f"spread both nests by the same parts of {tensor}, or map them as one",
+                    f"partition both nests by the same parts of {tensor}, or map them as one",
                 )
 
 
-def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpreadRank, ...]:
+def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpatialRank, ...]:
     """Return the partitions over the cores of a ring that a tensor's ranks have in a nest."""
     families = {m: r.name for r in program.ranks for m in r.partition}
     ranks = {*program.parallel, *program.tensor_ranks[tensor]}
@@ -203,7 +203,7 @@ def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple
     return tuple(s for s in partitions if s.rank in ranks or families.get(s.rank) in ranks)
 
 
-def _parts(partitions: tuple[SpreadRank, ...]) -> str:
+def _parts(partitions: tuple[SpatialRank, ...]) -> str:
     return " and ".join(f"parts of {s.rank}" for s in partitions) or "not in parts"
 
 

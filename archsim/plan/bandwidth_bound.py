@@ -16,7 +16,7 @@ from einsum_cascade.memo import cached_property
 from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
-from ..spec.mapping import SpreadRank
+from ..spec.mapping import SpatialRank
 from . import policy
 from .partition_factors import Partitioning, all_partition_factors
 from .problem import Cores, MappingProblem
@@ -81,7 +81,7 @@ def bandwidth_optimal(
         min(fastest, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
     spread = tuple(
-        SpreadRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
+        SpatialRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
     )
     return ((bound.memory.name, spread),) if spread else None
 

@@ -365,9 +365,9 @@ def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> i
     --------
     Each of four heads has its own keys, from which 27 tiles of the queries gather:
 
-    >>> from archsim.spec.mapping import SpreadRank
+    >>> from archsim.spec.mapping import SpatialRank
     >>> from einsum_cascade import Cascade
-    >>> ranks = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("H", 4), ("P", 27))]
+    >>> ranks = [SpatialRank(instances="sms", rank=r, parts=n) for r, n in (("H", 4), ("P", 27))]
     >>> program = Cascade.load("mixture-of-block-attention").program
     >>> cores_with_shared_gathers(program, (("L2", tuple(ranks)),))
     27

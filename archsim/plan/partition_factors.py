@@ -12,11 +12,11 @@ from math import prod
 from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
 
 from ..nest.partition import has_mask_over
-from ..spec.mapping import SpreadRank
+from ..spec.mapping import SpatialRank
 from . import policy
 from .problem import MappingProblem
 
-Partitioning = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
+Partitioning = tuple[tuple[str, tuple[SpatialRank, ...]], ...]
 """Ranks partitioned over the cores that each memory feeds."""
 
 
@@ -101,7 +101,7 @@ def distinct_partitionings(
     64 sequences of 12 heads in 96 parts are 8 pairs in each, whichever are in more parts:
 
     >>> def spread(**parts: int) -> Partitioning:
-    ...     ranks = (SpreadRank(instances="sms", rank=r, parts=n) for r, n in parts.items())
+    ...     ranks = (SpatialRank(instances="sms", rank=r, parts=n) for r, n in parts.items())
     ...     return (("L2", tuple(ranks)),)
     >>> candidates = spread(B=32, H=3), spread(B=16, H=6), spread(B=8, P=12)
     >>> found = distinct_partitionings(candidates, ("B", "H"), {"B": 64, "H": 12, "P": 4096})

@@ -13,7 +13,7 @@ from einsum_cascade.ir import Program
 from ..legality.binding import bind, with_parameters
 from ..nest.partition import has_mask_over
 from ..spec.arch import Architecture
-from ..spec.mapping import Mapping, NestLevel, SpreadRank
+from ..spec.mapping import Mapping, NestLevel, SpatialRank
 from . import policy
 from .job import MakeMapping
 from .partition_factors import (
@@ -139,7 +139,7 @@ def _with_tiles(
 ) -> TilePartitioning:
     """Return a partitioning of other ranks, extended by split tiles."""
     masked = has_mask_over(program, member, of_data=False)
-    tiles = SpreadRank(instances=cores.name, rank=member, parts=parts, balanced=masked)
+    tiles = SpatialRank(instances=cores.name, rank=member, parts=parts, balanced=masked)
     ((_, ranks),) = rest or ((cores.memory.name, ()),)
     return TilePartitioning(rest, ((cores.memory.name, (*ranks, tiles)),))
 

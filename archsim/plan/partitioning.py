@@ -14,7 +14,7 @@ from einsum_cascade.ir import Access, Einsum, Gather, Program, walk
 
 from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
 from ..spec.arch import Architecture, Memory
-from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
+from ..spec.mapping import Keep, Mapping, NestLevel, SpatialRank
 from ..spec.roles import memory_called, memory_in_role
 from . import policy
 from .bandwidth_bound import bandwidth_optimal
@@ -331,12 +331,14 @@ def _balanced_partitioning(
     """Return a partitioning with as many tiles as cores, or fewer if these leave less work per
     core."""
     left = {rank: shapes[rank] for rank in ranks}
-    found: list[tuple[str, tuple[SpreadRank, ...]]] = []
+    found: list[tuple[str, tuple[SpatialRank, ...]]] = []
     for memory in architecture.memories:
-        here: list[SpreadRank] = []
+        here: list[SpatialRank] = []
         for name, available in memory.instances:
             parts = partition_factors({r: n for r, n in left.items() if n > 1}, available, square)
-            here += (SpreadRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1)
+            here += (
+                SpatialRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1
+            )
             # A rank that is split already is not split again.
             left = {rank: n for rank, n in left.items() if parts.get(rank, 1) == 1}
         if here:
@@ -355,13 +357,13 @@ def _with_idle_cores_used(
     """Return a partitioning extended by tiles of one more rank for idle cores, or None."""
     of_memory = dict(partitioning)
     most = policy.MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else policy.MAX_CORES_ENUMERATED
-    able: list[tuple[str, SpreadRank]] = []
+    able: list[tuple[str, SpatialRank]] = []
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
         for name, available in memory.instances:
             used = prod(s.parts or 1 for s in here if s.instances == name)
             parts = max(useful_factors(shapes[rank], min(most, available // used)), default=1)
-            more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
+            more = SpatialRank(instances=name, rank=rank, parts=parts, balanced=masked)
             able += [(memory.name, more)] if parts > 1 else []
     if not able:
         return None
@@ -399,8 +401,8 @@ def _with_factors(
     )
     if parts == 1:
         return None
-    split = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
-    split.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
+    split = [SpatialRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
+    split.append(SpatialRank(instances=instances, rank=rank, parts=parts, balanced=True))
     return ((memory, tuple(split)),)
 
 

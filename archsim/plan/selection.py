@@ -14,7 +14,7 @@ from workloads.workload import Workload
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
-from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
+from ..spec.mapping import FUSED, MADE, Mapping, SpatialRank
 from ..spec.roles import memory_called
 from . import policy
 from .bandwidth_bound import bandwidth_bounds
@@ -153,14 +153,14 @@ def check_partitioned(job: Job) -> None:
 
 
 def _not_partitioned(
-    mapping: Mapping, memory: str, spread: SpreadRank, architecture: Architecture
+    mapping: Mapping, memory: str, spread: SpatialRank, architecture: Architecture
 ) -> Problem:
     fed = architecture.memory(memory)
-    assert fed is not None, "ranks are spread over what a memory feeds"
+    assert fed is not None, "ranks are partitioned over what a memory feeds"
     name, rank = spread.instances, spread.rank
     return Problem(
-        f"nothing is spread over the {dict(fed.instances)[name]} {name} below {memory}: all but one"
-        " would do nothing",
+        f"no rank is partitioned over the {dict(fed.instances)[name]} {name} below {memory}:"
+        " all but one would do nothing",
         mapping.nest[0].span if mapping.nest else mapping.span,
         f"'{{level: {memory}, spatial: {{{name}: {rank}}}}}' in 'nest' gives each a part of {rank};"
         f" '{{{rank}: 1}}' says that one is meant",

@@ -346,14 +346,14 @@ def _column(
         if share >= _MIN_NAMED_SHARE:
             labels.append((f"{name} {percent(share)}", bottom + share / 2))
         bottom += share
-    places = spread([y for _, y in labels], gap)
+    places = separate_labels([y for _, y in labels], gap)
     edge = at + _WIDTH / 2
     for (text, y), place in zip(labels, places, strict=True):
         axes.plot([edge, edge + 0.05], [y, place], color="0.6", linewidth=0.6, clip_on=False)
         axes.text(edge + 0.07, place, text, va="center", ha="left", fontsize=8)
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
+def separate_labels(places: Sequence[float], gap: float) -> list[float]:
     """Move ascending places as little as needed to be ``gap`` apart.
 
     Neighbours that are too close become a group around their mean.

@@ -81,7 +81,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpreadRank:
+class SpatialRank:
     """Partition of a rank over the cores below a memory, written ``spatial: {cores: H}``."""
 
     instances: str
@@ -99,7 +99,7 @@ class NestLevel:
 
     level: str
     loops: tuple[str, ...]
-    spatial: tuple[SpreadRank, ...] = ()
+    spatial: tuple[SpatialRank, ...] = ()
     """Ranks partitioned over the cores that the level feeds."""
     ring: tuple[str, ...] = ()
     """Ranks whose parts travel in a ring: each core holds one part of data that all need."""

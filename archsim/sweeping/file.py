@@ -99,9 +99,9 @@ class PointsFields(Fields):
     """Seed of random points, or of a search."""
 
 
-def sweep_asked(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
+def sweep_of(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
     """Return the sweep of a dict or a file. Raises SpecError with all errors in it."""
-    return sweep_of(given) if isinstance(given, Mapping) else load_sweep_file(given)
+    return sweep_of_dict(given) if isinstance(given, Mapping) else load_sweep_file(given)
 
 
 def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
@@ -109,7 +109,7 @@ def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
     return read_sweep(read_source(path))
 
 
-def sweep_of(given: Mapping[str, Any]) -> Sweep:
+def sweep_of_dict(given: Mapping[str, Any]) -> Sweep:
     """Return the sweep of a dict with the content of a file, with or without its ``sweep:``.
 
     Raises

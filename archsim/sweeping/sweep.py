@@ -32,7 +32,7 @@ from ..spec.mapping import Mapping
 from ..version import installed_version
 from .columns import LEVELS
 from .export import export, load_sweep, remove_stale_results
-from .file import sweep_asked
+from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
 from .spec import Point, SearchedPoints, Sweep, SweepAxis, measured, places_at, point_at, shuffled
 from .store import PointRow, Store, StoredSweep, opened_for
@@ -408,7 +408,7 @@ def sweep_frame(
     """
     with TemporaryDirectory() as passing:
         folder = Path(passing if out is None else out)
-        run_sweep(sweep_asked(given), folder, **how)
+        run_sweep(sweep_of(given), folder, **how)
         return load_sweep(folder)
 
 

@@ -327,12 +327,12 @@ class MappingContext(Memoized):
     def _gathered(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
         return gathered_in(self.program, self.whole_shapes, access, tile)
 
-    def room_bits(self, number: int, memory: Memory) -> int | None:
+    def capacity_bits(self, number: int, memory: Memory) -> int | None:
         """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit."""
         del number
         return None if memory.capacity_bytes is None else 8 * memory.capacity_bytes
 
-    def together(self, name: str) -> int:
+    def sharing_einsums(self, name: str) -> int:
         """Return the number of Einsums in an Einsum's strongly connected component, itself
         included."""
         return len(next(g for g in self.groups if name in g))

@@ -391,7 +391,7 @@ def _inner_memories(
     Half of each memory is left to other tiles. All Einsums of a strongly connected component share
     the other half.
     """
-    users = 2 * context.together(e.name)
+    users = 2 * context.sharing_einsums(e.name)
     # The product of a tile's bits and ``users`` must fit the memory: each Einsum's share is that
     # much smaller.
     outermost, *inner = context.memories(array)
@@ -409,7 +409,7 @@ def _inner_memories(
             tuple(a for a in accesses if number in held[a] and context.gathers(a)),
             users,
             context,
-            context.room_bits(number, memory),
+            context.capacity_bits(number, memory),
             tuple({r for a in accesses if number in held[a] for r in context.ranks_of(a)}),
         )
         for number, memory in enumerate(inner, 1)

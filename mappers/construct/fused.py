@@ -39,7 +39,6 @@ from .fused_loops import (
     EXTRAS,
     SharedLoops,
     Structure,
-    beside_short,
     blocks_for_gathers,
     carrying_plans,
     coarser_plans,
@@ -48,6 +47,7 @@ from .fused_loops import (
     plans_with_others_outside,
     steps_of,
     streamed_plans,
+    with_short_rank_unrolled,
 )
 from .fused_tiles import (
     InnerContext,
@@ -55,15 +55,15 @@ from .fused_tiles import (
     NarrowBand,
     cuts_for_band,
     cuts_of,
-    has_no_room,
+    exceeds_capacity,
     in_stretches,
     inner_cycles,
     inner_mapping,
-    leaves_idle,
     narrow_band,
     parts_in_widths,
     shared_out,
-    side_by_side_steps,
+    underuses_arrays,
+    unrolled_steps,
 )
 from .memory_trees import by_branches
 
@@ -137,7 +137,7 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     best: dict[tuple[bool, ...], _Made] = {}
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
     fusions = [*_in_widths(*with_parameters(program, dict(given)), architecture)]
-    for made in chain(_made(fusions), _side_by_side(fusions, least)):
+    for made in chain(_made(fusions), _unrolled(fusions, least)):
         # Cycles of arrays alone are quick to compute and rule out most candidates.
         kind = made.larger, made.fusion.context.stretched, made.plan.carrying
         before = least.get(kind)
@@ -187,7 +187,7 @@ def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
         yield from fusion.carrying()
 
 
-def _side_by_side(
+def _unrolled(
     fusions: list[tuple[int | None, _Fusion]],
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
 ) -> Iterator[_Made]:
@@ -196,11 +196,12 @@ def _side_by_side(
     These coordinates occupy processing elements that would be idle during steps. Nothing is yielded
     if the best estimates so far leave few of them idle.
     """
-    idle = leaves_idle([x.context for _, x in fusions], [cycles for cycles, _ in least.values()])
+    contexts = [x.context for _, x in fusions]
+    idle = underuses_arrays(contexts, [cycles for cycles, _ in least.values()])
     for _, fusion in fusions if idle else ():
-        for rank, beside in side_by_side_steps(fusion.context):
+        for rank, beside in unrolled_steps(fusion.context):
             for context in in_stretches(beside):
-                yield from fusion.cut_as(context).beside(rank)
+                yield from fusion.cut_as(context).with_unrolled(rank)
 
 
 def _in_widths(
@@ -274,7 +275,7 @@ class _Fusion:
         plans = plans_of(self.context, 1, fine=False, apart=False)
         return self._each(plan for plan in plans if plan.extra == (rank,))
 
-    def beside(self, rank: str) -> Iterator[_Made]:
+    def with_unrolled(self, rank: str) -> Iterator[_Made]:
         """Yield mappings that place some coordinates of a rank side by side on an array.
 
         Loops go over the other coordinates of the rank. Einsums share these loops if sharing is
@@ -295,7 +296,7 @@ class _Fusion:
             left = policy.MAX_BLOCK_SIZES if heads_of(self.context)[0] else most
             for cuts in sizes:
                 for context, plan in (
-                    (x, p) for s, ps in cuts for x in beside_short(s) for p in ps
+                    (x, p) for s, ps in cuts for x in with_short_rank_unrolled(s) for p in ps
                 ):
                     kind = plan.structure, context.stretched
                     if found.get(kind, 0) < most:
@@ -382,7 +383,7 @@ class _Fusion:
         # other arrays it is checked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
             return None
-        if has_no_room(self.context, plan):
+        if exceeds_capacity(self.context, plan):
             return None
         try:
             # An Einsum's inside does not depend on the memory of the shared loops.

@@ -459,7 +459,7 @@ def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[Blocks
         yield _from_large_to_small(context, rank, among)
 
 
-def beside_short(context: MappingContext) -> tuple[MappingContext, ...]:
+def with_short_rank_unrolled(context: MappingContext) -> tuple[MappingContext, ...]:
     """Return a context, and a copy that may place several ranks along one array dimension.
 
     For example, queries fill one side of an array, and the width of a key fills half of the other

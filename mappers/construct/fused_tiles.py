@@ -139,7 +139,7 @@ class InnerContext(MappingContext):
             return 0
         return super().tile_words(access, ranks, tile, memory)
 
-    def room_bits(self, number: int, memory: Memory) -> int | None:
+    def capacity_bits(self, number: int, memory: Memory) -> int | None:
         """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit.
 
         The second memory sets no limit if several ranks may lie along one array dimension. It then
@@ -147,9 +147,9 @@ class InnerContext(MappingContext):
         """
         if self.stretched and number == 1 and not self.alone:
             return None
-        return super().room_bits(number, memory)
+        return super().capacity_bits(number, memory)
 
-    def together(self, name: str) -> int:
+    def sharing_einsums(self, name: str) -> int:
         """Return the number of Einsums that share the memories, which is all of the cascade's
         Einsums."""
         del name
@@ -275,7 +275,7 @@ def _full_cycles(context: MappingContext) -> Fraction:
     return sum((least_cycles(context, e) for e in context.program.einsums), Fraction(0))
 
 
-def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> bool:
+def underuses_arrays(contexts: list[MappingContext], promised: list[Fraction]) -> bool:
     """Return whether all estimates are far above the cycles that busy arrays would need.
 
     The fewest such cycles among the contexts are taken (``_full_cycles``).
@@ -290,7 +290,7 @@ def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> boo
     return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
 
 
-def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
+def unrolled_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
     """Yield ranks, each with contexts that place 2, 4, ... of its coordinates side by side.
 
     The ranks carry no dependence between steps. Their coordinates occupy processing elements that
@@ -400,7 +400,7 @@ def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -
     return replace(context, cuts=cuts, fitted=True)
 
 
-def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
+def exceeds_capacity(context: MappingContext, plan: SharedLoops) -> bool:
     """Return whether a plan's tiles exceed the second memory even with all loops outside of it.
 
     Tiles are smallest then. False may also mean that this is not quick to determine.
@@ -425,7 +425,7 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
         indices or positions, whichever are fewer.
     """
     program, tiles = context.program, dict[str, Fraction | int]()
-    touched = program.memo(_touched)
+    touched = program.memo(_accessed_tiles)
     for e in program.einsums:
         around = plan.around(context, e)
         if plan.is_alone(around):
@@ -434,7 +434,7 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
         for tile in touched[e.name]:
             size = prod([shapes[r] for r in tile.ranks])
             if tile.gather is not None:
-                size *= _elements(context, tile.gather, tile.beside, shapes)
+                size *= _elements(context, tile.gather, tile.run_ranks, shapes)
             tiles[tile.tensor] = max(size, tiles.get(tile.tensor, 0))
     words = sum(size * context.words.of(tensor) for tensor, size in tiles.items())
     return words * context.architecture.word_bytes
@@ -449,12 +449,12 @@ class _CoveredTile:
     """Ranks along which each coordinate is another tensor element."""
     gather: Access | None = None
     """Access that gathers along one index; None if the access does not gather."""
-    beside: tuple[str, ...] = ()
+    run_ranks: tuple[str, ...] = ()
     """Ranks that count elements from each gathered position on: T in K[I[j]*T + t]."""
 
 
 def _elements(
-    context: MappingContext, access: Access, beside: tuple[str, ...], shapes: Sizes[str, int]
+    context: MappingContext, access: Access, run_ranks: tuple[str, ...], shapes: Sizes[str, int]
 ) -> int:
     """Return how many coordinates a tile covers along a gathered index.
 
@@ -463,11 +463,11 @@ def _elements(
     found = gathered_in(context.program, context.shapes, access, shapes)
     (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
     length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
-    at_each = prod(shapes[r] for r in beside)
+    at_each = prod(shapes[r] for r in run_ranks)
     return min(length, min(found.indices, found.positions) * at_each)
 
 
-def _touched(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
+def _accessed_tiles(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
     """Return, for each Einsum, the tile that each of its accesses covers."""
     return {
         e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
@@ -482,20 +482,22 @@ def _tile(program: Program, access: Access) -> _CoveredTile:
     # The footprint has one copy of a running value.
     running = program.iterative.get(access.tensor, ())
     gathers = [i for i in access.indices if isinstance(i, Gather)]
-    if gathers and (moved or running or len(gathers) > 1 or not _one_by_one(gathers[0])):
+    if gathers and (moved or running or len(gathers) > 1 or not _has_distinct_runs(gathers[0])):
         return _CoveredTile(tensor=access.tensor, ranks=())  # neighbours may share elements
     plain = (n.upper() for n in dict.fromkeys(names) if n is not None and n not in moved)
     ranks = dict.fromkeys((*program.parallel, *(r for r in plain if r not in running)))
     if not gathers:
         return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks))
-    beside = tuple(v.upper() for v in gathers[0].offset.variables)
+    run_ranks = tuple(v.upper() for v in gathers[0].offset.variables)
     moving = tuple(v.upper() for v in gathers[0].variables if v.upper() not in ranks)
-    if not {*beside} <= {*moving} or _cut_twice(program, (*ranks, *moving)):
+    if not {*run_ranks} <= {*moving} or _cut_twice(program, (*ranks, *moving)):
         return _CoveredTile(tensor=access.tensor, ranks=())
-    return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks), gather=access, beside=beside)
+    return _CoveredTile(
+        tensor=access.tensor, ranks=tuple(ranks), gather=access, run_ranks=run_ranks
+    )
 
 
-def _one_by_one(index: Gather) -> bool:
+def _has_distinct_runs(index: Gather) -> bool:
     """Return whether a gather's elements are simple to count.
 
     Its indices must be distinct variables. From each position it may read one run along one rank.

@@ -15,7 +15,7 @@ from einsum_cascade.memo import cached_property
 
 from ..problem.engine_run import EngineRun, Kind, kind_of, run_mapping
 from ..problem.objectives import SearchObjective
-from ..space.fusion import spread, subspaces_of
+from ..space.fusion import diversified, subspaces_of
 from ..space.grid import RegionKey
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Skeleton, Subspace, mapping_of
@@ -34,7 +34,7 @@ class OpenRegion:
     bound: float
     """Lower bound of the objective for all mappings of the region."""
     subspaces: tuple[Subspace, ...]
-    """Subspaces of the region; dissimilar ones follow one another (``fusion.spread``)."""
+    """Subspaces of the region; dissimilar ones follow one another (``fusion.diversified``)."""
     left: list[int]
     """Indices of the subspaces that were neither sketched nor searched, in order."""
     memo: CostMemo = field(default_factory=CostMemo)
@@ -59,7 +59,7 @@ class OpenRegion:
         crossed : dict
             Memo of ``shareable_ranks``.
         """
-        found = tuple(spread(region, subspaces_of(region, crossed)))
+        found = tuple(diversified(region, subspaces_of(region, crossed)))
         left = [*range(len(found))]
         return cls(number=number, region=region, bound=bound, subspaces=found, left=left)
 

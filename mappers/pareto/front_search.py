@@ -270,7 +270,7 @@ class _EpsilonConstraintSearch:
         self.proven.append((inf, second.certificate.bound))
         if ended != INTERRUPTED:
             ended = self._between(first, second, advance, clock.share(1)) or ended
-        found = spread_out(non_dominated(self.runs, self.problem.tolerance))
+        found = evenly_spaced(non_dominated(self.runs, self.problem.tolerance))
         return FrontSearched(
             runs=tuple(
                 replace(run, bound_pj=max(b for cap, b in self.proven if run.cycles <= cap))
@@ -448,7 +448,7 @@ def _run_of(found: Searched, name: str) -> EngineRun:
     return EngineRun.of(OBJECTIVES[name], found.mapping, found.result)
 
 
-def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
+def evenly_spaced(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
     """Return at most ``MAX_POINTS`` points of a front, both ends among them.
 
     Of neighbours that differ least in energy the slower is dropped.
@@ -543,7 +543,7 @@ class _FrontQuery(Query[FrontSearched]):
         energy = OBJECTIVES["energy"]
         runs = tuple(
             replace(run, bound_pj=energy.floor(run.result))
-            for run in spread_out(non_dominated(self.runs, self.problem.tolerance))
+            for run in evenly_spaced(non_dominated(self.runs, self.problem.tolerance))
         )
         return FrontSearched(
             runs=runs,

@@ -114,10 +114,10 @@ def core_view(
     Of 108 cores, those of a row share X, and those of a column share W. L2 gives each core both, so
     that a core has little more than a 120th of its bandwidth:
 
-    >>> from archsim.spec.mapping import SpreadRank
+    >>> from archsim.spec.mapping import SpatialRank
     >>> from einsum_cascade import Cascade
     >>> machine = Architecture.load("a100-80gb")
-    >>> ranks = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
+    >>> ranks = [SpatialRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
     >>> layer = Cascade.load("linear-layer").program
     >>> shapes = {"N": 1200, "D": 1000, "J": 900}
     >>> core = core_view(layer, machine, (("L2", tuple(ranks)),), shapes)

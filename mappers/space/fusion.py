@@ -49,7 +49,7 @@ def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]
     return (s for s in found if not constrained or broken(space.nest(s.skeleton)) is None)
 
 
-def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
+def diversified(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
     """Return subspaces in an order whose first ones differ a lot, within the same shared ranks.
 
     Neighbours in the given order differ little: in the order of a loop, or in one more loop. With

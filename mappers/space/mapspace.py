@@ -37,7 +37,7 @@ Family = tuple[tuple[Tile, ...], dict[str, int]]
 """Tiles of the ranks that the cascade itself cuts, and all shapes that follow."""
 
 
-def _is_alike(program: Program, family: Family) -> bool:
+def _has_equal_sizes(program: Program, family: Family) -> bool:
     """Return whether ranks that are declared alike have one size."""
     return all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
 
@@ -61,7 +61,7 @@ def _smaller(
         family = _of_width(program, architecture, given, width)
         if family is None or family in known:
             continue
-        if not _is_alike(program, family) or (work := _work(program, family)) >= least:
+        if not _has_equal_sizes(program, family) or (work := _work(program, family)) >= least:
             return
         least = work
         yield family
@@ -78,7 +78,7 @@ def _between(
     width = sides[0]
     while (width := 2 * width) < sides[-1]:
         family = _of_width(program, architecture, given, width)
-        if family is not None and family not in known and _is_alike(program, family):
+        if family is not None and family not in known and _has_equal_sizes(program, family):
             yield family
 
 
@@ -175,7 +175,7 @@ class Mapspace:
                     raise
                 continue
             # Parts of ranks that are declared alike must not differ.
-            if family not in found and (not found or _is_alike(program, family)):
+            if family not in found and (not found or _has_equal_sizes(program, family)):
                 found.append(family)
         found += _smaller(program, architecture, given, sides[0], found)
         if has_tradeoff := _have_less_work_in_small_tiles(program, found):

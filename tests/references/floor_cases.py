@@ -18,7 +18,7 @@ from archsim.plan.partition_factors import Partitioning
 from archsim.plan.partitioning import partition_mapping
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Mapping, SpreadRank
+from archsim.spec.mapping import Mapping, SpatialRank
 from archsim.validation.inputs import random_shapes
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
@@ -147,11 +147,11 @@ def _ways(program: Program, on: Architecture, random: Random) -> list[Partitioni
     for rank in ranks:
         memory, name, most = random.choice(able)
         parts, balanced = random.randint(2, most), random.random() < 0.3
-        spread = SpreadRank(instances=name, rank=rank, parts=parts, balanced=balanced)
+        spread = SpatialRank(instances=name, rank=rank, parts=parts, balanced=balanced)
         found.append(((memory, (spread,)),))
     for _ in range(min(3, len(ranks) - 1)):
         memory, name, most = random.choice(able)
-        pair = (SpreadRank(instances=name, rank=r, parts=2) for r in random.sample(ranks, 2))
+        pair = (SpatialRank(instances=name, rank=r, parts=2) for r in random.sample(ranks, 2))
         found.append(((memory, tuple(pair)),))
     random.shuffle(found)
     return found

@@ -207,7 +207,7 @@ def workload_tree(root: YamlNode) -> YamlNode:
         name = root.span.source.name
         text = "this is a cascade: what is computed, without shapes to compute it on"
         raise SpecError(Problem(text, root.entries[0][0].span, cascade_setting(name)))
-    beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
+    other_entries: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # The file has `workload: NAME` beside its fields.
         entries = tuple(
@@ -215,11 +215,11 @@ def workload_tree(root: YamlNode) -> YamlNode:
         )
         fields = YamlMapping(span=root.span, entries=entries)
     else:
-        beside = tuple((k, v) for k, v in root.entries if k.text != KEY)
+        other_entries = tuple((k, v) for k, v in root.entries if k.text != KEY)
     if isinstance(fields, YamlMapping):
         fields = _collect_ranks(fields)
     own = () if fields is None else ((_key_node(KEY, root.span), fields),)
-    return YamlMapping(span=root.span, entries=(*own, *beside))
+    return YamlMapping(span=root.span, entries=(*own, *other_entries))
 
 
 def _collect_ranks(fields: YamlMapping) -> YamlMapping:

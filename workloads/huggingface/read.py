@@ -154,8 +154,8 @@ def read_config(root: YamlNode) -> ModelConfig:
     check_unconverted(root, weights, model)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
-    beside = omitted_parts(root)
-    return replace(model, source=text, weights=weights, predicts=predicts, beside=beside)
+    omitted = omitted_parts(root)
+    return replace(model, source=text, weights=weights, predicts=predicts, omitted=omitted)
 
 
 def _similar_names(family: str) -> Iterator[str]:

@@ -166,7 +166,7 @@ class ModelConfig:
     """Number of tokens that the encoder computes, if the model fixes it apart from the decoder's.
     """
     weights: WeightFormats = WeightFormats()
-    beside: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
     """Sentences about parts of the published model that this model does not include."""
     source: str = ""
 

@@ -169,7 +169,7 @@ def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
         which = f"all {count} layers"
         if count != model.layer_count:
             which = f"the {count} decoder layers, of {model.layer_count}: the encoder ran before"
-        found += [f"{which}; {_head_note(model)}", *model.beside]
+        found += [f"{which}; {_head_note(model)}", *model.omitted]
     if str(model.weights):
         scales = "; scales of blocks of fp8 are not counted" * ("fp8" in str(model.weights))
         found.append(f"formats of weights: {model.weights}{scales}")

@@ -270,7 +270,7 @@ def _float(measure: QuantityKind) -> Callable[[Any], float]:
     return lambda value: float(parse_quantity(value, measure))
 
 
-def _told(measure: QuantityKind) -> WithJsonSchema:
+def _schema(measure: QuantityKind) -> WithJsonSchema:
     """Return the JSON schema of a quantity, with an example."""
     text = f"{measure.what} such as '{measure.example}'"
     return WithJsonSchema({"type": ["string", "number"], "description": text})
@@ -289,17 +289,17 @@ def one_or_more(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 """One name, or a list of names."""
 
-Frequency = Annotated[Fraction, PlainValidator(_quantity(FREQUENCY)), _told(FREQUENCY)]
-Bandwidth = Annotated[Fraction, PlainValidator(_quantity(BANDWIDTH)), _told(BANDWIDTH)]
-Bytes = Annotated[int, PlainValidator(_whole(CAPACITY, "bytes")), _told(CAPACITY)]
-Bits = Annotated[int, PlainValidator(_whole(WIDTH, "bits")), _told(WIDTH)]
-Seconds = Annotated[float, PlainValidator(_float(TIME)), _told(TIME)]
-Picojoules = Annotated[float, PlainValidator(_float(ENERGY)), _told(ENERGY)]
-PicojoulesPerBit = Annotated[float, PlainValidator(_float(ENERGY_PER_BIT)), _told(ENERGY_PER_BIT)]
+Frequency = Annotated[Fraction, PlainValidator(_quantity(FREQUENCY)), _schema(FREQUENCY)]
+Bandwidth = Annotated[Fraction, PlainValidator(_quantity(BANDWIDTH)), _schema(BANDWIDTH)]
+Bytes = Annotated[int, PlainValidator(_whole(CAPACITY, "bytes")), _schema(CAPACITY)]
+Bits = Annotated[int, PlainValidator(_whole(WIDTH, "bits")), _schema(WIDTH)]
+Seconds = Annotated[float, PlainValidator(_float(TIME)), _schema(TIME)]
+Picojoules = Annotated[float, PlainValidator(_float(ENERGY)), _schema(ENERGY)]
+PicojoulesPerBit = Annotated[float, PlainValidator(_float(ENERGY_PER_BIT)), _schema(ENERGY_PER_BIT)]
 Watts = Annotated[float, PlainValidator(_float(POWER))]
 WattsPerBit = Annotated[float, PlainValidator(_float(POWER_PER_BIT))]
-SquareMicrometres = Annotated[float, PlainValidator(_float(AREA)), _told(AREA)]
-Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _told(NODE)]
+SquareMicrometres = Annotated[float, PlainValidator(_float(AREA)), _schema(AREA)]
+Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _schema(NODE)]
 
 
 def _format(value: Any) -> str:

@@ -42,8 +42,8 @@ from ..mapping import (
     PhaseTask,
     Schedule,
     ScheduleName,
+    SpatialRank,
     Spill,
-    SpreadRank,
     Tile,
     TileSize,
 )
@@ -227,7 +227,7 @@ Size = Annotated[Any, PlainValidator(_tile_size)]
 Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 
-def _spread(value: Any) -> Any:
+def _partitioned(value: Any) -> Any:
     """Turn ranks into a dictionary from rank to number of parts."""
     if isinstance(value, str | tuple):
         ranks = one_or_more(value)
@@ -239,22 +239,22 @@ def _spread(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _SpreadParts:
+class _PartitionParts:
     """Number of parts of a rank, if stated, and whether parts have equal work."""
 
     number: int | None
     balanced: bool
 
 
-def _parts(value: Any) -> _SpreadParts:
+def _parts(value: Any) -> _PartitionParts:
     number, balanced = value, False
     if isinstance(value, str) and (found := _BALANCED.fullmatch(value)):
         number, balanced = found[1] or REST, True
-    return _SpreadParts(None if number == REST else parse_count(number), balanced)
+    return _PartitionParts(None if number == REST else parse_count(number), balanced)
 
 
 Parts = Annotated[Any, PlainValidator(_parts)]
-Spread = Annotated[dict[Rank, Parts], BeforeValidator(_spread), Field(min_length=1)]
+Spread = Annotated[dict[Rank, Parts], BeforeValidator(_partitioned), Field(min_length=1)]
 
 
 class LevelFields(Fields):
@@ -457,7 +457,7 @@ def _placed_fields(
                 level=level.level,
                 loops=level.loops,
                 spatial=tuple(
-                    SpreadRank(
+                    SpatialRank(
                         instances=instances, rank=rank, parts=parts.number, balanced=parts.balanced
                     )
                     for instances, ranks in level.spatial.items()
@@ -579,7 +579,7 @@ def _level_problems(spec: MappingFields | NestFields, place: FilePlace) -> Itera
         for instances, ranks in level.spatial.items()
         for rank in ranks
     ]
-    yield from _twice(spread, "is already spread over instances")
+    yield from _twice(spread, "is already partitioned over instances")
     names = [(level.level, here.below("level")) for level, here in levels]
     yield from _twice(names, "already has its loops; give them in one list")
 

@@ -35,8 +35,8 @@ from ..mapping import (
     NestLevel,
     PhaseTask,
     Schedule,
+    SpatialRank,
     Spill,
-    SpreadRank,
     Tile,
     TileSize,
 )
@@ -158,13 +158,13 @@ def _tile_size(size: TileSize) -> int | str:
 def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
     return [
         {"level": n.level, "loops": [*n.loops]}
-        | ({"spatial": _spread(n)} if n.spatial else {})
+        | ({"spatial": _partitioned(n)} if n.spatial else {})
         | ({"ring": _one_or_more(n.ring)} if n.ring else {})
         for n in nest
     ]
 
 
-def _spread(level: NestLevel) -> Plain:
+def _partitioned(level: NestLevel) -> Plain:
     """Return the ranks by their cores, with numbers of parts if any is stated."""
     found: Plain = {}
     for instances, ranks in groupby(level.spatial, key=lambda s: s.instances):
@@ -176,7 +176,7 @@ def _spread(level: NestLevel) -> Plain:
     return found
 
 
-def _parts(spread: SpreadRank) -> int | str:
+def _parts(spread: SpatialRank) -> int | str:
     """Return the number of parts of a rank as a file states it."""
     if not spread.balanced:
         return spread.parts or REST

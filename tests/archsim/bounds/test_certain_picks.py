@@ -130,7 +130,10 @@ def test_where_less_is_certain_the_floor_moves_less(old: str, new: str) -> None:
         kinds = (("first", 0), ("last", 0), *(("any", n) for n in range(2)))
         for kind, seed in kinds:
             scores = _scores(shapes, kind, seed)
-            assert _least(program, shapes) <= _touched(program, shapes, scores), (shapes, kind)
+            assert _least(program, shapes) <= _touched(program, shapes, scores), (
+                shapes,
+                kind,
+            )
 
 
 @pytest.mark.parametrize(

@@ -91,4 +91,4 @@ def test_what_other_chips_made_is_refused(
     with pytest.raises(MappingError, match="Z reads D by other parts") as wrong:
         ran(tmp_path, first, second)
     assert said in str(wrong.value)
-    assert "spread both nests by the same parts of D" in str(wrong.value)
+    assert "partition both nests by the same parts of D" in str(wrong.value)

@@ -21,7 +21,7 @@ from archsim.nest.record import ONE_CORE
 from archsim.plan.partition_factors import partition_factors
 from archsim.plan.partitioning import partition_mapping
 from archsim.plan.parts import PartProblem
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from mappers.construct.choices import choose
@@ -260,7 +260,7 @@ def test_parts_of_a_cut_rank_under_a_mask_do_together_what_one_instance_does(
     shapes = {"B": 1, "G": 1, "S": 1, "E": 2, "F": 2, "P1": 5, "P0": 2, "M": keys, "M0": 2}
     machine = Architecture.load("edge", [CORES.format(3)])
     made = einsum_by_einsum(program, machine, shapes)
-    parts = SpreadRank(instances="cores", rank=rank, parts=number, balanced=balanced)
+    parts = SpatialRank(instances="cores", rank=rank, parts=number, balanced=balanced)
     whole, together = (
         counts_of_all_cores(bound, count_mapping(bound))
         for bound in (
@@ -328,7 +328,7 @@ def test_of_balanced_parts_the_one_that_takes_longest_takes_the_time() -> None:
     mapping = Mapping.load("gqa-causal")
     program = Cascade.load(mapping.cascade).program
     ranks = [("G", 8, False), ("P", 3, True)]
-    spread = tuple(SpreadRank(instances="cores", rank=r, parts=n, balanced=b) for r, n, b in ranks)
+    spread = tuple(SpatialRank(instances="cores", rank=r, parts=n, balanced=b) for r, n, b in ranks)
     shapes = {"B": 1, "G": 8, "S": 4, "E": 128, "F": 128, "P": 1000, "M": 1000}
     bound = bind(program, partition_mapping(mapping, (("L2", spread),), machine), machine, shapes)
     assert not bound.is_whole
@@ -363,7 +363,7 @@ def test_splits_of_keys_are_read_once_by_whoever_has_them() -> None:
     program = Cascade.load("flash-decoding").program
     shapes = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 1, "M2": 4, "M1": 4, "M0": 32}
     made = einsum_by_einsum(program, machine, {**shapes, "H": 1, "M2": 1})
-    ranks = [SpreadRank(instances="cores", rank=r, parts=n) for r, n in (("H", 2), ("M2", 4))]
+    ranks = [SpatialRank(instances="cores", rank=r, parts=n) for r, n in (("H", 2), ("M2", 4))]
     split = evaluate_mapping(
         program, partition_mapping(made, (("DRAM", tuple(ranks)),), machine), machine, shapes
     )
@@ -394,7 +394,7 @@ def test_splits_of_unlike_length_are_refused() -> None:
     shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 16, "M0": 5}
     made = einsum_by_einsum(program, machine, shapes)
     spread = partition_mapping(
-        made, (("DRAM", (SpreadRank(instances="cores", rank="M1", parts=3),)),), machine
+        made, (("DRAM", (SpatialRank(instances="cores", rank="M1", parts=3),)),), machine
     )
     with pytest.raises(MappingError, match="M = 16 is not M1 = 4 x M0 = 5: parts of M1"):
         evaluate_mapping(program, spread, machine, shapes)
@@ -449,7 +449,7 @@ def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
     given = {"B": 11, "H": 11, "D": 512, "F": 64, "R": 64, "L": 64, "P": 1001, "M": 1001}
     shapes = {rank: n for rank, n in given.items() if rank in program.settable}
     machine = Architecture.load("fusemax", [AMPLE, CORES.format(5)])
-    level = replace(mapping.nest[0], spatial=(SpreadRank(instances="cores", rank="B"),))
+    level = replace(mapping.nest[0], spatial=(SpatialRank(instances="cores", rank="B"),))
     spread = replace(mapping, nest=(level, *mapping.nest[1:]))
     bound = bind(program, spread, machine, shapes, choose=choose)
     cores = bound.cores

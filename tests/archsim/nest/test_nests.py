@@ -15,7 +15,7 @@ from archsim.nest.sequence import join_nests, nests_of
 from archsim.plan.partitioning import partition_mapping
 from archsim.result.record import Floor
 from archsim.spec.files.mapping_text import mapping_text
-from archsim.spec.mapping import Mapping, SpreadRank
+from archsim.spec.mapping import Mapping, SpatialRank
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
@@ -114,7 +114,7 @@ def test_the_floor_of_nests_that_are_spread_is_that_of_all_instances() -> None:
     machine = replace(MACHINE, memories=(replace(first, instances=(("cores", 4),)), *inner))
     program = Cascade.load("attention-3pass").program
     shapes = {**SHAPES, "H": 4}
-    heads = SpreadRank(instances="cores", rank="H", parts=4)
+    heads = SpatialRank(instances="cores", rank="H", parts=4)
 
     def floor(*, spread: bool) -> Floor:
         mapping = cut(program, shapes, 1, 2)

@@ -7,7 +7,7 @@ import pytest
 from archsim import Architecture
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partitioning import partition_mapping
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
@@ -24,7 +24,7 @@ def test_indices_know_how_long_a_rank_is_of_which_there_are_parts(length: str, w
     given = {"P": 5, "E": 8, "M1": 4, "M0": 3, "L": 56}
     made = einsum_by_einsum(cascade.program, machine, given)
     for parts in (1, 2):
-        ranks = (SpreadRank(instances="cores", rank="M1", parts=parts),)
+        ranks = (SpatialRank(instances="cores", rank="M1", parts=parts),)
         spread = partition_mapping(made, (("DRAM", ranks),), machine)
         found = evaluate_mapping(cascade.program, spread, machine, given)
         assert found.traffic[0].read_bytes == 2 * (parts * words + 12)

@@ -11,7 +11,7 @@ from archsim import Architecture
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
-from archsim.spec.mapping import Mapping, SpreadRank
+from archsim.spec.mapping import Mapping, SpatialRank
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
@@ -43,7 +43,7 @@ def ring_of_chips() -> Architecture:
 
 
 def spread(mapping: Mapping, machine: Architecture, **parts: int) -> Mapping:
-    ranks = tuple(SpreadRank(instances="chips", rank=r, parts=n) for r, n in parts.items())
+    ranks = tuple(SpatialRank(instances="chips", rank=r, parts=n) for r, n in parts.items())
     return partition_mapping(mapping, (("links", ranks),), machine)
 
 

@@ -17,7 +17,7 @@ from archsim.iteration.bands import BandUnion, BoxedBand
 from archsim.legality.binding import bind
 from archsim.plan.job import MakeMapping
 from archsim.plan.partitioning import partition_mapping
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
@@ -101,7 +101,7 @@ def test_parts_of_queries_do_together_what_all_do(parts: int) -> None:
     machine = Architecture.load("fusemax", ["memories.DRAM.instances.cores=5"])
     shapes = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 4096, "M": 4096, "L": 2048}
     one = einsum_by_einsum(program, machine, shapes)
-    rank = SpreadRank(instances="cores", rank="P", parts=parts, balanced=True)
+    rank = SpatialRank(instances="cores", rank="P", parts=parts, balanced=True)
     spread = partition_mapping(one, ((machine.memories[0].name, (rank,)),), machine, program)
     whole, found = (evaluate_bound(bind(program, m, machine, shapes)) for m in (one, spread))
     assert [dict(e.operations) for e in found.einsums] == [

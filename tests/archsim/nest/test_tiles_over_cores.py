@@ -8,7 +8,7 @@ from archsim import Architecture
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.plan.partitioning import partition_mapping
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
@@ -30,7 +30,7 @@ SHAPES = {"N": 16, "J": 2, "E": 8}
 def test_steps_of_all_parts_are_not_those_of_one(parts: int) -> None:
     """16 steps are 128 products, however many cores have a part of the 8 tiles."""
     machine = Architecture.load("fusemax", ["memories.DRAM.instances.cores=4"])
-    over = ((machine.memories[0].name, (SpreadRank(instances="cores", rank="P", parts=parts),)),)
+    over = ((machine.memories[0].name, (SpatialRank(instances="cores", rank="P", parts=parts),)),)
     tiled = Cascade.parse(CASCADE.replace("STEP", "p*J + j")).program
     spread = partition_mapping(einsum_by_einsum(tiled, machine, SHAPES), over, machine, tiled)
     result = evaluate_bound(bind(tiled, spread, machine, SHAPES))

@@ -19,7 +19,7 @@ from archsim.plan.partitioning import (
     usual_partitionings,
 )
 from archsim.plan.problem import MappingProblem
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
 from mappers.construct.generators import GENERATORS
@@ -35,7 +35,7 @@ def cores(**fields: str) -> Architecture:
 
 
 def partitioning(**parts: int) -> Partitioning:
-    ranks = (SpreadRank(instances="sms", rank=r, parts=n) for r, n in parts.items() if n > 1)
+    ranks = (SpatialRank(instances="sms", rank=r, parts=n) for r, n in parts.items() if n > 1)
     return (("L2", tuple(ranks)),)
 
 

@@ -22,7 +22,7 @@ from archsim.plan.partitioning import (
 )
 from archsim.plan.parts import PartProblem
 from archsim.plan.problem import MappingProblem
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import MappingError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from einsum_cascade.ir import Program
 
 MACHINE = "ascend-910b2"
-QUERIES: Partitioning = (("L2", (SpreadRank(instances="cores", rank="P", parts=3),)),)
+QUERIES: Partitioning = (("L2", (SpatialRank(instances="cores", rank="P", parts=3),)),)
 
 
 def spread(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:

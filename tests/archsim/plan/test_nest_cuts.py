@@ -23,7 +23,7 @@ from archsim.plan.nest_cuts import (
 from archsim.plan.partitioning import machine_of_one_core, machines_with_shared_capacity
 from archsim.plan.parts import PartProblem, job_of
 from archsim.plan.planner import evaluate_job
-from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
+from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
@@ -161,8 +161,8 @@ def test_gates_are_summed_in_a_nest_of_their_own() -> None:
 
 def test_parts_under_a_mask_have_more_room_than_a_share_each() -> None:
     machine = Architecture.load("a100-80gb")
-    heads = SpreadRank(instances="sms", rank="H", parts=16)
-    queries = SpreadRank(instances="sms", rank="P", parts=4, balanced=True)
+    heads = SpatialRank(instances="sms", rank="H", parts=16)
+    queries = SpatialRank(instances="sms", rank="P", parts=4, balanced=True)
     partitioning = (("L2", (heads, queries)),)
     share = [m.capacity_bytes for m in machine_of_one_core(machine, partitioning).memories]
     more = [

@@ -19,7 +19,7 @@ from archsim.plan.partitioning import (
 from archsim.plan.parts import PartProblem
 from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import partitioned_mapping
-from archsim.spec.mapping import Keep, NestLevel, SpreadRank
+from archsim.spec.mapping import Keep, NestLevel, SpatialRank
 from archsim.spec.mapping import Mapping as Written
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
@@ -58,7 +58,7 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
     assert event.cycles == pytest.approx(found.cycles, rel=1e-3)
     # What all of them need is made once.
     feeding = next(m for m in machine.memories if m.instances)
-    one = SpreadRank(instances="cores", rank="B", parts=1)
+    one = SpatialRank(instances="cores", rank="B", parts=1)
     level = NestLevel(level=feeding.name, loops=(), spatial=(one,))
     keep = Keep(level=feeding.name, tensors=written.keep[0].tensors)
     alone = replace(written, nest=(level, *written.nest), keep=(*written.keep, keep))
@@ -79,7 +79,7 @@ def test_what_is_outside_of_a_part_has_to_be_one() -> None:
     program = Cascade.load("ssd-chunked-prefill").program
     machine = Architecture.load(MACHINE)
     memory = next(m.name for m in machine.memories if m.instances)
-    spread = SpreadRank(instances="cores", rank="S", parts=3)
+    spread = SpatialRank(instances="cores", rank="S", parts=3)
     made = einsum_by_einsum(program, machine, HEADS | {"H": 4, "S": 4})
     level = NestLevel(level=memory, loops=(), spatial=(spread,))
     mapping = replace(made, nest=(level, *made.nest))

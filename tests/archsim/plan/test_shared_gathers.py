@@ -18,7 +18,7 @@ from archsim.plan.defaults import (
 from archsim.plan.partitioning import critical_core_shapes, machine_of_one_core, partition_mapping
 from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping
-from archsim.spec.mapping import FUSED, SpreadRank
+from archsim.spec.mapping import FUSED, SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from mappers.construct.fused import fused
@@ -36,7 +36,7 @@ MOBA = "mixture-of-block-attention"
 
 
 def spread(instances: str, **parts: int) -> Partitioning:
-    ranks = (SpreadRank(instances=instances, rank=r, parts=n) for r, n in parts.items())
+    ranks = (SpatialRank(instances=instances, rank=r, parts=n) for r, n in parts.items())
     return (("L2", tuple(ranks)),)
 
 

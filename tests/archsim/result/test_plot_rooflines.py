@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
-from archsim.result.figures import plot_utilization, spread
+from archsim.result.figures import plot_utilization, separate_labels
 from archsim.result.record import MemoryRoof, Roofs
 from archsim.result.roofline import plot_roofline, spots
 from einsum_cascade.errors import InputError
@@ -171,15 +171,15 @@ def test_names_of_parts_do_not_cover_one_another(result: Result, columns: Figure
     gap=st.floats(0.001, 0.08),
 )
 def test_spread_keeps_order_distance_and_bounds(places: list[float], gap: float) -> None:
-    found = spread(places, gap)
+    found = separate_labels(places, gap)
     assert len(found) == len(places)
     assert all(b - a >= gap * (1 - 1e-6) for a, b in itertools.pairwise(found))
     assert all(gap / 2 - 1e-9 <= y <= 1 - gap / 2 + 1e-9 for y in found)
 
 
 def test_spread_leaves_what_is_apart_where_it_is() -> None:
-    assert spread([0.2, 0.5, 0.9], 0.1) == [0.2, 0.5, 0.9]
-    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    assert separate_labels([0.2, 0.5, 0.9], 0.1) == [0.2, 0.5, 0.9]
+    assert separate_labels([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
 
 
 @pytest.mark.parametrize("draw", [plot_roofline, plot_utilization])

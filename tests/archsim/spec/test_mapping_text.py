@@ -33,8 +33,8 @@ from archsim.spec.mapping import (
     NestLevel,
     PhaseTask,
     Schedule,
+    SpatialRank,
     Spill,
-    SpreadRank,
     Tile,
 )
 from einsum_cascade import Cascade
@@ -204,7 +204,7 @@ def nests(draw: st.DrawFn) -> tuple[NestLevel, ...]:
             level=level,
             loops=loops[start:end],
             spatial=tuple(
-                SpreadRank(
+                SpatialRank(
                     instances=instances, rank=rank, parts=draw(parts), balanced=draw(st.booleans())
                 )
                 for instances in draw(some(NAMES, most=2))

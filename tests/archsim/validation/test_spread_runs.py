@@ -10,7 +10,7 @@ from machines import small
 from archsim import Architecture
 from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
-from archsim.spec.mapping import Mapping, SpreadRank
+from archsim.spec.mapping import Mapping, SpatialRank
 from archsim.validation import mapped
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from archsim.validation.trial import ValidationReport
@@ -60,7 +60,7 @@ SHAPES = {
 def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> ValidationReport:
     cascade, shapes, machine = Cascade.load(name), SHAPES[name], cores(8)
     ranks = tuple(
-        SpreadRank(instances="cores", rank=r, parts=n, balanced=r == balanced)
+        SpatialRank(instances="cores", rank=r, parts=n, balanced=r == balanced)
         for r, n in spread.items()
     )
     made = einsum_by_einsum(cascade.program, machine, shapes)

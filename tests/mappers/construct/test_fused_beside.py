@@ -68,7 +68,7 @@ def test_what_is_beside_one_another_computes_the_same(name: str) -> None:
     shapes = {**dict.fromkeys(cascade.program.parallel, 1), **ranks, "H": 4, "P": 9}
     fusions = [*make._in_widths(*with_parameters(cascade.program, dict(shapes)), machine)]
     found = {}
-    for made in make._side_by_side(fusions, {}):
+    for made in make._unrolled(fusions, {}):
         if (bound := made.inward()) is not None:
             mapping = in_registers(bound).mapping
             found[mapping.tiles, mapping.nest] = mapping

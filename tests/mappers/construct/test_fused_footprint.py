@@ -14,7 +14,7 @@ from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct.fused import fused
 from mappers.construct.fused_loops import SharedLoops
-from mappers.construct.fused_tiles import has_no_room, least_bytes
+from mappers.construct.fused_tiles import exceeds_capacity, least_bytes
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_it_is_no_more_than_is_needed_and_the_same_mapping_is_made(
         if bound is not None and split == len(plan.loops):
             needed = requirement(bound, 1)
             assert least_bytes(fusion.context, plan) <= needed.required_bytes
-            told.append(has_no_room(fusion.context, plan))
+            told.append(exceeds_capacity(fusion.context, plan))
             assert not (told[-1] and needed.fits)
         return bound, crossed
 
-    monkeypatch.setattr(make, "has_no_room", lambda *_: False)
+    monkeypatch.setattr(make, "exceeds_capacity", lambda *_: False)
     monkeypatch.setattr(make._Fusion, "_legal", slowly)
     assert fused(program, machine, given) == quick
     assert any(told)

@@ -125,6 +125,6 @@ def test_no_room_is_asked_of_the_second_memory_for_loops_inside_of_it() -> None:
     outer, buffer = machine.memories
     machine = replace(machine, memories=(outer, replace(buffer, capacity_bytes=64)))
     context = stretched(program, machine, {"H": 8, "P": 9, "E": 8, "F": 4})
-    assert context.room_bits(1, machine.memories[1]) is None
-    assert replace(context, alone=True).room_bits(1, machine.memories[1]) == 512
-    assert replace(context, stretched=False).room_bits(1, machine.memories[1]) == 512
+    assert context.capacity_bits(1, machine.memories[1]) is None
+    assert replace(context, alone=True).capacity_bits(1, machine.memories[1]) == 512
+    assert replace(context, stretched=False).capacity_bits(1, machine.memories[1]) == 512

@@ -17,7 +17,7 @@ from archsim import Architecture, Mapping, simulate
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partition_factors import Partitioning
 from archsim.plan.partitioning import critical_core_shapes
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
 from mappers.cut import nest_search
 from mappers.problem.objectives import objective_called
@@ -95,7 +95,7 @@ def test_a_core_has_the_share_that_the_engine_gives_it(
         folder / "cores.yaml", [f"memories.{setting}", "memories.L1.capacity=64 KiB"]
     )
     given = {"N": 48, "D": 64, "J": 96}
-    ranks = tuple(SpreadRank(instances="cores", rank=r, parts=n) for r, n in parts)
+    ranks = tuple(SpatialRank(instances="cores", rank=r, parts=n) for r, n in parts)
     spreading: Partitioning = (("L2", ranks),)
     core = core_view(program, machine, spreading, given)
     path = folder / "once.yaml"
@@ -155,7 +155,7 @@ def test_what_has_a_part_of_a_cut_rank_comes_to_each_core_for_its_own() -> None:
     program = Cascade.load("ssd-chunked-prefill").program
     machine = Architecture.load("h100-sxm")
     given = {"B": 1, "H": 80, "G": 1, "S": 80, "E": 128, "F": 64, "P": 4096}
-    spreading: Partitioning = (("L2", (SpreadRank(instances="sms", rank="S", parts=80),)),)
+    spreading: Partitioning = (("L2", (SpatialRank(instances="sms", rank="S", parts=80),)),)
     core = core_view(program, machine, spreading, given)
     length, heads, cores = 4096, 80, 80
     own = 2 * heads * length * 64 + heads * length + heads * 128 * 64  # X and Y, A, SO

@@ -12,7 +12,7 @@ from brief_search import BRIEFLY
 from archsim import Architecture, simulate
 from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.mapping import SpatialRank
 from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
@@ -32,7 +32,7 @@ from workloads.parts.part import Part
 
 LATENCY = objective_called("latency")
 OTHER = "mla-absorbed-2pass"
-SPREAD = tuple(SpreadRank(instances="sms", rank=r, parts=4) for r in ("H", "M"))
+SPREAD = tuple(SpatialRank(instances="sms", rank=r, parts=4) for r in ("H", "M"))
 WORK = """
 workload:
   name: latents

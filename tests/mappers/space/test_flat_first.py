@@ -9,7 +9,7 @@ from archsim.spec.mapping import EinsumMapping, Mapping, NestLevel
 from einsum_cascade import Cascade
 from mappers.construct.memory_trees import by_branches
 from mappers.relax.chain import chains_of
-from mappers.space.fusion import spread, subspaces_of
+from mappers.space.fusion import diversified, subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
 
@@ -31,7 +31,7 @@ def test_loops_of_many_memories_are_first_all_at_the_outermost_and_the_innermost
 ) -> None:
     """Four memories have so many placements of loops that a search examines few of them."""
     subspaces = subspaces_of(deep)
-    found = spread(deep, subspaces)
+    found = diversified(deep, subspaces)
     shared = found[0].skeleton.shared
     mine = [s.skeleton for s in found if s.skeleton.shared == shared]
     flat = [all(not loops for loops in x.order[1:]) for x in mine]
@@ -44,7 +44,7 @@ def test_loops_of_many_memories_are_first_all_at_the_outermost_and_the_innermost
 
 def test_of_two_memories_subspaces_are_spread_as_they_come() -> None:
     region = region_on(Architecture.load("fusemax"))
-    found = spread(region, subspaces_of(region))
+    found = diversified(region, subspaces_of(region))
     mine = [s.skeleton for s in found if s.skeleton.shared == found[0].skeleton.shared]
     flat = [region.is_flat(x) for x in mine]
     assert flat != sorted(flat, reverse=True)

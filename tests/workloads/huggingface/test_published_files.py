@@ -147,13 +147,13 @@ def test_what_is_no_part_of_the_layers_is_said(tmp_path: Path) -> None:
     """Layers that predict further tokens, and encoders of images."""
     one = "1 layer that predicts further tokens: neither counted nor run"
     images = "the encoder of images counts as parameters, and is not run"
-    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 1}).beside == (one,)
-    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 0}).beside == ()
-    assert model_of(QWEN35).beside == (one, images)
-    assert model_of(MINIMAX_M2).beside == (
+    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 1}).omitted == (one,)
+    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 0}).omitted == ()
+    assert model_of(QWEN35).omitted == (one, images)
+    assert model_of(MINIMAX_M2).omitted == (
         one.replace("1 layer that predicts", "3 layers that predict"),
     )
-    assert model_of(MINIMAX_M2 | {"use_mtp": False}).beside == ()
+    assert model_of(MINIMAX_M2 | {"use_mtp": False}).omitted == ()
     path = tmp_path / "config.json"
     path.write_text(json.dumps(QWEN35), encoding="utf-8")
     text = " ".join(run("show", str(path), "--summary").stdout.split())
