@@ -78,7 +78,7 @@ def files_of(function: FunctionType) -> tuple[Path, ...]:
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function, and store the code on disk if possible.
 
-    Numba stores the code beside the module or, if that cannot be written, in the user's cache
+    Numba stores the code next to the module or, if that cannot be written, in the user's cache
     directory. If neither can be written, it compiles again in every process.
 
     Parameters

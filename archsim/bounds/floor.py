@@ -281,7 +281,11 @@ def _some(bound: Bound) -> dict[str, set[str]]:
 
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
-    """Return, for each Einsum, its inflow into an array, wherever its points are placed."""
+    """Return, for each Einsum, its least points and the largest number of points that use one
+    value.
+
+    Both hold wherever the points are placed on the array.
+    """
     reused, sizes = bound.pattern_memo(_reused), dict(bound.shapes)
     return {
         name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
@@ -444,7 +448,7 @@ def _registers_pj(
 
 
 class _Able(NamedTuple):
-    """Array, given by number, that can run an Einsum, and the cycles that it takes per point.
+    """Array that can run an Einsum, given by number, with its cycles per point.
 
     All processing elements are at work.
     """

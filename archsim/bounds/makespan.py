@@ -58,8 +58,10 @@ def tie_shares(
 def _ratios(
     work: Iterable[Mapping[int, Number]], middle: int, other: int, one: Number
 ) -> tuple[Number, ...]:
-    """Return the weights of array ``middle`` at which some work ties with array ``other`` of
-    weight one."""
+    """Return weights of array ``middle`` at which some work ties with array ``other``.
+
+    The weight of array ``other`` is one.
+    """
     found = {one - one: None}
     for cycles in work:
         here, there = cycles.get(middle), cycles.get(other)
@@ -144,9 +146,9 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
 
 
 def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fraction]]:
-    """Return the Einsums without those whose cycles are a multiple of an earlier Einsum's.
+    """Return the cycles of Einsums, leaving out multiples of an earlier Einsum's cycles.
 
-    These tie at the same shares. Many Einsums differ only by a common factor.
+    Multiples tie at the same shares. Many Einsums differ only by a common factor.
     """
     found: dict[tuple[tuple[int, int], ...], None] = {}
     for cycles in whole:

@@ -98,9 +98,9 @@ def _nests(
 def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
     """Yield sets of steps that may be no-ops outside a band, with the Einsums that may be skipped.
 
-    Each nest of a mapping has some Einsums. Work that does not allow the no-op may keep an Einsum
-    from being skipped, but only if both must share a nest. That is so if the cascade cannot be cut
-    between them.
+    Each nest of a mapping has some Einsums. An Einsum cannot be skipped in a step if other work in
+    its nest needs the step. This counts only if both must share a nest, because the cascade cannot
+    be cut between them.
     """
     if not masks.bands:
         return
@@ -128,7 +128,7 @@ def _windowed(
 ) -> LoopNest:
     """Return an Einsum's loops over single values of the band's ranks.
 
-    Only the variables in ``stepping``, and those of the ranks in ``fine``, get loops.
+    Loops go over the variables in ``stepping`` and over the ranks in ``fine``.
     """
     loops = tuple(
         Loop(member=variable, axis=number, stride=stride, level=0, variable=variable)

@@ -62,10 +62,10 @@ class OperandDelivery:
 
         The operations' own register reads and writes are not included.
 
-        If the innermost loop goes over some variable, its iterations bring one value per point,
-        divided by the number of processing elements that share a value. The mean cost of a point is
-        therefore at least that of the cheapest variable. Results cost less, because the first
-        arrival is free.
+        If the innermost loop goes over some variable, its iterations bring one value per point. The
+        cost of a value is divided by the processing elements that share it. The mean cost of a
+        point is therefore at least that of the cheapest variable. Results cost less, because the
+        first arrival is free.
 
         Parameters
         ----------
@@ -176,12 +176,12 @@ class _TensorPrices(NamedTuple):
 _CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
 """Least cost of arrivals for a point whose result stays, and for points whose result leaves.
 
-The latter are listed by the largest number of processing elements that sum one result.
+The second part has an entry for each largest number of processing elements that sum one result.
 """
 
 
 class _ArrivalPrices:
-    """Prices in pJ of values that arrive at the processing elements of an array.
+    """Calculator of prices in pJ for values that arrive at the processing elements of an array.
 
     Parameters
     ----------

@@ -7,7 +7,9 @@ MAX_SHARES_AROUND_AN_ARRAY = 1_000
 bound."""
 
 MAX_SHARES_FOLLOWED = 48
-"""Number of share sets that are kept, those with the highest bounds before Einsums have arrays."""
+"""Number of sets of shares that are kept: those with the highest bounds before assignments
+begin.
+"""
 
 MAX_ASSIGNMENTS = 400
 """Number of partial assignments of Einsums that are made; after that the lowest bound is

@@ -140,7 +140,7 @@ def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> Ac
 
 
 def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
-    """Return the points of the iteration space that the mask lets through.
+    """Return the number of points of the iteration space that the mask lets through.
 
     A mask that depends on data is ignored, because its points cannot be counted beforehand.
 

@@ -34,8 +34,10 @@ from .spill import count_mapping
 Counts = tuple[EinsumCount, ...]
 
 _Counted = Callable[[RankPartition], bool]
-"""Function that returns True for a partitioned rank if all its cores count, False if one core
-does."""
+"""Function of a partitioned rank that returns True if all cores of the rank count.
+
+If it returns False, one core stands for all.
+"""
 
 
 def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Counts:
@@ -69,7 +71,7 @@ def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
 
 
 _AccessKey = tuple[str, str, int]
-"""Tensor, memory or register file, and number of the access among those of the tensor there."""
+"""Key of an access: tensor, memory or register file, and which of the tensor's accesses there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,7 +352,7 @@ class _CoreSums:
         every: bool,
         halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
-        """Return how many cores count, for each kind of tile of a partitioned rank."""
+        """Return how many cores count for each kind of tile of a partitioned rank."""
         # Every core runs the Einsum, on its part or in full; or one core runs it.
         each = s.variable in e.variables or (e.name, s.rank) in self.replicated
         if s.work_order and each and not every and (shares := halo_shares(s)) is not None:
@@ -380,7 +382,7 @@ class _CoreSums:
     def _partial_sums_added(
         self, e: BoundEinsum, accessing: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
-        """Return the number of partial sums added to a stored one, divided by the number of
+        """Return the partial sums that are added to a stored sum, as a multiple of the tensor's
         elements."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
@@ -462,7 +464,7 @@ def _accesses(
 def _at_home(
     e: BoundEinsum, number: int, places: list[AccessCount], ring: Ring
 ) -> list[AccessCount]:
-    """Return the accesses on a path that begins at the ring's links."""
+    """Return the accesses of a tensor whose path begins at the ring's links."""
     links, home, *inner = places
     if number == len(e.reads):
         # A result stays in its core; a partial sum comes back from there.

@@ -211,7 +211,8 @@ def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
 def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
     """Return how often a processing element must load a tensor's value.
 
-    It must if the value changes, or was evicted since its last use.
+    It loads the value again if the value changes or, with ``anew``, if it was evicted since its
+    last use.
     """
     relevant = tuple(
         (anew and loop in e.shared) or loop.variable in access_map.moving for loop in e.whole.loops

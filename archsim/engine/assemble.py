@@ -170,7 +170,8 @@ class _Work:
 
 
 def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) -> _Work:
-    """Return the work of an Einsum, from the counts of one core and of all cores."""
+    """Return the cycles that an Einsum takes on its array, from the counts of one core and of all
+    cores."""
     busy = Fraction(0)
     if own.iterations:  # without iterations, a mask lets nothing through
         elements = e.array.elements * bound.architecture.copies(e.array.name)
@@ -285,8 +286,7 @@ def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[Level
 
 
 def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
-    """Return the bounds by array work alone and by traffic at full bandwidth, and the compulsory
-    traffic.
+    """Return the bounds of a run: array work alone, traffic at full bandwidth, compulsory traffic.
 
     ``traffic`` covers one core if a memory has several copies.
     """
@@ -361,8 +361,8 @@ def _formats(bound: Bound) -> tuple[str, ...]:
 
 
 def _format_notes(bound: Bound) -> Iterator[str]:
-    """Yield notes on number formats: those of tensors, and differing ones in which operations are
-    priced."""
+    """Yield notes on the number formats of tensors, and on operations that are priced in another
+    format."""
     if not bound.program.formats.stated:
         yield from unlike_word(bound.architecture)
         return
@@ -457,7 +457,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
 
 
 def _of_machine(bound: Bound) -> tuple[str, ...]:
-    """Return notes on costs that the machine's data lack at any shape."""
+    """Return notes on costs that the machine's data leave out, whatever the shapes."""
     architecture = bound.architecture
     found: list[str] = []
     for array in architecture.arrays:

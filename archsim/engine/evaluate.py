@@ -119,8 +119,10 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
 
 
 def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
-    """Return the mapping in which the core with tile ``kind`` of a partitioned rank stands for all
-    cores."""
+    """Return the mapping after tile kind 0 of a partitioned rank has been swapped with ``kind``.
+
+    A core with a tile of kind 0 stands for all cores.
+    """
     cores = bound.cores
 
     def other(number: int) -> int:

@@ -469,8 +469,8 @@ def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class GrowingPart:
-    """Repetition that runs ``count`` times in the first row, and ``more`` times longer in each
-    next row."""
+    """Repetition that runs ``count`` iterations in the first row, and ``more`` further ones in
+    each next row."""
 
     count: int
     more: int

@@ -141,7 +141,8 @@ class Log(NamedTuple):
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
-    """Return the time by which the state is later than a mark; -1 if they also differ otherwise.
+    """Return by how much time the state is later than a mark; -1 if the states also differ
+    otherwise.
 
     All differences in time must be equal to the first one. A state whose tasks end at 10 and 14
     repeats one of 3 and 7, later by 7, but not one of 3 and 8.

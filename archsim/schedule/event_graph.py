@@ -350,8 +350,9 @@ class AverageStep:
 
     graph: EventGraph
     tasks: tuple[int, ...]
-    """Number of the program's task for each task of the graph; a memory has its load or its
-    drain.
+    """Number of the program's task for each task of the graph.
+
+    If loads and drains of a memory form one task, the number is that of the first.
     """
 
 
@@ -361,7 +362,7 @@ def average_step(
     memories: tuple[str, ...] = (),
     distance: Literal["longest", "shortest"] = "longest",
 ) -> AverageStep:
-    """Return the average step of a program.
+    """Return the average step of a program, in which each task takes its mean time over all steps.
 
     Parameters
     ----------

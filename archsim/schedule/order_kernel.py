@@ -24,7 +24,7 @@ for themselves within a period.
 """
 
 LATE = -1
-"""Value returned in place of an end that is not before a limit."""
+"""Return value for a candidate that does not end before the limit."""
 
 
 class OrderTables(NamedTuple):
@@ -491,9 +491,9 @@ def work_ends(
 ) -> int:
     """Compute lower bounds of the time before and after each resource's work, and of the makespan.
 
-    Turns of the same resource fill part of a task's head before the task's first turn, and part of
-    its tail from its last turn on. Only the busiest resources get bounds, because other resources
-    seldom decide.
+    Work of the same resource fills part of a task's head, the least time before its start. It also
+    fills part of the task's tail, the least time after its start. Only the busiest resources get
+    bounds, because other resources seldom decide.
 
     Parameters
     ----------
@@ -586,7 +586,9 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
 
 
 def _delays(t: OrderTables, e: int, ago: int, periods: int) -> bool:
-    """Return whether an edge may delay a task's turn beyond what its resource's order implies."""
+    """Return whether an edge may delay a task beyond the delay that its resource's order
+    implies.
+    """
     if ago >= periods:
         return False
     before = t.before[e]
@@ -601,7 +603,8 @@ def _least_left(
 ) -> int:
     """Return a lower bound of the end of a run, part of which is done.
 
-    The bound adds, for each resource, the turns that are left and the time of results after them.
+    The bound adds, for each resource, the task runs that are left and the time of results after
+    them.
     """
     ahead = filled(len(free), 0)
     for r in range(len(free)):

@@ -264,7 +264,7 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
 
 
 def _condensed(part: StepProgram) -> StepProgram:
-    """Return a part of a program with those classes merged that are equal in every task."""
+    """Return a part of a program in which step classes that are equal in every task are merged."""
     kinds: dict[tuple[object, ...], int] = {}
     # Whole numbers are compared sooner than fractions.
     times = [[x and (x.numerator, x.denominator) for x in t.occupancy] for t in part.tasks]

@@ -51,7 +51,8 @@ class Flow:
 
     @cached_property
     def _one_tile(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Largest extents, by depth and axis, at which only one tile arrives inside that depth."""
+        """Largest extents for a single arriving tile, by depth and axis; a longer axis brings more
+        tiles."""
         found: list[tuple[tuple[int, int], ...]] = [()]
         for loop, moves in zip(reversed(self.loops), reversed(self.moving), strict=True):
             # Inside this loop, at most its stride remains of its axis.
@@ -202,7 +203,7 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class EinsumFlows:
-    """Traffic of an Einsum through all memories, even those with unlimited bandwidth."""
+    """Traffic of an Einsum through all memories, with limited or unlimited bandwidth."""
 
     flows: tuple[Flow, ...]
     moves: tuple[Move, ...]

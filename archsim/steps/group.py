@@ -125,7 +125,7 @@ class Walk:
 
     @cached_property
     def steps_by_class(self) -> dict[int, int]:
-        """Number of steps of each class of steps."""
+        """Number of steps in each class of steps."""
         return steps_by_class(self.run_lengths)
 
 
@@ -291,8 +291,10 @@ class StepNest:
         return self.window.band.trimmed()
 
     def ramps(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
-        """Return the iterations of the loop at ``depth``, as few ramps (evenly shifting bands) as
-        possible."""
+        """Return the iterations of the loop at ``depth`` as few ramps as possible.
+
+        A ramp is a range of iterations along which the mask's band shifts evenly.
+        """
         return progressions(*self._cut(depth, extents, band))
 
     def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
@@ -302,8 +304,8 @@ class StepNest:
     def _cut(
         self, depth: int, extents: Extents, band: Band | None
     ) -> tuple[int, int, Band | None, tuple[bool, int] | None]:
-        """Return the extent, stride, band and side that ``progressions`` and ``runs`` take for a
-        loop."""
+        """Return the arguments of ``progressions`` and ``runs`` for a loop: extent, stride, band
+        and side."""
         loop = self.loops[depth]
         if self.window is None or depth >= self.window.governed:
             return extents[loop.axis], loop.stride, None, None

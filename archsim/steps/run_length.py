@@ -38,12 +38,12 @@ class Seq:
 
     @cached_property
     def steps(self) -> int:
-        """Number of steps."""
+        """Number of steps in the sequence."""
         return sum([length(p) for p in self.parts])
 
     @cached_property
     def by_class(self) -> dict[int, int]:
-        """Number of steps of each class, in the order of first occurrence."""
+        """Number of steps of each class in the sequence, in the order of first occurrence."""
         found: dict[int, int] = {}
         for part in self.parts:
             for kind, times in steps_by_class(part).items():
@@ -152,7 +152,7 @@ def steps_by_class(runs: RunLengths) -> dict[int, int]:
 
 
 def unrolled(runs: RunLengths) -> Iterator[int]:
-    """Yield the class of every step in turn.
+    """Yield the class number of every step, in the order of the steps.
 
     >>> [*unrolled(sequence([repeat(2, OneStep(0)), OneStep(1)]))]
     [0, 0, 1]
@@ -190,7 +190,7 @@ def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
 
 
 def run_lengths_text(runs: RunLengths) -> str:
-    """Return the run in letters: ``(a^240 b^16)^768``.
+    """Return the run in letters, such as ``(a^240 b^16)^768``.
 
     Parameters
     ----------

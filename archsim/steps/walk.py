@@ -41,29 +41,30 @@ _NOTHING = Fraction(0)
 
 Row = tuple[Fraction, ...]
 Held = tuple[tuple[int | None, ...], ...]
-"""Number that identifies each flow's share, by Einsum and flow; None while no tile of it stays."""
+"""Index of the share that each flow has now, by Einsum and flow; None while none of its tiles
+stays."""
 
 
 class Numbered(Generic[_T]):
-    """Distinct values, each with a number: its rank in the order of first occurrence."""
+    """Distinct values, each with an index: its place in the order of first occurrence."""
 
     def __init__(self) -> None:
         self.values: list[_T] = []
         self._numbers: dict[Hashable, int] = {}
 
     def number(self, value: _T) -> int:
-        """Return the number of a value; a value that was never seen gets the next number."""
+        """Return the index (number) of a value; a value that was never seen gets the next index."""
         return self.number_for(value, value)
 
     def number_for(self, key: Hashable, value: _T) -> int:
-        """Return the number of a value that ``key`` identifies; a new key gets the next number."""
+        """Return the index of a value that ``key`` identifies; a new key gets the next index."""
         number = self._numbers.setdefault(key, len(self.values))
         if number == len(self.values):
             self.values.append(value)
         return number
 
     def of(self, key: Hashable, make: Callable[[], _T]) -> int:
-        """Return the number of the value that ``key`` identifies; ``make`` builds the value on
+        """Return the index of the value that ``key`` identifies; ``make`` builds the value on
         first use."""
         number = self._numbers.get(key)
         if number is None:
@@ -85,8 +86,8 @@ class RemainingExtents(NamedTuple):
 
 
 class Shares:
-    """Remaining extents, shares of tiles, and traffic of a group's Einsums, computed once per
-    value."""
+    """Tables of a group's remaining extents, shares of tiles and traffic; equal values have one
+    index."""
 
     def __init__(self, group: FusionGroup) -> None:
         self.parts = group.parts
@@ -119,8 +120,8 @@ class Shares:
         return known
 
     def start(self) -> tuple[int, int]:
-        """Return the numbers of the state outside all loops: the whole extents, and no tile that
-        stays."""
+        """Return two indices for the state outside all loops: of the whole extents, and of no held
+        tile."""
         view = RemainingExtents(
             extents=tuple(p.e.extents for p in self.parts),
             fresh=tuple((True,) * len(p.flows.flows) for p in self.parts),
@@ -129,7 +130,7 @@ class Shares:
         return self.views.number(view), self.held.number(nothing)
 
     def entered(self, depth: int, outer: int, total: int, edge: bool, first: bool) -> int:
-        """Return the number of the extents inside the first, last or another iteration of a loop.
+        """Return the index of the extents inside the first, last or another iteration of a loop.
 
         ``total`` is the number of the loop's iterations.
         """
@@ -181,7 +182,8 @@ class Shares:
     def staying(
         self, depth: int, view: int, waiting: tuple[tuple[int, ...], ...]
     ) -> tuple[tuple[int, int, int], ...]:
-        """Yield the Einsum, flow and share number of each tile that stays during the inner loops.
+        """Yield the Einsum, the flow and the share's index for each tile that stays during the
+        inner loops.
 
         ``waiting`` holds the flows to look at, by Einsum.
         """
@@ -207,7 +209,7 @@ class Shares:
         return self.memo(self.staying, depth, view, waiting) if any(waiting) else ()
 
     def _waiting(self, held: int) -> tuple[tuple[int, ...], ...]:
-        """Return, for each Einsum, the flows without a tile that stays yet."""
+        """Return, for each Einsum, the flows of which no tile stays yet."""
         return tuple(
             tuple([i for i, share in enumerate(shares) if share is None])
             for shares in self.held.values[held]
@@ -216,7 +218,7 @@ class Shares:
     def keep(
         self, held: int, arriving: tuple[tuple[int, int, int], ...], many: int, of: int
     ) -> int:
-        """Return the number of the held shares together with arriving ones.
+        """Return the held shares together with arriving ones.
 
         Each arriving share is scaled by ``many / of``.
         """
@@ -261,7 +263,7 @@ class Shares:
     # ------------------------------------------------------------------ one step
 
     def busy(self, runs: tuple[bool, ...], view: int) -> int:
-        """Return the number of the row of cycles that each Einsum works in a step."""
+        """Return the index of a row that holds the cycles for which each Einsum works in a step."""
         extents = self.views.values[view].extents
         row = (
             p.busy * count_points(p.own, x) if r and x is not None else _NOTHING
@@ -270,21 +272,22 @@ class Shares:
         return self._numbered(tuple(row))
 
     def _numbered(self, row: Row) -> int:
-        """Return the number that identifies a row of fractions.
+        """Return the index of a row of fractions.
 
         The row is looked up by whole numbers, which compare faster than fractions.
         """
         return self.rows.number_for(tuple([x.as_integer_ratio() for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
-        """Return, for each Einsum, the number of the row of words that it moves in a step."""
+        """Return, for each Einsum, the index of a row that holds the words it moves in a step."""
         return tuple(
             self.memo(self._row, role, number, runs[number], slices)
             for number, slices in enumerate(self.held.values[held])
         )
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
-        """Return the number of the row of words, by memory, that an Einsum moves in a step."""
+        """Return the index of a row that holds the words, by memory, that an Einsum moves in a
+        step."""
         # Traffic of an Einsum outside a loop is spread over all steps (``divided``), also those in
         # which it does not run.
         sums = [_NOTHING] * self.memories
@@ -318,7 +321,7 @@ def within(extents: Extents, loop: Loop, last: bool) -> Extents:
 
 
 class _At(NamedTuple):
-    """Position of a step in one loop, reduced to what affects the step's work."""
+    """Position of a step in one loop, reduced to the facts that affect the step's work."""
 
     first: bool
     last: bool
@@ -328,7 +331,7 @@ class _At(NamedTuple):
 class _WalkState(NamedTuple):
     """State inside the loops walked so far, on which the rest of a walk depends.
 
-    ``view`` and ``held`` are numbers that ``Shares`` gives out. ``view`` identifies the extents
+    ``view`` and ``held`` are indices that ``Shares`` gives out. ``view`` identifies the extents
     that remain for every Einsum; ``held`` identifies the shares of tiles that stay to the end of
     the walk.
     """
@@ -391,7 +394,7 @@ whether it reaches the edge; extent, count, shift of the band, and the band at b
 
 
 _Place = tuple[int, _WalkState, int]
-"""Number of outer loops, the state inside them, and a number for both that ignores the band."""
+"""Number of outer loops, the state inside them, and an index for both that ignores the band."""
 
 
 class _Walker:
@@ -590,8 +593,10 @@ class _Walker:
         return self.shares.memo(self.group.nest.steps, depth, extents, band)
 
     def sliced(self, depth: int, state: _WalkState) -> _WalkState:
-        """Return the state with the shares of newly arrived tiles that stay to the end of the
-        walk."""
+        """Return the state after the shares of newly arrived tiles are added.
+
+        These tiles stay to the end of the walk inside.
+        """
         shares, held = self.shares, state.held
         arriving = shares.memo(shares.arriving, depth, state.view, held)
         if arriving:
@@ -615,7 +620,7 @@ class _Walker:
         return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.band)
 
     def leaf(self, state: _WalkState) -> RunLengths:
-        """Return the run of a single step, numbered by its class."""
+        """Return the run of a single step, identified by its class."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)
         runs = shares.memo(self.runs, ends, state.view)
