@@ -1,1 +1,1 @@
-"""Compiled kernels of the exact search: measures, bounds, and the branch and bound."""
+"""Compiled kernels of the exact search: measures, lower bounds, and branch and bound."""

@@ -1,4 +1,4 @@
-"""Compiled bounds: cost to go of open decisions, and Lagrange multipliers of memory capacities."""
+"""Compiled lower bounds: cost to go of open decisions, and Lagrange multipliers of capacities."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ class Choices(NamedTuple):
     Rows of ``decisions`` are (kind, number of the Einsum or tensor, alternatives). ``works`` has
     the first entry of each Einsum. Accesses of tensor t are rows (Einsum, first entry) from
     ``first[t]`` on. Tiles of tensor t are rows (memory, Einsum, placement or -1 for all) of
-    ``tiles`` from ``first_tile[t]`` on; their bytes depend on the tiling. The frontier before
-    decision d has rows (Einsum, factor in the number of a state) of ``frontier`` from
-    ``first_frontier[d]`` on, and its states are numbered from ``first_state[d]``.
+    ``tiles`` from ``first_tile[t]`` on. Their bytes depend on the tiling.
+
+    The frontier before decision d lists the placed Einsums that later decisions depend on. Its rows
+    of ``frontier`` are (Einsum, factor in the number of a state), from ``first_frontier[d]`` on. A
+    state is one placement of each of these Einsums. The states before decision d are numbered from
+    ``first_state[d]``.
     """
 
     decisions: Ints
     works: Ints
     writers: Ints
     alternatives: Ints
-    """Placements of every Einsum."""
+    """Number of placements of every Einsum."""
     accesses: Ints
     first: Ints
     rows: Ints
-    """Row of costs of every entry; -1 where it is illegal."""
+    """Index of the row of costs for every entry; -1 if the entry is illegal."""
     kept: NDArray[np.bool_]
     tiles: Ints
     first_tile: Ints
@@ -46,7 +49,7 @@ class Choices(NamedTuple):
 
 @compiled_inside
 def state_of(c: Choices, decision: int, placed: Ints) -> int:
-    """Return the number of the frontier's state before a decision."""
+    """Return the number of the frontier's state before a decision, given all placements."""
     # States have mixed radix: with S in 2 placements and A in 3 the factors are 1 and 2, so that S
     # in placement 1 with A in placement 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
     state = c.first_state[decision]
@@ -57,7 +60,7 @@ def state_of(c: Choices, decision: int, placed: Ints) -> int:
 
 @compiled_inside
 def _unpack(c: Choices, decision: int, state: int, placed: Ints) -> None:
-    """Set the placements of the frontier's Einsums; -1 for all others."""
+    """Fill the placements of a state's frontier Einsums; all other Einsums get -1."""
     for number in range(placed.shape[0]):
         placed[number] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
@@ -67,26 +70,27 @@ def _unpack(c: Choices, decision: int, state: int, placed: Ints) -> None:
 
 
 class Plan(NamedTuple):
-    """Plan of the cost to go, which holds for any costs of the choices.
+    """Plan to compute the cost to go; it holds for any costs of the choices.
 
-    The cost of a tensor's places depends on the Einsums that touch it: states in which these agree
-    share it. For each group of such states, and each place, every access of the tensor has a range
-    of ``rows`` and costs the least of them.
+    The cost of a tensor's residency depends only on the Einsums that touch the tensor. States with
+    the same placements of these Einsums form a group and share this cost. For each group and
+    residency, every access of the tensor has a range of ``rows`` and costs the least of them.
     """
 
     after: Ints
-    """(states,): the state after the decision; after the first choice of a decision about an
-    Einsum."""
+    """(states,): state after the decision. If an Einsum is decided, the state after its first
+    choice."""
     step: Ints
     """(decisions,): distance between the states after consecutive choices."""
     group: Ints
-    """(states,): group of a state before a decision about a tensor."""
+    """(states,): group of each state before a decision about a tensor."""
     first_group: Ints
     """(decisions + 1,): first group of each decision."""
     accesses: Ints
     """(decisions,): number of accesses of the decision's tensor."""
     first_range: Ints
-    """(decisions,): first range of each decision, for (group, place, access) in this order."""
+    """(decisions,): first range of each decision. Its ranges are ordered by (group, residency,
+    access)."""
     ranges: Ints
     """(ranges + 1,): first row of each range in ``rows``."""
     rows: Ints
@@ -94,9 +98,9 @@ class Plan(NamedTuple):
 
 @compiled_inside
 def _touching(c: Choices, decision: int, factors: Ints) -> int:
-    """Return how many states the frontier's Einsums that touch a tensor have.
+    """Return the number of states of those frontier Einsums that touch a decision's tensor.
 
-    ``factors`` receives the factors of these Einsums in the number of a state, and 0 for others.
+    Each of these Einsums gets its factor in the number of a state in ``factors``; others get 0.
     """
     number, states = c.decisions[decision, 1], 1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
@@ -112,7 +116,7 @@ def _touching(c: Choices, decision: int, factors: Ints) -> int:
 
 @compiled_inside
 def _states_planned(c: Choices, p: Plan, factors: Ints, placed: Ints) -> None:
-    """Fill the plan's arrays of states."""
+    """Fill the plan's arrays that describe states."""
     group = 0
     for decision in range(c.decisions.shape[0]):
         kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
@@ -139,9 +143,9 @@ def _states_planned(c: Choices, p: Plan, factors: Ints, placed: Ints) -> None:
 
 @compiled_inside
 def _ranges_planned(c: Choices, decision: int, p: Plan, placed: Ints, begun: int, end: int) -> int:
-    """Fill the ranges of the group of the current placements, from number ``begun`` on.
+    """Fill the ranges of the current placements' group, from number ``begun`` on.
 
-    Returns the end of ``rows``.
+    Return the end of ``rows``.
     """
     number, places = c.decisions[decision, 1], c.decisions[decision, 2]
     writer = c.writers[number]
@@ -170,7 +174,7 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, placed: Ints, begun: int
 
 @compiled_inside
 def planned(c: Choices) -> Plan:
-    """Return the plan of some choices."""
+    """Return the plan to compute the cost to go for a subspace's choices."""
     decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
     factors = np.zeros(c.frontier.shape[0], np.int64)
     placed = np.empty(c.works.shape[0], np.int64)
@@ -224,10 +228,11 @@ def _least_places(
     scratch: tuple[Floats, Floats],
     found: Floats,
 ) -> None:
-    """Find the least cost of a tensor in any places, (sums,), from ranges of (place, access).
+    """Find the least cost of a tensor over all its residencies, (sums,).
 
-    Each place adds its ``penalty``, (places, sums). Forgotten Einsums choose anew for each access,
-    which costs no more than one choice for all accesses.
+    Ranges are ordered by (residency, access). Each residency adds its ``penalty``, (residencies,
+    sums). An Einsum dropped from the frontier may choose anew for each access. This costs no more
+    than one choice for all accesses, so that the bound stays valid.
     """
     ranges, rows = p
     least, value = scratch
@@ -256,7 +261,7 @@ def _least_places(
 def least_to_go(
     c: Choices, p: Plan, cost: Floats, penalty: Floats, offset: Floats, to_go: Floats
 ) -> None:
-    """Find the least weighted costs to go from every state of every frontier.
+    """Find the least weighted cost of all later decisions, from every state of every frontier.
 
     Parameters
     ----------
@@ -298,24 +303,26 @@ def least_to_go(
 
 
 _ROUNDED = 1e-9
-"""Share of a bound that rounding may have added to it."""
+"""Largest share of a bound that may be a rounding error; the bound is lowered by it."""
 
 _SHORTER = 0.7
-"""Factor on the length of steps after one without a better bound."""
+"""Factor by which steps become shorter after a step that did not raise the bound."""
 
 _BEYOND = 1.02
-"""Target of a step relative to the goal: steps approach their target but do not reach it."""
+"""Ratio of a step's target to the goal; steps approach their target but do not reach it."""
 
 
 @compiled_inside
 def share_of(size: float, capacity: float) -> float:
-    """Return the share of a memory that some bytes take; the bytes if the memory holds nothing."""
+    """Return the share of a memory's capacity that bytes take; the bytes if it has none."""
     return size / max(capacity, 1.0)
 
 
 @compiled_inside
 def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
-    """Fill the least shares of memories that tensors take in any placement, (tensors, memories).
+    """Fill the smallest share of each memory that each tensor needs, (tensors, memories).
+
+    The smallest share is over all placements of the Einsums.
 
     Parameters
     ----------
@@ -355,10 +362,10 @@ def multipliers_of(
     penalty: Floats,
     offset: Floats,
 ) -> None:
-    """Fill the Lagrangian terms of one weighted sum.
+    """Fill the Lagrangian terms of one weighted sum: penalties and a constant.
 
-    These are the penalty of tensors in their places, (tensors, places, sums), and the constant
-    ``offset``.
+    The penalties are those of tensors in each residency, (tensors, residencies, sums). The constant
+    is ``offset``.
 
     Parameters
     ----------
@@ -384,7 +391,7 @@ def multipliers_of(
 
 @compiled_inside
 def weighted_cost(cost: Floats, weights: Floats) -> Floats:
-    """Return weighted sums of the columns of all rows, (rows, sums)."""
+    """Return every weighted sum of the cost columns for every row, (rows, sums)."""
     found = np.zeros((cost.shape[0], weights.shape[0]))
     for g in range(weights.shape[0]):
         for column in range(cost.shape[1]):
@@ -396,7 +403,7 @@ def weighted_cost(cost: Floats, weights: Floats) -> Floats:
 
 @compiled_inside
 def _least_row(p: Plan, weighted: Floats, listed: int) -> int:
-    """Return the row of a range with the least cost; -1 if the range is empty."""
+    """Return the cheapest row of a range; -1 if the range is empty."""
     least, found = np.inf, -1
     for place in range(p.ranges[listed], p.ranges[listed + 1]):
         row = p.rows[place]
@@ -414,7 +421,7 @@ def _taken(
     bound: tuple[Floats, Floats, Floats],
     found: Floats,
 ) -> None:
-    """Fill the costs and memory shares of the choices that attain a bound.
+    """Fill the costs and memory shares of those choices whose cost equals the bound.
 
     Parameters
     ----------
@@ -467,9 +474,9 @@ def _taken(
 def _step(
     objective: int, taken: Floats, column_limits: Floats, columns: int, scale: float, along: Floats
 ) -> float:
-    """Fill the subgradient ``along`` of the bound in the weights, and return its square.
+    """Fill the subgradient of the bound along the weights, and return its squared length.
 
-    Weights of limits rise where the choices exceed the limit, and fall where they do not reach it.
+    The weight of a limit rises if the choices exceed the limit, and falls if they stay below it.
     Weights of latency add up to one.
     """
     mean, square = 0.0, 0.0
@@ -498,7 +505,7 @@ def _go(
     along: Floats,
     far: float,
 ) -> None:
-    """Move weights along a subgradient, and project them to weights that bound."""
+    """Move weights along a subgradient, then project them so that they give a valid bound."""
     total = 0.0
     for column in range(along.shape[0]):
         # A memory's penalty is in units of the objective, for the whole memory, whose limit is 1.
@@ -525,7 +532,7 @@ def raise_multipliers(
     sizes: Floats,
     weights: Floats,
 ) -> float:
-    """Raise the bound of one tiling by a subgradient method.
+    """Raise the lower bound of one tiling by a subgradient method.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Compiled branch and bound over the choices of one tiling."""
+"""Compiled branch and bound: find the best choices of one tiling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def size_of(c: Choices, tile: Floats, tensor: int, memory: int, placed: Ints) ->
 
 @compiled_inside
 def always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
-    """Fill the bytes that all decisions from each one on need whatever is chosen.
+    """Fill the bytes that later decisions need at least, for each decision and memory.
+
+    A tensor counts if a memory keeps it in each of its residencies.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
 
 @compiled_inside
 def holds(capacities: Floats, used: Floats, room: Floats) -> bool:
-    """Return whether memories hold the used bytes and those that are needed in any case."""
+    """Return whether each memory holds the bytes used so far and those that are needed later."""
     fits = True
     for memory in range(used.shape[0]):
         fits = fits and used[memory] + room[memory] <= capacities[memory]
@@ -80,7 +82,7 @@ def fits(
     used: Floats,
     room: Floats,
 ) -> bool:
-    """Add the bytes of a tensor in some places, and return whether they fit.
+    """Add a tensor's bytes to the memories that keep it, and return whether all tensors fit.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def fits(
 def _options_of_tensor(
     c: Choices, cost: Floats, decision: int, placed: Ints, options: Floats, usable: Ints
 ) -> int:
-    """Add a tensor's costs in each of its places; return in how many places it would be lost."""
+    """Add up a tensor's costs for each residency; return the number of residencies that lose it."""
     tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
     accesses, rows, columns = c.accesses, c.rows, cost.shape[1]
     writer = c.writers[tensor]
@@ -130,7 +132,8 @@ def _options_of_tensor(
 def _is_better(
     options: Floats, columns: int, kept: NDArray[np.bool_], other: int, choice: int
 ) -> bool:
-    """Return whether places cost no more than others in any column and use no other memory."""
+    """Return whether one residency costs no more than another in any column and uses no other
+    memory."""
     for column in range(columns):
         if options[other, column] > options[choice, column]:
             return False
@@ -144,11 +147,11 @@ def _is_better(
 def options_of(
     c: Choices, cost: Floats, decision: int, placed: Ints, options: Floats, usable: Ints
 ) -> int:
-    """Fill the costs of a decision's alternatives, and return how many are illegal.
+    """Fill the costs of a decision's alternatives, and return how many of them are illegal.
 
-    Columns of ``options`` beyond those of ``cost`` become zero. ``usable`` becomes 1, or 0 where a
-    tensor is lost, or -1 where another alternative costs no more in any column and keeps the tensor
-    in no other memory.
+    Columns of ``options`` beyond those of ``cost`` become zero. ``usable`` becomes 1 for a usable
+    alternative and 0 if a tensor is lost. It becomes -1 if another alternative costs no more in any
+    column and uses no other memory.
 
     Parameters
     ----------
@@ -185,36 +188,37 @@ def options_of(
 
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
-"""Positions in ``Search.tally``: combinations tried, and combinations left out because of the
-bound, a memory's capacity, a lost tensor, a dominating alternative, or the limit of decisions."""
+"""Indices into ``Search.tally``. The first counts combinations tried. The others count
+combinations left out because of the bound, a memory's capacity, a lost tensor, a dominating
+alternative, or the limit of decisions."""
 
 VALUE, TIE, LEAST = range(3)
-"""Positions in a row of ``Search.values``: the best value, the value that decides between
-equals, and a lower bound of all choices of the tiling."""
+"""Indices into a row of ``Search.values``: best value, value that decides ties, and lower bound of
+all choices of the tiling."""
 
 
 _NODES_OF_STEP = 50
-"""Decisions of a tiling for each step that raises its bound: both take about the same time."""
+"""Number of decisions per tiling for each step that raises its bound; both take about as long."""
 
 
 class Search(NamedTuple):
-    """State and results of a search: values and choices per tiling, and the tally."""
+    """Results of a search: values and choices for each tiling, and the tally over all tilings."""
 
     values: Floats
-    """(tilings, 3)"""
+    """(tilings, 3): columns are ``VALUE``, ``TIE`` and ``LEAST``."""
     chosen: Ints
-    """(tilings, decisions): choices, or -1 where none is below the limit."""
+    """(tilings, decisions): choices, or -1 if no choice is below the limit."""
     tally: Floats
 
 
 class SizedSearch(NamedTuple):
-    """Best mappings for several memory sizes: value, tiling (-1 where none is new) and choices."""
+    """Best mapping for each memory size: value, tiling (-1 if none is new) and choices."""
 
     values: Floats
-    """(sizes,): values to beat, replaced by better ones."""
+    """(sizes,): values to beat; better values replace them."""
     tilings: Ints
     chosen: Ints
-    """(sizes, decisions)"""
+    """(sizes, decisions): choices of the best mapping."""
     tally: Floats
 
 
@@ -228,11 +232,11 @@ def _value(
     state: int,
     enough: float,
 ) -> float:
-    """Return a lower bound of the objective for given costs and a state of the frontier.
+    """Return a lower bound of the objective, given the costs so far and a state of the frontier.
 
-    Costs so far and costs of one more choice come apart. The first row of weights is energy, the
-    second energy with Lagrange multipliers; others are weighted sums of cycles. The bound may be
-    incomplete, but only above ``enough``.
+    ``costs`` are those so far, ``more`` those of one further choice. The first row of weights is
+    energy. The second is energy with Lagrange multipliers. All others are weighted sums of cycles.
+    The bound is complete unless it exceeds ``enough``.
     """
     energy = costs[0] + more[0] + to_go[state, 0]
     if objective != LATENCY:
@@ -267,9 +271,9 @@ def _bounds(
     column_limits: Floats,
     to_go: Floats,
 ) -> None:
-    """Fill the least weighted costs to go for every row of weights.
+    """Fill the least weighted cost to go from every state, for every row of weights.
 
-    Limits apply to the row ``penalised``.
+    Limits of memories and of the other objective apply to the row ``penalised`` only.
     """
     sums = weights.shape[0]
     penalty, offset = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
@@ -327,7 +331,7 @@ def _promising(
 
 
 class _Scratch(NamedTuple):
-    """Work arrays of a descent; rows are decisions."""
+    """Work arrays of a descent, with one row for each decision."""
 
     so_far: Floats
     used: Floats
@@ -339,15 +343,15 @@ class _Scratch(NamedTuple):
     at: Ints
     placed: Ints
     state: Ints
-    """State of the frontier before each decision, and at the end."""
+    """State of the frontier before each decision, and at the end of all decisions."""
     below: Floats
-    """Combinations of the decisions from each one on."""
+    """Number of combinations of each decision with all later ones."""
     nothing: Floats
 
 
 @compiled_inside
 def _scratch(c: Choices, columns: int) -> _Scratch:
-    """Return work arrays for some columns, the memories' shares among them."""
+    """Return work arrays for a number of columns, which includes one column per memory."""
     end, memories = c.decisions.shape[0], c.capacities.shape[0]
     widest = 1
     for depth in range(end):
@@ -373,7 +377,7 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
 
 @compiled_inside
 def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratch) -> None:
-    """Add the shares of memories that a tensor takes in each of its places to their costs."""
+    """Fill in the share of each memory that a tensor takes in each residency, as further costs."""
     tensor = c.decisions[depth, 1]
     columns = x.nothing.shape[0] - capacities.shape[0]
     for memory in range(capacities.shape[0]):
@@ -395,7 +399,7 @@ def _descend(
     x: _Scratch,
     found: tuple[Floats, Ints, Floats],
 ) -> None:
-    """Find the best choices of one tiling below a limit, depth first.
+    """Search depth first for the best choices of one tiling below a limit.
 
     Parameters
     ----------
@@ -512,7 +516,7 @@ def search(
     tile: Floats,
     s: Search,
 ) -> None:
-    """Find the best choices of every tiling whose objective is below ``limit``.
+    """Find the best choices for every tiling whose objective is below ``limit``.
 
     Parameters
     ----------
@@ -573,9 +577,9 @@ def search(
 def search_sized(
     c: Choices, sizes: Floats, equal: float, nodes: int, cost: Floats, tile: Floats, s: SizedSearch
 ) -> None:
-    """Find the least value of one column over all tilings, for several memory sizes.
+    """Find the least value of one column over all tilings, for each of several memory sizes.
 
-    Bounds do not depend on memory sizes: each tiling has them once.
+    Bounds do not depend on memory sizes, so that they are computed once for each tiling.
 
     Parameters
     ----------

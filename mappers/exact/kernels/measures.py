@@ -1,4 +1,4 @@
-"""Compiled measures of tilings, and the shares of tiles that mask bands touch."""
+"""Compiled measures of tilings, and the shares of tiles that the bands of masks touch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Floats = NDArray[np.float64]
 
 
 class FlatMeasures(NamedTuple):
-    """Measures as arrays; ``first_*`` are the offsets of each measure's rows, and their end.
+    """Measures as flat arrays; ``first_*`` are the offsets of each measure's rows, and their end.
 
-    Rows of ``loops`` are ``OpenLoop``; rows of ``terms`` are (coefficient, axis), with digits from
-    ``first_digit`` on; rows of ``digits`` are (stride, distinguished, inner tuples). The parts of a
-    size are ranges of terms.
+    Rows of ``loops`` are the fields of an ``OpenLoop``. Rows of ``terms`` are (coefficient, axis);
+    the digits of a term begin at ``first_digit``. Rows of ``digits`` are (stride, distinguished,
+    inner tuples). The parts of a size are ranges of terms.
     """
 
     extents: Ints
@@ -35,7 +35,7 @@ class FlatMeasures(NamedTuple):
 
 
 _LOOKED_AT = 1 << 12
-"""Most rows of tiles that are examined; of more rows every n-th one is."""
+"""Largest number of rows of tiles that are examined; of more rows, only every n-th one is."""
 
 
 @compiled_inside
@@ -55,8 +55,8 @@ _covered_tiles = compiled_inside(covered_tiles)
 def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     """Return the share of tiles that contain a point of a band.
 
-    The ``x`` by ``y`` elements have tiles of ``wide`` by ``deep``; the coordinates of a point of
-    the band differ by ``low`` to ``high``.
+    ``x`` by ``y`` points are cut into tiles of ``wide`` by ``deep``. A point is in the band if the
+    difference of its coordinates is from ``low`` to ``high``.
     """
     columns, rows = -(-x // wide), -(-y // deep)
     every = -(-rows // _LOOKED_AT)
@@ -67,7 +67,7 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
 
 @compiled
 def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
-    """Fill the share of tiles that each band touches in each tiling.
+    """Fill the share of tiles that each band touches, for each tiling.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
 
 _STAYS, _MOVES = 0, 1
 _DEEPEST = 64
-"""Most loops of a measure: each has two or more iterations, and no run has 2^64."""
+"""Largest number of loops in a measure. Each has two or more iterations, and no run has 2^64."""
 
 
 @compiled_inside
@@ -112,9 +112,9 @@ def _loop_stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
 def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
     """Return the number of distinct digit tuples in an extent.
 
-    Digits are counted as a number is read. An extent of 10 in tiles of 4, with tiles and positions
-    distinguished, has 2 tiles of 4 tuples and 2 of a third: 10. With tiles alone distinguished it
-    has 2, and one more for the rest.
+    The extent is split into digits, the largest stride first. Take an extent of 10 in tiles of 4.
+    If tiles and positions are distinguished, it has 2 tiles of 4 tuples and 2 of a third: 10. If
+    only tiles are distinguished, it has 2, and one more for the rest.
     """
     found = 0
     for row in range(f.first_digit[term], f.first_digit[term + 1]):
@@ -131,7 +131,7 @@ def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
 
 @compiled_inside
 def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
-    """Return the size of a tile of given extents; NaN where it is irregular."""
+    """Return the size of a tile of given extents; NaN if it has no closed form."""
     size = 1.0
     # As ``Sum.size`` (``archsim.iteration.access_map``), but NaN where that enumerates a set with
     # gaps.
@@ -157,11 +157,12 @@ def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
 def _total(
     f: FlatMeasures, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats
 ) -> float:
-    """Return one measure of one tiling.
+    """Return the value of one measure for one tiling, by a walk over its loops.
 
-    ``stack`` has, per loop, the extent outside it, whole iterations, and the length of a shorter
-    last one (0: none; -1: it is running). ``first`` has, per loop, total and first tile of the
-    whole iterations, and whether the last tile is the first.
+    ``stack`` has three numbers per loop: the extent outside of it, its whole iterations, and the
+    length of a shorter last one. This length is 0 without a shorter one, and -1 while it runs.
+    ``first`` has the total and the first tile of the whole iterations, and whether the last tile
+    equals the first.
     """
     begin, end = f.first_loop[measure], f.first_loop[measure + 1]
     for axis in range(f.first_extent[measure], f.first_extent[measure + 1]):
@@ -222,11 +223,11 @@ def _total(
 def _factor(
     f: FlatMeasures, measure: int, axis: int, term: int, strides: Ints, turns: Ints, whole: Floats
 ) -> float:
-    """Return the factor of one axis in a measure; NaN where whole tiles are cut unevenly.
+    """Return the factor of one axis in a measure; NaN if whole tiles are cut unevenly.
 
-    Sets ``turns`` of the axis's loops: whether a loop takes several iterations each time. ``whole``
-    receives the factors inside the full iterations of loops. ``term`` is -1 for an axis without a
-    size.
+    ``term`` is -1 for an axis without a size. ``turns`` receives, for each of the axis's loops,
+    whether it always takes several iterations. ``whole`` receives the factors inside the full
+    iterations of loops.
     """
     begin, end = f.first_loop[measure], f.first_loop[measure + 1]
     rest = f.extents[f.first_extent[measure] + axis]
@@ -268,11 +269,11 @@ def _factor(
 
 @compiled_inside
 def _product(f: FlatMeasures, measure: int, strides: Ints, turns: Ints, whole: Floats) -> float:
-    """Return one measure as a product over its axes; NaN where it is none.
+    """Return one measure as a product over its axes; NaN if it is no product.
 
-    It is a product if each part of the size has an axis of its own, and tiles never return to a
-    place that they have left: a loop that moves the tile takes several iterations inside of each
-    loop that leaves it in place.
+    A measure is a product under two conditions. Each part of the size has an axis of its own. Tiles
+    never return to a place that they have left: inside of each loop that leaves the tile in place,
+    some loop replaces the tile in several iterations.
     """
     total = 1.0
     for axis in range(f.first_extent[measure + 1] - f.first_extent[measure]):
@@ -298,7 +299,7 @@ def _product(f: FlatMeasures, measure: int, strides: Ints, turns: Ints, whole: F
 
 @compiled_inside
 def _has_same_loops(f: FlatMeasures, measure: int, strides: Ints, others: Ints) -> bool:
-    """Return whether all loops of a measure have the same strides in two tilings."""
+    """Return whether every loop of a measure has the same stride in two tilings."""
     for loop in range(f.first_loop[measure], f.first_loop[measure + 1]):
         member = f.loops[loop, 1]
         if member >= 0 and strides[member] != others[member]:
@@ -308,7 +309,7 @@ def _has_same_loops(f: FlatMeasures, measure: int, strides: Ints, others: Ints) 
 
 @compiled
 def measure_all(f: FlatMeasures, strides: Ints, found: Floats) -> None:
-    """Fill all measures of all tilings.
+    """Fill the value of every measure for every tiling.
 
     Parameters
     ----------
