@@ -1,4 +1,4 @@
-"""Local search: moves to neighbours of the best mapping, as long as one improves it."""
+"""Local search: small changes of the best mapping, as long as one improves it."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from ..problem.search_log import with_better
 from . import policy
 
 Move = Callable[[Mapping], Mapping]
-"""Returns the changed mapping, or the same mapping if there is nothing to change."""
+"""Function that returns a changed mapping, or the same mapping if there is nothing to change."""
 
 
 def moves_of(
     architecture: Architecture, mapping: Mapping, sizes: dict[str, int], fixed: Sequence[str] = ()
 ) -> Iterator[Move]:
-    """Yield all small changes of a mapping, those that may change most first.
+    """Yield all small changes of a mapping; those likely to matter most come first.
 
     Parameters
     ----------
     mapping : Mapping
         Mapping of one nest that names memories and arrays by their names.
     sizes : dict of str to int
-        Tile sizes by member, in coordinates, of tiles that are not written as numbers.
+        Tile sizes by rank member, in coordinates, of tiles that are not written as numbers.
     fixed : sequence of str
-        Members whose tiles stay as they are.
+        Rank members whose tile sizes stay as they are.
     """
     for tile in mapping.tiles:
         if tile.member not in fixed and (tile.member in sizes or isinstance(tile.size, int)):
@@ -80,7 +80,7 @@ def _moves_of_loops(architecture: Architecture, mapping: Mapping) -> Iterator[Mo
 
 
 def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, int]) -> Mapping:
-    """Scale the tiles of a rank, to at least one coordinate.
+    """Scale a rank member's tile size, to at least one coordinate.
 
     Examples
     --------
@@ -98,8 +98,7 @@ def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, i
 
 
 def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
-    """Keep a tensor in a memory or in the registers of an array, or no longer if it is kept
-    there.
+    """Keep a tensor in a memory or in an array's registers, or stop keeping it there.
 
     Examples
     --------
@@ -122,7 +121,7 @@ def _toggled(keep: Keep, tensor: str) -> Keep:
 
 
 def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
-    """Swap the ranks along two dimensions of an Einsum's array."""
+    """Swap the ranks along two dimensions of the array that an Einsum runs on."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         spatial = list(how.spatial)
@@ -134,7 +133,7 @@ def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
 
 
 def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
-    """Move an Einsum outside of a shared loop, or back inside."""
+    """Move an Einsum outside of a shared loop, or back inside of it."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         others = tuple(name for name in how.outside if name != loop)
@@ -144,7 +143,7 @@ def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
 
 
 def with_own_loop_before(mapping: Mapping, einsum: str, loop: str, before: str) -> Mapping:
-    """Move one of an Einsum's own loops right outside of another loop at the same memory."""
+    """Move one of an Einsum's own loops directly outside of another loop at the same memory."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         nest = tuple(
@@ -159,7 +158,7 @@ def with_own_loop_before(mapping: Mapping, einsum: str, loop: str, before: str) 
 
 
 def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
-    """Move a shared loop right outside of another loop, to that loop's memory.
+    """Move a shared loop directly outside of another loop, to the memory of that loop.
 
     Examples
     --------
@@ -179,9 +178,9 @@ def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
 
 
 def with_loop_at(mapping: Mapping, loop: str, memory: str) -> Mapping:
-    """Move a shared loop to another memory that has loops.
+    """Move a shared loop to another memory that already has loops.
 
-    A loop from outside becomes the innermost loop there, and a loop from inside the outermost.
+    A loop moved outwards becomes the innermost loop there, and a loop moved inwards the outermost.
     """
     levels = [level.level for level in mapping.nest]
     here = next(n for n, level in enumerate(mapping.nest) if loop in level.loops)
@@ -211,7 +210,7 @@ def _with_einsum(
 
 
 def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Searched:
-    """Return the mapping found, or a better one that small changes make of it.
+    """Return a better mapping found by small changes, or the given one if there is none.
 
     Parameters
     ----------
@@ -241,7 +240,7 @@ def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Se
 
 
 def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
-    """Yield the runs to start from: the best mapping, and the runner-up if it is not much worse."""
+    """Yield the runs to start from: the best, then the runner-up if it is not much worse."""
     best = EngineRun.of(problem.objective, found.mapping, found.result)
     yield best
     if (second := found.runner_up) is not None:
@@ -252,7 +251,7 @@ def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
 
 @dataclass
 class _Climb:
-    """Climb from one mapping to better neighbours."""
+    """Climb from one mapping to better mappings by small changes."""
 
     problem: SearchProblem
     best: EngineRun
@@ -263,7 +262,7 @@ class _Climb:
     tried: set[Mapping] = field(default_factory=set)
 
     def go(self) -> None:
-        """Try all changes, one after the other, always from the best mapping so far."""
+        """Try all changes one after the other, each applied to the best mapping so far."""
         try:
             self._climb()
         except KeyboardInterrupt:
@@ -291,7 +290,7 @@ class _Climb:
         return bool(self.ended)
 
     def _moves(self) -> tuple[Move, ...]:
-        """Return the changes of each nest; none for a mapping of another cascade."""
+        """Return the possible changes of each nest; none for a mapping of another cascade."""
         space, mapping = self.problem.space, self.best.mapping
         try:
             bounds = [bound for _, bound in bound_nests(space, mapping)]
@@ -312,7 +311,7 @@ class _Climb:
         return tuple(found)
 
     def _try(self, mapping: Mapping) -> bool:
-        """Return whether a mapping is better than the best, and take it as the best if so."""
+        """Run a mapping; if it is better than the best, keep it as the best and return True."""
         if mapping in self.tried or self._over():
             return False
         self.tried.add(mapping)
@@ -332,7 +331,7 @@ class _Climb:
 
 
 def _is_better(problem: SearchProblem, run: EngineRun, best: EngineRun) -> bool:
-    """Return whether a run is better; equal runs are compared by the secondary objective."""
+    """Return whether a run is better than the best; ties are decided by the second objective."""
     tie = problem.objective.tie
     if run.value != best.value:
         return run.value < best.value * (1 - policy.MIN_GAIN)
@@ -340,7 +339,7 @@ def _is_better(problem: SearchProblem, run: EngineRun, best: EngineRun) -> bool:
 
 
 def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: float) -> Searched:
-    """Return what was found, or the end of a climb if that is better."""
+    """Return the search's outcome, with the mapping that a climb reached if this is better."""
     before = found.certificate
     certificate = replace(before, runs=before.runs + climb.runs, ended=climb.ended or before.ended)
     start = EngineRun.of(problem.objective, found.mapping, found.result)
@@ -350,7 +349,7 @@ def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: fl
 
 
 def _sizes(bound: Bound) -> dict[str, int]:
-    """Return tile sizes by member, in coordinates."""
+    """Return the tile size of each rank member in coordinates."""
     cuts = (members for _, members in bound.tiling.cuts)
     pairs = (pair for members in cuts for pair in pairwise(members))
     return {inner.name: outer.stride for outer, inner in pairs}

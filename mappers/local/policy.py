@@ -7,47 +7,50 @@ from fractions import Fraction
 TILE_RATIOS = tuple(
     Fraction(*f) for f in ((2, 1), (1, 2), (4, 1), (1, 4), (3, 1), (3, 2), (2, 3), (3, 4))
 )
-"""Ratios by which a change scales a tile."""
+"""Factors by which a change scales a tile size."""
 
 MIN_GAP_TO_IMPROVE = 0.02
-"""Gap of a certificate above which small changes are tried: within it, none matters."""
+"""Gap of a certificate above which small changes are tried; within this gap none matters."""
 
 MAX_CHANGES = 400
-"""Changes that are tried; as many again after each change that gains ``BIG_GAIN``."""
+"""Number of changes that are tried; each gain of ``BIG_GAIN`` allows as many again."""
 
 BIG_GAIN = 0.01
-"""Share of the objective that a change has to gain for ``MAX_CHANGES`` further ones."""
+"""Share of the objective that a change must gain to allow ``MAX_CHANGES`` further changes."""
 
 MIN_GAIN = 1e-4
-"""Share of the objective that a change has to gain to be accepted."""
+"""Share of the objective that a change must gain to be accepted."""
 
 HOPELESS_RUNNER_UP = 1.2
-"""Ratio to the best objective above which changes of the runner-up are not tried."""
+"""Ratio to the best objective up to which changes of the runner-up are tried as well."""
 
 MIN_SECONDS, MAX_TIME_SHARE = 1.0, 0.2
-"""Time limit of local search: so many seconds, or this share of the search's time if longer."""
+"""Time limit of local search: the larger of these seconds and this share of the search's time."""
 
 FIRST_HEAT, LAST_HEAT = 0.1, 0.002
-"""Annealing accepts a mapping worse by this share about once in three times, at both ends."""
+"""Share by which a mapping may be worse and is still accepted about once in three times. Annealing
+begins with the first share and ends with the second."""
 
 MAX_STARTS = 6
-"""Regions in which annealing looks for the known mapping, and legal points to begin with."""
+"""Number of regions in which annealing looks for the known mapping. It is also the number of legal
+points from which annealing chooses its start."""
 
 MAX_REGIONS = 12
-"""Regions from which points are drawn for latency, whose lower bound ranks regions."""
+"""Number of regions from which points are drawn if the objective is latency. Its lower bound ranks
+regions."""
 
 MAX_UNRANKED_REGIONS = 40
-"""Regions from which points are drawn for other objectives."""
+"""Number of regions from which points are drawn for all other objectives."""
 
 MAX_SHARE_ELSEWHERE = 0.5
-"""Largest share of a random point's tensors that are kept in inner memories. The more there are,
-the likelier is a tensor that is evicted before it is read."""
+"""Largest share of tensors that a random point keeps in inner memories. With more of them, it is
+likelier that some tensor is evicted before it is read."""
 
 EVALUATIONS = 300
-"""Legal mappings that a strategy runs by default."""
+"""Number of legal mappings that a strategy runs by default."""
 
 OPTUNA_EVALUATIONS = 100
-"""Legal mappings that Optuna runs by default: it takes longer to suggest a point than to run it."""
+"""Number of legal mappings that Optuna runs by default; a suggestion takes longer than a run."""
 
 MAX_ATTEMPTS_PER_RUN = 10
-"""Points that are looked at for each legal mapping: many are illegal."""
+"""Number of points that are tried for each legal mapping, as many points are illegal."""

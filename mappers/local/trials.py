@@ -1,6 +1,6 @@
-"""Trials of single mappings: points of a mapspace, which the engine runs one by one.
+"""Trials of single mappings: points of a mapspace that the engine runs one by one.
 
-The strategies ``random``, ``anneal`` and ``optuna`` differ in the point that they try next.
+The strategies ``random``, ``anneal`` and ``optuna`` differ in how they choose the next point.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from . import policy
 
 @dataclass(frozen=True, slots=True)
 class MappingPoint:
-    """Mapping as a point: the numbers of a region and of the choices in it."""
+    """A mapping as a point of the mapspace: indices of its region and of all choices in it."""
 
     region: int
     subspace: int
     tiling: int
     placements: tuple[int, ...]
-    """Placement of each Einsum, in the order of the cascade."""
+    """Index of each Einsum's placement, in the order of the cascade."""
     places: tuple[int, ...]
-    """Residency of each tensor, in the order of ``Region.places``."""
+    """Index of each tensor's residency, in the order of ``Region.places``."""
 
 
 class OpenChoices:
-    """Lists of all choices in one region."""
+    """All choices that the mappings of one region have."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -58,7 +58,7 @@ class OpenChoices:
 
     @cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
-        """Subspaces of the region; those that share ranks of most Einsums first."""
+        """Subspaces of the region; subspaces whose shared ranks most Einsums have come first."""
         return subspaces_of(self.region)
 
     @cached_property
@@ -68,15 +68,17 @@ class OpenChoices:
 
     @cached_property
     def sharing(self) -> dict[tuple[str, ...], list[int]]:
-        """Numbers of subspaces, by the ranks whose loops they share."""
+        """Indices of the subspaces for each set of ranks with shared loops."""
         found: dict[tuple[str, ...], list[int]] = {}
         for number, subspace in enumerate(self.subspaces):
             found.setdefault(subspace.skeleton.shared, []).append(number)
         return found
 
     def tilings(self, shared: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the tilings of all subspaces that share some ranks, and the (subspace, tiling)
-        of each."""
+        """Return the tilings of all subspaces with the given shared ranks, and the indices of each.
+
+        The indices are those of the subspace and of the tiling in the subspace.
+        """
         numbers = self.sharing[shared]
         sizes = [self.subspaces[n].sizes for n in numbers]
         which = [
@@ -86,7 +88,7 @@ class OpenChoices:
 
 
 class Points:
-    """Points of the most promising regions of a mapspace."""
+    """Points in the most promising regions of a mapspace."""
 
     def __init__(self, space: Mapspace, objective: SearchObjective) -> None:
         timed = objective.code == LATENCY
@@ -97,12 +99,12 @@ class Points:
         self.program = space.program
         self.regions = tuple(OpenChoices(one.region) for one in promised)
         self.bound = 0.0
-        """Lower bound of the objective for the mappings of the mapspace."""
+        """Lower bound of the objective for all mappings of the mapspace."""
         if timed:
             self.bound = min(space.bound_outside(promised), *(one.bound for one in promised))
 
     def mapping(self, point: MappingPoint) -> Mapping:
-        """Return a point as a mapping."""
+        """Return the mapping that a point stands for."""
         choices = self.regions[point.region]
         region, subspace = choices.region, choices.subspaces[point.subspace]
         placements = {
@@ -117,7 +119,7 @@ class Points:
         )
 
     def draw(self, random: Random) -> MappingPoint:
-        """Draw a random point; promising regions are likelier."""
+        """Return a random point; promising regions are likelier than others."""
         weights = [1 / (1 + n) for n in range(len(self.regions))]
         (number,) = random.choices(range(len(self.regions)), weights)
         choices = self.regions[number]
@@ -136,11 +138,10 @@ class Points:
         )
 
     def like(self, mapping: Mapping, number: int) -> MappingPoint:
-        """Return the point of a region that is most like a mapping, which may be outside of the
-        mapspace.
+        """Return the point of a region that is most similar to a given mapping.
 
-        The point takes shared ranks, arrays and residencies of the mapping, where the region has
-        them.
+        The point takes over shared ranks, arrays and residency as far as the region has them. The
+        mapping may be outside of the mapspace.
         """
         choices = self.regions[number]
         arrays = {e.einsum: (e.array, bool(e.outside)) for e in mapping.einsums}
@@ -163,7 +164,8 @@ class Points:
         return MappingPoint(number, subspace, 0, tuple(placements), tuple(places))
 
     def neighbour(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Return a point that differs in one choice, sometimes in several or in none."""
+        """Return a point that differs from a given one, mostly in one choice; it may also be the
+        same."""
         moves = (
             self._tiling,
             self._placement,
@@ -176,7 +178,7 @@ class Points:
         return move(point, random)
 
     def _tiling(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Make one tile a size larger or smaller, which may add or remove loops."""
+        """Change one tile to the next smaller or larger size, which may add or remove loops."""
         choices = self.regions[point.region]
         subspace = choices.subspaces[point.subspace]
         rows, which = choices.tilings(subspace.skeleton.shared)
@@ -208,7 +210,7 @@ class Points:
         return replace(point, places=_changed(point.places, numbers, random))
 
     def _order(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Reorder the loops and keep all tiles."""
+        """Change the order of the loops and keep all tiles."""
         choices = self.regions[point.region]
         loops = [{*order} for order in choices.subspaces[point.subspace].skeleton.order]
         skeleton = choices.subspaces[point.subspace].skeleton
@@ -221,7 +223,7 @@ class Points:
         return replace(point, subspace=random.choice(same))
 
     def _sharing(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Change the shared ranks, with the same tiles if possible."""
+        """Change the ranks with shared loops, and keep the tiles if possible."""
         choices = self.regions[point.region]
         mine = choices.subspaces[point.subspace].sizes[point.tiling]
         rows, which = choices.tilings(random.choice([*choices.sharing]))
@@ -231,7 +233,7 @@ class Points:
         return replace(point, subspace=int(subspace), tiling=int(tiling))
 
     def _region(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Change the factorisation of ranks, and keep arrays and residencies."""
+        """Change the factorisation of ranks, and keep arrays and residency."""
         was = self.regions[point.region]
         number = random.randrange(len(self.regions))
         choices = self.regions[number]
@@ -249,7 +251,7 @@ class Points:
 
 
 def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tuple[int, ...]:
-    """Redraw one of some choices that have alternatives."""
+    """Replace one of several choices, picked at random, by one of its alternatives."""
     free = [n for n, number in enumerate(numbers) if number > 1]
     if not free:
         return chosen
@@ -259,23 +261,23 @@ def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tup
 
 
 def _same_array(array: str, alone: bool, placements: list[tuple[str, bool]]) -> int:
-    """Return the first placement on an array, alone or not as before; else the first of all."""
+    """Return the index of the first placement with the same array and ``alone`` flag, else 0."""
     return placements.index((array, alone)) if (array, alone) in placements else 0
 
 
 def _rank_of(loop: str, ranks: Collection[str]) -> str:
-    """Return the rank of a loop: members are named by their rank and a number."""
+    """Return the rank of a loop, whose name is that of the rank, perhaps with a number."""
     names = (loop[:end] for end in range(len(loop), 0, -1))
     return next((name for name in names if name in ranks), loop)
 
 
 class MappingTrials:
-    """Trials of one search, and the best run among them.
+    """Trials of single mappings in one search, and the best run among them.
 
     Parameters
     ----------
     evaluations : int
-        Legal mappings after which the search is over.
+        Number of legal mappings after which the search is over.
     """
 
     def __init__(
@@ -295,12 +297,13 @@ class MappingTrials:
 
     @property
     def done(self) -> float:
-        """Share of the search that is done."""
+        """Share of the search that has been done."""
         attempts = self._attempts / (policy.MAX_ATTEMPTS_PER_RUN * self._evaluations)
         return max(self._legal / self._evaluations, attempts)
 
     def is_over(self) -> bool:
-        """Return whether the search is over."""
+        """Return whether the search must end: time is up, trials are used up, or optimality is
+        proven."""
         if self.best is not None:
             if not self.ended and self.problem.is_over():
                 self.ended = TIME_LIMIT
@@ -310,7 +313,7 @@ class MappingTrials:
         return self.done >= 1
 
     def value(self, point: MappingPoint) -> float:
-        """Return the objective of a point; infinite if it is illegal."""
+        """Run a point's mapping and return its objective; infinite if the mapping is illegal."""
         self._attempts += 1
         if point not in self._values:
             self._values[point] = self._run(point)
@@ -388,7 +391,7 @@ def search_by(
     problem: SearchProblem,
     progress: Progress,
 ) -> Searched:
-    """Return the best run of a walk over points, also if it was interrupted.
+    """Walk over points by a strategy and return the best run, even after an interrupt.
 
     Parameters
     ----------
@@ -415,17 +418,17 @@ def search_by(
 
 @dataclass(frozen=True, slots=True)
 class RandomSearch:
-    """Random points: a baseline for all other strategies (``Mapper``)."""
+    """Random points, the baseline for all other strategies (a ``Mapper``)."""
 
     seed: int = 0
     evaluations: int = policy.EVALUATIONS
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """Return the best of some points. Raises as ``search_by``."""
+        """Return the best of a number of random points. Raises as ``search_by``."""
         return search_by(self.walk, "random", self.evaluations, problem, progress)
 
     def walk(self, trials: MappingTrials) -> None:
-        """Try points until the search is over."""
+        """Try random points until the search is over."""
         random = Random(self.seed)  # noqa: S311
         while not trials.is_over():
             trials.value(trials.points.draw(random))
@@ -436,13 +439,13 @@ RANDOM = RandomSearch()
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """Walk from the best known mapping to mappings that differ in one choice (``Mapper``)."""
+    """Simulated annealing: a walk from the best known mapping to similar ones (a ``Mapper``)."""
 
     seed: int = 0
     evaluations: int = policy.EVALUATIONS
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """Return the best point of a walk. Raises as ``search_by``."""
+        """Return the best point of an annealing walk. Raises as ``search_by``."""
         return search_by(self.walk, "anneal", self.evaluations, problem, progress)
 
     def walk(self, trials: MappingTrials) -> None:
@@ -463,7 +466,7 @@ class Annealing:
 
 
 def _start(trials: MappingTrials, random: Random) -> tuple[MappingPoint | None, float]:
-    """Return the best of the first points; none if time is up before one is legal."""
+    """Return the best of the first legal points; None if time is up before one is legal."""
     best: MappingPoint | None = None
     value, legal = inf, 0
     for point in _starts(trials, random):
@@ -477,7 +480,7 @@ def _start(trials: MappingTrials, random: Random) -> tuple[MappingPoint | None, 
 
 
 def _starts(trials: MappingTrials, random: Random) -> Iterator[MappingPoint]:
-    """Yield the points nearest to the known mapping, then random points without end."""
+    """Yield the points most similar to the known mapping, then random points without end."""
     known = trials.problem.known
     if known is not None:
         for number, choices in enumerate(trials.points.regions[: policy.MAX_STARTS]):
@@ -493,13 +496,13 @@ ANNEALING = Annealing()
 
 @dataclass(frozen=True, slots=True)
 class OptunaSearch:
-    """Search that tries more often what good points have in common (``Mapper``)."""
+    """Search by Optuna, which prefers choices that good points have in common (a ``Mapper``)."""
 
     seed: int = 0
     evaluations: int = policy.OPTUNA_EVALUATIONS
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """Return the best of the suggested points. Raises as ``search_by``.
+        """Return the best of the points that Optuna suggests. Raises as ``search_by``.
 
         Raises
         ------
@@ -510,7 +513,7 @@ class OptunaSearch:
         return search_by(self.walk, "optuna", self.evaluations, problem, progress)
 
     def walk(self, trials: MappingTrials) -> None:
-        """Try suggested points until the search is over."""
+        """Try the points that Optuna suggests until the search is over."""
         optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
@@ -540,7 +543,7 @@ def _optuna() -> Any:
 
 
 def _suggested(trial: Any, trials: MappingTrials) -> MappingPoint:
-    """Return a point from parameters that mean about the same in every region."""
+    """Return the point that Optuna suggests, from parameters similar in meaning in every region."""
     regions = trials.points.regions
     number = trial.suggest_int("region", 0, len(regions) - 1)
     choices = regions[number]
@@ -561,12 +564,12 @@ def _suggested(trial: Any, trials: MappingTrials) -> MappingPoint:
 
 
 def _at(trial: Any, name: str, number: int) -> int:
-    """Return the index of one of some ordered choices, from a parameter between 0 and 1."""
+    """Return an index into ordered choices, from a suggested parameter between 0 and 1."""
     return min(number - 1, int(trial.suggest_float(name, 0.0, 1.0) * number))
 
 
 def _parameters(point: MappingPoint, trials: MappingTrials) -> dict[str, Any]:
-    """Return the parameters that suggest a point."""
+    """Return the Optuna parameters that stand for a point."""
     choices: OpenChoices = trials.points.regions[point.region]
     sizes = choices.subspaces[point.subspace].sizes
     found: dict[str, Any] = {

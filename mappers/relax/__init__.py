@@ -1,1 +1,1 @@
-"""Searches of relaxations: simpler machines whose mappings are lifted back to the real one."""
+"""Searches of relaxations: simpler machines whose mappings are lifted back to the real machine."""

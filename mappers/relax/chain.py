@@ -1,7 +1,9 @@
-"""Chain relaxation: a machine with a memory tree, searched with its memories in a line.
+"""Chain relaxation: a machine with a memory tree is searched as if its memories were in a line.
 
 Loops pass the memories in the order in which a machine lists them, in a tree as in a line. A
-mapping of a line becomes one of the tree once each tensor moves to the memories of its branch."""
+mapping of the line becomes one of the tree once each tensor moves to the memories of its own
+branch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def chain_family(space: Mapspace, memory: str = "") -> Family:
     Parameters
     ----------
     memory : str
-        Memory that every chain has to contain; any chain without one.
+        Memory that every chain must contain; empty if any chain will do.
     """
     chains = (
         chain
@@ -51,14 +53,14 @@ def chain_family(space: Mapspace, memory: str = "") -> Family:
 
 
 def chain_relaxation(whole: Mapspace, chain: Architecture) -> Relaxation:
-    """Return the relaxation to one chain of memories. Raises as ``Mapspace.of``."""
+    """Return the relaxation of a mapspace to one chain of memories. Raises as ``Mapspace.of``."""
     projected = projected_constraints(whole, chain, whole.given)
     space = Mapspace.of(whole.program, chain, whole.given, projected, slow=whole.slow)
     return Relaxation(space=space, lift=partial(lifted_from_chain, whole, chain))
 
 
 def chains_of(architecture: Architecture) -> Iterator[Architecture]:
-    """Yield the machine with all its memories in a line, and with each array's own memories only.
+    """Yield the machine with all memories in a line, then one with each array's own memories only.
 
     Examples
     --------
@@ -84,10 +86,10 @@ def chains_of(architecture: Architecture) -> Iterator[Architecture]:
 
 
 def lifted_from_chain(space: Mapspace, chain: Architecture, mapping: Mapping) -> Iterator[Mapping]:
-    """Yield mappings of a memory tree for one of a chain, each tensor in its own branch.
+    """Yield mappings of the memory tree for one mapping of a chain, each tensor in its own branch.
 
-    Memories outside the chain hold nothing, or every tensor that passes them. A mapping that names
-    roles is yielded as it is: roles find their branches themselves.
+    Memories outside of the chain keep nothing, or every tensor that passes them. A mapping that
+    names roles is yielded unchanged, as roles find their branches themselves.
 
     Parameters
     ----------
@@ -110,10 +112,10 @@ def lifted_from_chain(space: Mapspace, chain: Architecture, mapping: Mapping) ->
 
 
 def _legalised(space: Mapspace, mapping: Mapping) -> Mapping:
-    """Return a mapping whose outermost memory keeps every tensor that has no other place.
+    """Return a mapping whose outermost memory keeps every tensor that no other memory can keep.
 
-    These are tensors that would be evicted before they are read, which a memory of another branch
-    kept in the chain, and tensors for which an inner memory has no capacity.
+    Some tensors would be evicted before they are read, as a memory of another branch kept them in
+    the chain. Others exceed the capacity of an inner memory.
     """
     outer = space.architecture.memories[0].name
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
@@ -148,7 +150,7 @@ def _without_largest(bound: Bound, mapping: Mapping) -> Mapping:
     """Return a mapping without the largest tensor of the first memory that is too full.
 
     The tensor moves to the outermost memory if no other memory keeps it. The mapping is returned
-    unchanged if every memory fits.
+    unchanged if no capacity is exceeded.
     """
     full = next((r for r in limited_requirements(bound) if not r.fits), None)
     outer = bound.architecture.memories[0].name
@@ -165,7 +167,7 @@ def _without_largest(bound: Bound, mapping: Mapping) -> Mapping:
 def improve_in_tree(
     architecture: Architecture, mapping: Mapping, new_test: Callable[[], IsBetter]
 ) -> None:
-    """Improve residencies from a mapping, and from that mapping with its loops moved outside.
+    """Improve the residency of a mapping, and of the same mapping with its loops moved outside.
 
     Parameters
     ----------
@@ -179,7 +181,7 @@ def improve_in_tree(
 
 
 def improve_residency(architecture: Architecture, mapping: Mapping, is_better: IsBetter) -> Mapping:
-    """Move tensors between memories one by one, as long as a change improves the mapping.
+    """Move tensors between memories one by one while this improves the mapping; return the best.
 
     Parameters
     ----------
@@ -223,7 +225,7 @@ def with_loops_outside(architecture: Architecture, mapping: Mapping) -> Mapping:
 def starts_of(architecture: Architecture, mapping: Mapping) -> Iterator[Mapping]:
     """Yield a mapping with its loops moved outside, then the mapping itself.
 
-    Nothing is yielded for a mapping of several nests or of roles.
+    Nothing is yielded for a mapping of several nests or one that names roles.
     """
     named = {m.name for m in architecture.memories} | {a.name for a in architecture.arrays}
     if mapping.nests or not mapping.keep or any(k.level not in named for k in mapping.keep):

@@ -1,8 +1,9 @@
-"""Core relaxation: one core's part of the work is searched, and partitioned over all cores.
+"""Core relaxation: one core's share of the work is searched, and partitioned over all cores.
 
-One memory stands for all memories that several cores share, with the bandwidth of the slowest.
-Each partitioning of the cascade is a relaxation. Chips in a ring have one more for each
-partitioning, whose inputs go round the links."""
+One memory stands for all memories that several cores share. Its bandwidth is that of the slowest.
+Each partitioning of the cascade gives one relaxation. For chips in a ring, each partitioning gives
+a second one, in which inputs go round the links.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def core_family(space: Mapspace, memory: str = "") -> Family:
     Parameters
     ----------
     memory : str
-        Memory that every relaxation has to contain; the core's own memories only without one.
+        Memory that every relaxation must contain. If empty, a core has its own memories only.
     """
     is_ring = bool(space.architecture.memories[0].ring)
 
@@ -69,9 +70,9 @@ def core_family(space: Mapspace, memory: str = "") -> Family:
 def shapes_of_part(
     partitioning: Partitioning, given: Sizes[str, int], program: Program
 ) -> dict[str, int]:
-    """Return the shapes of one core's part, in elements by rank.
+    """Return the sizes of one core's share of the work, in coordinates by rank.
 
-    Sizes of tiles that the cascade cuts itself are kept unless such a rank is partitioned.
+    Sizes of tiles that the cascade itself cuts are kept unless such a rank is partitioned.
 
     Parameters
     ----------
@@ -85,24 +86,24 @@ def shapes_of_part(
 
 @dataclass(frozen=True, slots=True)
 class _CompulsoryTensor:
-    """Input or output of one core's part, which is moved at least once."""
+    """Input or output of one core's share of the work; it is moved at least once."""
 
     bits: Fraction
     ranks: frozenset[str]
     users: frozenset[str]
-    """Ranks of all Einsums that read or write it. A rank among them that the tensor lacks is
-    needed by every core along that rank."""
+    """Ranks of all Einsums that read or write the tensor. If the tensor lacks one of these ranks,
+    every core along this rank needs the tensor."""
     result: bool
 
 
 def core_view(
     program: Program, architecture: Architecture, partitioning: Partitioning, given: Sizes[str, int]
 ) -> Architecture:
-    """Return the machine of one core, with one memory in place of all memories that cores share.
+    """Return the machine that one core sees, with one memory in place of all shared memories.
 
     This memory is as fast as one core's share of the slowest shared memory, if each tensor is moved
     once. A shared memory delivers a tensor once for all cores. A memory without multicast that
-    feeds the cores delivers it once for each core, and also takes it in.
+    feeds the cores delivers the tensor once for each core, and also takes the tensor in.
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ def core_view(
 
 
 def _inside_of(architecture: Architecture, last: int, outermost: Memory) -> Architecture:
-    """Return the machine inside of a memory, with another memory in place of everything outside."""
+    """Return the machine inside of a memory; another memory replaces everything outside."""
     gone = {m.name for m in architecture.memories[: last + 1]} | {outermost.name}
     inner = (m for m in architecture.memories[last + 1 :] if m.name != outermost.name)
     memories = (replace(m, inside=outermost.name) if m.inside in gone else m for m in inner)
@@ -173,7 +174,7 @@ def without_instances(memory: Memory) -> Memory:
 def _compulsory(
     program: Program, architecture: Architecture, shapes: Sizes[str, int]
 ) -> tuple[_CompulsoryTensor, ...]:
-    """Return the inputs and outputs of a core's part."""
+    """Return the inputs and outputs of a core's share of the work."""
     bits = words_of(program, architecture.word_bits)
     found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
     for name in program.outputs:
@@ -199,7 +200,7 @@ def _users(program: Program, tensor: str) -> frozenset[str]:
 
 
 def _with_parts(program: Program, ranks: Collection[str]) -> frozenset[str]:
-    """Return ranks together with the ranks that the cascade cuts them into."""
+    """Return the given ranks, and their members if the cascade partitions them."""
     declared = (program.rank_of.get(rank) for rank in ranks)
     return frozenset(chain(ranks, *(d.partition for d in declared if d is not None)))
 
@@ -210,7 +211,7 @@ def _share(
     moved: Sequence[_CompulsoryTensor],
     spread: Sequence[tuple[int, str, int]],
 ) -> Fraction:
-    """Return a core's share of a memory's bandwidth while all cores do the same."""
+    """Return one core's share of a memory's bandwidth while all cores do the same work."""
 
     # A rank that is partitioned outside of the memory distinguishes copies of it, each with the
     # full bandwidth.
@@ -226,7 +227,7 @@ def _share(
         return prod(all_of)
 
     def filled(tensor: _CompulsoryTensor) -> int:
-        """Return how many copies of an operand come into the memory from outside."""
+        """Return how many copies of an operand enter the memory from outside."""
         if tensor.result or not number:
             return 0
         return prod(parts for _, rank, parts in splits if rank in tensor.ranks)
@@ -239,9 +240,9 @@ def _share(
 def with_ring_capacity(
     chip: Architecture, partitioning: Partitioning, program: Program, shapes: Sizes[str, int]
 ) -> Architecture:
-    """Return a chip whose capacity suffices for copies of the inputs that go round the ring.
+    """Return a chip with enough capacity for whole copies of the inputs that go round the ring.
 
-    The chip itself holds a part of each such input, and a second part that passes by.
+    The chip itself holds one share of each such input, and a second share that passes by.
 
     Parameters
     ----------
@@ -268,9 +269,9 @@ def with_ring_capacity(
 def lifted_around_ring(
     mapping: Mapping, partitioning: Partitioning, program: Program, architecture: Architecture
 ) -> Iterator[Mapping]:
-    """Yield mappings of a ring of chips whose shared inputs go round along one rank each.
+    """Yield mappings of a ring of chips in which shared inputs go round along one rank.
 
-    The engine decides which of them are legal.
+    The engine decides which of these mappings are legal.
 
     Parameters
     ----------
@@ -292,9 +293,10 @@ def lifted_around_ring(
 
 
 def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]:
-    """Yield mappings with the loops of the home memory moved to the links.
+    """Yield mappings whose loops at the home memory are moved to the links.
 
-    Each further mapping moves one more shared loop of inner memories, so that tiles get smaller.
+    Each further mapping also moves one more shared loop of inner memories, so that tiles are
+    smaller.
     """
     links, home = architecture.memories[0].name, architecture.home.name
 
@@ -323,7 +325,7 @@ def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]
 def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     """Return the partitionings of a cascade, most promising first.
 
-    The work stays on one core only if there is no other partitioning. Where cores would idle,
+    Work stays on one core only if there is no other partitioning. If cores would be idle,
     partitionings that replicate an Einsum on every core are included.
     """
     problem = MappingProblem(space.program, space.architecture, space.given)
@@ -338,17 +340,17 @@ def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
 
 
 def core_relaxation(whole: Mapspace, partitioning: Partitioning, memory: str = "") -> Relaxation:
-    """Return the relaxation to the part of the work that one core does under a partitioning.
+    """Return the relaxation to one core's share of the work under a partitioning.
 
     Parameters
     ----------
     memory : str
-        Memory that the core has to see; of a shared one it has its share.
+        Memory that the core must see; of a shared memory it sees its share.
 
     Raises
     ------
     InputError
-        A core cannot do its part.
+        A core cannot do its share of the work.
     """
     shapes = shapes_of_part(partitioning, whole.given, whole.program)
     machine = core_view(whole.program, whole.architecture, partitioning, whole.given)
@@ -371,7 +373,7 @@ def core_relaxation(whole: Mapspace, partitioning: Partitioning, memory: str = "
 
 
 def _is_shared(architecture: Architecture, memory: str) -> bool:
-    """Return whether a memory feeds cores, or is outside of a memory that does."""
+    """Return whether a memory is shared: it feeds cores, or is outside of a memory that does."""
     names = [m.name for m in architecture.memories]
     return bool(memory) and any(m.instances for m in architecture.memories[names.index(memory) :])
 
@@ -379,10 +381,9 @@ def _is_shared(architecture: Architecture, memory: str) -> bool:
 def _view_of_shared(
     architecture: Architecture, partitioning: Partitioning, memory: str
 ) -> tuple[Architecture, int]:
-    """Return a core between the outermost memory and one that it shares, and how many cores
-    share it.
+    """Return a core that sees the outermost and one shared memory, and the number of sharing cores.
 
-    Memories inside of the shared one make no difference to the traffic outside of it.
+    Memories inside of the shared one do not change the traffic outside of it.
     """
     seen = {
         m.name: without_instances(m)
@@ -400,11 +401,11 @@ def _view_of_shared(
 def _lifted_from_shared(
     whole: Mapspace, machine: Architecture, mapping: Mapping, partitioning: Partitioning
 ) -> Iterator[Mapping]:
-    """Yield mappings of all cores for one of a core that sees two memories.
+    """Yield mappings of all cores for a mapping of one core that sees two memories.
 
     Memories that the core does not see keep every tensor, or none. The shared memory keeps every
-    tensor that comes from outside, so that it comes once for all cores, or only what the core keeps
-    there.
+    tensor that comes from outside, so that each is fetched once for all cores. Alternatively it
+    keeps only the tensors that the core keeps there.
     """
     outer, shared = (m.name for m in machine.memories)
     inside = whole.architecture.memories[whole.architecture.home_level :]
@@ -424,7 +425,7 @@ def _lifted_from_shared(
 
 
 def ring_relaxation(whole: Mapspace, partitioning: Partitioning) -> Relaxation:
-    """Return the relaxation to one chip that passes its part of shared inputs around a ring."""
+    """Return the relaxation to one chip that passes its share of common inputs around a ring."""
     core = core_relaxation(whole, partitioning)
     machine = with_ring_capacity(
         core.space.architecture, partitioning, whole.program, core.space.given
@@ -438,10 +439,10 @@ def ring_relaxation(whole: Mapspace, partitioning: Partitioning) -> Relaxation:
 
 
 def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Program:
-    """Return the cascade of an average core, for a masked rank with balanced parts.
+    """Return the cascade of an average core, for a masked rank that is partitioned in equal work.
 
-    The mapping decides the sizes of such parts. The core gets a part of mean length from the middle
-    of the rank, and so the mean work.
+    The mapping decides the lengths of the cores' shares. The average core gets a share of mean
+    length from the middle of the rank, which has the mean work.
     """
     program = whole.program
     for spread in chain.from_iterable(ranks for _, ranks in partitioning):
@@ -456,7 +457,7 @@ def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Prog
 
 
 def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> bool:
-    """Return whether input traffic alone takes clearly longer than some cycles."""
+    """Return whether input traffic alone takes clearly more than a number of cycles."""
     problem = MappingProblem(space.program, space.architecture, space.given)
     seconds = input_bandwidth_bound(problem, partitioning)
     clock_hz = float(space.architecture.clock_hz)
@@ -466,15 +467,15 @@ def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> b
 def placements(
     mapping: Mapping, partitioning: Partitioning, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
-    """Yield partitioned mappings of a core's mapping, some of which are illegal.
+    """Yield mappings of all cores for a mapping of one core; some of them are illegal.
 
-    The first keeps the loops as they are. Each further one moves one more loop of the outermost
-    memory to the memory that feeds the cores.
+    The first mapping keeps the loops as they are. Each further mapping moves one more loop from the
+    outermost memory to the memory that feeds the cores.
 
     Parameters
     ----------
     mapping : Mapping
-        Mapping of one core's part, which sees one memory in place of all shared memories.
+        Mapping of one core's share, which sees one memory in place of all shared memories.
     architecture : Architecture
         Whole machine.
     """

@@ -1,8 +1,9 @@
-"""Relaxations: simpler problems searched instead, and their mappings lifted to the real machine.
+"""Relaxations: simpler problems are searched, and their mappings lifted to the real machine.
 
-A query (best mapping, Pareto front, capacity curve) is answered by one driver from any family of
-relaxations. Constraints are projected onto each relaxation, the engine prices what is lifted, and
-the lower bound is that of the machine itself."""
+A query asks for the best mapping, a Pareto front or a capacity curve. One driver answers it from
+any family of relaxations. Constraints are projected onto each relaxation. The engine prices the
+lifted mappings. The lower bound is that of the machine itself.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +32,21 @@ Answer = TypeVar("Answer")
 
 
 IsBetter = Callable[[Mapping], bool]
-"""Runs a mapping and returns whether it is legal and better than all it was asked about before."""
+"""Function that runs a mapping. It returns True if the mapping is legal and better than all
+earlier ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxation:
-    """A simpler mapspace, and a function that lifts its mappings to the machine itself."""
+    """A simpler mapspace, and a function that lifts mappings from it to the machine itself."""
 
     space: Mapspace
     lift: Callable[[Mapping], Iterator[Mapping]]
-    """Yields mappings of the machine itself for one mapping of this space; some may be illegal."""
+    """Function that yields the machine's mappings for one of ``space``; some may be illegal."""
     sharers: int = 1
-    """Cores that share the capacity of the memory that a query is about."""
+    """Number of cores that share the capacity of the memory that a query asks about."""
     bounds_cores: bool = False
-    """True if the space is one core's: its lower bounds hold for each core of the machine."""
+    """True if the mapspace is that of one core; its lower bounds then hold for each core."""
 
 
 def _never(cycles: float) -> bool:
@@ -54,77 +56,80 @@ def _never(cycles: float) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMember:
-    """A relaxation of a family, made when its turn comes."""
+    """One relaxation of a family; it is made only when it is searched."""
 
     make: Callable[[], Relaxation]
-    """Makes the relaxation. Raises an ``InputError`` where the machine does not allow it."""
+    """Function that makes the relaxation. Raises ``InputError`` if the machine prevents it."""
     otherwise: Callable[[], Relaxation] | None = None
-    """Makes the relaxation to search if nothing lifted from the first is legal."""
+    """Function that makes a second relaxation, searched if no mapping lifted from the first is
+    legal."""
     is_slower: Callable[[float], bool] = _never
-    """Returns whether input traffic alone exceeds a latency, given in cycles."""
+    """Function that returns whether input traffic alone exceeds a number of cycles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """All relaxations of one mapspace, most promising first.
 
-    A family without members stands for a mapspace that is enumerated itself.
+    If there are no members, the mapspace itself is enumerated instead.
     """
 
     members: tuple[FamilyMember, ...] = ()
     label: str = ""
-    """Text behind the strategy in a certificate: the part of the machine that was searched."""
+    """Suffix of the strategy's name in a certificate; it names the searched part of the machine."""
     good_enough: float = 0.0
     """Ratio to a member's best value up to which a lifted mapping ends the search of others."""
     is_brief: bool = False
-    """True if exhaustive searches of members are brief, and the best is searched again longer."""
+    """True if exhaustive searches of members are brief, and the best member is searched again
+    longer."""
     improve: Callable[[Mapping, Callable[[], IsBetter]], None] | None = None
-    """Changes the best lifted mapping in small steps, each judged by a fresh ``IsBetter``."""
+    """Function that improves the best lifted mapping in small steps; each start has a new
+    ``IsBetter``."""
 
 
 class Query(ABC, Generic[Answer]):
-    """Question that relaxations of a mapspace answer together."""
+    """A question about a mapspace that all its relaxations answer together."""
 
     def __init__(self, space: Mapspace, family: Family) -> None:
         self.space, self.family = space, family
         self.refused: list[InputError] = []
-        """Errors of relaxations that cannot be made and of lifted mappings that are illegal."""
+        """Errors of relaxations that cannot be made, and of lifted mappings that are illegal."""
         self.legal = 0
-        """Lifted mappings that are legal."""
+        """Number of legal lifted mappings."""
         self.ended = ""
-        """Reason of an early end; empty if all relaxations were searched."""
+        """Reason why the search ended early; empty if all relaxations were searched."""
 
     @abstractmethod
     def enumerated(self) -> Answer:
-        """Return the answer of a mapspace that is enumerated itself."""
+        """Return the answer if the mapspace itself is enumerated."""
 
     @abstractmethod
     def is_done(self) -> bool:
-        """Return whether no further relaxation is worth its search."""
+        """Return whether no further relaxation is worth a search."""
 
     def is_hopeless(self, member: FamilyMember) -> bool:
-        """Return whether a member need not even be made."""
+        """Return whether a member's relaxation need not even be made."""
         del member
         return False
 
     @abstractmethod
     def search(self, relaxation: Relaxation, left: int) -> None:
-        """Search a relaxation, the first of some that are ``left``, and lift what is found."""
+        """Search a relaxation and lift its mappings; ``left`` relaxations remain, with this one."""
 
     @abstractmethod
     def answer(self) -> Answer:
-        """Return the answer. Raises an ``InputError`` where nothing lifted is legal."""
+        """Return the answer. Raises an ``InputError`` if no lifted mapping is legal."""
 
 
 def answer(query: Query[Answer]) -> Answer:
-    """Answer a query by the relaxations of its family.
+    """Answer a query by searching the relaxations of its family.
 
     Raises
     ------
     InputError
         As ``Query.answer``.
     KeyboardInterrupt
-        It was interrupted before there was anything to report.
+        The search was interrupted before there was anything to report.
     """
     members = query.family.members
     if not members:
@@ -158,7 +163,7 @@ def _search(query: Query[Answer], make: Callable[[], Relaxation], left: int) -> 
 def projected_constraints(
     whole: Mapspace, other: Architecture, shapes: Sizes[str, int]
 ) -> Constraints:
-    """Return the constraints of a mapspace as another machine states them.
+    """Translate the constraints of a mapspace to the machine of a relaxation.
 
     Parameters
     ----------
@@ -194,8 +199,7 @@ def projected_constraints(
 def _projected(
     c: MappingConstraint, whole: Architecture, other: Architecture, shapes: Sizes[str, int]
 ) -> MappingConstraint | None:
-    """Return a constraint as another machine states it; None where it does not concern that
-    machine."""
+    """Return a constraint as it applies to the machine of a relaxation; None if it does not."""
     known = [m.name for m in other.memories]
     outer = known[0] if memories_represented(whole, other) else None
     match c.statement:
@@ -215,8 +219,7 @@ def _projected(
 
 
 def memories_represented(whole: Architecture, other: Architecture) -> tuple[str, ...]:
-    """Return the memories that the outermost memory of another machine stands for, besides its
-    own."""
+    """Return the memories that a relaxed machine's outermost memory replaces, except itself."""
     known = {m.name for m in other.memories[1:]}
     names = [m.name for m in whole.memories]
     first = next((n for n, name in enumerate(names) if name in known), len(names))
@@ -224,7 +227,7 @@ def memories_represented(whole: Architecture, other: Architecture) -> tuple[str,
 
 
 def with_constrained_places(whole: Mapspace, other: Architecture, mapping: Mapping) -> Mapping:
-    """Return a mapping that obeys residency constraints in memories that the relaxation lacks.
+    """Return a mapping that obeys residency constraints of memories that the relaxation lacks.
 
     Parameters
     ----------
@@ -247,7 +250,7 @@ def with_constrained_places(whole: Mapspace, other: Architecture, mapping: Mappi
 def _residencies(
     mapping: Mapping, machine: Architecture, statement: IsKept, must: bool
 ) -> Iterator[Keep]:
-    """Yield the residencies of a mapping, with or without a tensor in one memory."""
+    """Yield the residency of a mapping after a tensor is added to one memory or removed from it."""
     is_found = False
     for keep in mapping.keep:
         if memory_called(machine, keep.level) != statement.level:
@@ -271,8 +274,7 @@ def relaxed_certificate(
     runs: int,
     ended: str,
 ) -> Certificate:
-    """Return the certificate of several relaxations; its gap is against the floor of any
-    mapping.
+    """Return one certificate for several relaxations; its gap is against the machine's floor.
 
     Parameters
     ----------
@@ -318,7 +320,7 @@ def infeasible_relaxations(space: Mapspace, refused: Sequence[InputError]) -> In
 
 
 def first_incumbent(space: Mapspace, problem: SearchProblem) -> EngineRun | None:
-    """Return the best run of the built-in and the generated mappings of a relaxation.
+    """Return the best run among the built-in and the generated mappings for a relaxation.
 
     Parameters
     ----------

@@ -33,12 +33,12 @@ from .relaxation import (
 
 
 def family_of(space: Mapspace, memory: str = "") -> Family:
-    """Return the relaxations that stand for a machine; none where its own mapspace is enumerated.
+    """Return the relaxations that are searched for a machine; none if its mapspace is enumerated.
 
     Parameters
     ----------
     memory : str
-        Memory that every relaxation has to contain, for a query about its capacity.
+        Memory that every relaxation must contain, for a query about its capacity.
     """
     machine = space.architecture
     if machine.has_instances:
@@ -47,7 +47,7 @@ def family_of(space: Mapspace, memory: str = "") -> Family:
 
 
 def best_mapping(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-    """Search the best mapping of a mapspace, or of the relaxations that stand for it.
+    """Search for the best mapping of a mapspace, by itself or through its relaxations.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def best_mapping(strategy: Mapper, problem: SearchProblem, progress: Progress) -
 
 
 class BestMapping(Query[Searched]):
-    """Query for the mapping with the least objective."""
+    """Query for the mapping with the lowest objective."""
 
     def __init__(
         self, strategy: Mapper, problem: SearchProblem, progress: Progress, family: Family
@@ -79,11 +79,11 @@ class BestMapping(Query[Searched]):
         self.searched: list[tuple[Certificate, Relaxation]] = []
 
     def enumerated(self) -> Searched:
-        """Return what the strategy finds."""
+        """Search the mapspace itself by the strategy, and return the outcome."""
         return self.strategy.search(self.problem, self.progress)
 
     def is_done(self) -> bool:
-        """Return whether no relaxation can improve the best mapping by much, or time is up."""
+        """Return whether time is up, or no relaxation can improve the best mapping by much."""
         best = self.best
         if best is None:
             return False
@@ -93,14 +93,14 @@ class BestMapping(Query[Searched]):
         return any(best.value <= limit * certificate.value for certificate, _ in self.searched)
 
     def is_hopeless(self, member: FamilyMember) -> bool:
-        """Return whether input traffic alone exceeds the latency of the best mapping."""
+        """Return whether input traffic alone takes longer than the best mapping."""
         best = self.best
         if best is None or self.problem.objective.code != LATENCY:
             return False
         return member.is_slower(best.value)
 
     def search(self, relaxation: Relaxation, left: int) -> None:
-        """Search a relaxation, and run on the machine what may be better there."""
+        """Search a relaxation, and run its promising mappings on the machine itself."""
         del left
         known = first_incumbent(relaxation.space, self.problem)
         if relaxation.bounds_cores and self._is_beaten(relaxation.space, known):
@@ -120,7 +120,7 @@ class BestMapping(Query[Searched]):
                     self._run(mapping)
 
     def answer(self) -> Searched:
-        """Return the best mapping, after a longer search and small changes where they help.
+        """Return the best mapping, after a longer search and small changes if these may help.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class BestMapping(Query[Searched]):
         )
 
     def _run(self, mapping: Mapping) -> EngineRun | None:
-        """Run a mapping and keep it if it is better; return None if it is illegal."""
+        """Run a mapping on the machine and keep it if it is better; return None if illegal."""
         self.runs += 1
         try:
             run = run_mapping(self.space, mapping, self.problem.objective)
@@ -171,7 +171,8 @@ class BestMapping(Query[Searched]):
         return run
 
     def _improve(self) -> None:
-        """Improve the best mapping by the small changes of its family, past the time limit too."""
+        """Improve the best mapping by the family's small changes, for a short time past the time
+        limit too."""
         best, improve = self.best, self.family.improve
         if improve is None or best is None or self.ended == INTERRUPTED:
             return
@@ -212,7 +213,7 @@ class BestMapping(Query[Searched]):
         return self.best is not None and value >= self.best.value * (1 - self.problem.tolerance)
 
     def _is_beaten(self, core: Mapspace, known: EngineRun | None) -> bool:
-        """Return whether a core's part is so large that no mapping of it beats the best."""
+        """Return whether no mapping of a core's share of the work can beat the best mapping."""
         best, problem = self.best, self.problem
         if best is None or problem.objective.code != LATENCY:
             return False
@@ -223,7 +224,7 @@ class BestMapping(Query[Searched]):
         return bool(promising) and self._exceeds_best(promising[0].bound)
 
     def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
-        """Return whether a run is better than another; if as good, whether it saves energy."""
+        """Return whether a run is better than another; ties go to the run with less energy."""
         if run.value < best.value * (1 - self.problem.tolerance):
             return True
         return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
