@@ -1,1 +1,1 @@
-"""Planner: jobs of a workload, the mapping of each, and their results."""
+"""Planner: the jobs of a workload, a mapping for each job, and their results."""

@@ -1,4 +1,4 @@
-"""Bandwidth bound of a partitioning: least time of the memory that feeds the cores."""
+"""Bandwidth bound of a partitioning: the least time that the memory which feeds the cores needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Amounts: TypeAlias = "npt.NDArray[np.float64]"
-"""Amounts, one for each of the partitionings that are compared."""
+"""Array with one amount per partitioning that is compared."""
 
 
 def bandwidth_optimal(
@@ -102,10 +102,11 @@ def bandwidth_bounds(
 
 
 def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -> float:
-    """Return the least time of input transfers in one partitioning, in seconds.
+    """Return the least time in seconds to transfer the inputs under one partitioning.
 
     Transfers between Einsums do not count: their sizes follow from tiles if the cascade cuts ranks.
-    The time is 0 if an input has tiles of such a rank, or as in ``bandwidth_bounds``.
+    The time is 0 if an input has tiles of a rank that the cascade cuts, and in the cases of
+    ``bandwidth_bounds``.
     """
     bound, program = _bandwidth_bound(problem), problem.program
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
@@ -123,7 +124,7 @@ def _bandwidth_bound(problem: MappingProblem) -> _BandwidthBound | None:
 
 
 def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
-    """Return the number of tiles of every partitioning by rank, and an array of ones."""
+    """Return two arrays over the partitionings: the numbers of tiles by rank, and ones."""
     ranks = dict.fromkeys(r for partitioning in partitionings for r in partitioning)
     parts = {
         r: np.array([partitioning.get(r, 1) for partitioning in partitionings], dtype=np.float64)
@@ -155,18 +156,21 @@ class _BandwidthBound:
 
     @property
     def memory(self) -> Memory:
-        """Memory that feeds the cores."""
+        """Memory that feeds the cores with data."""
         return self.cores.memory
 
     @cached_property
     def _rate(self) -> float:
-        """Return the points per second of a core."""
+        """Return the largest number of iteration points that a core computes per second."""
         widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
         return widest * float(self.architecture.clock_hz)
 
     def times(self, partitionings: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
-        """Return two times of each partitioning, given as tiles by rank: of the busiest unit,
-        and of all."""
+        """Return two times of each partitioning: that of the busiest unit, and the sum over all
+        units.
+
+        A partitioning is given by its numbers of tiles by rank.
+        """
         parts, one = _by_rank(partitionings)
         busy = [self._work(parts, one) / self._rate, *self.moving(partitionings)]
         return np.maximum.reduce(busy), np.add.reduce(busy)
@@ -174,7 +178,8 @@ class _BandwidthBound:
     def moving(
         self, partitionings: Collection[Sizes[str, int]], *, only_inputs: bool = False
     ) -> list[Amounts]:
-        """Return the times of the outermost memory and of the memory that feeds the cores."""
+        """Return the transfer times of the outermost memory and of the memory that feeds the
+        cores."""
         parts, one = _by_rank(partitionings)
         outer, memory = self.architecture.home, self.memory
         moved, delivered = self._moved(parts, one), self._served(parts, one, only_inputs)
@@ -185,7 +190,7 @@ class _BandwidthBound:
         return found or [0 * one]
 
     def _moved(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
-        """Return the bytes of all inputs.
+        """Return the bytes of inputs that the outermost memory delivers.
 
         An input of several passes counts once per pass if neither its core nor the memory that
         feeds the cores can hold it.
@@ -200,8 +205,10 @@ class _BandwidthBound:
 
     @cached_property
     def _passes(self) -> dict[str, dict[str, int]]:
-        """Return the number of passes over inputs that are read again after all of a rank was
-        seen, by rank."""
+        """Return the number of passes over an input by tensor and rank.
+
+        A tensor is included if Einsums read it again after all coordinates of the rank were seen.
+        """
         found: dict[str, dict[str, int]] = {}
         readers = [{a.tensor for a in e.reads} for e in self.program.einsums]
         again = {t.name for t in self.program.inputs if sum(t.name in r for r in readers) > 1}
@@ -228,7 +235,8 @@ class _BandwidthBound:
     def _refetched_bytes(
         self, tensor: str, parts: Sizes[str, Amounts], one: Amounts
     ) -> tuple[Amounts, Amounts]:
-        """Return the bytes of an input that all cores, and one core, hold to read it once.
+        """Return the bytes to hold so that an input is read only once: in all cores, and in one
+        core.
 
         Ranks of a single pass do not count: their loops enclose those of other ranks.
         """
@@ -243,7 +251,7 @@ class _BandwidthBound:
         return of_all, part
 
     def _fits_core_memory(self, part: Amounts) -> npt.NDArray[np.bool_]:
-        """Return whether a core's own memory can hold so many bytes."""
+        """Return whether a core's own memory can hold a number of bytes."""
         names = [m.name for m in self.architecture.memories]
         inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
         capacities = [m.capacity_bytes for m in inner]
@@ -253,7 +261,8 @@ class _BandwidthBound:
         )
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
-        """Return the points of the critical core, which has the largest tile of each rank."""
+        """Return the number of iteration points of the critical core, which has the largest tile
+        of each rank."""
         work = 0 * one
         for e in self.program.einsums:
             points = one * prod(self._extents(e.variables).values())
@@ -265,10 +274,10 @@ class _BandwidthBound:
         return work
 
     def _extents(self, variables: Collection[str]) -> dict[str, int]:
-        """Return the coordinates of an Einsum by rank.
+        """Return the number of coordinates of each rank in an Einsum.
 
-        The innermost tile of a rank that the cascade cuts is assumed to be as long as an array is
-        wide, if the Einsum lacks one of the tiles.
+        If the cascade cuts the rank and the Einsum lacks one of its tiles, the innermost tile is
+        assumed to be as long as an array is wide.
         """
         found = {r: self.problem.extent(r) for r in self._ranks(variables)}
         own = {v.upper() for v in variables}
@@ -284,7 +293,7 @@ class _BandwidthBound:
     def _served(
         self, parts: Sizes[str, Amounts], one: Amounts, only_inputs: bool = False
     ) -> Amounts:
-        """Return the bytes that cores read and write.
+        """Return the bytes that the cores read from and write to the memory that feeds them.
 
         A tensor counts for the Einsum that reads it on most cores. Partial results are written and
         read in the memory in which they meet.
@@ -320,7 +329,7 @@ class _BandwidthBound:
 
     @staticmethod
     def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:
-        """Return the product of the numbers of tiles of some ranks."""
+        """Return the product of the numbers of tiles over some ranks."""
         times = one
         for rank in sorted(ranks):
             times = times * parts[rank]

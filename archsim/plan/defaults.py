@@ -1,4 +1,4 @@
-"""Default mappings: the fastest known mapping of a part when none is given.
+"""Default mappings: the fastest known mapping of a part for which the user gives none.
 
 A machine that was designed for a mapping runs that mapping if it is legal. Otherwise the planner
 evaluates known mappings and takes the fastest: mappings that an earlier search found for the same
@@ -49,7 +49,7 @@ _SEARCHED = "an earlier search for the same problem found the mapping"
 
 
 def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> EvaluatedJob:
-    """Return a part under the best mapping known, with its result.
+    """Return the job of a part under its best known mapping, with the result.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
 def _job_of_known(
     known: KnownMapping, made: Mapping | NestedMapping, problem: PartProblem, name: str
 ) -> Job:
-    """Return the job of a known mapping. Raises SpecError."""
+    """Return the job that runs a part under a known mapping. Raises SpecError."""
     mapping, nests = (made, ()) if isinstance(made, Mapping) else (made.mapping, made.nests)
     job = job_of(problem, mapping, name)
     notes = (*job.notes, _SEARCHED) if known.searched else job.notes
@@ -112,9 +112,9 @@ def _job_of_known(
 
 
 def _limit(job: Job, best: EvaluatedJob) -> float | None:
-    """Return the latency in seconds beyond which a job is no better than the best.
+    """Return the latency in seconds above which a job cannot replace the best one.
 
-    None if the two jobs run different cascades, whose lower bounds differ.
+    The limit is None if the two jobs run different cascades, whose lower bounds differ.
     """
     if job.mapping.cascade != best.job.mapping.cascade:
         return None
@@ -131,7 +131,7 @@ def _without_traceback(wrong: InputError) -> InputError:
 
 @dataclass(frozen=True, slots=True)
 class KnownMapping:
-    """Known mapping by its name, which is read or generated on use."""
+    """Named candidate for the default mapping; it is read or generated on use."""
 
     name: str
     make: Callable[[], Mapping | NestedMapping]
@@ -142,12 +142,12 @@ class KnownMapping:
     beyond: float = 0
     """Lower-bound ratio that all earlier mappings must exceed before this one is tried."""
     idle: float = 1
-    """Ratio of the machine's cores to those that the mapping uses."""
+    """Number of the machine's cores divided by the number that the mapping uses."""
     there: Callable[[], bool] = lambda: True
     """Function that returns whether the mapping exists; it may take long, and is called last."""
 
     def may_be_faster(self, best: Result) -> bool:
-        """Return whether the mapping may be faster than the best of those before it."""
+        """Return whether the mapping may be faster than the best mapping tried so far."""
         return best.over_floor > self.beyond and best.latency_s > best.floor.compute_s * self.idle
 
     def __call__(self) -> Mapping:
@@ -157,7 +157,7 @@ class KnownMapping:
 
 
 def known_mappings(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield mappings that compute a part, in the order of trials."""
+    """Yield the known mappings that compute a part, in the order in which they are tried."""
     own = machines_own(problem.part, problem.architecture)
     if own is not None:
         problem = problem.computed_by(own.cascade)
@@ -188,7 +188,7 @@ def known_mappings(problem: PartProblem) -> Iterator[KnownMapping]:
 
 
 def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield generated mappings: fused, one Einsum after the other, and of several nests."""
+    """Yield generated mappings: fused loops, one Einsum after the other, and several nests."""
     architecture = problem.architecture
     far = (
         policy.FLOOR_RATIO_TO_TRY_FUSED
@@ -243,7 +243,8 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
 
 
 def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield fused mappings whose tiles are partitioned over idle cores, or are unequal."""
+    """Yield fused mappings that use idle cores: they partition a cascade's tiles, or have unequal
+    tiles."""
     architecture = problem.architecture
     if not architecture.has_instances:
         return
@@ -278,12 +279,12 @@ def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
 
 
 def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -> int:
-    """Return the logarithm of the idle factor to the base sqrt(2), rounded."""
+    """Return the number of factors of sqrt(2) in the idle factor, rounded."""
     return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield generated mappings of other cascades, whose sums are split over the cores."""
+    """Yield generated mappings of equivalent cascades that split sums over the cores."""
     for other, partitioning in split_reductions(problem):
         for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
             make = partial(derived_mapping, other, partitioning, fuse=fuse)
@@ -291,7 +292,7 @@ def _split(problem: PartProblem) -> Iterator[KnownMapping]:
 
 
 def _in_all_partitionings(known: KnownMapping, problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield a written mapping with every usual partitioning over the cores."""
+    """Yield one candidate for each usual partitioning of a written mapping over the cores."""
     if not problem.architecture.has_instances:
         yield known
         return
@@ -320,7 +321,7 @@ def _reason(error: InputError) -> str:
 def _none_is_legal(
     problem: PartProblem, errors: dict[str, InputError], not_generated: InputError | None
 ) -> InputError:
-    """Return one error that gives the reason of each mapping; a common reason is given once.
+    """Return one error with the reason why each mapping is illegal; a common reason is given once.
 
     An error in the shapes affects all mappings, and the generated mapping explains it best. If no
     mapping can be generated (no array supports an Einsum), a search would find none either.
@@ -340,7 +341,8 @@ def _none_is_legal(
 
 
 def _advice(problem: PartProblem) -> Iterator[Problem]:
-    """Yield advice about the mapping that the machine was designed for: the features it omits."""
+    """Yield advice to run the mapping that the machine was designed for, and the features it
+    omits."""
     part, architecture = problem.part, problem.architecture
     if architecture.mapping is None:
         return
@@ -379,7 +381,7 @@ def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> i
 def with_shared_gather_capacity(
     program: Program, architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Architecture]:
-    """Yield the machine of one core with more capacity than its share, the largest first.
+    """Yield one-core views of a machine with more capacity than a core's share, the largest first.
 
     Parameters
     ----------

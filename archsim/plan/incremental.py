@@ -1,4 +1,4 @@
-"""Incremental re-evaluation: jobs that share a mapping are bound, counted and timed once."""
+"""Incremental re-evaluation: jobs with a common mapping are bound, counted and timed only once."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _ENGINE: Final = "analytical"
 
 @dataclass(frozen=True, slots=True)
 class _ArrayKeys:
-    """Keys of a machine's arrays, without its memories."""
+    """Keys under which results for a machine's processing arrays are remembered."""
 
     whole: Key
     binding: Key
-    """Key of the properties that binding reads."""
+    """Key of those properties of the arrays that binding reads."""
 
     @classmethod
     def of(cls, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
@@ -52,13 +52,14 @@ class _ArrayKeys:
 
 
 class IncrementalEvaluator:
-    """Evaluator that reuses the stages of earlier jobs, with the results of ``evaluate_job``.
+    """Evaluator that reuses the stages of earlier jobs; its results equal those of
+    ``evaluate_job``.
 
-    A mapping is bound once for machines of one layout. It is counted once for all tile sizes
-    that come out the same: counts depend neither on speeds, energies and areas nor, as long as
-    all tiles fit, on capacities. It is timed once for machines with the same speeds: prices and
-    unused capacity take no time. Mappings with open choices are evaluated anew, since speeds
-    decide between alternatives.
+    A mapping is bound once for all machines of one layout. It is counted once for all tile sizes
+    that come out equal. Counts do not depend on speeds, energies and areas, nor on capacities
+    while all tiles fit. It is timed once for all machines with the same speeds: prices and unused
+    capacity take no time. Mappings with open choices are evaluated anew, since speeds decide
+    between alternatives.
 
     Parameters
     ----------
@@ -102,9 +103,10 @@ class IncrementalEvaluator:
     def _work(
         self, mapping: Mapping, shapes: tuple[tuple[str, int], ...], formats: TensorFormats
     ) -> Key:
-        """Return the key of a mapping, its shapes and formats.
+        """Return the key of a mapping together with shapes and number formats.
 
-        The hash of a mapping takes longer than a look-up by identity.
+        The key is looked up by the mapping's identity first, since hashing its content takes
+        longer.
         """
 
         def by_content() -> Key:
@@ -118,7 +120,8 @@ class IncrementalEvaluator:
     ) -> Result:
         """Return the result of a counted mapping on its machine.
 
-        The last result for the same speeds is repriced if only capacities differ.
+        If an earlier result with the same speeds differs in capacities only, its prices are
+        updated.
         """
         speeds = Key(arrays, bandwidth_key(bound.architecture))
         timed = Key(counted, speeds)
@@ -141,13 +144,13 @@ class IncrementalEvaluator:
 
 
 class _FittedMappings:
-    """Bound mappings on machines of one layout, one for each size of fitted tiles."""
+    """Bound mappings for machines of one layout: one for each set of fitted tile sizes."""
 
     def __init__(self) -> None:
         self._known: list[Bound] = []
 
     def of(self, job: Job) -> Bound:
-        """Return a bound mapping with the job's tile sizes. Raises as ``Job.bind``."""
+        """Return a bound mapping whose tile sizes are those of the job. Raises as ``Job.bind``."""
         for known in self._known:
             if keeps_fitted_tiles(known, job.architecture):
                 return known
@@ -156,7 +159,7 @@ class _FittedMappings:
 
 
 class _CountedMapping:
-    """Bound mapping with its counts, its steps, and its timings on machines of any speed."""
+    """Bound mapping with its counts, its schedule steps, and its timings by machine speeds."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
@@ -166,11 +169,11 @@ class _CountedMapping:
         self._least: Cache[LeastWork] = Cache(policy.MAX_CACHED_ARRAYS)
 
     def least_work(self, bound: Bound, arrays: Key) -> LeastWork:
-        """Return the least work of the mapping on the arrays of a machine, given by their key."""
+        """Return the least work of the mapping on some arrays; ``arrays`` is their key."""
         return self._least.get(arrays, lambda: least_work(bound, self.counts))
 
     def timing(self, bound: Bound, speeds: Key) -> Timing:
-        """Return the timing of the mapping on a machine with the given speeds."""
+        """Return the timing of the mapping on a machine; ``speeds`` is the key of its speeds."""
         return self._timings.get(speeds, lambda: self._timed(bound))
 
     def _timed(self, bound: Bound) -> Timing:
@@ -178,7 +181,8 @@ class _CountedMapping:
         return time_bound(bound, self.counts, _ENGINE, walks)
 
     def _walks_on(self, arrays: tuple[ProcessingArray, ...]) -> tuple[Walk, ...]:
-        """Return the steps of each group; none if they are unknown, or of other arrays."""
+        """Return the known schedule steps of each group, if they hold for the given arrays; else
+        none."""
         if arrays != self.bound.architecture.arrays:
             return ()
         if self._walks is None:

@@ -1,4 +1,4 @@
-"""Workloads, machines and mappings, given by name and settings."""
+"""Readers of workloads, machines and mappings, which callers give by name and settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from .selection import ByPart, Given, mapping_called, usual_mapping
 FindMappings = Callable[[Workload, Architecture], ByPart]
 Name = str | PathLike[str]
 MappingArgument = Given | Name | Sequence[MappingSpec | Name]
-"""Mapping or its name, several of them, one for each part, ``"auto"``, or None."""
+"""Mapping as a caller gives it: a mapping or its name, several, one per part, ``"auto"``, or None.
+"""
 
 
 def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Overrides:
-    """Return settings, given as texts (``FIELD=VALUE``) and keywords, by their specification.
+    """Return settings grouped by the specification that they change.
+
+    Settings are texts (``FIELD=VALUE``) or keywords.
 
     Raises
     ------
@@ -39,12 +42,13 @@ def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Ov
 
 
 def load_workload(workload: Workload | Name, given: Overrides) -> Workload:
-    """Return a workload by its name with settings, or one that is loaded already.
+    """Return a workload: the given one if it is loaded already, else the one of a name and
+    settings.
 
     Raises
     ------
     SpecError
-        There is none, it is wrong, or settings are given of one that is loaded already.
+        The workload does not exist, is wrong, or is loaded already and settings are given for it.
     """
     if isinstance(workload, str | PathLike):
         return load(workload, given.workload)
@@ -57,8 +61,9 @@ def load_workload(workload: Workload | Name, given: Overrides) -> Workload:
 
 
 def load_machine(architecture: Architecture | Name, given: Overrides) -> Architecture:
-    """Return a machine by its name with settings, or one that is loaded already. Raises
-    SpecError."""
+    """Return a machine: the given one if it is loaded already, else the one of a name and settings.
+    Raises SpecError.
+    """
     if not isinstance(architecture, Architecture):
         return Architecture.load(architecture, given)
     settings = (*given.architecture, *given.technology)
@@ -78,7 +83,7 @@ def load_mapping(
     generators: Generators,
     find: FindMappings,
 ) -> Given:
-    """Return the mapping of a workload, as the planner takes it.
+    """Return the mapping of a workload, in the form that the planner takes.
 
     Parameters
     ----------
@@ -119,7 +124,10 @@ def load_mapping(
 
 
 def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> None:
-    """Refuse settings of a mapping that is generated, not alone, or not given by name."""
+    """Raise an error if settings are given for a mapping that takes none.
+
+    Settings apply to a single written mapping that is given by name.
+    """
     if not given.mapping or (
         len(names) == 1 and names[0] not in MADE and isinstance(names[0], str)
     ):

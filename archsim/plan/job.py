@@ -19,51 +19,52 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 
 MakeMapping = Callable[[Program, Architecture, dict[str, int]], Mapping]
-"""Generator of a mapping of a cascade on a machine, for shapes in elements by rank.
+"""Function that generates a mapping of a cascade on a machine, from shapes in elements by rank.
 
 It raises MappingError if there is no mapping.
 """
 FindMapping = Callable[[Program, Architecture, dict[str, int]], Mapping | None]
-"""Generator or memory of a mapping of a cascade on a machine, which may have none."""
+"""Function that generates or recalls a mapping of a cascade on a machine; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generators:
-    """Generators of mappings that no file states; ``mappers`` provides them.
+    """Functions that generate or recall mappings which no file contains; ``mappers`` provides them.
 
     ``archsim`` evaluates mappings and does not search them: ``mappers`` stands above it.
     """
 
     make: MakeMapping
-    """Generator of a mapping of one Einsum after the other."""
+    """Function that generates a mapping of one Einsum after the other."""
     make_blocks: FindMapping
-    """Generator of a blocked mapping, for machines of many cores."""
+    """Function that generates a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
-    """Generator of a fused mapping, whose Einsums share loops if capacity allows."""
+    """Function that generates a fused mapping, whose Einsums share loops if capacity allows."""
     choose: Choose
-    """Selection among a mapping's open choices, which returns the bound mapping."""
+    """Function that selects among a mapping's open choices, and returns the bound mapping."""
     recall: FindMapping
-    """Memory of the fastest mappings that earlier searches found (``mappers.memory``)."""
+    """Function that returns the fastest mapping that an earlier search found (``mappers.memory``).
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Mapping that a machine cannot run, and the first reason."""
+    """Mapping that a machine cannot run, with the first reason."""
 
     mapping: str
     reason: str
 
 
 class SlowerError(Exception):
-    """Refusal to time a run that certainly exceeds its limit."""
+    """Error of a run that is not timed, since its latency certainly exceeds the limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Part of a workload under one mapping on one machine.
 
-    ``shapes`` are those of the part and the usual ones of its cascade, in elements by rank; they
-    may include parameters of the cascade.
+    ``shapes`` are the part's shapes, completed by the cascade's defaults, in elements by rank.
+    They may include parameters of the cascade.
     """
 
     name: str
@@ -77,20 +78,24 @@ class Job:
     notes: tuple[str, ...] = ()
     """Sentences about features of the part that the cascade lacks, and about assumptions."""
     refused: tuple[Refusal, ...] = ()
-    """Mappings that were tried before the job's own."""
+    """Mappings that were tried and refused before the job's own."""
     nest: str = ""
     """Name of the nest, if the job is one nest of a mapping."""
     searched: bool = False
     """True if a search found the mapping."""
     bound_nests: tuple[BoundNest, ...] = field(default=(), repr=False, compare=False)
-    """Nests as they were bound while the mapping was generated; none if it was written."""
+    """Nests that were already bound while the mapping was generated; empty for a written mapping.
+    """
     foreign: Problem | None = None
-    """Problem to report with missing shapes, if the mapping's cascade computes something else
-    than the part's."""
+    """Problem to report together with missing shapes.
+
+    It exists if the mapping's cascade computes something else than the part's cascade.
+    """
 
     @cached_property
     def nests(self) -> tuple[Job, ...]:
-        """Jobs that are bound by themselves: one for each nest of the mapping, or this job.
+        """Jobs to bind separately: one for each nest of the mapping, or this job if there are no
+        nests.
 
         Raises
         ------
@@ -139,19 +144,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedJob:
-    """A job and its result."""
+    """Job with its result."""
 
     job: Job
     result: Result
 
 
 Evaluate = Callable[[Job], Result]
-"""Function that simulates one job: ``evaluate_job``, or one that remembers results.
+"""Function that simulates one job: ``evaluate_job``, or a function that remembers results.
 
 The result lacks the job's own notes. It raises as ``Job.bind``.
 """
 EvaluateWithin = Callable[[Job, float | None], Result]
-"""Function that simulates one job, unless its latency exceeds a limit in seconds.
+"""Function that simulates one job, unless the latency exceeds a limit in seconds.
 
 It raises SlowerError beyond the limit.
 """
@@ -165,25 +170,25 @@ class JobPlan:
     architecture: Architecture
     jobs: tuple[Job, ...]
     results: tuple[Result | None, ...]
-    """Result of each job whose mapping was chosen by it; None for a mapping that was given."""
+    """Results of the jobs whose mapping was chosen by latency; None for each job with a given
+    mapping."""
     searched: bool = False
-    """True if a search found the mappings, one for each part."""
+    """True if a search found the mappings of all parts."""
 
     @cached_property
     def single(self) -> bool:
-        """True if the workload is one job that runs once, and no stage of a request."""
+        """True if the workload is a single job that runs once, and is not a request."""
         alone = len(self.jobs) == 1 and self.jobs[0].part.times == 1
         return alone and self.workload.request is None
 
     @property
     def nests(self) -> tuple[Job, ...]:
-        """Jobs that are bound by themselves, in the order in which they run: jobs, or their
-        nests."""
+        """Jobs to bind separately, in the order in which they run: the nests of each job."""
         return tuple(nest for job in self.jobs for nest in job.nests)
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:
-        """Mapping of every job."""
+        """Mappings of all jobs, in order."""
         return tuple(job.mapping for job in self.jobs)
 
     @property
@@ -194,12 +199,12 @@ class JobPlan:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """Mappings that were tried before those that run, each once."""
+        """Mappings that were tried and refused before those that run, each once."""
         return tuple(dict.fromkeys(r for job in self.jobs for r in job.refused))
 
 
 def naming_part(name: str, error: InputError) -> InputError:
-    """Return an error whose messages name a part of the workload.
+    """Return an error whose messages name the part of the workload that they concern.
 
     Parameters
     ----------

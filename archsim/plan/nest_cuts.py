@@ -1,4 +1,4 @@
-"""Cuts of a cascade into nests, each mapped and partitioned by itself."""
+"""Cuts of a cascade into nests (groups of Einsums), each of which is mapped by itself."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from .parts import PartProblem
 from .problem import MappingProblem
 
 Names = tuple[str, ...]
-"""Einsums of a nest, in the order of the cascade."""
+"""Names of the Einsums of a nest, in the order of the cascade."""
 
 
 def gathered_inputs(program: Program) -> frozenset[str]:
-    """Return the inputs that some Einsum gathers from."""
+    """Return the names of the inputs from which some Einsum gathers."""
     return frozenset(
         a.tensor
         for e in program.einsums
@@ -58,17 +58,17 @@ def gathered_inputs(program: Program) -> frozenset[str]:
 
 
 def stages_by_gathers(program: Program, given: Collection[str]) -> tuple[Names, ...]:
-    """Return two or more groups: Einsums up to the gathered indices, and Einsums that gather by
-    them.
+    """Return groups of Einsums, cut where gathered indices are complete.
 
-    Each group includes the Einsums that feed it alone.
+    The first group makes gathered indices; Einsums that gather by them are in a later group. Each
+    group includes the Einsums that feed it alone. Without a cut there is a single group.
 
     Parameters
     ----------
     program : Program
     given : collection of str
-        Ranks whose sizes are given: of others that the cascade cuts nests would choose tiles of
-        their own.
+        Ranks with given sizes. Tensors with other tiles of cut ranks do not cross between groups,
+        since nests would choose different tile sizes.
 
     Examples
     --------
@@ -89,7 +89,8 @@ def stages_by_gathers(program: Program, given: Collection[str]) -> tuple[Names, 
 
 
 def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, ...]:
-    """Return the Einsums of each pass, with the Einsums that feed them alone.
+    """Return the groups of Einsums that make one pass each, with the Einsums that feed only that
+    pass.
 
     Parameters
     ----------
@@ -116,8 +117,7 @@ def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, .
 def traffic_at_cuts(
     program: Program, given: Collection[str], sizes: Callable[[str], float]
 ) -> list[tuple[float, Names]]:
-    """Return the size of the tensors that cross each possible cut, and the Einsums before the
-    cut.
+    """Return possible cuts: the size of the tensors that cross the cut, and the Einsums before it.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def traffic_at_cuts(
     Returns
     -------
     list of tuple
-        In the order of the cascade. A place with tiles in hand that nests would have to cut alike
-        is none.
+        Cuts in the order of the cascade. There is no cut where a tensor that crosses it has tiles
+        that both nests would have to choose alike.
     """
     found: list[tuple[float, Names]] = []
     before: Names = ()
@@ -144,8 +144,10 @@ def traffic_at_cuts(
 def _stages(
     program: Program, given: Collection[str], after: Collection[tuple[str, str]]
 ) -> tuple[Names, ...]:
-    """Return connected groups of Einsums, where ``after`` has pairs of a tensor and a later
-    reader."""
+    """Return connected groups of Einsums; each pair in ``after`` puts a reader in a later group.
+
+    A pair consists of a tensor and the Einsum that reads it.
+    """
     made, together_with = program.einsum_of, program.memo(inseparable)
     level = dict.fromkeys(made, 0)
     # Einsums that exchange a value along an iterative rank are on one level. A cycle across an edge
@@ -162,15 +164,16 @@ def _stages(
 
 
 def _needs(program: Program, e: Einsum) -> list[str]:
-    """Return the other Einsums whose results an Einsum reads."""
+    """Return the Einsums whose results a given Einsum reads."""
     return [t for t in dict.fromkeys(a.tensor for a in e.reads) if t in program.einsum_of]
 
 
 def _connected(program: Program, given: Collection[str], level: dict[str, int]) -> dict[str, str]:
-    """Return the first Einsum of each Einsum's group.
+    """Return the name of the first Einsum in each Einsum's group.
 
-    Einsums form a group if they are on one level and exchange tensors, or if they exchange tiles of
-    a rank that the cascade cuts, which nests would have to cut alike.
+    Two Einsums that exchange a tensor are in one group if they are on the same level. So are
+    Einsums that exchange tiles of a rank that the cascade cuts, since nests would have to cut the
+    rank alike.
     """
     first = {name: name for name in level}
     for e in program.einsums:
@@ -192,7 +195,10 @@ def _is_cut_by_nests(program: Program, tensor: str, given: Collection[str]) -> b
 
 
 def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
-    """Yield groups after those that they read from; groups that need one another are one."""
+    """Yield the groups in an order in which each reads only from earlier groups.
+
+    Groups that need one another become one group.
+    """
     left: dict[str, set[str]] = {}
     for name, lead in first.items():
         left.setdefault(lead, set()).add(name)
@@ -214,7 +220,7 @@ def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
 
 @dataclass(frozen=True, slots=True)
 class NestCuts:
-    """Cuts of a cascade that are known before any nest is generated."""
+    """Answer to the question whether a cascade can be cut, before any nest is generated."""
 
     any: bool
     """True if there is a cut: at gathered indices, at a pass, or at a negligible transfer."""
@@ -226,7 +232,7 @@ class NestCuts:
 
 
 def cuts_of(problem: PartProblem) -> NestCuts:
-    """Return whether ``nest_by_nest`` can cut a cascade.
+    """Return whether a cascade can be cut into nests, and whether it is cut at gathers.
 
     Chips in a ring allow no cut, since tensors between nests would move from chip to chip. A single
     pass over gathered inputs that are most of the traffic is not cut: its lower bound is far below
@@ -247,14 +253,14 @@ def cuts_of(problem: PartProblem) -> NestCuts:
 
 @dataclass(frozen=True, slots=True)
 class NestedMapping:
-    """Mapping of several nests, and the nests as they were bound while it was generated."""
+    """Mapping of several nests, with each nest as it was bound during generation."""
 
     mapping: Mapping
     nests: tuple[BoundNest, ...]
 
 
 def nest_by_nest(problem: PartProblem) -> NestedMapping:
-    """Generate a mapping of several nests, cut where that is faster.
+    """Generate a mapping of several nests, with cuts only where they make the cascade faster.
 
     Parameters
     ----------
@@ -285,7 +291,7 @@ def _cut_cascade(problem: PartProblem) -> _CutCascade:
 
 @dataclass(frozen=True, slots=True)
 class _MadeNest:
-    """Nest with its mapping and its result."""
+    """Generated nest with its mapping and its result."""
 
     problem: MappingProblem
     mapping: Mapping
@@ -295,12 +301,12 @@ class _MadeNest:
 
 @dataclass(frozen=True, slots=True)
 class _CutCascade:
-    """Cascade that is cut into nests, and the machine that runs them."""
+    """Cascade to cut into nests, with the machine that runs the nests."""
 
     problem: MappingProblem
     generators: Generators
     whole: Mapping
-    """Mapping of all nests, still without any."""
+    """Mapping to which the nests are added; it has no nest yet."""
 
     @property
     def names(self) -> Names:
@@ -308,9 +314,9 @@ class _CutCascade:
         return _names(self.problem.program)
 
     def best(self, names: Names) -> tuple[_MadeNest, ...]:
-        """Return the mapping of some Einsums in one nest, or in several if these are faster.
+        """Return the mapped nests of some Einsums: one nest, or several if these are faster.
 
-        Raises InputError if they have no legal mapping.
+        Raises InputError if the Einsums have no legal mapping.
         """
         nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
@@ -336,7 +342,7 @@ class _CutCascade:
         return (one,)
 
     def pieces(self, names: Names, worth_s: float | None = None) -> tuple[_MadeNest, ...]:
-        """Return the mapping of some Einsums in several nests.
+        """Return the mapped nests of some Einsums, after at least one cut.
 
         The result is empty if there is no cut, or if the transfer at the cut takes most of the
         possible gain.
@@ -351,8 +357,11 @@ class _CutCascade:
         return tuple(run for piece in pieces for run in self.best(piece))
 
     def _cheapest_cut(self, nest: MappingProblem, worth_s: float | None) -> tuple[Names, ...]:
-        """Return two groups with the smallest transfer between them, or one if it takes too
-        long."""
+        """Return two groups of Einsums, cut where the transfer between them is smallest.
+
+        The result is one group if there is no cut, or if the transfer takes too long for the
+        possible gain.
+        """
         places = self._traffic_at_cuts(nest)
         names = _names(nest.program)
         if not places:
@@ -369,7 +378,8 @@ class _CutCascade:
         return before, names[len(before) :]
 
     def negligible_cuts(self, names: Names) -> Iterator[Names]:
-        """Yield groups with negligible transfers, compared with the compulsory traffic."""
+        """Yield groups of Einsums, cut where the transfer is negligible beside the compulsory
+        traffic."""
         nest = self._excerpt(names)
         least = self.outside(nest)
         start = 0
@@ -383,19 +393,21 @@ class _CutCascade:
         return traffic_at_cuts(nest.program, nest.shapes, partial(self.bytes_of, nest))
 
     def outside(self, nest: MappingProblem) -> float:
-        """Return the bytes of inputs and outputs."""
+        """Return the bytes of all inputs and outputs of a nest."""
         tensors = (*(t.name for t in nest.program.inputs), *nest.program.outputs)
         return sum(self.bytes_of(nest, tensor) for tensor in tensors)
 
     def bytes_of(self, nest: MappingProblem, tensor: str) -> float:
-        """Return the bytes of a tensor of the cascade or of an excerpt."""
+        """Return the bytes of a tensor, in the whole cascade or in the Einsums of a nest."""
         program = nest.program
         ranks = dict.fromkeys((*program.parallel, *program.tensor_ranks[tensor]))
         return nest.tensor_bytes(tensor, prod(self._length(program, rank) for rank in ranks))
 
     def _length(self, program: Program, rank: str) -> int:
-        """Return the coordinates of a rank; for the outermost tile of a cut rank, the number of
-        tiles."""
+        """Return the number of coordinates of a rank.
+
+        For the outermost tile of a cut rank it is the number of tiles.
+        """
         given = self.problem.shapes
         if rank in given:
             return given[rank]
@@ -417,7 +429,7 @@ class _CutCascade:
         makers: tuple[FindMapping, ...],
         most: int,
     ) -> _MadeNest | None:
-        """Return the fastest mapping of a nest, generated for some partitionings, or ``best``.
+        """Return the fastest mapped nest among generated ones and ``best``.
 
         At most ``most`` partitionings are tried. The result is None if no mapping is legal.
         """
@@ -445,8 +457,7 @@ class _CutCascade:
         partitioning: Partitioning,
         best: _MadeNest | None,
     ) -> _MadeNest | None:
-        """Return the mapping generated for a nest with one partitioning, for the largest
-        capacity in which it fits.
+        """Return a nest mapped with one partitioning, for the largest capacity in which it fits.
 
         The result is None if no mapping is legal, or if it takes longer than ``best``.
         """
@@ -485,7 +496,7 @@ def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
 
 
 def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:
-    """Return groups cut at gathered indices, or else at passes."""
+    """Return groups of Einsums, cut at gathered indices if possible, or else at passes."""
     stages = stages_by_gathers(problem.program, problem.shapes)
     return stages if len(stages) > 1 else stages_by_passes(problem.program, problem.shapes)
 

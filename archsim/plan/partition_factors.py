@@ -1,4 +1,4 @@
-"""Partition factors: the number of tiles of each rank over the cores, and split sums.
+"""Partition factors: the number of tiles into which each rank is split over the cores.
 
 Cores that split a sum have partial results, which meet in a shared memory.
 """
@@ -17,15 +17,15 @@ from . import policy
 from .problem import MappingProblem
 
 Partitioning = tuple[tuple[str, tuple[SpatialRank, ...]], ...]
-"""Ranks partitioned over the cores that each memory feeds."""
+"""Ranks that are partitioned over the cores, by the memory that feeds these cores."""
 
 
 def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
-    """Return numbers of tiles that make the largest tile as small as possible.
+    """Return the number of tiles of each rank that makes the largest tile as small as possible.
 
     Among equal candidates the first ranks have most tiles. With ``square``, the sum of the tile's
-    sides is minimised among nearly smallest tiles: such tiles need fewer operands that other tiles
-    also need.
+    sides is minimised among nearly smallest tiles: a nearly square tile shares fewer operands with
+    other tiles.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
 
 
 def all_partition_factors(shapes: Sizes[str, int], available: int) -> list[dict[str, int]]:
-    """Return all combinations of useful numbers of tiles, up to a total number."""
+    """Return all combinations of useful numbers of tiles for at most ``available`` cores."""
     if not shapes:
         return [{}]
     (rank, extent), *others = shapes.items()
@@ -59,7 +59,7 @@ def all_partition_factors(shapes: Sizes[str, int], available: int) -> list[dict[
 
 
 def useful_factors(extent: int, available: int) -> list[int]:
-    """Return the numbers of tiles for which no smaller number gives tiles as small.
+    """Return the useful numbers of tiles: no smaller number makes the largest tile as small.
 
     For more cores than any machine has, numbers near powers of two suffice.
 
@@ -85,9 +85,10 @@ def cores_used(partitioning: Partitioning) -> int:
 def distinct_partitionings(
     candidates: Iterable[Partitioning], parallel: Collection[str], shapes: Sizes[str, int]
 ) -> tuple[Partitioning, ...]:
-    """Return partitionings that differ, the first of equal ones.
+    """Return partitionings without equivalent ones; of equivalent partitionings the first stays.
 
-    Every tensor has all parallel ranks, so that only the total split of these ranks matters.
+    Two partitionings are equivalent if they split the parallel ranks into equally large shares:
+    every tensor has all parallel ranks.
 
     Parameters
     ----------
@@ -122,17 +123,19 @@ def distinct_partitionings(
 
 
 def stepwise_ranks(program: Program) -> set[str]:
-    """Return ranks that no partitioning may split: those of a recurrence, and ranks declared
-    alike."""
+    """Return the ranks that must not be partitioned.
+
+    They are the ranks of a recurrence, and ranks that the cascade declares to be alike.
+    """
     equated = {r.like for r in program.ranks if r.like} | {r.name for r in program.ranks if r.like}
     return equated.union(*program.iterative.values())
 
 
 def summed_ranks(program: Program) -> Iterator[str]:
-    """Yield ranks that can be split although some Einsums sum over them.
+    """Yield the ranks that can be partitioned although some Einsums sum over them.
 
     Every Einsum can compute a tile of such a rank. Cores then have partial results, which meet in
-    the memory outside them.
+    the memory outside the cores.
     """
     stepwise = stepwise_ranks(program)
     for rank in program.ranks:
@@ -152,8 +155,8 @@ def has_small_partial_results(
 ) -> bool:
     """Return whether the partial results of all cores are at most a ``share`` of the inputs.
 
-    Partial results over the keys of one query are small. Those over the width of queries and keys,
-    where each core has a part of every score, are not.
+    Partial results are small if cores split the keys of one query. They are large if cores split
+    the width of queries and keys: each core then has a partial result of every score.
 
     Parameters
     ----------
@@ -167,7 +170,7 @@ def has_small_partial_results(
 def has_fast_partial_results(
     problem: MappingProblem, partitioning: Partitioning, wider: Partitioning
 ) -> bool:
-    """Return whether the transfer of partial results is fast, compared with the work without a
+    """Return whether the transfer of partial results is fast beside the compute time without a
     split.
 
     Parameters
@@ -188,7 +191,7 @@ def has_fast_partial_results(
 
 
 def partial_elements(problem: MappingProblem, partitioning: Partitioning) -> int:
-    """Return the elements of the partial results of all cores."""
+    """Return the number of tensor elements in the partial results of all cores."""
     parts = {s.rank.lower(): s.parts or 1 for _, ranks in partitioning for s in ranks}
     found = 0
     for name in partial_results(problem.program, parts):
@@ -199,8 +202,10 @@ def partial_elements(problem: MappingProblem, partitioning: Partitioning) -> int
 
 
 def is_divisible(program: Program, e: Einsum, variable: str) -> bool:
-    """Return whether an Einsum can compute a split tile: without gathers, and without masks by
-    data."""
+    """Return whether an Einsum can compute a tile of a rank by itself.
+
+    It cannot if it gathers along the rank, or if data along the rank decide which points run.
+    """
     if e.select is not None and variable in e.over:
         return False
     conditions = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
@@ -215,7 +220,7 @@ def is_divisible(program: Program, e: Einsum, variable: str) -> bool:
 
 
 def follows_partition(program: Program, index: Index, variable: str) -> bool:
-    """Return whether an index of a partitioned variable stays inside a tile.
+    """Return whether an index addresses only the core's own tile of a partitioned variable.
 
     The index is the rank itself, or a rank of which it is a tile. Binding has the last word: outer
     tiles must have size one.
@@ -237,7 +242,7 @@ def follows_partition(program: Program, index: Index, variable: str) -> bool:
 
 
 def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:
-    """Return the tensors with partial results: sums over split variables."""
+    """Return the tensors of which cores have partial results: sums over partitioned variables."""
     return tuple(
         e.name
         for e in program.einsums

@@ -1,4 +1,4 @@
-"""Partitionings of a cascade's own tiles over idle cores, with shared loops sunk inward."""
+"""Partitionings that split a cascade's own tiles over idle cores, with shared loops sunk inward."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ from .problem import Cores, MappingProblem
 
 
 def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
-    """Move the innermost shared loops of a memory, and the Einsums' own loops there, to an inner
-    memory.
+    """Return a mapping with some loops of an outer memory moved to an inner memory.
+
+    The moved loops are the innermost shared ones, and the Einsums' own loops at the outer memory.
 
     Parameters
     ----------
@@ -70,20 +71,21 @@ def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping
 
 @dataclass(frozen=True, slots=True)
 class TilePartitioning:
-    """Partitioning in which a cascade's own tiles are split."""
+    """Partitioning that splits tiles which the cascade itself cuts, and the partitioning without
+    them."""
 
     rest: Partitioning
-    """Partitioning without the split tiles, for which the mapping of a core is generated."""
+    """Partitioning of the other ranks alone; the mapping of a core is generated for it."""
     partitioning: Partitioning
 
 
 def tile_partitionings(problem: MappingProblem) -> tuple[TilePartitioning, ...]:
-    """Return partitionings that split tiles over cores that other ranks leave idle.
+    """Return partitionings that split a cascade's tiles over otherwise idle cores.
 
-    Those with the fewest partial results come first, and among equal ones those with most tiles of
-    other ranks.
+    Partitionings with the fewest partial results come first. Among equal ones, partitionings with
+    most tiles of other ranks come first.
 
-    None are found if several memories feed cores, or if cores form a ring.
+    There are none if several memories feed cores, or if cores form a ring.
     """
     program, cores = problem.program, problem.unlinked_cores
     members = [m for m in divisible_tiles(program) if _is_open(program, problem.shapes, m)]
@@ -107,7 +109,7 @@ def tile_partitionings(problem: MappingProblem) -> tuple[TilePartitioning, ...]:
 
 
 def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None:
-    """Return a usual partitioning with unequal tiles, and the same without them.
+    """Return a usual partitioning with unequal tiles, together with the partitioning without them.
 
     A mapping generated for the whole rank fits each of its tiles. The result is None if no tiles
     are unequal, or if several memories feed cores.
@@ -120,8 +122,9 @@ def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None
 
 
 def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
-    """Return whether the mapping chooses a tile's length, or the tile is summed over.
+    """Return whether a tile of a cut rank may still be partitioned.
 
+    It may if the mapping chooses the tile's length, or if an Einsum sums over the tile.
     ``replicating_partitionings`` already split all other tiles.
     """
     family = program.rank_of[member].family or member
@@ -130,14 +133,14 @@ def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
 
 
 def _is_even(partitioning: Partitioning) -> bool:
-    """Return whether all tiles are equal: none is balanced under a mask."""
+    """Return whether all tiles are equally long; tiles balanced under a mask are not."""
     return not any(s.balanced for _, ranks in partitioning for s in ranks)
 
 
 def _with_tiles(
     program: Program, rest: Partitioning, cores: Cores, member: str, parts: int
 ) -> TilePartitioning:
-    """Return a partitioning of other ranks, extended by split tiles."""
+    """Return a partitioning of other ranks with the tiles of one cut rank added."""
     masked = has_mask_over(program, member, of_data=False)
     tiles = SpatialRank(instances=cores.name, rank=member, parts=parts, balanced=masked)
     ((_, ranks),) = rest or ((cores.memory.name, ()),)
@@ -145,8 +148,9 @@ def _with_tiles(
 
 
 def divisible_tiles(program: Program) -> tuple[str, ...]:
-    """Return the outermost tiles of cut ranks that can be split, whether Einsums sum over them
-    or not.
+    """Return the outermost tiles of cut ranks that can be split over cores.
+
+    Tiles over which Einsums sum are included.
 
     Parameters
     ----------
@@ -179,7 +183,7 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
 def mapping_with_partitioned_tiles(
     problem: MappingProblem, fuse: MakeMapping, tiles: TilePartitioning
 ) -> Mapping:
-    """Return the fused mapping with split tiles, and as many loops at the feeding memory as fit.
+    """Return a fused mapping with split tiles, with as many loops at the feeding memory as fit.
 
     Parameters
     ----------
@@ -212,10 +216,9 @@ def mapping_with_partitioned_tiles(
 
 
 def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) -> Architecture:
-    """Return the machine of one core, whose outer memories are shared with cores that have other
-    tiles.
+    """Return the machine as one core sees it, if cores with other tiles share the outer memories.
 
-    The memory that feeds the cores gives each core its own share of bandwidth.
+    The core has its own share of bandwidth at the memory that feeds the cores.
     """
     shared, own = (
         machine_of_one_core(architecture, partitioning)
@@ -233,8 +236,10 @@ def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) ->
 def _with_loops_sunk(
     made: Mapping, architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Mapping]:
-    """Yield a mapping with all, fewer and none of its outermost loops at the memory that feeds
-    the cores."""
+    """Yield variants of a mapping: all, fewer, and none of its outermost loops are moved inward.
+
+    The moved loops run at the memory that feeds the cores.
+    """
     outer = architecture.home.name
     loops = next((level.loops for level in made.nest if level.level == outer), ())
     for memory, _ in partitioning if partitioning[0][0] != outer else ():

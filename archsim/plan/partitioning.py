@@ -1,4 +1,4 @@
-"""Partitionings of a cascade over the cores of a machine, and mappings that use them."""
+"""Partitionings of a cascade's ranks over the cores of a machine, and mappings that use them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .problem import MappingProblem
 
 
 def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return the usual partitionings of a cascade over cores, the one with most tiles first.
+    """Return the usual partitionings of a cascade over cores; the one with most tiles comes first.
 
     The last partitioning is empty; on a single core there is no other.
     """
@@ -75,7 +75,7 @@ def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
 def _splitting_reduction(
     problem: MappingProblem, partitioning: Partitioning, summed: list[str], *, all_idle: bool
 ) -> list[Partitioning]:
-    """Return partitionings extended by a split sum with few partial results.
+    """Return partitionings that also split a sum over the cores, if there are few partial results.
 
     If there are none and all partitionings leave cores idle, return those whose partial results
     take less time than the split saves.
@@ -95,12 +95,13 @@ def _splitting_reduction(
 
 
 def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return partitionings for cores that ``usual_partitionings`` leave idle.
+    """Return further partitionings if the ``usual_partitionings`` leave many cores idle.
 
-    A core takes a tile of a rank if it also has what all cores need, which one core makes
-    and the memory that feeds the cores holds.
+    A core may take a tile of a rank although all cores need some common result. One core makes this
+    result, and the memory that feeds the cores holds it.
 
-    80 heads of Mamba-2 that share their keys are 80 parts once the scores of a chunk are there.
+    For example, 80 heads of Mamba-2 that share their keys become 80 tiles: the scores of a chunk
+    are the common result.
     """
     program, architecture, given = problem.program, problem.architecture, problem.shapes
     usual = problem.memo(usual_partitionings)
@@ -148,7 +149,7 @@ def gathers_along(program: Program, rank: str) -> bool:
 
 
 def splits_reduction(program: Program, partitioning: Partitioning) -> bool:
-    """Return whether cores hold partial sums of an Einsum."""
+    """Return whether a partitioning splits a sum, so that cores hold partial sums."""
     summed = {*summed_ranks(program)}
     return any(s.rank in summed for _, ranks in partitioning for s in ranks)
 
@@ -156,7 +157,7 @@ def splits_reduction(program: Program, partitioning: Partitioning) -> bool:
 def critical_core_shapes(
     partitioning: Partitioning, given: Sizes[str, int], program: Program | None = None
 ) -> dict[str, int]:
-    """Return the shapes of the critical core, which has the largest tiles.
+    """Return the shapes of the tiles of the critical core, which has the largest tile of each rank.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def critical_core_shapes(
 
 
 def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
-    """Return the sizes of the outermost tiles of cut ranks, if there are several tiles.
+    """Return the outermost rank of more than one tile for each cut rank, with its size.
 
     Only ranks count that given sizes cut evenly.
 
@@ -203,7 +204,8 @@ def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
 
 
 def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) -> Architecture:
-    """Return the machine as one core sees it, with its share of outer capacity and bandwidth.
+    """Return the machine as one core sees it: outer memories have the core's share of capacity and
+    bandwidth.
 
     The share is exact if the cores need different data. Links of a ring are left out: a core works
     on its own data.
@@ -225,7 +227,7 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
 
 
 def _cores_inside(architecture: Architecture, parts: Sizes[str, int]) -> dict[str, int]:
-    """Return the number of cores inside of each memory, from the number that each feeds."""
+    """Return the number of used cores below each memory, from the number that each feeds."""
     names = [m.name for m in reversed(architecture.memories)]
     return dict(zip(names, accumulate((parts.get(name, 1) for name in names), mul), strict=True))
 
@@ -235,8 +237,8 @@ def machines_with_shared_capacity(
 ) -> Iterator[Architecture]:
     """Yield the machine of one core with more than its share of capacity, the largest first.
 
-    Tiles of a masked rank need the same part of all tensors without that rank. A mapping generated
-    for more capacity may not fit: it has to be bound on the whole machine.
+    Cores with tiles of a masked rank share the tensors without this rank. A mapping generated for
+    more capacity may not fit: it has to be bound on the whole machine.
     """
     core = machine_of_one_core(architecture, partitioning)
     parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
@@ -264,7 +266,9 @@ def partition_mapping(
     architecture: Architecture,
     program: Program | None = None,
 ) -> Mapping:
-    """Return a mapping with partitioned ranks beside its own loops at the same memories.
+    """Return a mapping that partitions ranks over the cores in addition to its own loops.
+
+    The partitioned ranks stand at the memories that feed the cores.
 
     Parameters
     ----------
@@ -294,7 +298,7 @@ def partition_mapping(
 
 
 def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tuple[Keep, ...]:
-    """Add tensors to those that a level keeps."""
+    """Return the kept tensors of all levels, with some tensors added at one level."""
     return tuple(
         replace(k, tensors=tuple(dict.fromkeys((*k.tensors, *tensors)))) if k.level == word else k
         for k in keep
@@ -302,7 +306,7 @@ def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tup
 
 
 def _common(program: Program, split: Collection[str]) -> tuple[str, ...]:
-    """Return the tensors that all cores need and that no partitioned rank divides."""
+    """Return intermediate tensors that all cores need whole: no partitioned rank divides them."""
     made = program.einsum_of
     return tuple(
         dict.fromkeys(
@@ -328,8 +332,10 @@ def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
 def _balanced_partitioning(
     architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], square: bool
 ) -> Partitioning:
-    """Return a partitioning with as many tiles as cores, or fewer if these leave less work per
-    core."""
+    """Return a partitioning with about as many tiles as cores.
+
+    There are fewer tiles if these leave less work to the critical core.
+    """
     left = {rank: shapes[rank] for rank in ranks}
     found: list[tuple[str, tuple[SpatialRank, ...]]] = []
     for memory in architecture.memories:
@@ -354,7 +360,8 @@ def _with_idle_cores_used(
     *,
     masked: bool = False,
 ) -> Partitioning | None:
-    """Return a partitioning extended by tiles of one more rank for idle cores, or None."""
+    """Return a partitioning with tiles of one more rank for idle cores; None if that is
+    impossible."""
     of_memory = dict(partitioning)
     most = policy.MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else policy.MAX_CORES_ENUMERATED
     able: list[tuple[str, SpatialRank]] = []
@@ -375,7 +382,7 @@ def _with_idle_cores_used(
 def _with_factors(
     architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], rank: str
 ) -> Partitioning | None:
-    """Return a partitioning with balanced tiles of a rank that leaves the least work per core.
+    """Return the partitioning with the least work per core that has balanced tiles of a given rank.
 
     Examples
     --------
@@ -411,7 +418,7 @@ def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool
 
 
 def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:
-    """Return the ratio of all cores to those that a partitioning uses."""
+    """Return the number of all cores divided by the number that a partitioning uses."""
     return _available(architecture) / cores_used(partitioning)
 
 
@@ -422,8 +429,7 @@ def _available(architecture: Architecture) -> int:
 def independent_ranks(
     program: Program, *, masked: bool = False, copied: Collection[str] | None = None
 ) -> Iterator[str]:
-    """Yield ranks besides the parallel ones that can be partitioned, in the order of
-    declaration.
+    """Yield the ranks besides the parallel ones that can be partitioned, in the cascade's order.
 
     Masked ranks are included if ``masked``.
 
@@ -454,8 +460,8 @@ def independent_ranks(
 def _is_partitionable(program: Program, e: Einsum, variable: str, made: Collection[str]) -> bool:
     """Return whether an Einsum can compute a tile of a rank from a tile of its operands.
 
-    Operands in ``made`` come from other Einsums: no single core can make an operand that all cores
-    need.
+    An operand in ``made``, which another Einsum makes, must have tiles as well: no single core can
+    make it for all cores.
     """
     if variable not in e.variables:
         return True

@@ -27,7 +27,7 @@ from .problem import MappingProblem
 
 
 def program_of(part: Part, architecture: Architecture, cascade: str = "") -> Program:
-    """Return a cascade of a part on a machine, with the formats of the part's tensors.
+    """Return the cascade of a part, with number formats for its tensors and the machine's word.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class PartProblem:
     part: Part
     architecture: Architecture
     generators: Generators
-    """Generators of mappings that no file states."""
+    """Functions that generate mappings which no file contains."""
     cascade: str = ""
     """Name or file of the cascade, by default the part's own; mappings of the problem refer to it
     by this name."""
@@ -64,30 +64,31 @@ class PartProblem:
 
     @cached_property
     def program(self) -> Program:
-        """Cascade, with the number formats of the part."""
+        """Cascade with the number formats of the part."""
         return program_of(self.part, self.architecture, self.cascade)
 
     @cached_property
     def of_machine(self) -> MappingProblem:
-        """Cascade on the machine, with the given shapes and the usual ones."""
+        """Mapping problem: the cascade on the machine, with given shapes completed by defaults."""
         shapes, _ = complete_shapes(self.program, self.part.shapes_for(self.program.settable))
         return MappingProblem(self.program, self.architecture, shapes)
 
     @property
     def shapes(self) -> dict[str, int]:
-        """Sizes of ranks in elements and values of parameters: those given and the usual ones."""
+        """Sizes of ranks in elements and values of parameters: those given, and defaults."""
         return self.of_machine.shapes
 
     @property
     def partitionings(self) -> tuple[Partitioning, ...]:
-        """Usual partitionings over the cores; one empty partitioning on a single core."""
+        """Usual partitionings over the cores. A machine with a single core has one, which is
+        empty."""
         if not self.architecture.has_instances:
             return ((),)
         return self.of_machine.memo(usual_partitionings)
 
     @property
     def replicating_partitionings(self) -> tuple[Partitioning, ...]:
-        """Partitionings in which every core repeats some Einsums; none on a single core."""
+        """Further partitionings in which all cores read a common result; none on a single core."""
         if not self.architecture.has_instances:
             return ()
         return self.of_machine.memo(replicating_partitionings)
@@ -100,7 +101,8 @@ class PartProblem:
 
 
 def stands_in(part: Part, cascade: str) -> bool:
-    """Return whether a cascade computes a part, except for what ``left_out_by`` reports."""
+    """Return whether a cascade computes the same as a part, except for features in
+    ``left_out_by``."""
     return any(compute_the_same(other, cascade) for other in part.stand_ins)
 
 
@@ -117,7 +119,7 @@ _DERIVED = {
 
 
 def job_of(problem: PartProblem, mapping: Mapping, name: str = "") -> Job:
-    """Return the job of one part under one mapping, with its shapes and notes.
+    """Return the job that runs one part under one mapping, with its shapes and notes.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def job_of(problem: PartProblem, mapping: Mapping, name: str = "") -> Job:
 
 
 def _another(part: Part, mapping: Mapping) -> tuple[str, ...]:
-    """Return a note if the mapping's cascade computes something else than the part's."""
+    """Return a note if the mapping's cascade does not compute the same as the part's cascade."""
     own, other = part.cascade, mapping.cascade
     if other == own or stands_in(part, other) or compute_the_same(own, other):
         return ()
@@ -178,8 +180,10 @@ def _another(part: Part, mapping: Mapping) -> tuple[str, ...]:
 
 
 def _for_another(part: Part, mapping: Mapping) -> Problem:
-    """Return the problem of a mapping for another cascade, with the mappings of the part's
-    cascade."""
+    """Return the error message for a mapping of another cascade than the part's.
+
+    The hint lists mappings of the part's cascade.
+    """
     text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
     others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
     hint = (
@@ -189,7 +193,8 @@ def _for_another(part: Part, mapping: Mapping) -> Problem:
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
-    """Refuse to fold query heads into queries if the cascade distinguishes queries."""
+    """Raise an error if query heads are folded into query rows that the cascade treats
+    differently."""
     asymmetry = rank_asymmetry(program, "P") if folded > 1 else None
     if asymmetry is not None:
         text = (
@@ -213,7 +218,7 @@ def own_part(workload: Workload) -> Part:
 
 
 def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> None:
-    """Refuse formats of tensors that no running cascade has.
+    """Raise an error for formats of tensors that no running cascade has.
 
     Raises
     ------
@@ -238,7 +243,7 @@ def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> N
 
 
 def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Architecture) -> None:
-    """Refuse a format in which no array of a machine computes an operation of a part.
+    """Raise an error for a format in which no array of the machine computes a part's operation.
 
     The error points at the format, which a refusal of all mappings would not.
 
@@ -264,7 +269,7 @@ def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Ar
 
 
 def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:
-    """Return the place where the format of an Einsum's operands is stated."""
+    """Return the position in a file that sets the format of an Einsum's operands."""
     places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
     nodes = walk(program.einsum_of[einsum].expression)
     operands = {n.tensor for n in nodes if isinstance(n, Access)}

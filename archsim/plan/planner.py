@@ -1,4 +1,4 @@
-"""Plans and runs: the jobs of a workload on a machine, and one result of all of them."""
+"""Planning and running: the jobs of a workload on a machine, and one result for all jobs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def evaluate_job(job: Job, engine: Engine = "analytical", limit_s: float | None 
 
 
 class _JobEvaluator:
-    """Evaluator of the jobs of one machine: jobs that differ in name alone are evaluated once.
+    """Evaluator of the jobs of one machine; jobs that differ only in name are evaluated once.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def run_plan(
 
 
 def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
-    """Return the times and energies of the first and of further tokens of an answer."""
+    """Return times and energies of an answer: of its first token, and of each further token."""
     first = [p for p in parts if p.stage == "prefill"]
     further = [p for p in parts if p.stage == "decode"]
     steps = request.answer_len - 1
@@ -153,7 +153,7 @@ def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
 
 
 def _advised(plan: JobPlan, result: Result) -> Result:
-    """Return the result, with advice to search if another mapping may be much faster."""
+    """Return the result with a note that advises a search, if the lower bound is far away."""
     searched = plan.searched or all(job.searched for job in plan.jobs)
     if searched or result.over_floor <= policy.FLOOR_RATIO_TO_ADVISE_SEARCH:
         return result

@@ -14,10 +14,10 @@ ACCEPTED_FLOOR_RATIO: Final = 1.1
 """Lower-bound ratio at which the best run is accepted without further candidates."""
 
 MAX_LATENCY_RATIO_TO_REPLACE: Final = 0.98
-"""Ratio to the best latency that a later candidate must stay below to replace the best.
+"""Ratio to the best latency below which a later candidate replaces the best one.
 
-Earlier candidates are preferred: written mappings need less traffic and energy than generated
-ones, and few nests less than many.
+Earlier candidates are preferred. Written mappings need less traffic and energy than generated ones,
+and mappings of few nests need less than mappings of many.
 """
 
 FLOOR_RATIO_TO_ADVISE_SEARCH: Final = 1.5
@@ -26,135 +26,151 @@ FLOOR_RATIO_TO_ADVISE_SEARCH: Final = 1.5
 # Default mappings: the lower-bound ratio above which a class of candidates is tried.
 
 FLOOR_RATIO_TO_TRY_UNEQUAL_TILES: Final = 1.2
-"""Ratio for partitionings with unequal tiles, each of which is bound by itself."""
+"""Lower-bound ratio above which partitionings with unequal tiles are tried.
+
+Each unequal tile is bound by itself.
+"""
 
 FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
-"""Ratio for mappings that take long to generate."""
+"""Lower-bound ratio above which mappings that take long to generate are tried."""
 
 FLOOR_RATIO_TO_TRY_FUSED: Final = 1.4
-"""Ratio for fused mappings on a line of more than two memories, or on a single core.
+"""Lower-bound ratio above which fused mappings are tried on a line of more than two memories.
 
-Mappings written for one memory hardly use the innermost memory of such a line. On a single core
-one mapping is generated, and not one for each partitioning.
+Mappings written for one memory hardly use the innermost memory of such a line. The ratio also holds
+for a single core: there one mapping is generated, and not one for each partitioning.
 """
 
 FLOOR_RATIO_TO_TRY_NESTS: Final = 4
-"""Ratio for several nests on a single core, and for fused mappings once nests were tried.
+"""Lower-bound ratio above which several nests are tried on a single core.
 
-On a single core all nests have the same partitioning, so that a cut gains less.
+It also holds for fused mappings once nests were tried. On a single core all nests have the same
+partitioning, so that a cut gains less.
 """
 
 MAX_UNEQUAL_PARTITIONINGS: Final = 2
-"""Number of partitionings with unequal tiles to try, those that use most cores first."""
+"""Largest number of partitionings with unequal tiles to try; those with most cores come first."""
 
 # Gathers that cores share.
 
 SHARED_GATHER_CAPACITY_DIVISORS: Final = (4, 8)
-"""Divisors of the capacity for gathers that all cores share, in the order of trials.
+"""Divisors of the capacity that a mapping may use for a gather shared by all cores, in the order of
+trials.
 
 Each core has results of its own beside the shared gather, so that it cannot use all capacity.
 """
 
 MIN_CORES_WITH_SHARED_GATHERS: Final = 8
-"""Number of cores with a shared gather from which each has at least twice its capacity share."""
+"""Smallest number of cores with a shared gather for which mappings with shared capacity are tried.
+
+Each core then has at least twice its share of the capacity.
+"""
 
 # Cuts of a cascade into nests.
 
 FLOOR_RATIO_TO_TRY_CUTS: Final = 1.5
-"""Lower-bound ratio of a nest above which a cut of it is tried."""
+"""Lower-bound ratio of a nest above which the planner tries to cut the nest."""
 
 FLOOR_RATIO_TO_TRY_UNFUSED: Final = 2
-"""Lower-bound ratio of a nest above which one Einsum after the other is tried."""
+"""Lower-bound ratio of a nest above which mappings of one Einsum after the other are tried."""
 
 MAX_PARTITIONINGS_PER_NEST: Final = 3
-"""Number of partitionings to try per nest, those with the smallest bandwidth bound first."""
+"""Largest number of partitionings to try per nest; small bandwidth bounds come first."""
 
 MAIN_TRAFFIC_SHARE: Final = 0.5
-"""Share of a cascade's compulsory traffic from which gathered inputs are most of it.
+"""Smallest share of a cascade's compulsory traffic at which gathered inputs count as most of it.
 
 A single pass over such inputs is not cut: its lower bound is far below all mappings, since the
 gathered indices may coincide.
 """
 
 NEGLIGIBLE_HANDOFF_SHARE: Final = 0.03
-"""Share of a nest's compulsory traffic up to which a tensor between nests is negligible."""
+"""Largest share of a nest's compulsory traffic at which a tensor between nests is negligible."""
 
 MAX_HANDOFF_SHARE_OF_GAIN: Final = 0.5
-"""Share of the possible gain that the transfer of tensors between nests may take."""
+"""Largest share of the possible gain that the transfer of tensors between nests may take."""
 
 HANDOFF_ACCESSES: Final = 2
-"""Accesses of an element between two nests: it is written and read."""
+"""Number of accesses to each tensor element between two nests: one write and one read."""
 
 # Partitionings over cores.
 
 MAX_CORES_ENUMERATED: Final = 4096
-"""Number of cores up to which all numbers of tiles are tried; beyond, those near powers of two."""
+"""Largest number of cores for which all numbers of tiles are tried.
+
+For more cores only numbers near powers of two are tried.
+"""
 
 SQUARE_TILE_TOLERANCE: Final = 1.25
-"""Ratio by which the largest tile may exceed the smallest possible to be nearly square."""
+"""Largest ratio of a nearly square tile to the smallest possible tile."""
 
 MANY_IDLE_SHARE: Final = 0.75
-"""Share of cores in use up to which a partitioning leaves many cores idle."""
+"""Largest share of cores in use at which a partitioning counts as leaving many cores idle."""
 
 MAX_UNEQUAL_TILES: Final = 32
-"""Number of unequal tiles beside tiles of other ranks; each is counted by itself."""
+"""Largest number of unequal tiles if other ranks are split too; each tile is counted by itself."""
 
 MAX_UNEQUAL_TILES_OF_ONE_RANK: Final = 128
-"""Number of unequal tiles if no other rank has as many; each is counted by itself."""
+"""Largest number of unequal tiles of one added rank; each tile is counted by itself."""
 
 SHARED_CAPACITY_SHARES: Final = (Fraction(9, 10), Fraction(3, 4))
-"""Shares of the joint capacity of masked tiles that each of them may use, in the order of trials.
+"""Shares of their joint capacity that cores with masked tiles may each use, in the order of trials.
 
-The tiles share tensors without the masked rank, but each has queries and results of its own.
+The cores share tensors without the masked rank, but each has queries and results of its own.
 """
 
 # Partial results of split sums.
 
 SMALL_PARTIAL_SHARE: Final = 1 / 16
-"""Ratio of partial results to inputs up to which a split sum is always worth trying."""
+"""Largest ratio of partial results to inputs at which a split sum is always tried."""
 
 FEW_CORES_SHARE: Final = 1 / 3
-"""Share of cores in use up to which partial results may be as large as the inputs."""
+"""Largest share of cores in use at which partial results may be as large as the inputs."""
 
 EQUAL_PARTIAL_SHARE: Final = 1.0
-"""Ratio of partial results to inputs that is allowed if few cores are in use."""
+"""Largest ratio of partial results to inputs if few cores are in use."""
 
 MAX_PARTIAL_SHARE: Final = 16.0
-"""Ratio of partial results to inputs up to which their transfer time is compared with the gain."""
+"""Largest ratio of partial results to inputs at which a split sum is tried if its transfers are
+fast."""
 
 MAX_COMBINING_TIME_SHARE: Final = 1 / 2
-"""Share of the compute time without a split that the transfer of partial results may take."""
+"""Largest ratio of the transfer time of partial results to the compute time without a split.
+"""
 
 MAX_TIME_RATIO_OF_SPLIT: Final = 0.8
-"""Ratio of another cascade's bound to the own one without split sums, to be searched.
+"""Largest ratio of time bounds at which another cascade with a split sum is searched.
 
-Another cascade that splits a sum has to promise this gain.
+The ratio compares the other cascade with the part's own cascade without split sums.
 """
 
 MAX_TIME_RATIO_OF_ANY_PARTITIONING: Final = 1.05
-"""Ratio of another cascade's bound to the own one with any partitioning, to be searched."""
+"""Largest ratio of time bounds at which another cascade with a split sum is searched.
+
+The ratio compares the other cascade with the part's own cascade under any partitioning.
+"""
 
 # Tiles of a cascade that are partitioned.
 
 MAX_IDLE_RATIO: Final = 1.25
-"""Ratio to the smallest number of idle cores up to which a partitioning of tiles is tried."""
+"""Largest ratio of a tile partitioning's idle factor to the smallest idle factor, to be tried."""
 
 MAX_TILE_PARTITIONINGS: Final = 2
-"""Number of partitionings of tiles to try: a mapping is generated for each."""
+"""Largest number of tile partitionings to try; a mapping is generated for each."""
 
 MAX_PARTITIONED_TILES: Final = 128
-"""Number of tiles of a tile; under a mask each is counted by itself."""
+"""Largest number of shares into which tiles are split; under a mask each is counted by itself."""
 
 # Bandwidth bounds of partitionings.
 
 MAX_TIME_RATIO_OF_EXTRA_PARTITIONING: Final = 0.8
-"""Ratio to the smallest bound of other partitionings that one more must stay below."""
+"""Ratio to the smallest bound of known partitionings below which one more partitioning is tried."""
 
 INPUT_CAPACITY_SHARE: Final = 0.75
-"""Share of a core's memory that one input may fill: other tensors need the rest."""
+"""Largest share of a core's memory that one input may fill: other tensors need the rest."""
 
 NEARLY_FASTEST_RATIO: Final = 1.15
-"""Ratio to the smallest bound up to which partitionings count as equally fast.
+"""Largest ratio to the smallest bound at which partitionings count as equally fast.
 
 Work and transfers that overlap in the bound do not overlap fully in a run.
 """
@@ -162,16 +178,19 @@ Work and transfers that overlap in the bound do not overlap fully in a run.
 # Memories of the incremental evaluator.
 
 MAX_CACHED_TIMINGS: Final = 256
-"""Timings per counted mapping."""
+"""Largest number of remembered timings per counted mapping."""
 
 MAX_CACHED_ARRAYS: Final = 8
-"""Lower bounds of work per counted mapping, one for each set of arrays."""
+"""Largest number of remembered work bounds per counted mapping, one for each set of arrays."""
 
 MAX_CACHED_TILE_SIZES: Final = 16
-"""Bound mappings per layout, one for each size of fitted tiles."""
+"""Largest number of remembered bound mappings per layout, one for each size of fitted tiles."""
 
 MAX_CACHED_RESULTS: Final = 256
-"""Results for repricing, of all mappings: a result is some ten times as large as a timing."""
+"""Largest number of results that are remembered for repricing.
+
+A result is some ten times as large as a timing.
+"""
 
 MAX_KEYS_BY_IDENTITY: Final = 8
-"""Mappings whose key is found by identity, without a hash of their content."""
+"""Largest number of mappings whose key is found by identity, without a hash of their content."""

@@ -1,4 +1,4 @@
-"""Mapping problem: a cascade with its shapes on a machine."""
+"""Mapping problem: a cascade with its shapes, and the machine to map it to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..spec.tensor_words import words_of
 
 @dataclass(frozen=True)
 class Cores:
-    """Cores of a machine with one kind of cores, and the memory that feeds them."""
+    """Cores of a machine that has a single kind of cores, with the memory that feeds them."""
 
     memory: Memory
     name: str
@@ -24,7 +24,7 @@ class Cores:
 
 @dataclass(frozen=True, eq=False)
 class MappingProblem(Memoized):
-    """Cascade, the machine that runs it, and its shapes."""
+    """Mapping problem: a cascade, its shapes, and the machine that runs it."""
 
     program: Program
     architecture: Architecture
@@ -33,13 +33,13 @@ class MappingProblem(Memoized):
 
     @property
     def cores(self) -> Cores | None:
-        """Cores of the machine; None for several kinds, or none, of cores."""
+        """Cores of the machine; None if the machine has no cores, or several kinds of cores."""
         found = [Cores(m, name, n) for m in self.architecture.memories for name, n in m.instances]
         return found[0] if len(found) == 1 else None
 
     @property
     def unlinked_cores(self) -> Cores | None:
-        """Cores of the machine, unless they form a ring."""
+        """Cores of the machine; None also if the cores form a ring."""
         found = self.cores
         return None if found is None or found.memory.ring else found
 
@@ -48,7 +48,7 @@ class MappingProblem(Memoized):
         return self.shapes.get(self.program.whole_rank(rank), 1)
 
     def elements(self, ranks: Iterable[str]) -> int:
-        """Return the coordinates of some ranks and the parallel ranks.
+        """Return the number of points that some ranks span together with the parallel ranks.
 
         Tiles of a rank count as that rank.
         """
@@ -56,6 +56,6 @@ class MappingProblem(Memoized):
         return prod(map(self.extent, {self.program.whole_rank(rank) for rank in wanted}))
 
     def tensor_bytes(self, tensor: str, elements: int) -> float:
-        """Return the bytes of some elements of a tensor."""
+        """Return the bytes that a number of elements of a tensor takes."""
         words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
         return float(elements * words * self.architecture.word_bytes)

@@ -1,4 +1,4 @@
-"""Mapping selection: the given, the recalled, the written and the generated mapping of a part."""
+"""Selection of a part's mapping: given by the user, recalled, written in a file, or generated."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ByPart:
-    """Mapping for each part of a workload, in the order of the parts."""
+    """Mappings of a workload, one for each part in the order of the parts."""
 
     mappings: tuple[Mapping, ...]
 
 
 Given = Mapping | Sequence[Mapping] | ByPart | None
-"""Mappings that a caller gives: one, several, one for each part, or None."""
+"""Mappings that a caller gives: one, several, one for each part, or None for no mapping."""
 
 
 def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, ...]:
@@ -100,7 +100,7 @@ def derived_mapping(
 
 
 def blocks_mapping(problem: PartProblem, partitioning: Partitioning) -> Mapping | None:
-    """Generate a blocked mapping; None if there is none or nothing is partitioned."""
+    """Generate a blocked mapping; return None if none exists or if nothing is partitioned."""
     if not partitioning:
         return None
     core = machine_of_one_core(problem.architecture, partitioning)
@@ -115,13 +115,16 @@ def blocks_mapping(problem: PartProblem, partitioning: Partitioning) -> Mapping 
 def partitioned_mapping(
     mapping: Mapping, partitioning: Partitioning, problem: PartProblem
 ) -> Mapping:
-    """Return a mapping of one core, partitioned over the cores of the problem's machine."""
+    """Return a mapping for the whole machine, from a mapping of one core and a partitioning."""
     named = replace(mapping, cascade=problem.cascade)
     return partition_mapping(named, partitioning, problem.architecture, problem.program)
 
 
 def partitioned_mappings(mapping: Mapping, problem: PartProblem) -> tuple[Mapping, ...]:
-    """Return a written mapping with every usual partitioning, or as it is if it has its own."""
+    """Return one mapping per usual partitioning of a written mapping.
+
+    A mapping with a partitioning of its own is returned as it is.
+    """
     if not problem.architecture.has_instances or any(level.spatial for level in mapping.nest):
         return (mapping,)
     own = problem.computed_by(mapping.cascade)
@@ -129,9 +132,9 @@ def partitioned_mappings(mapping: Mapping, problem: PartProblem) -> tuple[Mappin
 
 
 def check_partitioned(job: Job) -> None:
-    """Refuse a written mapping without partitioning if the cores could share work.
+    """Raise an error for a written mapping that leaves all cores but one idle.
 
-    All cores but one would be idle.
+    The cores could share the work, and the mapping partitions nothing over them.
 
     Raises
     ------
@@ -168,10 +171,10 @@ def _not_partitioned(
 
 
 def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partitioning]]:
-    """Yield partitionings of other cascades in which cores hold partial sums.
+    """Yield equivalent cascades with partitionings in which cores hold partial sums.
 
-    A cascade that runs along a rank may not be split there, but an equivalent cascade of
-    several passes may.
+    A cascade that runs along a rank may not be split there, but an equivalent cascade of several
+    passes may.
     """
     if not problem.architecture.has_instances:
         return
@@ -189,7 +192,7 @@ def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partit
 
 
 def promising_split_reductions(own: PartProblem) -> tuple[str, ...]:
-    """Return other cascades of a part whose split reductions are faster by their bounds."""
+    """Return the names of equivalent cascades whose split sums are faster, by their time bounds."""
     splits = {other.cascade: other for other, _ in split_reductions(own)}
     if not splits:
         return ()
@@ -229,7 +232,8 @@ def mapping_called(
     generators: Generators,
     overrides: Overriding = (),
 ) -> Mapping:
-    """Return the mapping of a name or file; ``einsum-by-einsum`` and ``fused`` are generated.
+    """Return the mapping with a name, or in a file; ``einsum-by-einsum`` and ``fused`` are
+    generated.
 
     Parameters
     ----------
@@ -256,7 +260,7 @@ def mapping_called(
 
 
 def _meant(own: str, parts: tuple[Part, ...], mapping: Mapping) -> tuple[str, ...]:
-    """Return the cascades of a workload that a mapping is for."""
+    """Return the names of the cascades in a workload that a mapping runs."""
     if any(part.cascade == mapping.cascade for part in parts):
         return (mapping.cascade,)
     able = (part.cascade for part in parts if stands_in(part, mapping.cascade))
@@ -282,11 +286,10 @@ def usual_mapping(workload: Workload, architecture: Architecture) -> Mapping | N
 
 
 def machines_own(part: Part, architecture: Architecture) -> Mapping | None:
-    """Return the mapping that a machine was designed for, if it computes what the part's cascade
-    does.
+    """Return the mapping that a machine was designed for if it computes the part, or None.
 
     A cascade that stands in for the part's own qualifies if it omits nothing: attention of heads
-    that share nothing, for one token a sequence, but not for a causal layer's prefill.
+    that share nothing, for one token per sequence, but not for a causal layer's prefill.
     """
     if architecture.mapping is None:
         return None
