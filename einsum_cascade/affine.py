@@ -1,4 +1,4 @@
-"""Linear forms over rank variables, shapes and a constant; arithmetic of indices."""
+"""Affine sums of rank variables, shapes and a constant, and the arithmetic of indices."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .ir import Affine, AffineTerm, collected
 from .memo import cached_property
 
 NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
-"""Default of functions that substitute numbers for shapes and parameters."""
+"""Empty mapping, the default of functions that substitute numbers for shapes and parameters."""
 
 
 def linear(index: Affine) -> Affine:
-    """Return an index with like terms collected, and without spans."""
+    """Return an index with like terms added up, and without source spans."""
     return collected(index.terms)
 
 
 def linear_expression(
     node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBERS
 ) -> Affine | None:
-    """Return the form of an expression, or None if it is not linear in positions and shapes.
+    """Return an expression as an affine sum, or None if it is not linear in positions and shapes.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def linear_expression(
 
 
 def digits(members: tuple[str, ...]) -> Affine:
-    """Return the position that the members of a partition form, like the digits of a number.
+    """Return the position that a rank's members form together, like the digits of a number.
 
     Parameters
     ----------
@@ -80,14 +80,17 @@ def digits(members: tuple[str, ...]) -> Affine:
 
 @dataclass(frozen=True)
 class Families:
-    """Partitioned ranks of a program by rank variable, and ranks declared to share a shape."""
+    """Partitioned ranks of a program with their members, and ranks declared to share a shape.
+
+    A family is a partitioned rank. Ranks are given by their variables.
+    """
 
     members: tuple[tuple[str, tuple[str, ...]], ...] = ()
     shape_models: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, program: ir.Program) -> Families:
-        """Return the partitioned ranks of a program, the outermost member of each first."""
+        """Return the partitioned ranks of a program, each with its members, outermost first."""
         return cls(
             tuple(
                 (r.variable, tuple(m.lower() for m in r.partition))
@@ -107,18 +110,20 @@ class Families:
         return {m: f for f, members in reversed(self.members) for m in members}
 
     def family_of(self, variable: str) -> str | None:
-        """Return the family variable that a member belongs to.
+        """Return the variable of the partitioned rank that a member belongs to.
 
-        None if the variable is no member, for example if it is a family variable itself.
+        The result is None if the variable belongs to no member, for example if it is itself the
+        variable of a partitioned rank.
         """
         return self._family_of.get(variable)
 
     def members_of(self, variable: str) -> tuple[str, ...]:
-        """Return the member variables of a family variable; empty for any other variable."""
+        """Return the variables of a partitioned rank's members; any other variable has none."""
         return self._members_of.get(variable, ())
 
     def fold(self, form: Affine) -> Affine:
-        """Replace a full mixed-radix sum of members by the family's variable.
+        """Return a sum with ``m`` in place of ``m1*M0 + m0``, for all members of a partitioned
+        rank.
 
         >>> families = Families((("m", ("m1", "m0")),))
         >>> place = digits(("M1", "M0")).minus(Affine((AffineTerm(1, (), "p"),)))
@@ -141,8 +146,8 @@ class Families:
         return dict(self.shape_models)
 
     def _whole(self, form: Affine, members: tuple[str, ...]) -> int:
-        """Return 1 if ``form`` adds the whole family, -1 if it subtracts the whole family, else
-        0.
+        """Return 1 if ``form`` adds the position that all members form, -1 if it subtracts it,
+        else 0.
 
         A member's coefficient must be the product of the shapes of the members inside it.
         """
@@ -161,7 +166,8 @@ class Families:
         )
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
-        """Add each family with all members present, and the members of each family present.
+        """Add each partitioned rank whose members are all present, and the members of each rank
+        present.
 
         >>> Families((("m", ("m1", "m0")),)).close(("m0", "m1", "p"))
         ('m0', 'm1', 'p', 'm')
@@ -190,7 +196,7 @@ def gather_value(index: ir.Gather) -> ir.Expression:
 
 
 def _sum(total: ir.Expression | None, index: Affine) -> ir.Expression | None:
-    """Return a sum with the terms of an index added; None if there is nothing to add."""
+    """Return an expression plus the terms of an index; None if there are neither."""
     for term in index.terms:
         variable = term.variable
         factors: list[ir.Expression] = [] if variable is None else [ir.Name(variable, "variable")]
@@ -201,7 +207,7 @@ def _sum(total: ir.Expression | None, index: Affine) -> ir.Expression | None:
 def _added(
     total: ir.Expression | None, term: AffineTerm | ir.Gather, factors: list[ir.Expression]
 ) -> ir.Expression:
-    """Return a sum with one more term: the shapes and the coefficient times the factors."""
+    """Return an expression plus one term: the coefficient and the shapes times the factors."""
     factors.extend(ir.Name(s, "shape") for s in term.shapes)
     size = abs(term.coefficient)
     if size != 1 or not factors:
@@ -219,7 +225,7 @@ def product_of(factors: Iterable[ir.Expression]) -> ir.Expression:
 
 
 def substituted(index: Affine, values: Mapping[str, ir.Index]) -> ir.Index:
-    """Return an index with other indices substituted for its variables.
+    """Return an index with other indices in place of its variables.
 
     Raises
     ------
@@ -257,6 +263,6 @@ def _scaled(index: ir.Gather, term: AffineTerm) -> ir.Gather:
 
 
 def _scaled_sum(index: Affine, factor: AffineTerm) -> Affine:
-    """Return an index times the coefficient and the shapes of a term."""
+    """Return an index times the coefficient and the shapes of a constant term."""
     constant = Affine((AffineTerm(factor.coefficient, factor.shapes),))
     return constant.times(index) or Affine()

@@ -1,4 +1,4 @@
-"""Results of cascade analyses: frozen records that print and export themselves."""
+"""Results of cascade analyses: frozen records that can be printed and exported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Barrier:
     revisits: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the barrier as plain values for JSON."""
         return {
             "einsum": self.einsum,
             "opens_pass": self.opens,
@@ -40,7 +40,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorPasses:
-    """Passes over a rank that write and read one tensor."""
+    """Numbers of the passes over a rank that write and read one tensor."""
 
     tensor: str
     written: int | None
@@ -48,12 +48,14 @@ class TensorPasses:
 
     @property
     def first(self) -> int:
-        """First pass that writes or reads the tensor."""
+        """Number of the first pass that writes or reads the tensor."""
         return min(p for p in (self.written, *self.read) if p is not None)
 
     @property
     def reread(self) -> tuple[int, ...]:
-        """Passes that read the tensor after an earlier pass has written or read it."""
+        """Numbers of the passes that read the tensor after an earlier pass has written or read
+        it.
+        """
         return tuple(p for p in self.read if p > self.first)
 
     def survives(self, number: int) -> bool:
@@ -63,13 +65,14 @@ class TensorPasses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankPasses:
-    """Passes over one rank.
+    """Passes over one rank, with the barriers between them.
 
     ``count`` is the number of passes: one, plus one each time elements of a fiber are revisited
     after the whole fiber has been seen. ``at_most`` is True if some order of the elements may need
-    fewer passes, because of a mask or a position read elsewhere (``docs/passes.md``). ``sweeps``
-    counts the loops over the rank that no mapping can fuse; it exceeds ``count`` if an Einsum waits
-    for a whole fiber but then reads other tensors than those seen before.
+    fewer passes, because of a mask or a position read elsewhere (``docs/passes.md``).
+
+    ``sweeps`` counts the loops over the rank that no mapping can fuse. It exceeds ``count`` if an
+    Einsum waits for a whole fiber but then reads other tensors than those seen before.
     """
 
     rank: str
@@ -84,11 +87,11 @@ class RankPasses:
 
     @property
     def counted(self) -> str:
-        """Count as printed in reports."""
+        """Number of passes as text for reports."""
         return f"at most {self.count}" if self.at_most else str(self.count)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the passes over the rank as plain values for JSON."""
         return {
             "passes": self.count,
             "at_most": self.at_most,
@@ -114,7 +117,7 @@ class PassAnalysis:
     others: tuple[RankPasses, ...] = ()
 
     def of(self, rank: str) -> RankPasses:
-        """Return the passes over one rank: a plain rank, a family, or a member of a family.
+        """Return the passes over one rank: a plain or partitioned rank, or a member of the latter.
 
         Raises
         ------
@@ -128,7 +131,7 @@ class PassAnalysis:
         return found[rank]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, one entry per rank."""
+        """Return the analysis as plain values for JSON, one entry per rank."""
         return {r.rank: r.to_dict() for r in self.ranks}
 
     def _repr_html_(self) -> str:
@@ -139,7 +142,7 @@ PASS_HEADINGS = ("rank", "passes", "sweeps", "Einsums by pass", "barriers")
 
 
 def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
-    """Return the printed table of an analysis, with one row per traversed rank.
+    """Return the rows of the printed table, one per traversed rank.
 
     Columns follow ``PASS_HEADINGS``. Einsums by pass read ``1: QK GM | 2: SN SD``, and a rank
     without barriers says ``none``.
@@ -156,7 +159,7 @@ def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
 
 
 def html_table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
-    """Return texts as an escaped HTML table.
+    """Return an HTML table with these texts, escaped.
 
     Parameters
     ----------

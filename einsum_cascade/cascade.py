@@ -1,4 +1,4 @@
-"""Public class ``Cascade``: an attention algorithm as extended Einsums."""
+"""Public class ``Cascade``: an attention algorithm as a sequence of extended Einsums."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=256)
 def _parsed(source: Source) -> ir.Program:
-    """Parse a text; a text that was parsed before gives the same frozen program."""
+    """Return the program of a text; a text parsed before gives the same frozen program."""
     return parse_program(source)
 
 
 @lru_cache(maxsize=256)
 def _built_in(source: Source) -> ir.Program:
-    """Parse a built-in cascade.
+    """Return the program of a built-in cascade.
 
-    A cache of its own holds all built-in cascades, so other texts never evict them.
+    All built-in cascades have a cache of their own, so other texts never evict them.
     """
     return parse_program(source)
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """Cascade of extended Einsums; two are equal if they mean the same.
+    """Cascade of extended Einsums; two cascades are equal if they mean the same.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Cascade:
         return cls(_parsed(Source(name, text)))
 
     def with_program(self, program: ir.Program) -> Cascade:
-        """Return the cascade of another program."""
+        """Return a cascade that holds another program."""
         return type(self)(program)
 
     @property
@@ -117,8 +117,7 @@ class Cascade:
         return evaluate(self.program, inputs, dtype=dtype, keep=keep, **sizes_and_parameters)
 
     def passes(self, rank: str) -> RankPasses:
-        """Return the passes over one rank: their number, their barriers and the pass of every
-        Einsum.
+        """Return the passes over one rank: their number, barriers, and the pass of every Einsum.
 
         Raises
         ------

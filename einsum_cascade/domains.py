@@ -24,7 +24,7 @@ _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 
 
 def whole_domain(name: str, text: str) -> ir.Domain | None:
-    """Return the domain that the text ``a..b`` states, or None if the text has another form.
+    """Return the integer domain that a text ``a..b`` states, or None if the text has another form.
 
     The rank is not looked up here.
 
@@ -41,8 +41,7 @@ def whole_domain(name: str, text: str) -> ir.Domain | None:
 
 
 def whole_text(domain: ir.Domain) -> str:
-    """Return an integer domain as it is written, such as ``0..G-1``; ``whole_domain`` reads it
-    back."""
+    """Return an integer domain as text, such as ``0..G-1``, which ``whole_domain`` reads back."""
     end = f"{domain.rank}{domain.high or ''}" if domain.rank else str(domain.high)
     return f"{domain.low}..{end}"
 
@@ -107,7 +106,7 @@ def outside(
 def draw(
     domain: ir.Domain, rng: np.random.Generator, size: tuple[int, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Draw random numbers from a domain.
+    """Return an array of random numbers from a domain.
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ def draw_input(
     rng: np.random.Generator,
     shapes: Mapping[str, int],
 ) -> np.ndarray[Any, Any] | None:
-    """Draw random numbers from the domain of an input; None if it has no domain.
+    """Return random numbers from the domain of an input; None if the input has no domain.
 
     Scatter positions differ along the ranks that they are scattered by. Entries of an input that
     the cascade declares distinct differ along the declared ranks.
@@ -182,7 +181,7 @@ def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tu
 def _draw_distinct(
     rng: np.random.Generator, size: tuple[int, ...], distinct_axes: list[int], below: int
 ) -> np.ndarray[Any, Any]:
-    """Draw integers below a bound that differ along some axes."""
+    """Return random integers from 0 to ``below - 1`` that differ along some axes."""
     rest = [n for n in range(len(size)) if n not in distinct_axes]
     count = math.prod(size[n] for n in distinct_axes)
     rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
@@ -270,7 +269,7 @@ def repeated_entries(
 def _inside_cut_ranks(
     program: ir.Program, ranks: tuple[str, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Return a mask of the tensor elements that lie before the ends of partitioned ranks."""
+    """Return flags of a tensor's elements, True before the ends of partitioned ranks."""
     found = np.ones([shapes[r] for r in ranks], bool)
     for family in program.ranks:
         members = [m for m in family.partition if m in ranks]
@@ -286,7 +285,7 @@ def _inside_cut_ranks(
 
 
 def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield the minimal shapes of ranks for which distinct entries can all point inside.
+    """Yield ranks with the minimal shape at which distinct index entries all lie inside.
 
     Parameters
     ----------
@@ -308,8 +307,7 @@ def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tu
 
 
 def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
-    """Return the exclusive upper bound of the elements of every tensor that others are gathered
-    by.
+    r"""Return, for each index tensor, the exclusive upper bound of its elements.
 
     Parameters
     ----------
@@ -323,7 +321,7 @@ def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[st
         At least 1: where no position fits, the evaluation says so.
 
     >>> from einsum_cascade import Cascade
-    >>> head = "cascade: a\\nranks: [M, J, T]\\ninputs: {I: [J], K: [M]}\\noutput: C\\n"
+    >>> head = "cascade: a\nranks: [M, J, T]\ninputs: {I: [J], K: [M]}\noutput: C\n"
     >>> program = Cascade.parse(head + "einsums: C[j, t] = K[I[j]*T + t]").program
     >>> coordinate_bounds(program, {"M": 12, "J": 2, "T": 4})
     {'I': 3}
@@ -337,7 +335,7 @@ def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[st
 
 
 def last_value(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
-    """Return the largest value of an index.
+    """Return the largest value that an index takes.
 
     Parameters
     ----------

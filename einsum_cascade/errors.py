@@ -1,4 +1,4 @@
-"""Error family: every mistake of a user is one of these errors, which print themselves."""
+"""Errors in user input: every mistake of a user is one of these errors, which print themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .source import Span, visible
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: the message, its place, and a hint."""
+    """Single mistake of a user: the message, its place in the file, and a hint."""
 
     message: str
     span: Span | None = None
@@ -29,7 +29,10 @@ class Problem:
 
 
 class InputError(ValueError):
-    """Error in a user's input: every problem found, or one message with its place and hint."""
+    """Error in a user's input, with all problems found.
+
+    A single message with its place and hint may be given instead.
+    """
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class NoLegalMappingError(MappingError):
 
 @contextmanager
 def collect_problems(found: list[Problem]) -> Iterator[None]:
-    """Append the problems of an error to a list, and go on after the block."""
+    """Run a block; if it raises an input error, append the error's problems to a list and go on."""
     try:
         yield
     except InputError as wrong:
@@ -86,7 +89,7 @@ def collect_problems(found: list[Problem]) -> Iterator[None]:
 
 
 def by_place(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort problems by their place in the file, each once; those without a place come last."""
+    """Return problems sorted by place in the file, without duplicates; unplaced ones come last."""
 
     def place(problem: Problem) -> tuple[bool, int, int]:
         span = problem.span

@@ -36,7 +36,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 Lookup = str | Callable[..., Any]
-"""Reference into a library: a name in it, or a function whose first argument is the library."""
+"""Name in a library, or a function whose first argument is the library."""
 
 
 def of(library: ModuleType, lookup: Lookup) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ class Arithmetic:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Comparison in conditions; ``opposite`` is its negation."""
+    """Comparison operator in conditions; ``opposite`` is its negation."""
 
     name: str
     opposite: str
@@ -185,7 +185,10 @@ def _silu(np: Any, x: Any) -> Any:
 
 
 def _elementwise(np: Any, function: Callable[[float], float], x: Any) -> Any:
-    """Apply a function of the math module to every element: exact, at 0.1 us an element."""
+    """Return an array with a function of the math module applied to every element.
+
+    The results are exact; an element takes 0.1 us.
+    """
     values = np.fromiter(map(function, x.ravel().tolist()), np.float64, x.size)
     return values.reshape(x.shape)
 
@@ -242,7 +245,10 @@ def _log(x: float) -> float:
 
 
 def _periodic(function: Callable[[float], float]) -> Callable[[float], float]:
-    """Return NaN at infinities, as numpy does; Python raises an error there."""
+    """Return a periodic function that gives NaN at infinities, as numpy does.
+
+    Python raises an error there.
+    """
     return lambda x: function(x) if math.isfinite(x) else math.nan
 
 
@@ -315,7 +321,7 @@ FUNCTIONS: Mapping[str, Function] = _table(
         strength=Strength.PRODUCT,
     ),
 )
-"""Built-in functions by name; ``gelu`` is the exact one (by erf)."""
+"""Built-in functions by name; ``gelu`` is the exact function (by erf)."""
 
 ARITHMETIC: Mapping[str, Arithmetic] = _table(
     Arithmetic("+", "add", operator.add, "add"),
@@ -324,7 +330,7 @@ ARITHMETIC: Mapping[str, Arithmetic] = _table(
     Arithmetic("/", "div", operator.truediv, _divide),
     Arithmetic("**", "pow", operator.pow, "power"),
 )
-"""Arithmetic operators by how they are written."""
+"""Arithmetic operators by their symbol."""
 
 
 COMPARISONS: Mapping[str, Relation] = _table(
@@ -335,7 +341,7 @@ COMPARISONS: Mapping[str, Relation] = _table(
     Relation("==", "!=", operator.eq, "equal", "=", "="),
     Relation("!=", "==", operator.ne, "not_equal", r"\ne", "≠"),
 )
-"""Comparisons by symbol."""
+"""Comparison operators by their symbol."""
 
 
 REDUCTIONS: Mapping[str, Reduction] = _table(
@@ -347,10 +353,10 @@ REDUCTIONS: Mapping[str, Reduction] = _table(
 """Built-in reduction operators by name."""
 
 SELECTIONS: tuple[str, ...] = ("topk",)
-"""Selections that may follow ``<<``."""
+"""Names of the selections that may follow ``<<``."""
 
 OPERATION_KINDS: tuple[str, ...] = (
     *("mac", "add", "sub", "mul", "div", "pow", "neg", "compare", "select", "copy"),
     *(f.operation for f in FUNCTIONS.values() if f.operation == f.name),
 )
-"""Kinds of operation that an Einsum can count."""
+"""Names of all kinds of operation that an Einsum can count."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 
 def reachable(starts: Iterable[str], successors: Callable[[str], Iterable[str]]) -> dict[str, None]:
-    """Return the nodes that can be reached, with the starts, each once as a dict's keys.
+    """Return the nodes that can be reached from the start nodes, which are included, each once.
 
     >>> list(reachable("a", {"a": "bc", "b": "a", "c": ""}.__getitem__))
     ['a', 'c', 'b']

@@ -18,19 +18,19 @@ from .number_formats import TensorFormats
 from .source import Span
 
 DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
-"""Number types a tensor may be accumulated in."""
+"""Names of the number types in which a tensor may be accumulated."""
 
 
 RANK_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-"""Spelling of a rank's name."""
+"""Pattern of a rank's name."""
 
 TENSOR_NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
-"""Spelling of a tensor's name."""
+"""Pattern of a tensor's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Base class of everything that is written in a cascade file."""
+    """Base class of all nodes, which represent text of a cascade file."""
 
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -50,19 +50,19 @@ class AffineTerm(Node):
     variable: str | None = None
 
     def factor(self, sizes: Mapping[str, int]) -> int:
-        """Return the coefficient times the shapes, as a number."""
+        """Return the coefficient times the sizes of the shapes, as a number."""
         return self.coefficient * prod(sizes[s] for s in self.shapes)
 
 
 @dataclass(frozen=True)
 class Affine(Node):
-    """Sum of affine terms, as an index or as a side of a comparison; no terms mean zero."""
+    """Sum of affine terms, used as an index or as a side of a comparison; no terms mean zero."""
 
     terms: tuple[AffineTerm, ...] = ()
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Rank variables in order of appearance, each once."""
+        """Rank variables of the sum in order of appearance, each once."""
         return tuple(dict.fromkeys(t.variable for t in self.terms if t.variable))
 
     @property
@@ -93,7 +93,7 @@ class Affine(Node):
 
     @cached_property
     def constant(self) -> int:
-        """Sum of the integer terms, which have neither variable nor shape."""
+        """Sum of the integer terms, those with neither a variable nor a shape."""
         return sum(t.coefficient for t in self.terms if not t.variable and not t.shapes)
 
     @cached_property
@@ -109,7 +109,7 @@ class Affine(Node):
         return None
 
     def weights(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Return the factor of each variable as a number; the constant has the key ``""``."""
+        """Return the factor of each variable as a number; the key ``""`` holds the constant."""
         found: dict[str, int] = {}
         for t in self.terms:
             found[t.variable or ""] = found.get(t.variable or "", 0) + t.factor(sizes)
@@ -138,7 +138,9 @@ class Affine(Node):
 
 
 def collected(terms: Iterable[AffineTerm]) -> Affine:
-    """Return the sum of terms; every variable and shape occurs once, in order of appearance.
+    """Return the sum of terms with like terms added up.
+
+    Every variable and shape occurs once, in order of appearance.
 
     Returns
     -------
@@ -156,7 +158,7 @@ def collected(terms: Iterable[AffineTerm]) -> Affine:
 
 @dataclass(frozen=True)
 class Gather(Node):
-    """Index that is an element of an integer tensor, scaled and shifted: ``K[I[j]*T + t]``."""
+    """Index that an integer tensor's element gives, scaled and shifted: ``K[I[j]*T + t]``."""
 
     access: Access
     coefficient: int = 1
@@ -164,17 +166,17 @@ class Gather(Node):
     offset: Affine = Affine()
 
     def factor(self, sizes: Mapping[str, int]) -> int:
-        """Return the coefficient times the shapes, as a number."""
+        """Return the coefficient times the sizes of the shapes, as a number."""
         return self.coefficient * prod(sizes[s] for s in self.shapes)
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Rank variables of the access, then those of the offset."""
+        """Rank variables of the gathered access, then of the offset."""
         return tuple(dict.fromkeys((*self.access.variables, *self.offset.variables)))
 
     @property
     def plain(self) -> bool:
-        """True if the index is the element itself, without arithmetic."""
+        """True if the index is the gathered element itself, without arithmetic."""
         return self.coefficient == 1 and not self.shapes and not self.offset.terms
 
 
@@ -185,7 +187,7 @@ Index = Affine | Gather
 
 @dataclass(frozen=True)
 class Number(Node):
-    """Literal; integers stay integers, and infinity is written ``inf``."""
+    """Literal number; integers stay integers, and infinity is written ``inf``."""
 
     value: int | float
 
@@ -203,20 +205,20 @@ class Name(Node):
 
 @dataclass(frozen=True)
 class Access(Node):
-    """Access ``tensor[indices]``; a tensor of rank zero has no indices."""
+    """Read or write of a tensor, ``tensor[indices]``; a tensor of rank zero has no indices."""
 
     tensor: str
     indices: tuple[Index, ...] = ()
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Rank variables in order of appearance, each once."""
+        """Rank variables of the indices in order of appearance, each once."""
         return tuple(dict.fromkeys(v for i in self.indices for v in i.variables))
 
 
 @dataclass(frozen=True)
 class Unary(Node):
-    """Negation of an operand."""
+    """Negation of an expression."""
 
     operator: Literal["-"]
     operand: Expression
@@ -293,16 +295,16 @@ class Einsum(Node):
 
     @cached_property
     def reads(self) -> tuple[Access, ...]:
-        """Accesses on the right and inside indices of the target, in order, each once.
+        """Accesses that the Einsum reads, in order, each once.
 
-        The right side consists of the expression and ``where``. A gathered index tensor follows the
-        access that uses it.
+        They stand in the expression, in ``where``, and inside indices of the target. A gathered
+        index tensor follows the access that uses it.
         """
         return tuple(dict.fromkeys(accesses_of(self.expression, self.where, *self.target.indices)))
 
     @cached_property
     def scattered(self) -> tuple[Gather, ...]:
-        """Indices of the target that are elements of an integer tensor: ``C[I[j], e] = ...``."""
+        """Indices of the target that elements of an integer tensor give: ``C[I[j], e] = ...``."""
         return tuple(i for i in self.target.indices if isinstance(i, Gather))
 
     @cached_property
@@ -316,9 +318,9 @@ class Einsum(Node):
 class Rank(Node):
     """Declared rank; ``partition`` names its members, outermost first: ``(M1, M0)``.
 
-    Members are ranks too and have ``family`` set. ``like`` names a rank of equal shape, member by
-    member if both are partitioned (the queries and keys of self-attention). ``shape`` is set if the
-    rank can have only one shape (the three taps of a filter).
+    Members are ranks too and name the partitioned rank in ``family``. ``like`` names a rank of
+    equal shape, member by member if both are partitioned (the queries and keys of self-attention).
+    ``shape`` is set if the rank can have only one shape (the three taps of a filter).
     """
 
     name: str
@@ -330,7 +332,7 @@ class Rank(Node):
 
     @property
     def variable(self) -> str:
-        """Rank variable: the name in lower case."""
+        """Variable of the rank: its name in lower case."""
         return self.name.lower()
 
 
@@ -344,7 +346,7 @@ class Tensor(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter(Node):
-    """Scalar that the user passes by keyword; it is required if ``default`` is None."""
+    """Scalar parameter that the user passes by keyword; it is required if ``default`` is None."""
 
     name: str
     default: float | None = None
@@ -354,8 +356,8 @@ class Parameter(Node):
 class Domain(Node):
     """Interval ``low`` to ``high`` of the values of an input or a parameter.
 
-    Random values are drawn from it. If ``whole``, all values must be integers (flags, labels), and
-    ``high`` is added to the shape of ``rank`` if there is one.
+    Random values are drawn from the interval. If ``whole``, all values must be integers (flags,
+    labels). If there is a ``rank``, its shape is added to ``high``.
     """
 
     name: str
@@ -394,14 +396,15 @@ class Usual(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Program(Node, Memoized):
-    """Whole cascade as written; the public class ``Cascade`` wraps it.
+    """Whole cascade as its file states it; the public class ``Cascade`` wraps it.
 
     Every tensor carries the ``parallel`` ranks, which equations omit. ``init`` holds statements
     that set coordinate 0 of iterative tensors. A tensor is iterative along rank variable ``v`` if
     an Einsum writes it at ``v + 1``; its extent there is the shape of the rank plus one.
+
     ``reference`` names the independent function that the cascade is checked against. ``unverified``
     says what has not been compared with the publication. ``distinct`` lists inputs with the ranks
-    along which their entries differ. ``formats`` are the number formats of its tensors, if the user
+    along which their entries differ. ``formats`` are the number formats of the tensors, if the user
     states any.
     """
 
@@ -427,34 +430,35 @@ class Program(Node, Memoized):
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
     def place(self, key: str, name: str) -> Span | None:
-        """Return the span of a name under a key that lists bare names (``output``, ...).
+        """Return the span of a name that is listed under a key of the file (``output``, ...).
 
-        None if the key does not list the name, or if the program was not parsed.
+        The result is None if the key does not list the name, or if the program was not parsed.
         """
         found = (span for at, written, span in self.places if (at, written) == (key, name))
         return next(found, None)
 
     @cached_property
     def rank_of(self) -> dict[str, Rank]:
-        """Ranks by name."""
+        """Ranks by their name."""
         return {r.name: r for r in self.ranks}
 
     @cached_property
     def rank_of_variable(self) -> dict[str, str]:
-        """Rank name by rank variable."""
+        """Names of ranks by their rank variable."""
         return {r.variable: r.name for r in self.ranks}
 
     def domain(self, name: str) -> Domain | None:
-        """Return the domain of an input or a parameter, or None."""
+        """Return the domain of an input or a parameter, or None if it has no domain."""
         return next((d for d in self.domains if d.name == name), None)
 
     def share_shape(self, one: str, other: str) -> bool:
-        """Return whether two different ranks are declared to have the same shape (see
-        ``Rank.like``)."""
+        """Return whether two different ranks are declared to have one shape (see ``Rank.like``)."""
         return one != other and self.model_of(one) == self.model_of(other)
 
     def model_of(self, name: str) -> str:
-        """Return the rank at the end of the chain of ``like`` declarations, or the rank itself."""
+        """Return the rank whose shape a rank takes, along its ``like`` declarations, or the rank
+        itself.
+        """
         seen: list[str] = []
         while name not in seen:
             seen.append(name)
@@ -463,8 +467,9 @@ class Program(Node, Memoized):
 
     @cached_property
     def _models(self) -> dict[str, str]:
-        """Model of each rank that is declared like another, member by member if both are
-        partitioned."""
+        """Rank whose shape each rank declared ``like`` another takes; members are paired in
+        order.
+        """
         found: dict[str, str] = {}
         for rank in self.ranks:
             if rank.like in self.rank_of:
@@ -485,7 +490,7 @@ class Program(Node, Memoized):
         return (*self.init, *self.einsums)
 
     def gathers(self) -> Iterator[tuple[str, Gather]]:
-        """Yield the gathered indices of all reads, each with the rank that it addresses."""
+        """Yield the gathered indices of all reads, each after the rank that it addresses."""
         for access in (a for e in self.statements for a in e.reads):
             ranks = self.tensor_ranks[access.tensor]
             for rank, index in zip(ranks, access.indices, strict=True):
@@ -513,10 +518,10 @@ class Program(Node, Memoized):
 
     @cached_property
     def tensor_ranks(self) -> dict[str, tuple[str, ...]]:
-        """Ranks of every tensor in index order, without the ``parallel`` ranks.
+        """Names of the ranks of every tensor in index order, without the ``parallel`` ranks.
 
         An index ``m1 + 1`` on the left gives rank ``M1``, along which the tensor is iterative. An
-        index with all members of a family (``m1*M0 + m0``) gives the family ``M``.
+        index with all members of a rank (``m1*M0 + m0``) gives the whole rank ``M``.
         """
         found = {t.name: t.ranks for t in self.inputs}
         for e in self.einsums:
@@ -535,8 +540,10 @@ class Program(Node, Memoized):
         return "*".join(names)
 
     def scatters_along(self, index: Gather) -> str | None:
-        """Return the rank that a scattered index addresses: the rank selected from, or ``N`` of
-        ``0..N-1``."""
+        """Return the rank that a scattered index addresses.
+
+        It is the rank that a selection selects from, or ``N`` of the domain ``0..N-1``.
+        """
         selection, domain = (
             self.einsum_of.get(index.access.tensor),
             self.domain(index.access.tensor),
@@ -548,7 +555,7 @@ class Program(Node, Memoized):
 
     @cached_property
     def iterative(self) -> dict[str, tuple[str, ...]]:
-        """Ranks along which each iterative tensor is written at ``v + 1``."""
+        """Names of the ranks along which each iterative tensor is written at ``v + 1``."""
         found: dict[str, tuple[str, ...]] = {}
         for e in self.einsums:
             ranks = tuple(
@@ -564,7 +571,10 @@ class Program(Node, Memoized):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Return the direct children in written order; numbers, names and affine indices have none."""
+    """Return the direct children of a node in written order.
+
+    Numbers, names and affine indices have no children.
+    """
     match node:
         case Access(indices=indices):
             return indices
@@ -583,7 +593,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> tuple[Node, ...]:
-    """Return the node and all its descendants, depth first, with indices and gathers."""
+    """Return the node and all its descendants depth first, including indices and gathers."""
     found: list[Node] = []
     stack = [node]
     while stack:
@@ -594,7 +604,7 @@ def walk(node: Node) -> tuple[Node, ...]:
 
 
 def variables_of(*nodes: Node | None) -> tuple[str, ...]:
-    """Return the rank variables in indices and expressions, in order, each once."""
+    """Return the rank variables below the nodes, in order, each once."""
     found: dict[str, None] = {}
     for node in (n for root in nodes if root is not None for n in walk(root)):
         if isinstance(node, Affine):
@@ -605,7 +615,7 @@ def variables_of(*nodes: Node | None) -> tuple[str, ...]:
 
 
 def shapes_of(*nodes: Node | None) -> tuple[str, ...]:
-    """Return the ranks whose shapes occur as numbers: alone, or as factors of an index."""
+    """Return the ranks whose shapes occur below the nodes, alone or as factors of an index."""
     found: dict[str, None] = {}
     for node in (n for root in nodes if root is not None for n in walk(root)):
         if isinstance(node, Affine):
@@ -625,7 +635,7 @@ def accesses_of(*nodes: Node | None) -> tuple[Access, ...]:
 
 
 def unconditional_reads(node: Node) -> Iterator[Access]:
-    """Yield the accesses that are read at every point, with those inside indices.
+    """Yield the accesses that are read at every point, including accesses inside indices.
 
     Operands of a ``where`` call are read at some points only, and are left out.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 
 class LazyModule:
-    """Module that is imported when one of its names is first read.
+    """Module that is imported only when one of its names is first read.
 
     >>> LazyModule("math").sqrt(9.0)
     3.0

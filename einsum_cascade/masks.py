@@ -1,4 +1,4 @@
-"""Normal form of masks: inequalities between linear forms, and opaque conditions.
+"""Normal form of masks: inequalities between affine sums, and opaque conditions.
 
 ``where m <= p and not m < p - W`` becomes ``m - p <= 0`` and ``p - W - m <= 0``. The pass analysis
 derives from these inequalities which position comes first; binding derives bands.
@@ -25,8 +25,7 @@ _ONE = Affine((AffineTerm(1),))
 
 
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
-    """Return the conditions that must all hold, with ``<`` and ``<=`` instead of ``>`` and
-    ``>=``.
+    """Return the conditions whose conjunction a mask is, with ``>`` and ``>=`` turned around.
 
     Returns
     -------
@@ -53,7 +52,7 @@ def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
 def depends_on_data(condition: ir.Condition | None) -> bool:
     """Return whether a mask reads tensors, so that its points cannot be counted without data.
 
-    No mask, and a mask over rank variables, shapes and parameters, do not depend on data.
+    The result is False without a mask, and for a mask over rank variables, shapes and parameters.
     """
     return condition is not None and any(isinstance(n, ir.Access) for n in ir.walk(condition))
 
@@ -62,7 +61,7 @@ def depends_on_data(condition: ir.Condition | None) -> bool:
 class Opaque:
     """Condition that is no conjunction of inequalities: it reads data, or is a disjunction.
 
-    ``variables`` are the rank variables that the condition mentions.
+    ``variables`` are the rank variables that occur in the condition.
     """
 
     variables: tuple[str, ...]
@@ -100,7 +99,7 @@ def inequalities(
 def _parts(
     node: ir.Condition, numbers: Mapping[str, int], holds: bool
 ) -> Iterator[Affine | Opaque]:
-    """Yield the consequences of ``node`` being true, or of it being false if not ``holds``."""
+    """Yield the inequalities that follow if ``node`` is true, or false if ``holds`` is False."""
     if isinstance(node, ir.Relational):
         operator = node.operator if holds else COMPARISONS[node.operator].opposite
         yield from _comparison(node, operator, numbers)
@@ -135,7 +134,10 @@ def _comparison(
 
 @dataclass(frozen=True)
 class Before:
-    """Order ``first + gap <= second``, which holds wherever a statement runs; ``gap >= 0``."""
+    """Order of two positions, ``first + gap <= second``, at every point of a statement.
+
+    ``gap`` is at least 0.
+    """
 
     first: str
     second: str
@@ -146,7 +148,8 @@ class Before:
 class Compared:
     """Pair of positions that a mask compares without ordering them.
 
-    ``sign`` is -1 if the mask compares their sum, so that one position counts from the far end.
+    ``sign`` is -1 if the mask compares the sum of the positions, so that one of them counts from
+    the far end.
     """
 
     one: str
@@ -157,8 +160,7 @@ class Compared:
 def orders_of(
     conditions: Iterable[ir.Condition], families: Families
 ) -> tuple[tuple[Before, ...], tuple[Compared, ...]]:
-    """Return the orders that a conjunction of conditions implies, and the pairs it relates
-    otherwise.
+    """Return the orders that several conditions imply, and the pairs that they relate otherwise.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ K = TypeVar("K", bound=Hashable)
 
 
 class cached_property(functools.cached_property[T]):
-    """Property that is computed once, without the lock that Python takes before version 3.12.
+    """Property whose value is computed once, without the lock that Python takes before version
+    3.12.
 
     A run reads hundreds of these properties, and the lock takes longer than most of them.
 
@@ -47,7 +48,8 @@ class cached_property(functools.cached_property[T]):
 
 
 class lazy_field(Generic[T]):
-    """Dataclass field that may be given as a function, which is called on first access.
+    """Dataclass field that may be given as a function, which is called when the field is first
+    read.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class lazy_field(Generic[T]):
 
 
 class Memoized:
-    """Frozen record that keeps values derived from it.
+    """Frozen record that keeps values once they are derived from it.
 
     Use a cached property or a ``memoized`` method for values that the record's own module derives,
     and ``memo`` for values that other modules derive.
@@ -117,7 +119,7 @@ class Memoized:
     def seed(
         self, make: Callable[Concatenate[Self, P], T], value: T, *given: P.args, **none: P.kwargs
     ) -> None:
-        """Set the value that ``memo`` returns, where the maker of the record already has it.
+        """Set the value that ``memo`` returns; the maker of the record may already know it.
 
         >>> class Half(Memoized):
         ...     pass
@@ -137,7 +139,7 @@ class Memoized:
 
 
 def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P], T]:
-    """Decorate a method of a ``Memoized`` record that is computed once for equal arguments.
+    """Return a decorated method of a ``Memoized`` record that runs once for equal arguments.
 
     >>> class Power(Memoized):
     ...     @memoized
@@ -158,7 +160,7 @@ def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, 
 
 
 class Key:
-    """Hashable values whose hash is computed once; a record may carry its own key.
+    """Tuple of hashable values whose hash is computed once; a record may carry its own key.
 
     >>> Key("a", 1) == Key("a", 1), Key("a") == Key("b")
     (True, False)
@@ -182,7 +184,7 @@ class Key:
 
 
 class Identity:
-    """Key of one object, by identity.
+    """Key that stands for one object and equals only a key of the same object.
 
     Equal records may come from different places of a file, and a hash of a record takes long.
 
@@ -206,7 +208,7 @@ class Identity:
 
 
 class Cache(Generic[T]):
-    """Values by key, of which the least recently used are dropped.
+    """Cache of values by key; if it is full, the least recently used value is dropped.
 
     Parameters
     ----------
@@ -230,7 +232,7 @@ class Cache(Generic[T]):
         return len(self._values)
 
     def find(self, key: Hashable) -> T | None:
-        """Return the value of a key, or None."""
+        """Return the stored value of a key, or None."""
         if key not in self._values:
             return None
         # A dict keeps the order of insertion: the most recently used value comes last.
@@ -246,13 +248,13 @@ class Cache(Generic[T]):
         return value
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value of a key, made on first use; a value None is made again."""
+        """Return the value of a key, which is made on first use; a value None is made again."""
         found = self.find(key)
         return self.keep(key, make()) if found is None else found
 
 
 class Interner(Generic[K]):
-    """Numbers of equal keys, in the order of their first use.
+    """Numbering of keys: equal keys share a number, given in the order of first use.
 
     >>> numbers = Interner[str]()
     >>> [numbers(key) for key in ("a", "b", "a")], numbers[1]
@@ -264,12 +266,12 @@ class Interner(Generic[K]):
         self._numbers: dict[K, int] = {}
 
     def __call__(self, key: K) -> int:
-        """Return the number of a key, a new one on first use."""
+        """Return the number of a key; a key used for the first time gets a new number."""
         number = self._numbers.setdefault(key, len(self.keys))
         if number == len(self.keys):
             self.keys.append(key)
         return number
 
     def __getitem__(self, number: int) -> K:
-        """Return the key of a number."""
+        """Return the key that has a number."""
         return self.keys[number]

@@ -1,4 +1,4 @@
-"""Proof that a step has no effect where masks leave it no points.
+"""Proof that a loop step has no effect if masks leave it without points.
 
 A reduction of no elements gives its identity. The step may be skipped if the identity leaves every
 running value unchanged (``max(RM, -inf) = RM``, ``exp(RM - RM) = 1``, ``0 + RD * 1 = RD``) and no
@@ -18,13 +18,15 @@ from .algebra.sympy_bridge import Bridge, constant
 from .operations import identity_of
 
 _ABSENT = object()
-"""Value of a tensor without elements in the step."""
+"""Marker for a tensor that has no elements in the step."""
 
 
 def no_op_obstacle(
     program: ir.Program, masked: Collection[str], stepping: Collection[str]
 ) -> str | None:
-    """Return why a step without points of the ``masked`` Einsums still has an effect, or None.
+    """Return the reason why a step without points of the ``masked`` Einsums still has an effect.
+
+    The result is None if the step has no effect.
 
     Parameters
     ----------
@@ -53,10 +55,11 @@ def no_op_obstacle(
 def active_einsums(
     program: ir.Program, masked: Collection[str], stepping: Collection[str]
 ) -> frozenset[str]:
-    """Return the Einsums that have an effect in a step without points of the ``masked`` ones.
+    """Return the Einsums that still have an effect in a step without points of the ``masked``
+    ones.
 
-    The result also holds if other Einsums are moved to another nest: then less is known of the
-    values that they write, and the values they read are needed after the step.
+    The result also holds if other Einsums move to another loop nest. Then less is known of the
+    values that those write, and the values they read are needed after the step.
 
     Parameters
     ----------
@@ -79,8 +82,10 @@ def active_einsums(
 def _effects(
     program: ir.Program, masked: frozenset[str], stepping: frozenset[str]
 ) -> dict[str, str]:
-    """Return the Einsums that have an effect in a step, each with the reason (for
-    ``Program.memo``)."""
+    """Return the Einsums that have an effect in a step, each with the reason.
+
+    The result is computed once per program (``Program.memo``).
+    """
     inside = [e for e in program.einsums if stepping <= {*e.variables}]
 
     def changed(rules: PlainValues | SympyValues) -> dict[str, str]:
@@ -100,7 +105,7 @@ def _effects(
 def _later_use(
     program: ir.Program, einsum: ir.Einsum, inside: list[ir.Einsum], stepping: frozenset[str]
 ) -> str | None:
-    """Return the first use of an Einsum's result outside the step, in words, or None."""
+    """Return a text that says who first uses an Einsum's result outside the step, or None."""
     # ``add`` has shown that running values are unchanged; a sum over the steps adds its identity; a
     # masked element without a sum is absent for every reader.
     running = _iterative(program, einsum) & stepping
@@ -124,7 +129,7 @@ def _later_use(
 def _reads_this_step(
     program: ir.Program, written: ir.Access, read: ir.Access, stepping: frozenset[str]
 ) -> bool:
-    """Return whether the element that a step reads is written in the same step."""
+    """Return whether the step writes the very element that it reads."""
     pairs = zip(written.indices, read.indices, strict=True)
     return all(
         _moves(program, mine, stepping) == _moves(program, theirs, stepping)
@@ -134,7 +139,7 @@ def _reads_this_step(
 
 
 def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> object:
-    """Return a key of how an index changes between steps and what it covers within a step."""
+    """Return a key that is equal for indices that move alike and cover as much within a step."""
     if not isinstance(index, ir.Affine):
         return index
     # P0 and ranks declared like P0 have equal shapes. Shapes of other ranks are unknown, and a
@@ -161,17 +166,17 @@ def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
 
 @dataclass
 class _EmptyStep:
-    """Values that the Einsums of an empty step give, computed one after the other."""
+    """Step without points, and the values that its Einsums have there, computed in order."""
 
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
     algebra: PlainValues | SympyValues
     values: dict[ir.Access, Any] = field(default_factory=dict)
-    """Values by the access that the Einsum writes."""
+    """Known values by the access that the Einsum writes."""
 
     def add(self, einsum: ir.Einsum) -> str | None:
-        """Evaluate one Einsum; return why the step has an effect, or None."""
+        """Evaluate one Einsum; return the reason if it has an effect in the step, else None."""
         if einsum.select is not None:
             return f"{einsum.name} selects"
         running = _iterative(self.program, einsum) & self.stepping
@@ -192,12 +197,12 @@ class _EmptyStep:
         return None
 
     def _reduced(self, einsum: ir.Einsum, value: Any) -> Any:
-        """Return the identity if nothing or only identities are reduced; None if unknown."""
+        """Return the identity if only identities or no elements are reduced; None if unknown."""
         identity = self.algebra.constant(identity_of(self.program, einsum.reduction))
         return identity if value is _ABSENT or value == identity else None
 
     def _value(self, einsum: ir.Einsum) -> Any:
-        """Return the value of an Einsum at one point, with the known values substituted."""
+        """Return the value of an Einsum at one point, computed from the known values."""
         known = {a: self.values[a] for a in einsum.reads if a in self.values}
         if any(v is _ABSENT for v in known.values()):
             return _ABSENT
@@ -205,7 +210,7 @@ class _EmptyStep:
 
 
 def _before(access: ir.Access, running: set[str]) -> ir.Access:
-    """Return the access one step earlier: ``RM[m1, p]`` for ``RM[m1+1, p]``."""
+    """Return the access to the state one step earlier: ``RM[m1, p]`` for ``RM[m1+1, p]``."""
     indices = tuple(
         replace(i, terms=tuple(t for t in i.terms if t.variable or t.shapes))
         if isinstance(i, ir.Affine) and {*i.variables} & running
@@ -216,21 +221,21 @@ def _before(access: ir.Access, running: set[str]) -> ir.Access:
 
 
 class PlainValues:
-    """Values as IR expressions, simplified by rules."""
+    """Algebra on expressions of the language, which are simplified by a few rules."""
 
     def __init__(self, program: ir.Program) -> None:
         self._own = {f.name for f in program.functions}
 
     def symbol(self, access: ir.Access) -> ir.Expression:
-        """Return the access itself."""
+        """Return the access itself, as an unknown."""
         return access
 
     def constant(self, number: int | float) -> ir.Expression:
-        """Return a literal."""
+        """Return a number as a literal."""
         return ir.Number(number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-        """Return the expression, simplified as far as the rules go."""
+        """Return an expression with known values in place, simplified as far as the rules go."""
         match expression:
             case ir.Access():
                 found: ir.Expression = known.get(expression, expression)
@@ -251,8 +256,10 @@ class PlainValues:
 
 
 def _opaque(expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-    """Return an expression without a rule: itself, or an unknown value if it reads a known
-    access."""
+    """Return an expression that no rule simplifies.
+
+    If it reads a known access, a name that equals nothing else stands for its value.
+    """
     inside = [n for n in ir.walk(expression) if isinstance(n, ir.Access) and n in known]
     # A unique name equals itself only.
     return ir.Call(f"unknown {id(expression)}", ()) if inside else expression
@@ -303,21 +310,21 @@ def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
 
 
 class SympyValues:
-    """Values as sympy expressions."""
+    """Algebra on sympy expressions."""
 
     def __init__(self, program: ir.Program) -> None:
         self._bridge = Bridge(program)
 
     def symbol(self, access: ir.Access) -> Any:
-        """Return a real symbol."""
+        """Return a real sympy symbol for an access."""
         return self._bridge.symbol(access)
 
     def constant(self, number: int | float) -> Any:
-        """Return an exact number."""
+        """Return an exact sympy number."""
         return constant(number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:
-        """Return the expression in sympy's normal form."""
+        """Return an expression with known values in place, in sympy's normal form."""
         value = self._bridge.to_sympy(expression)
         put = {self._bridge.symbol(access): found for access, found in known.items()}
         return value.subs(put, simultaneous=True)

@@ -16,14 +16,14 @@ from fractions import Fraction
 from types import MappingProxyType
 
 DEFAULT = "default"
-"""Name that stands for all tensors without a format of their own."""
+"""Key for the format of all tensors without a format of their own."""
 ACCUMULATE = "accumulate"
-"""Name that stands for sums."""
+"""Key for the format in which sums are accumulated."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat:
-    """Number format.
+    """Number format of tensor elements, such as ``bf16`` or ``mxfp4``.
 
     ``significand`` counts bits of precision with the leading one; for integers, bits of the
     magnitude. ``exponent`` is 0 bits for integers.
@@ -34,12 +34,12 @@ class NumberFormat:
     exponent: int
     significand: int
     block: int = 1
-    """Number of values that share a scale."""
+    """Number of values that share a scale; 1 without a shared scale."""
     scale_bits: int = 0
 
     @property
     def bits(self) -> Fraction:
-        """Bits of one value, with its share of the scale.
+        """Number of bits of one value, with its share of the scale.
 
         >>> [str(FORMATS[name].bits) for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")]
         ['16', '33/4', '17/4', '9/2']
@@ -48,11 +48,11 @@ class NumberFormat:
 
     @property
     def rank(self) -> tuple[Fraction, int, int]:
-        """Sort key of formats by width: bits, then range, then precision."""
+        """Key that sorts formats by width: bits, then range, then precision."""
         return (self.bits, self.exponent, self.significand)
 
     def holds(self, other: NumberFormat) -> bool:
-        """Return whether every value of another format is representable, apart from block
+        """Return whether this format represents every value of another one, apart from block
         scales.
 
         >>> [FORMATS[a].holds(FORMATS[b]) for a, b in (("bf16", "int8"), ("bf16", "fp16"))]
@@ -82,7 +82,7 @@ _ROWS = (
 )
 
 FORMATS: Mapping[str, NumberFormat] = MappingProxyType({row.name: row for row in _ROWS})
-"""Formats by name. Elements of ``mxfp8`` are fp8_e4m3, those of ``mxfp6`` are fp6_e2m3."""
+"""Number formats by name; elements of ``mxfp8`` are fp8_e4m3, elements of ``mxfp6`` fp6_e2m3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +97,15 @@ class TensorFormats:
     default: str = ""
     tensors: tuple[tuple[str, str], ...] = ()
     accumulate: str = ""
-    """Format of sums; the format of the summands if empty."""
+    """Format in which sums are accumulated; if empty, the format of the summands."""
     word_bits: int = 0
-    """Bits of values without a stated format: the machine's word."""
+    """Number of bits of values without a stated format: the machine's word."""
 
     @classmethod
     def by_name(cls, given: Mapping[str, str]) -> TensorFormats:
-        """Return formats from their written form: by tensor, with ``default`` and
-        ``accumulate``."""
+        """Return formats from a mapping by tensor name, with the keys ``default`` and
+        ``accumulate``.
+        """
         own = {name: fmt for name, fmt in given.items() if name not in (DEFAULT, ACCUMULATE)}
         return cls(
             default=given.get(DEFAULT, ""),
@@ -118,8 +119,10 @@ class TensorFormats:
         return bool(self.default or self.tensors or self.accumulate)
 
     def of(self, tensor: str) -> NumberFormat:
-        """Return the format of a tensor; an unstated format has no name and the machine's word
-        bits."""
+        """Return the format of a tensor.
+
+        Without a stated format, it has no name and as many bits as a word of the machine.
+        """
         name = dict(self.tensors).get(tensor, self.default)
         return FORMATS[name] if name else NumberFormat("", self.word_bits, 0, 0)
 
@@ -128,7 +131,7 @@ class TensorFormats:
         return self.of(tensor).bits
 
     def widest(self, tensors: Iterable[str]) -> NumberFormat:
-        """Return the widest format of some tensors: by bits, then range, then precision."""
+        """Return the widest format among some tensors, by bits, then range, then precision."""
         return max((self.of(t) for t in tensors), key=lambda f: f.rank)
 
     def __str__(self) -> str:

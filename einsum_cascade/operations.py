@@ -15,8 +15,10 @@ from . import ir
 from .functions import ARITHMETIC, FUNCTIONS, REDUCTIONS
 
 Operations = tuple[tuple[str, int], ...]
-"""Pairs of an operation kind and its count per point, sorted by kind. Kinds carry their format
-(``in_format``) if the cascade states formats."""
+"""Pairs of an operation kind and its count per point, sorted by kind.
+
+If the cascade states formats, kinds carry their format (``in_format``).
+"""
 
 
 def einsum_operations(program: ir.Program, einsum: ir.Einsum) -> Operations:
@@ -73,7 +75,10 @@ def _sorted(count: Counter[str]) -> Operations:
 
 
 def _formats(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str]:
-    """Return the formats an Einsum computes in (the widest of its operands) and accumulates in."""
+    """Return the format in which an Einsum computes, and the format in which it accumulates.
+
+    It computes in the widest format of its operands.
+    """
     formats = program.formats
     operands = [access.tensor for access in einsum.reads] or [einsum.name]
     computed = formats.widest(operands).name
@@ -83,8 +88,10 @@ def _formats(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str]:
 
 
 def in_format(kind: str, fmt: str) -> str:
-    """Return the name of an operation in a format (``mac.fp8_e4m3``), or its kind without a
-    format."""
+    """Return the name of an operation in a format, such as ``mac.fp8_e4m3``.
+
+    Without a format, the name is the kind.
+    """
     return f"{kind}.{fmt}" if fmt else kind
 
 
@@ -99,7 +106,7 @@ def kind_and_format(name: str) -> tuple[str, str]:
 
 
 def operation_label(name: str) -> str:
-    """Return an operation in words: ``mac in fp8_e4m3``."""
+    """Return the name of an operation as words: ``mac in fp8_e4m3``."""
     kind, fmt = kind_and_format(name)
     return f"{kind} in {fmt}" if fmt else kind
 
@@ -125,7 +132,7 @@ def _reduction(program: ir.Program, operator: str) -> Counter[str]:
 
 
 def _body(program: ir.Program, body: ir.Expression, arguments: tuple[str, ...]) -> Counter[str]:
-    """Return the operations of a declared body; its arguments stand for tensor elements."""
+    """Return the operations of a declared function or reduction, applied to tensor elements."""
     return _expression(program, body, frozenset(arguments))
 
 

@@ -2,9 +2,11 @@
 
 An Einsum that reads an iterative tensor at ``v`` and itself iterates over ``v`` needs the value of
 the previous iteration. That dependence is *delayed* and may point backwards in the file. Every
-other read needs its tensor written earlier. A cycle is legal if all its Einsums iterate in step
-over one iterative rank that delays part of the cycle. The dependences that remain without the
-delayed reads must be legal again (the classic test for loop-carried dependences).
+other read needs a tensor written earlier.
+
+A cycle is legal if all its Einsums iterate in step over one iterative rank that delays part of the
+cycle. The dependences that remain without the delayed reads must be legal again (the classic test
+for loop-carried dependences).
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from .graphs import strongly_connected
 class Dependence:
     """Dependence of ``reader`` on ``writer`` through ``access``.
 
-    ``in_step`` are the rank variables at which reader and writer are at the same iteration, or the
-    reader one later; at the ``delayed`` ones the reader is one later.
+    Along a variable of ``in_step``, the reader is at the writer's iteration or one later. Along a
+    variable of ``delayed``, the reader is exactly one later.
     """
 
     reader: str
@@ -34,7 +36,7 @@ class Dependence:
 def dependences(program: ir.Program) -> tuple[Dependence, ...]:
     """Return all dependences between Einsums, by reader in written order.
 
-    There is one for every distinct access, so two Einsums have several if their indices differ.
+    Every distinct access is one dependence, so two Einsums have several if the indices differ.
     Reads of inputs are no dependences.
     """
     return tuple(
@@ -68,7 +70,7 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
 def cycles(
     edges: tuple[Dependence, ...],
 ) -> Iterator[tuple[frozenset[str], tuple[Dependence, ...]]]:
-    """Yield groups of Einsums that no iteration orders, each with a short cycle as evidence.
+    """Yield each group of Einsums that no iteration orders, with a short cycle as evidence.
 
     Parameters
     ----------
@@ -96,8 +98,8 @@ def loop_over(
     """Return the variable of a loop that orders a group, and the dependences within one iteration.
 
     Along the variable every reader is at its writer's step or one later, so that the steps can run
-    in order, and one later on some edge, which breaks the cycle. Without such a variable, the
-    result is None and all dependences of the group.
+    in order. On some edge the reader is one later, which breaks the cycle. If there is no such
+    variable, the result is None and all dependences of the group.
     """
     inside = tuple(e for e in edges if e.reader in group and e.writer in group)
     common = frozenset.intersection(*(e.in_step for e in inside))
@@ -108,9 +110,9 @@ def loop_over(
 def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[Dependence]:
     """Yield reads of tensors that are written later in the file and that no iteration delays.
 
-    A read of a whole tensor is also too early if Einsums of the iteration that computes the tensor
-    are still to come. For each iterative variable, a tensor is complete at the last Einsum that it
-    depends on in step.
+    A read of a whole tensor is also too early if it precedes an Einsum of the iteration that
+    computes the tensor. For each iterative variable, a tensor is complete at the last Einsum that
+    it depends on in step.
 
     Parameters
     ----------
@@ -143,8 +145,9 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
 
 
 def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
-    """Return the strongly connected groups that hold a cycle, in the order of their first
-    reader."""
+    """Return the groups of Einsums that depend on one another in a cycle, ordered by first
+    reader.
+    """
     successors: dict[str, set[str]] = {}
     for edge in edges:
         successors.setdefault(edge.reader, set()).add(edge.writer)
@@ -154,14 +157,14 @@ def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
 
 
 def _chain(inside: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
-    """Return a shortest cycle among dependences that hold one; an illegal one if possible."""
+    """Return a shortest cycle among some dependences; an illegal cycle is preferred."""
     found = [(edge, *_path(edge.writer, edge.reader, inside)) for edge in inside]
     found.sort(key=lambda chain: (_is_legal(chain), len(chain)))
     return found[0]
 
 
 def _path(start: str, end: str, edges: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
-    """Return a shortest path of dependences between two Einsums that are known to be connected."""
+    """Return a shortest path of dependences from one Einsum to another, which must exist."""
     paths: dict[str, tuple[Dependence, ...]] = {start: ()}
     queue = [start]
     while end not in paths:

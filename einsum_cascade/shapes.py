@@ -20,9 +20,10 @@ def resolve_shapes(
 ) -> dict[str, int]:
     """Return the shape of every rank of a program.
 
-    A rank with a fixed shape in the cascade keeps that shape. A family and its n members determine
-    one another: any n of these shapes are enough, and the outermost member covers the rest, ``M1 =
-    ceil(M / M0)``. If every member is given and the family is not, the family is their product.
+    A rank with a fixed shape in the cascade keeps that shape. A partitioned rank and its n members
+    determine one another: any n of these shapes are enough, and the outermost member covers the
+    rest, ``M1 = ceil(M / M0)``. If every member is given and the rank is not, the shape of the rank
+    is their product.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def resolve_shapes(
 def complete_shapes(
     program: ir.Program, given: Mapping[str, int], fixed: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the given shapes with usual shapes added for ranks that nothing else determines.
+    """Return the given shapes, with usual shapes for ranks that nothing else determines.
 
     The rank of a selection is clipped to the number of candidates.
 
@@ -130,7 +131,7 @@ def _checked(
 
 
 def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
-    """Add the shapes that the cascade fixes, in place."""
+    """Add the shapes that the cascade fixes to ``shapes``, in place."""
     for rank in program.ranks:
         if rank.shape is None:
             continue
@@ -155,7 +156,7 @@ def derived_shapes(program: ir.Program, given: Mapping[str, int]) -> dict[str, i
 
 
 def _follow(program: ir.Program, shapes: dict[str, int], given: frozenset[str]) -> None:
-    """Add all shapes that follow from the known ones, in place."""
+    """Add all shapes that follow from the known ones to ``shapes``, in place."""
     known = -1
     while known != len(shapes):
         known = len(shapes)
@@ -184,7 +185,10 @@ def _copy_like(program: ir.Program, shapes: dict[str, int], problems: list[Probl
 def _family(
     rank: ir.Rank, shapes: dict[str, int], problems: list[Problem], given: frozenset[str]
 ) -> list[str]:
-    """Add the missing shape of one family, in place; return descriptions of shapes that lack."""
+    """Add the missing shape of a partitioned rank or its member, in place.
+
+    The result describes the shapes that are still missing.
+    """
     names = (rank.name, *rank.partition)
     if any(n in given and n not in shapes for n in names):
         return []
@@ -216,7 +220,7 @@ def _consistent(rank: ir.Rank, shapes: dict[str, int], problems: list[Problem]) 
 
 
 def clip_selections(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
-    """Return smaller shapes for selection ranks that exceed the number of candidates.
+    """Return smaller shapes for ranks that count more selections than there are candidates.
 
     Selections beyond the number of candidates are absent, and so is everything computed from them,
     so the smaller rank gives the same results. Ranks that also count something else keep their
@@ -256,7 +260,7 @@ def clip_selections(program: ir.Program, shapes: Mapping[str, int]) -> dict[str,
 
 
 def _selection_rank(program: ir.Program, einsum: ir.Einsum) -> str | None:
-    """Return the rank that counts the selections of an Einsum, or None if it selects nothing."""
+    """Return the rank that counts the entries an Einsum selects, or None if it selects nothing."""
     if einsum.select is None:
         return None
     candidates = ir.variables_of(einsum.expression)
@@ -264,7 +268,7 @@ def _selection_rank(program: ir.Program, einsum: ir.Einsum) -> str | None:
 
 
 def _has_only_selected_elements(program: ir.Program, rank: str) -> bool:
-    """Return whether every element along the rank belongs to a selection."""
+    """Return whether every element along the rank is selected or computed from selected ones."""
     declared = program.rank_of[rank]
     if declared.partition or declared.family or declared.like or declared.shape is not None:
         return False
@@ -347,7 +351,7 @@ def _distinguishes(einsum: ir.Einsum, rank: str, members: tuple[str, ...]) -> bo
 
 
 def _is_not_a_plain_index(node: ir.Node, rank: str, variables: set[str], whole: set[str]) -> bool:
-    """Return whether a node uses the rank in another way than as a plain index."""
+    """Return whether a node uses the rank in any way other than as a plain index."""
     match node:
         case ir.Name(name=name):
             return name in variables or name.upper() == rank

@@ -1,4 +1,4 @@
-"""Source texts and spans: positions in a user's file."""
+"""Texts of users' files, and spans that point into them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]|\r(?!\n)"
 )
-"""Characters that control a terminal, or change how the text around them is read."""
+"""Pattern of characters that control a terminal or change how the text around them is read."""
 
 
 def visible(text: str) -> str:
@@ -28,7 +28,7 @@ def visible(text: str) -> str:
 
 
 def escaped(character: str) -> str:
-    r"""Return the escape of a character, such as ``\x1b``, which YAML reads as well."""
+    r"""Return the escape sequence of a character, such as ``\x1b``, which YAML reads as well."""
     code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"
@@ -52,7 +52,7 @@ class Source:
     text: str
 
     def line(self, number: int) -> str:
-        """Return the text of a line (1-based), or an empty string past the end."""
+        """Return the text of a line, counted from 1, or an empty string past the end."""
         lines = self.text.splitlines()
         return lines[number - 1] if 1 <= number <= len(lines) else ""
 

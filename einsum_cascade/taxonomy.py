@@ -22,7 +22,7 @@ from .yaml.source import read_yaml
 COMMAND = "python -m einsum_cascade.taxonomy > docs/taxonomy.md"
 
 MAX_CHAINS = 2
-"""Number of barriers per cascade that the document shows: softmax has two."""
+"""Maximum number of barriers per cascade that the document shows: softmax has two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """Systems, and the rank whose passes classify them."""
+    """List of systems, and the rank whose passes classify them."""
 
     rank: str
     systems: tuple[System, ...]
@@ -61,7 +61,7 @@ def load_taxonomy() -> Taxonomy:
 
 
 def taxonomy_markdown() -> str:
-    """Return the document: systems by passes, then every built-in cascade."""
+    """Return the document in Markdown: systems by passes, then every built-in cascade."""
     taxonomy = load_taxonomy()
     names = builtin_names("cascades")
     analyses = {n: Cascade.load(n).analyze() for n in names}
@@ -103,7 +103,7 @@ def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
 
 
 def _several(analysis: Analysis) -> list[RankPasses]:
-    """Return the ranks of several passes, without members of partitioned ranks."""
+    """Return the ranks with several passes, without members of partitioned ranks."""
     return [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
 
 

@@ -1,4 +1,4 @@
-"""Verifier: checks names, indices, reductions and order, and reports every problem at once."""
+"""Verifier of programs: checks names, indices, reductions and order, and reports all problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .source import Span
 
 
 def verify(program: ir.Program, spoiled: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
-    """Return every problem of a program; none if it is well formed.
+    """Return every problem of a program; a well-formed program has none.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _outputs(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
 
 
 def _initialised(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Yield problems of iterative tensors: each has a coordinate 0, and no other tensor has."""
+    """Yield iterative tensors whose coordinate 0 is not set, and other tensors where it is set."""
     started = {e.name for e in program.init}
     for name, ranks in program.iterative.items():
         if name not in started and name not in spoiled:
@@ -125,8 +125,7 @@ def _early(program: ir.Program, edge: Dependence) -> Problem:
 
 
 def _unused(program: ir.Program) -> Iterator[Problem]:
-    """Yield tensors that no output depends on, and inputs, parameters and ranks that nothing
-    uses."""
+    """Yield tensors that no output depends on, and unused inputs, parameters and ranks."""
     written = program.einsum_of
     statements = program.statements
     read = {a.tensor for e in statements for a in e.reads}
@@ -159,7 +158,7 @@ def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mentioned(program: ir.Program) -> frozenset[str]:
-    """Return the ranks, rank variables and parameters that a program mentions."""
+    """Return the ranks, rank variables and parameters that equations, bodies or inputs mention."""
     bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
     roots = [*bodies, *(n for e in program.statements for n in e.roots)]
     named = {n.name for root in roots for n in ir.walk(root) if isinstance(n, ir.Name)}
@@ -168,14 +167,14 @@ def _mentioned(program: ir.Program) -> frozenset[str]:
 
 
 MAX_EXPANSION = 1000
-"""Maximum number of operations of a user function with its calls expanded."""
+"""Maximum number of operations of a user function after its calls are expanded."""
 
 Declared = tuple[str, str, Span | None]
-"""Kind of a declaration, its name and its span."""
+"""Declaration as a triple of its kind, name and span."""
 
 
 def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Yield problems of names: duplicates, clashes, spelling, functions and reductions."""
+    """Yield problems of declared names: spelling, duplicates, clashes, and wrong declarations."""
     yield from _spelling(program)
     yield from _duplicates(_ranks(program))
     yield from _written_twice(program)
@@ -189,7 +188,9 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
 
 
 def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
-    """Yield problems of usual sizes: unknown names, and ranks whose size is already determined."""
+    """Yield problems of usual sizes: unknown names, and ranks whose size is determined
+    otherwise.
+    """
     known = program.settable
     for usual in program.usual:
         rank = program.rank_of.get(usual.name)
@@ -213,7 +214,10 @@ def _ranks(program: ir.Program) -> Iterator[Declared]:
 
 
 def _values(program: ir.Program) -> Iterator[Declared]:
-    """Yield names that may stand alone or before ``[`` or ``(``; these may not clash."""
+    """Yield the declarations whose names share one namespace and must not clash.
+
+    These names may stand alone or before ``[`` or ``(``.
+    """
     for tensor in program.inputs:
         yield ("input", tensor.name, tensor.span)
     for parameter in program.parameters:
@@ -296,7 +300,7 @@ def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem
 
 
 def _expansion(program: ir.Program) -> Iterator[Problem]:
-    """Yield functions that call themselves, or whose expansion exceeds the limit."""
+    """Yield problems of functions that call themselves or expand beyond ``MAX_EXPANSION``."""
     nodes = {f.name: ir.walk(f.body) for f in program.functions}
     calls = {
         name: [n.function for n in below if isinstance(n, ir.Call) and n.function in nodes]
@@ -317,7 +321,9 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
 
 
 def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Yield unknown functions, wrong numbers of arguments, and divisions by a literal zero."""
+    """Yield problems of calls: unknown functions, numbers of arguments, division by literal
+    zero.
+    """
     arity = {f.name: (f.min_arity, f.max_arity) for f in FUNCTIONS.values()}
     arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
     for node in ir.walk(root):
@@ -382,7 +388,7 @@ def _accumulated(program: ir.Program) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Index at a position of a tensor that is read."""
+    """Index of a tensor that is read, with the rank expected there."""
 
     program: ir.Program
     tensor: str
@@ -391,12 +397,12 @@ class _Place:
     guarded: bool
 
     def problem(self, message: str, hint: str | None = None) -> Problem:
-        """Return a problem at this index."""
+        """Return a problem whose place is this index."""
         return Problem(message, self.index.span, hint)
 
 
 def index_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Yield problems of every statement by itself."""
+    """Yield the problems that each statement has by itself."""
     for einsum in program.init:
         yield from _init_target(program, einsum)
         yield from _statement(program, einsum, spoiled)
@@ -437,7 +443,10 @@ def _statement(
 
 
 def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
-    """Yield unknown names; the parser resolves names, but a program from a rewrite may be wrong."""
+    """Yield problems of unknown names, which a program built by a rewrite may have.
+
+    In a parsed program the parser has resolved all names.
+    """
     parameters = {p.name for p in program.parameters}
     known = {
         "variable": set(program.rank_of_variable),
@@ -458,7 +467,7 @@ def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
-    """Yield Einsums that use a family and its members as independent indices."""
+    """Yield problems of Einsums that use a rank and its members as independent indices."""
     for rank in program.ranks:
         if rank.partition and rank.variable in einsum.variables:
             members = [m.lower() for m in rank.partition if m.lower() in einsum.variables]
@@ -469,7 +478,7 @@ def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def family_text(program: ir.Program, family: str) -> str:
-    """Return the index of a whole family by its members: ``m1*M0 + m0``."""
+    """Return the index of a partitioned rank by its members, as text: ``m1*M0 + m0``."""
     members = program.rank_of[family].partition
     terms = ["*".join([m.lower(), *members[i + 1 :]]) for i, m in enumerate(members)]
     return " + ".join(terms)
@@ -545,8 +554,9 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterator[Problem]:
-    """Yield problems of ``C[I[j], e] = ...``: its positions, and the other indices of the
-    result."""
+    """Yield problems of a scattered result ``C[I[j], e] = ...``, in its positions and other
+    indices.
+    """
     name, written = index.access.tensor, f"'{einsum.name}'"
     if not index.plain or any(isinstance(i, ir.Gather) for i in index.access.indices):
         what = f"{written} is scattered by elements of '{name}' as they are, without arithmetic"
@@ -595,8 +605,7 @@ def _init_target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def family_of(program: ir.Program, index: ir.Index) -> str | None:
-    """Return the family ``M`` if an index is exactly ``m1*M0 + m0`` over all its members, else
-    None."""
+    """Return the rank ``M`` if an index is ``m1*M0 + m0`` over all its members, else None."""
     if not isinstance(index, ir.Affine) or len(index.terms) < 2:
         return None
     first = program.rank_of_variable.get(index.terms[0].variable or "")
@@ -636,7 +645,7 @@ def _read(
 
 
 def _no_coordinates(program: ir.Program, index: ir.Gather) -> Problem | None:
-    """Return the problem of an index by a tensor that holds no coordinates, or None."""
+    """Return a problem if the tensor of a gathered index holds no coordinates, else None."""
     writer = program.einsum_of.get(index.access.tensor)
     if writer is None or writer.select is not None:
         return None
