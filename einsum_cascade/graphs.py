@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 
 def reachable(starts: Iterable[str], successors: Callable[[str], Iterable[str]]) -> dict[str, None]:
-    """Return the nodes that can be reached from the start nodes, which are included, each once.
+    """Return the start nodes and all nodes reached from them, each once, as the keys of a dict.
 
     >>> list(reachable("a", {"a": "bc", "b": "a", "c": ""}.__getitem__))
     ['a', 'c', 'b']

@@ -160,7 +160,7 @@ def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, 
 
 
 class Key:
-    """Tuple of hashable values whose hash is computed once; a record may carry its own key.
+    """Key of several hashable values; its hash is computed once, so a record may carry its key.
 
     >>> Key("a", 1) == Key("a", 1), Key("a") == Key("b")
     (True, False)

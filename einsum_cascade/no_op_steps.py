@@ -84,7 +84,7 @@ def _effects(
 ) -> dict[str, str]:
     """Return the Einsums that have an effect in a step, each with the reason.
 
-    The result is computed once per program (``Program.memo``).
+    ``Program.memo`` keeps the result.
     """
     inside = [e for e in program.einsums if stepping <= {*e.variables}]
 

@@ -1,4 +1,4 @@
-"""Notations of the IR: canonical YAML text, LaTeX, MathML, HTML and DOT.
+"""Notations of a cascade: canonical YAML text, LaTeX, MathML, HTML and DOT.
 
 The YAML text of a cascade parses to an equal cascade: ``parse(print(c)) == c``. A typeset notation
 is a table of templates.
@@ -30,7 +30,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ./_+()*^-]*(?<! )")
 
 
 def number_text(value: int | float) -> str:
-    """Return a number as the grammar reads it; integers stay integers."""
+    """Return a number as text that the grammar reads; integers stay integers."""
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return repr(value)
@@ -42,8 +42,8 @@ def number_text(value: int | float) -> str:
 def index_text(index: ir.Index, tight: bool = False) -> str:
     """Return an index as text: ``m1*M0 + m0``, ``m1+1``, ``0`` or a gather.
 
-    The parser reads the same index from it. ``tight`` omits blanks; two terms one of which is a
-    number are always tight (``m1+1``), as people write them.
+    The parser reads the same index from the text. ``tight`` omits blanks. A sum of two terms, one
+    of them a number, never has blanks (``m1+1``), as people write it.
     """
     if isinstance(index, ir.Gather):
         position = _product_text(index, access_text(index.access, tight))
@@ -56,7 +56,7 @@ def index_text(index: ir.Index, tight: bool = False) -> str:
 
 
 def _sum_text(index: ir.Affine, text: str, compact: bool) -> str:
-    """Return ``text`` followed by the terms of an index."""
+    """Return ``text`` followed by the terms of an index as text."""
     plus, minus = ("+", "-") if compact else (" + ", " - ")
     for term in index.terms:
         sign = (minus if text else "-") if term.coefficient < 0 else (plus if text else "")
@@ -89,7 +89,7 @@ def access_text(access: ir.Access, tight: bool = False) -> str:
 
 
 def expression_text(node: ir.Expression | ir.Condition) -> str:
-    """Return an expression or condition with the fewest parentheses.
+    """Return an expression or condition as text with the fewest parentheses.
 
     The parser reads the same tree from it: ``a + (b + c)`` keeps its parentheses.
 
@@ -102,7 +102,7 @@ def expression_text(node: ir.Expression | ir.Condition) -> str:
 
 
 def _render(node: ir.Expression | ir.Condition) -> tuple[str, int]:
-    """Return the text of a node and the level of its outermost operator."""
+    """Return the text of a node and the binding level of its outermost operator."""
     match node:
         case ir.Number(value=value):
             return number_text(value), _UNARY if math.copysign(1, value) < 0 else _ATOM
@@ -141,7 +141,7 @@ def _inside(node: ir.Expression | ir.Condition, level: int) -> str:
 
 
 def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
-    """Return one statement; the left side is padded to ``width`` characters.
+    """Return one statement as text; the left side is padded to ``width`` characters.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
 
 
 def statements_text(einsums: tuple[ir.Einsum, ...]) -> tuple[str, ...]:
-    """Return statements with their ``=`` in one column."""
+    """Return statements as texts with their ``=`` in one column."""
     width = max((len(access_text(e.target)) for e in einsums), default=0)
     return tuple(statement_text(e, min(width, 40)) for e in einsums)
 
@@ -281,7 +281,7 @@ def _list(names: tuple[str, ...]) -> str:
 
 
 def scalar_text(text: str) -> str:
-    """Return a text as a YAML scalar, plain if that is safe."""
+    """Return a text as a YAML scalar, without quotes if that is safe."""
     return text if _PLAIN.fullmatch(text) and resolve(text) == text else quoted(text)
 
 
@@ -307,7 +307,7 @@ _SUBSCRIPT = re.compile(r"([A-Za-z]+)([0-9]+)")
 
 
 Column = Literal["latex", "mathml"]
-"""Column of the function tables, and of ``_TEMPLATES``, with the symbols of a notation."""
+"""Name of a typeset notation, which is a column of the function tables and of ``_TEMPLATES``."""
 
 _TEMPLATES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -348,12 +348,14 @@ _TEMPLATES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "equation": ("{0} &= {1}", "<mtr><mtd>{0}</mtd><mtd><mo>=</mo></mtd><mtd>{1}</mtd></mtr>"),
     }
 )
-"""Templates of the parts of an equation in LaTeX and MathML; ``{0}``, ``{1}``... are parts already
-typeset."""
+"""Templates of the parts of an equation in LaTeX and MathML.
+
+``{0}``, ``{1}``... stand for parts that are already typeset.
+"""
 
 
 class Typesetter:
-    """Printer of statements in a notation, with the fewest parentheses."""
+    """Printer of statements in a typeset notation, with the fewest parentheses."""
 
     def __init__(self, column: Column) -> None:
         self._column: Column = column
@@ -365,7 +367,7 @@ class Typesetter:
         return self._word(self._templates["times"], "infix")
 
     def equations(self, program: ir.Program) -> Iterator[str]:
-        """Yield every statement of a program, initialisation first."""
+        """Yield every statement of a program as typeset text, initialisation first."""
         return (self._statement(e) for e in program.statements)
 
     def _statement(self, einsum: ir.Einsum) -> str:
@@ -388,7 +390,7 @@ class Typesetter:
     # ------------------------------------------------------------ names and indices
 
     def _symbol(self, name: str) -> str:
-        """Return ``m1`` as m with subscript 1, and a longer name upright."""
+        """Return a typeset name: ``m1`` is m with subscript 1, and a longer name is upright."""
         found = _SUBSCRIPT.fullmatch(name)
         if found:
             return self._put("subscript", self._symbol(found[1]), self._put("digits", found[2]))
@@ -415,7 +417,7 @@ class Typesetter:
         return self._sum(index, "") or self._put("digits", "0")
 
     def _sum(self, index: ir.Affine, text: str) -> str:
-        """Return ``text`` followed by the terms of an index."""
+        """Return ``text`` followed by the typeset terms of an index."""
         for term in index.terms:
             variable = [self._symbol(term.variable)] if term.variable else []
             text += self._term(term, variable, first=not text)
@@ -432,7 +434,7 @@ class Typesetter:
     # -------------------------------------------------------------------- expressions
 
     def _value(self, node: ir.Expression) -> tuple[str, Strength]:
-        """Return an expression with its binding strength."""
+        """Return a typeset expression and its binding strength."""
         match node:
             case ir.Number(value=value):
                 return self._number(value), Strength.ATOM if value >= 0 else Strength.SUM
@@ -540,7 +542,7 @@ def expression_mathml(expression: Any) -> str:
 
 
 def program_dot(program: ir.Program) -> str:
-    """Return the dependency graph in Graphviz' DOT language, with the equations as tooltips.
+    """Return the graph of dependences in Graphviz' DOT language, with the equations as tooltips.
 
     Inputs are boxes, outputs have a double border, and iterative tensors are grey. A dashed edge
     carries the value of the previous iteration.
@@ -572,8 +574,7 @@ def _quote(text: str) -> str:
 
 
 def program_html(program: ir.Program) -> str:
-    """Return name, title and equations as escaped HTML, with the text of the cascade folded
-    below.
+    """Return a cascade's name, title and equations as escaped HTML, with its text folded below.
 
     The result is one ``<div>`` whose equations are LaTeX between ``$$``, which Jupyter typesets.
     """

@@ -122,8 +122,7 @@ def evaluate(
         (B, H, P, E). All inputs may omit the parallel ranks.
     dtype : {"float64", "float32", "float16", "bfloat16"} or None
         Storage type of tensors, by name or as a numpy type; None takes the widest floating type
-        among
-        the inputs.
+        among the inputs.
     keep : {"outputs", "all"}
         Return the outputs only, or every tensor that an Einsum writes.
     sizes : mapping
@@ -137,8 +136,7 @@ def evaluate(
     -------
     dict
         New arrays by name, with the parallel ranks first if the inputs carry them. An iterative
-        tensor
-        has one coordinate more than its rank.
+        tensor has one coordinate more than its rank.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Parser: the text of a cascade file to the IR."""
+"""Parser from the text of a cascade file to the intermediate representation."""

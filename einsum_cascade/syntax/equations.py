@@ -1,4 +1,7 @@
-"""Parsing of equations: split into statements, parse by lark, convert to IR with names resolved."""
+"""Parser of equations: splits a block into statements, parses them by lark, and resolves names.
+
+The result is the intermediate representation (``ir``).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ..source import Span
 from ..yaml.source import YamlScalar
 
 MAX_DEPTH = 80
-"""Maximum nesting of an expression; a longer sum is better written as two Einsums."""
+"""Maximum nesting depth of an expression; a longer sum is better written as two Einsums."""
 
 T = TypeVar("T")
 
@@ -69,7 +72,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a scalar of the file: one statement, or one expression."""
+    """Part of a YAML scalar that holds one statement or one expression."""
 
     scalar: YamlScalar
     start: int
@@ -77,11 +80,11 @@ class Piece:
 
     @property
     def text(self) -> str:
-        """Characters of the piece."""
+        """Text of the piece."""
         return self.scalar.text[self.start : self.end]
 
     def span(self, start: int, end: int) -> Span:
-        """Return the span in the file of a part of the piece."""
+        """Return the span in the file of the characters ``start`` to ``end`` of the piece."""
         return self.scalar.place(self.start + start, self.start + end)
 
     @property
@@ -92,7 +95,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Statement:
-    """Parsed statement before conversion."""
+    """Statement as a parse tree, before its conversion to an Einsum."""
 
     piece: Piece
     tree: Any
@@ -246,7 +249,7 @@ _MAX_TERMS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class NameScope:
-    """Names that an equation may use."""
+    """Names that an equation may use, by kind."""
 
     variables: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
@@ -259,25 +262,28 @@ class NameScope:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Names that may stand in an expression."""
+        """Names that may stand in an expression, sorted."""
         names = self.variables | self.shapes | self.parameters | self.tensors | self.arguments
         return tuple(sorted(names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _GatheredTerm(ir.AffineTerm):
-    """Term of an index whose variable is an element of a tensor."""
+    """Term of an index that gathers: its variable is an element of an index tensor."""
 
     access: ir.Access
 
 
 class _Stop(Exception):
-    """Exception that leaves the conversion of one statement; its problem is already recorded."""
+    """Exception that ends the conversion of one statement after its problem was recorded."""
 
 
 @dataclass
 class Converter:
-    """Converter of lark trees to IR in a scope; it records problems, with their spans."""
+    """Converter of parse trees to Einsums and expressions, with the names of a scope.
+
+    Problems are recorded with their spans.
+    """
 
     scope: NameScope
     problems: list[Problem] = field(default_factory=list)
@@ -501,11 +507,11 @@ class Converter:
     # -------------------------------------------------------------------- statements
 
     def statement(self, statement: Statement) -> ir.Einsum | None:
-        """Return an Einsum, or record problems and return None."""
+        """Return the Einsum of a statement, or record problems and return None."""
         return self._converted(self._statement, statement.piece, statement.tree)
 
     def expression(self, piece: Piece, tree: Any) -> ir.Expression | None:
-        """Return an expression, or record problems and return None."""
+        """Return the expression of a piece, or record problems and return None."""
         return self._converted(self._value, piece, tree)
 
     def _converted(self, convert: Callable[[Any], T], piece: Piece, tree: Any) -> T | None:
@@ -586,12 +592,12 @@ def _negated(terms: list[ir.AffineTerm]) -> list[ir.AffineTerm]:
 
 
 def _varies(term: ir.AffineTerm) -> str | None:
-    """Return the variable of a term, or the tensor it gathers by."""
+    """Return the variable of a term; for a gathered term, the index tensor."""
     return term.access.tensor if isinstance(term, _GatheredTerm) else term.variable
 
 
 def _collect(terms: list[ir.AffineTerm]) -> tuple[ir.AffineTerm, ...]:
-    """Add up like terms in order of appearance, and drop those that vanish."""
+    """Return the terms with like terms added up, in order of appearance; zero terms are dropped."""
     found: dict[ir.AffineTerm, ir.AffineTerm] = {}
     for term in terms:
         key = replace(term, coefficient=1)

@@ -1,4 +1,4 @@
-"""From a cascade file to ``ir.Program``: declarations, functions, equations, verification."""
+"""Parser of a cascade file to ``ir.Program``: declarations, functions, equations, verification."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEYS = (
     "reductions",
     *("init", "einsums", "accumulate"),
 )
-"""Keys of a cascade file."""
+"""Keys that a cascade file may have."""
 
 _CASCADE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -47,7 +47,7 @@ _SIGNATURE = re.compile(r"\s*([A-Za-z_]\w*)\s*\(\s*([^()]*)\)\s*")
 
 
 def parse_program(source: Source) -> ir.Program:
-    """Parse and verify a cascade file.
+    """Return the verified program of a cascade file.
 
     Parameters
     ----------
@@ -78,7 +78,10 @@ def parse_program(source: Source) -> ir.Program:
 
 @dataclass
 class _CascadeFile:
-    """Reader of one cascade file; ``spoiled`` names belong to rejected declarations."""
+    """Reader of one cascade file, which collects problems.
+
+    ``spoiled`` holds the names whose declarations were rejected.
+    """
 
     root: YamlMapping
     problems: list[Problem] = field(default_factory=list)
@@ -86,11 +89,14 @@ class _CascadeFile:
     unreadable: bool = False
 
     def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
-        """Record a problem."""
+        """Record a problem at a span of the file."""
         self.problems.append(Problem(message, span, hint))
 
     def text(self, key: str, parent: YamlMapping | None = None) -> str:
-        """Return the text of an optional key of a mapping, which may be ``~``, or of the file."""
+        """Return the text under an optional key of the file, or of the mapping ``parent``.
+
+        In ``parent`` the value may be ``~``, which gives an empty text.
+        """
         node = (parent or self.root).child(key)
         if node is None:
             return ""
@@ -112,7 +118,7 @@ class _CascadeFile:
         return name
 
     def name_list(self, key: str, pattern: re.Pattern[str], hint: str) -> Iterator[str]:
-        """Yield the names of a list, or a single name."""
+        """Yield the names under a key, which holds a list of names or a single name."""
         node = self.root.child(key)
         if node is None:
             return
@@ -123,7 +129,7 @@ class _CascadeFile:
                 yield name
 
     def identifier(self, node: YamlNode, pattern: re.Pattern[str], hint: str) -> str:
-        """Return the name a scalar holds, or record a problem and return an empty text."""
+        """Return the name that a scalar holds, or record a problem and return an empty text."""
         if not isinstance(node, YamlScalar) or not node.text:
             self.wrong(f"a name is expected, not {node.kind}", node.span)
             return ""
@@ -135,7 +141,7 @@ class _CascadeFile:
         return node.text
 
     def mapping(self, key: str, example: str) -> tuple[tuple[YamlScalar, YamlNode], ...]:
-        """Return the entries of an optional mapping."""
+        """Return the entries of the mapping under an optional key."""
         node = self.root.child(key)
         if node is None or (isinstance(node, YamlScalar) and node.value is None):
             return ()
@@ -148,7 +154,11 @@ class _CascadeFile:
     def named(
         self, key: str, pattern: re.Pattern[str], hint: str, example: str
     ) -> Iterator[tuple[str, YamlNode, YamlNode | None]]:
-        """Yield the names of a list, or of a mapping with their values; a wrong name is empty."""
+        """Yield each name under a key, with its node and its value.
+
+        The key holds a list of names, without values, or a mapping. A name that is wrong is given
+        as an empty text.
+        """
         node = self.root.child(key)
         if isinstance(node, YamlSequence):
             yield from ((self.identifier(i, pattern, hint), i, None) for i in node.items)
@@ -157,7 +167,7 @@ class _CascadeFile:
             yield self.identifier(item, pattern, hint), item, value
 
     def program(self) -> ir.Program:
-        """Return the program, as far as it could be read."""
+        """Return the program that the file states, as far as it could be read."""
         for key in self.only(self.root, KEYS):
             self.unreadable |= nearest(key, KEYS) not in (None, *self.root.keys)
         parallel = tuple(self.parallel())
@@ -207,23 +217,25 @@ class _CascadeFile:
     # ------------------------------------------------------------------ declarations
 
     def parallel(self) -> Iterator[str]:
-        """Yield the ranks that every tensor carries."""
+        """Yield the ``parallel`` ranks, which every tensor carries."""
         return self.name_list("parallel", RANK_NAME, "a rank is upper-case, such as B")
 
     def shared(self) -> Iterator[SharedInput]:
-        """Yield inputs with the parallel ranks that each lacks."""
+        """Yield the inputs that lack some parallel ranks, with these ranks."""
         for key, name, ranks in self.with_ranks("shared", "{W: [B]}", "name a parallel rank"):
             yield SharedInput(name=name, ranks=ranks, span=key.span)
 
     def distinct(self) -> Iterator[ir.Tensor]:
-        """Yield inputs with the ranks along which the entries of each differ."""
+        """Yield the inputs that are declared distinct, with the ranks along which entries
+        differ.
+        """
         for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
             yield ir.Tensor(name=name, ranks=ranks, span=key.span)
 
     def with_ranks(
         self, key: str, example: str, hint: str
     ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
-        """Yield the inputs of a mapping, each with a rank or a list of ranks."""
+        """Yield each input that a mapping names, with its rank or list of ranks."""
         for name_node, value in self.mapping(key, example):
             name = self.identifier(name_node, TENSOR_NAME, "name an input")
             items = value.items if isinstance(value, YamlSequence) else (value,)
@@ -232,7 +244,7 @@ class _CascadeFile:
                 yield name_node, name, ranks
 
     def ranks(self) -> Iterator[ir.Rank]:
-        """Yield declared ranks, the members of a partition right after their family."""
+        """Yield the declared ranks, each followed by its members."""
         hint = "a rank is upper-case, such as M or M1"
         for name, key, value in self.named("ranks", RANK_NAME, hint, "{M: keys, E: width}"):
             if name and value is None:
@@ -274,7 +286,7 @@ class _CascadeFile:
                 yield ir.Usual(name=name, size=size, span=key.span)
 
     def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
-        """Return the shape of a rank; ``4K`` is 4096."""
+        """Return the shape of a rank as a number; ``4K`` is 4096."""
         value = node.value if isinstance(node, YamlScalar) else None
         if value is not None and not isinstance(value, bool):
             number = exact_number(value)
@@ -285,7 +297,7 @@ class _CascadeFile:
         return None
 
     def members(self, value: YamlMapping) -> Iterator[YamlScalar]:
-        """Yield the names under ``partition``."""
+        """Yield the names of a rank's members, given under ``partition``."""
         node = value.child("partition")
         if node is None:
             return
@@ -300,7 +312,10 @@ class _CascadeFile:
                 yield item
 
     def only(self, value: YamlMapping, keys: tuple[str, ...]) -> list[str]:
-        """Record a problem for every unknown key, whose content is not read; return them."""
+        """Record a problem for each unknown key of a mapping, and return these keys.
+
+        The content of an unknown key is not read.
+        """
         unknown = [key for key, _ in value.entries if key.text not in keys]
         for key in unknown:
             hint = did_you_mean(key.text, keys)
@@ -308,7 +323,7 @@ class _CascadeFile:
         return [key.text for key in unknown]
 
     def inputs(self) -> Iterator[ir.Tensor]:
-        """Yield declared inputs."""
+        """Yield the declared inputs with their ranks."""
         hint = "a tensor begins upper-case, such as Q"
         for key, value in self.mapping("inputs", "{Q: [P, E]}"):
             name = self.identifier(key, TENSOR_NAME, hint)
@@ -323,7 +338,7 @@ class _CascadeFile:
                 yield ir.Tensor(name=name, ranks=tuple(ranks), span=key.span)
 
     def outputs(self) -> Iterator[str]:
-        """Yield names under ``output`` or ``outputs``."""
+        """Yield the names of outputs, given under ``output`` or ``outputs``."""
         keys = [k for k, _ in self.root.entries if k.text in ("output", "outputs")]
         if len(keys) == 2:
             self.wrong("'output' and 'outputs' are the same key; give one", keys[1].span)
@@ -333,7 +348,9 @@ class _CascadeFile:
             )
 
     def places(self) -> Iterator[tuple[str, str, Span]]:
-        """Yield the spans of names that are listed without a node of their own."""
+        """Yield the key, the name and the span of each name that is listed without a node of its
+        own.
+        """
         for key, name in (("output", "output"), ("outputs", "output"), ("parallel", "parallel")):
             node = self.root.child(key)
             for item in node.items if isinstance(node, YamlSequence) else (node,):
@@ -343,7 +360,7 @@ class _CascadeFile:
             yield "accumulate", item.text, item.span
 
     def parameters(self) -> Iterator[ir.Parameter]:
-        """Yield scalar parameters: a list of names, or names with defaults."""
+        """Yield the scalar parameters, given as a list of names or as names with defaults."""
         hint = "a parameter is a name such as lam"
         for name, key, value in self.named("parameters", IDENTIFIER, hint, "{lam: 0.9}"):
             is_empty = value is None or (isinstance(value, YamlScalar) and value.value is None)
@@ -352,7 +369,7 @@ class _CascadeFile:
                 yield ir.Parameter(name=name, default=default, span=key.span)
 
     def domains(self) -> Iterator[ir.Domain]:
-        """Yield the intervals of inputs and parameters: pairs of numbers by name."""
+        """Yield the domains of inputs and parameters, given as pairs of numbers by name."""
         for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
             name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
             if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
@@ -367,7 +384,7 @@ class _CascadeFile:
                 yield ir.Domain(name=name, low=low, high=high, span=key.span)
 
     def number(self, node: YamlNode) -> int | float:
-        """Return a finite or infinite number."""
+        """Return the number that a scalar holds, finite or infinite."""
         if isinstance(node, YamlScalar):
             value = node.value
             if node.text.lstrip("+-") == "inf":
@@ -381,7 +398,7 @@ class _CascadeFile:
         return 0
 
     def accumulate(self) -> Iterator[tuple[str, str]]:
-        """Yield accumulation types by tensor."""
+        """Yield each tensor with the number type in which it is accumulated."""
         for key, value in self.mapping("accumulate", "{RNV: float32}"):
             if not isinstance(value, YamlScalar) or value.text not in ir.DTYPES:
                 text = value.text if isinstance(value, YamlScalar) else ""
@@ -392,7 +409,9 @@ class _CascadeFile:
     # ------------------------------------------------------------- functions, equations
 
     def signatures(self, key: str) -> Iterator[tuple[str, tuple[str, ...], YamlScalar, YamlNode]]:
-        """Yield ``name(a, b)`` keys: the name, the arguments, the key and its value."""
+        """Yield the parts of each key ``name(a, b)``: the name, the arguments, the key and its
+        value.
+        """
         for node, value in self.mapping(key, '{"swish2(x)": "x * sigmoid(2 * x)"}'):
             found = _SIGNATURE.fullmatch(node.text)
             arguments = [a.strip() for a in found[2].split(",")] if found else []
@@ -411,7 +430,7 @@ class _CascadeFile:
                 yield found[1], tuple(dict.fromkeys(arguments)), node, value
 
     def functions(self, signatures: tuple[Any, ...], scope: NameScope) -> Iterator[ir.UserFunction]:
-        """Yield user functions with their bodies."""
+        """Yield the user functions, each with its body."""
         for name, arguments, key, value in signatures:
             body = self.body(value, arguments, scope)
             if body is None:
@@ -420,7 +439,7 @@ class _CascadeFile:
                 yield ir.UserFunction(name=name, arguments=arguments, body=body, span=key.span)
 
     def reductions(self, scope: NameScope) -> Iterator[ir.UserReduction]:
-        """Yield user reductions with their identities."""
+        """Yield the user reductions, each with its identity."""
         for name, arguments, key, value in self.signatures("reductions"):
             self.spoiled.add(name)
             if len(arguments) != 2:
@@ -448,7 +467,9 @@ class _CascadeFile:
                 )
 
     def body(self, node: YamlNode, arguments: tuple[str, ...], scope: NameScope) -> Any:
-        """Return the expression of a function over its arguments, parameters and shapes."""
+        """Return the body of a function as an expression of its arguments, parameters and
+        shapes.
+        """
         if not isinstance(node, YamlScalar) or not node.text.strip():
             self.wrong(f"an expression is expected, not {node.kind}", node.span)
             return None
@@ -466,7 +487,7 @@ class _CascadeFile:
         return Converter(inner, self.problems).expression(piece, tree)
 
     def block(self, key: str) -> Iterator[Statement]:
-        """Yield the statements of a block that parse."""
+        """Yield the statements of a block; statements with syntax errors are left out."""
         node = self.root.child(key)
         if node is None or (isinstance(node, YamlScalar) and not node.text.strip()):
             if key == "einsums":
@@ -497,7 +518,7 @@ class _CascadeFile:
                     yield Statement(piece, tree)
 
     def convert(self, statements: tuple[Statement, ...], scope: NameScope) -> Iterator[ir.Einsum]:
-        """Yield statements as Einsums."""
+        """Yield the Einsum of each statement that can be converted."""
         converter = Converter(scope, self.problems)
         for statement in statements:
             einsum = converter.statement(statement)
@@ -508,7 +529,7 @@ class _CascadeFile:
 
 
 def _written(node: YamlScalar) -> str:
-    """Return the intended text: nothing for ``~``, and a block without its last line break."""
+    """Return the text of a scalar: empty for ``~``, and a block without its last line break."""
     if node.value is None:
         return ""
     return node.text.rstrip("\n") if node.style in ("|", ">") else node.text
@@ -519,7 +540,7 @@ def _written(node: YamlScalar) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedInput:
-    """Input, and the parallel ranks that it lacks."""
+    """Input that is shared along some parallel ranks, which it lacks."""
 
     name: str
     ranks: tuple[str, ...]
@@ -527,8 +548,11 @@ class SharedInput:
 
 
 def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
-    """Yield unknown inputs, ranks that are not parallel, and ranks along which entries must
-    differ."""
+    """Yield problems of inputs shared along parallel ranks.
+
+    These are unknown inputs, ranks that are not parallel, and ranks along which entries must
+    differ.
+    """
     known = [t.name for t in program.inputs]
     for one in shared:
         if one.name not in known:
@@ -544,7 +568,8 @@ def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Ite
 
 
 def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
-    """Return the program with its parallel ranks in the equations, as each tensor carries them.
+    """Return the program with parallel ranks written out in the equations, for each tensor its
+    own.
 
     Parameters
     ----------
@@ -591,7 +616,9 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
 def _parallel_ranks(
     program: ir.Program, lacking: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[str]]:
-    """Return the parallel ranks of every tensor: those of its operands."""
+    """Return the parallel ranks of every tensor; a computed tensor has the ranks of its
+    operands.
+    """
     every = frozenset(program.parallel)
     found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
     statements = program.statements

@@ -1,1 +1,1 @@
-"""Specification files: YAML with positions, settings, schemas, and built-in files."""
+"""Reader of specification files: YAML with positions, settings, schemas, and built-in files."""

@@ -1,7 +1,7 @@
-"""Edits of a specification before it is read: settings such as ``arrays.mac.shape.rows=8``.
+"""Edits of a specification before it is checked: settings such as ``arrays.mac.shape.rows=8``.
 
-Settings edit the tree of YAML nodes, so the same checks apply to them as to the file, and an error
-points at the setting.
+Settings edit the tree of YAML nodes. The checks of the file therefore apply to settings too, and an
+error points at the setting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..source import Source, Span
 from .source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
 
 NAME_KEYS = ("name", "level")
-"""Keys whose value names a member of a list."""
+"""Keys by whose value a setting may name an item of a list."""
 
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _MAX_STEPS = 20
@@ -25,7 +25,7 @@ _MAX_BITS = 1000
 
 
 class SettingSpan(Span):
-    """Span in a setting; it is shown as the whole setting, without line and column."""
+    """Span inside a setting; it is shown as the whole setting, without line and column."""
 
     __slots__ = ()
 
@@ -35,14 +35,14 @@ class SettingSpan(Span):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Field and its new value."""
+    """Setting of one field of a specification to a new value."""
 
     path: tuple[YamlScalar, ...]
     value: YamlNode
 
     @property
     def field(self) -> str:
-        """Path with dots."""
+        """Path of the field, with dots."""
         return ".".join(step.text for step in self.path)
 
     @property
@@ -51,14 +51,16 @@ class Setting:
         return self.path[0].span
 
     def below(self, steps: int) -> Setting:
-        """Return the setting relative to a node ``steps`` further down."""
+        """Return the setting with its path relative to a node ``steps`` further down."""
         return Setting(path=self.path[steps:], value=self.value)
 
 
 def parse_setting(
     text: str, prefix: str = "--set ", error: type[InputError] = SpecError
 ) -> Setting:
-    """Read ``field.field=value``; the value is YAML (``64K``, ``32 MiB``, ``[Q, K]``).
+    """Return the setting that a text ``field.field=value`` states.
+
+    The value is YAML (``64K``, ``32 MiB``, ``[Q, K]``).
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def parse_setting(
 
 
 def python_setting(field: str, value: Any, error: type[InputError] = SpecError) -> Setting:
-    """Return the setting of a keyword argument: ``seq_len=4096`` or ``seq_len="4K"``.
+    """Return the setting that a keyword argument states: ``seq_len=4096`` or ``seq_len="4K"``.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def python_setting(field: str, value: Any, error: type[InputError] = SpecError) 
 def written_setting(
     field: YamlScalar, value: YamlNode, error: type[InputError] = SpecError
 ) -> Setting:
-    """Return the setting of a field that a file names, such as ``architecture.clock``.
+    """Return the setting of a field whose path stands in a file, such as ``architecture.clock``.
 
     Parameters
     ----------
@@ -142,10 +144,10 @@ def written_setting(
 def apply_settings(
     root: YamlNode, settings: Iterable[Setting], error: type[InputError] = SpecError
 ) -> YamlNode:
-    """Return the tree with every setting applied, in order.
+    """Return the tree after every setting is applied, in order.
 
-    A step names a key of a mapping, or a member of a list by its ``name`` (or ``level``) or its
-    position. A missing key is added; the schema checks it.
+    A step of a path names a key of a mapping, or an item of a list by its ``name`` (or ``level``)
+    or its position. A missing key is added; the schema checks it.
 
     Raises
     ------
@@ -160,7 +162,7 @@ def apply_settings(
 def _steps(
     text: str, place: Callable[[int, int], Span], example: str, error: type[InputError]
 ) -> tuple[YamlScalar, ...]:
-    """Return the steps of a path with dots; ``place`` gives the span of a part of the text."""
+    """Return the steps of a path with dots; ``place`` gives the span of each step."""
     found: list[YamlScalar] = []
     at = 0
     for step in text.split("."):

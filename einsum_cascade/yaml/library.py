@@ -1,4 +1,4 @@
-"""Specification files: built-in ones by name, users' files, and references between files."""
+"""Sources of specifications: built-in files by name, users' files, and references between files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology
 _SUFFIX = ".yaml"
 
 _MAX_LISTED_NAMES = 20
-"""Largest number of known names to list in a message."""
+"""Maximum number of known names that a message lists."""
 
 
 @lru_cache(maxsize=16)
@@ -65,13 +65,16 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
 
 
 def no_builtin(kind: Kind, name: str) -> str:
-    """Return a message that there is no built-in specification of a kind and name."""
+    """Return a message that no built-in specification of a kind has this name."""
     return f"there is no built-in {_kind_word(kind)} '{shorten(name)}'"
 
 
 def builtin_hint(kind: Kind, name: str) -> str:
-    """Return a hint on a wrong name: the nearest, one of another kind, or where names are
-    listed."""
+    """Return a hint for a wrong name of a built-in specification.
+
+    The hint gives the nearest name, the other kind that has this name, or the command that lists
+    names.
+    """
     names = builtin_names(kind)
     others = [_kind_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
     meant = similar_builtins(kind, name)
@@ -89,7 +92,7 @@ def builtin_hint(kind: Kind, name: str) -> str:
 
 
 def cascade_setting(name: str) -> str:
-    """Return the advice for a cascade given as a workload, which would supply its shapes.
+    """Return a hint for a user who gives a cascade in place of a workload, which supplies shapes.
 
     Parameters
     ----------
@@ -100,10 +103,10 @@ def cascade_setting(name: str) -> str:
 
 
 def similar_builtins(kind: Kind, name: str) -> tuple[str, ...]:
-    """Return the built-in names that a wrong name may mean.
+    """Return the built-in names that a user may mean by a wrong name.
 
-    A model of another size or number is another model: ``qwen3-30b`` may mean ``qwen3-30b-a3b``,
-    and never ``qwen3-8b``.
+    The numbers of a model must agree: ``qwen3-30b`` may mean ``qwen3-30b-a3b``, and never
+    ``qwen3-8b``.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ def _builtin(kind: Kind, name: str) -> Source:
 
 
 def is_file_name(name: str) -> bool:
-    """Return whether a user's name means a file: it has a slash or a YAML/JSON suffix.
+    """Return whether a user's text names a file: it has a slash or a YAML/JSON suffix.
 
     The file need not exist.
 
@@ -145,12 +148,12 @@ def is_file_name(name: str) -> bool:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether there is such a file; False for a path that no system accepts."""
+    """Return whether a file exists; False for a path that no system accepts."""
     return _accepted(path.is_file)
 
 
 def folder_exists(path: Path) -> bool:
-    """Return whether there is such a folder; False for a path that no system accepts."""
+    """Return whether a folder exists; False for a path that no system accepts."""
     return _accepted(path.is_dir)
 
 
@@ -193,7 +196,7 @@ def spec_tree(
     settings: Iterable[Setting] = (),
     error: type[InputError] = SpecError,
 ) -> YamlNode:
-    """Return the tree of a built-in specification or a file, with settings applied.
+    """Return the YAML tree of a built-in specification or a file, with settings applied.
 
     Parameters
     ----------
@@ -223,14 +226,14 @@ def spec_tree(
 
 @lru_cache(maxsize=32)
 def _tree(source: Source) -> YamlNode:
-    """Return the tree of a text; cached, because settings are applied to it again and again."""
+    """Return the YAML tree of a text; cached, because settings are applied to it repeatedly."""
     return read_yaml(source)
 
 
 def resolve_reference(
     kind: Kind, name: str, span: Span, error: type[InputError] = SpecError
 ) -> str:
-    """Return a built-in name, or the path of a file, from a reference written at ``span``.
+    """Return the built-in name or the file path that a reference at ``span`` means.
 
     A path is relative to the file that contains it; in a setting, to the working directory.
 

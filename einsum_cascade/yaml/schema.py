@@ -21,7 +21,10 @@ from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exac
 
 
 class Fields(BaseModel):
-    """Mapping of known fields: frozen, and any other field is an error."""
+    """Base class of the models of a mapping with known fields.
+
+    Models are frozen, and any other field is an error.
+    """
 
     # Most models are only checked within others, so they need no validator of their own.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
@@ -34,7 +37,7 @@ M = TypeVar("M", bound=Fields)
 
 
 def format_value(value: Any) -> str:
-    """Return an unexpected value for a message; of a mapping or a list, only its kind.
+    """Return an unexpected value as text for a message; only the kind of a mapping or a list.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ def format_value(value: Any) -> str:
 
 
 def expected(message: str, hint: str = "") -> PydanticCustomError:
-    """Return the error a validator raises: the expectation, and a hint.
+    """Return the error for a validator to raise, with the expectation and a hint.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def expected(message: str, hint: str = "") -> PydanticCustomError:
 
 
 def parse_count(value: Any, minimum: int = 1) -> int:
-    """Return an integer from ``minimum`` to 1e15; ``64K`` is 65,536 (M and G likewise).
+    """Return an integer from ``minimum`` to 1e15; the text ``64K`` is 65,536 (M and G likewise).
 
     Raises
     ------
@@ -101,7 +104,7 @@ def parse_count(value: Any, minimum: int = 1) -> int:
 
 
 def is_rank(text: str) -> bool:
-    """Return whether a text can be a rank's name: upper-case letters, digits and ``_``."""
+    """Return whether a text can be the name of a rank: upper-case letters, digits and ``_``."""
     return RANK_NAME.fullmatch(text) is not None
 
 
@@ -125,13 +128,13 @@ def _title(text: str) -> str:
 
 
 Title = Annotated[str, AfterValidator(_title)]
-"""Name of a whole specification."""
+"""Type of the name of a whole specification."""
 
 Rank = Annotated[str, AfterValidator(_rank)]
-"""Name of a rank, or of a tile of one."""
+"""Type of the name of a rank, or of a rank's tile."""
 
 Count = Annotated[int, PlainValidator(parse_count)]
-"""Positive integer."""
+"""Type of a positive integer."""
 
 
 def validate(
@@ -140,7 +143,7 @@ def validate(
     path: Path = (),
     error: type[InputError] = SpecError,
 ) -> M:
-    """Return the model of the node at ``path`` below ``root``; lists become tuples.
+    """Check the node at ``path`` below ``root``, and return it as a model; lists become tuples.
 
     Raises
     ------
@@ -170,7 +173,7 @@ def validate(
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Return whether a list is too short only because its entries are wrong."""
+    """Return whether an error says that a list is too short only because its items are wrong."""
     at = error["loc"]
     return error["type"] == "too_short" and any(
         e["loc"][: len(at)] == at and len(e["loc"]) > len(at) for e in errors
@@ -178,7 +181,7 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
 
 
 def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Path:
-    """Return the path of a file's only section, ``key``.
+    """Return the path of the section ``key``, which must be the only section of a file.
 
     Raises
     ------
@@ -292,7 +295,7 @@ def _wanted(kind: str, context: dict[str, Any], error: ErrorDetails) -> str:
 
 
 def _fields_at(model: type[Fields], loc: Path) -> tuple[str, ...]:
-    """Return the known fields of the model at a location."""
+    """Return the names of the fields that the model at a location knows."""
     annotation: Any = model
     for step in loc:
         annotation = _below(_bare(annotation), step)
@@ -313,7 +316,7 @@ def _below(annotation: Any, step: str | int) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the annotation without ``Annotated`` and ``| None``."""
+    """Return a type annotation without ``Annotated`` and without ``| None``."""
     while True:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is typing.Annotated:

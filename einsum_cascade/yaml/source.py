@@ -1,4 +1,4 @@
-"""YAML and JSON texts as trees of frozen nodes with positions, and counts such as ``64K``."""
+"""Reader of YAML and JSON texts as trees of frozen nodes with positions; counts such as ``64K``."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _MAX_DIGITS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class YamlNode:
-    """Node of the tree; ``weight`` counts the nodes below it with aliases expanded."""
+    """Node of a YAML tree; ``weight`` counts the nodes below it after aliases are expanded."""
 
     span: Span
     weight: int = field(default=1, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
-        """Kind of the node, in words for messages."""
+        """Name of the node's kind, for messages."""
         raise NotImplementedError
 
     def plain(self) -> Any:
@@ -51,11 +51,11 @@ class YamlNode:
         raise NotImplementedError
 
     def child(self, step: str | int) -> YamlNode | None:  # noqa: ARG002
-        """Return the node one step down (a key or a position), or None."""
+        """Return the node one step down, at a key or a list position, or None."""
         return None
 
     def at(self, path: Path) -> YamlNode | None:
-        """Return the node at the end of a path of keys and positions, or None."""
+        """Return the node at the end of a path of keys and list positions, or None."""
         node: YamlNode | None = self
         for step in path:
             if node is None:
@@ -74,7 +74,7 @@ class YamlNode:
         return node.span
 
     def key_span(self, path: Path) -> Span:
-        """Return the span of the last key of a path (the node itself where it has no key)."""
+        """Return the span of the last key of a path; without a key, the span of the node."""
         parent = self.at(path[:-1])
         if isinstance(parent, YamlMapping) and path:
             for key, _ in parent.entries:
@@ -85,13 +85,13 @@ class YamlNode:
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """Path below the root of a file, where problems may be found."""
+    """Place in a file, given by a path below its root, at which problems may be reported."""
 
     root: YamlNode
     path: Path = ()
 
     def below(self, *steps: str | int) -> FilePlace:
-        """Return a place below this one."""
+        """Return the place that is further steps below this one."""
         return FilePlace(self.root, (*self.path, *steps))
 
     @property
@@ -101,21 +101,21 @@ class FilePlace:
 
     @property
     def key_span(self) -> Span:
-        """Span of the last key."""
+        """Span of the last key of the path."""
         return self.root.key_span(self.path)
 
     def problem(self, text: str, hint: str = "") -> Problem:
-        """Return a problem of the value."""
+        """Return a problem that points at the value."""
         return Problem(text, self.span, hint)
 
     def key_problem(self, text: str, hint: str = "") -> Problem:
-        """Return a problem of the field itself."""
+        """Return a problem that points at the key of the field."""
         return Problem(text, self.key_span, hint)
 
 
 @dataclass(frozen=True, kw_only=True)
 class YamlScalar(YamlNode):
-    """Scalar with its ``value`` by the core schema and its ``text`` as written.
+    """Scalar node with its ``value`` by the YAML core schema and its ``text`` as written.
 
     ``style`` is None (plain), ``'``, ``"``, ``|`` or ``>``; ``end`` is the 0-based line and column
     just past the scalar.
@@ -128,7 +128,7 @@ class YamlScalar(YamlNode):
 
     @property
     def kind(self) -> str:
-        """Kind of the node, in words for messages."""
+        """Name of the node's kind, for messages."""
         match self.value:
             case None:
                 return "nothing"
@@ -140,7 +140,7 @@ class YamlScalar(YamlNode):
                 return f"the text '{shorten(self.text)}'"
 
     def plain(self) -> Scalar:
-        """Return the value."""
+        """Return the value of the scalar."""
         return self.value
 
     @cached_property
@@ -157,8 +157,7 @@ class YamlScalar(YamlNode):
         ----------
         start, end : int
             Positions in ``text``, after quotes, escapes and folding are resolved; without ``end``
-            one
-            character.
+            one character.
         """
         if not self.text.strip():
             return self.span
@@ -178,17 +177,17 @@ class YamlScalar(YamlNode):
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSequence(YamlNode):
-    """List node."""
+    """Node of a list, with its items."""
 
     items: tuple[YamlNode, ...]
 
     @property
     def kind(self) -> str:
-        """Kind of the node, in words for messages."""
+        """Name of the node's kind, for messages."""
         return "a list"
 
     def plain(self) -> list[Any]:
-        """Return a list of plain values."""
+        """Return the list with plain Python values as items."""
         return [item.plain() for item in self.items]
 
     def child(self, step: str | int) -> YamlNode | None:
@@ -200,22 +199,22 @@ class YamlSequence(YamlNode):
 
 @dataclass(frozen=True, kw_only=True)
 class YamlMapping(YamlNode):
-    """Mapping node; keys are text and occur once each, in written order."""
+    """Node of a mapping; keys are text and occur once each, in written order."""
 
     entries: tuple[tuple[YamlScalar, YamlNode], ...]
 
     @property
     def kind(self) -> str:
-        """Kind of the node, in words for messages."""
+        """Name of the node's kind, for messages."""
         return "a mapping"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys in written order."""
+        """Keys of the mapping in written order."""
         return tuple(key.text for key, _ in self.entries)
 
     def plain(self) -> dict[str, Any]:
-        """Return a dict of plain values."""
+        """Return the mapping as a dict of plain Python values."""
         return {key.text: value.plain() for key, value in self.entries}
 
     def child(self, step: str | int) -> YamlNode | None:
@@ -236,13 +235,13 @@ def shorten(text: str, width: int = 40) -> str:
 
 
 Place = Callable[[int, int, int], Span]
-"""Function from a line, a column (1-based) and a length to a span."""
+"""Function that makes a span from a line, a column (both 1-based) and a length."""
 
 
 def read_yaml(
     source: Source, error: type[InputError] = SpecError, place: Place | None = None
 ) -> YamlNode:
-    """Read one YAML or JSON document.
+    """Return the tree of the YAML or JSON document that a source holds.
 
     Parameters
     ----------
@@ -257,8 +256,7 @@ def read_yaml(
     ------
     InputError
         (as ``error``) The text is not YAML, is empty, has several documents, repeats a key, uses
-        tags
-        or merge keys, or is too large, too deep or expands too far.
+        tags or merge keys, or is too large, too deep or expands too far.
     """
     start = place(1, 1, 1) if place else None
     if place is None:
@@ -301,7 +299,7 @@ def _yaml_problem(source: Source, wrong: yaml.MarkedYAMLError, place: Place) -> 
 
 
 def _line_and_column(text: str, at: int) -> tuple[int, int]:
-    """Return the line and the column, both 1-based, of a character."""
+    """Return the line and the column, both 1-based, of the character at a position."""
     lines = text[:at].splitlines() or [""]
     if text[:at].endswith("\n"):
         lines.append("")
@@ -314,7 +312,7 @@ def _printable(c: str) -> bool:
 
 @dataclass
 class _Open:
-    """Collection under construction."""
+    """List or mapping whose items are still being read."""
 
     span: Span
     is_mapping: bool
@@ -324,7 +322,7 @@ class _Open:
 
 
 class _NodeBuilder:
-    """Builder of nodes from parser events, without recursion and with limits."""
+    """Builder of a tree of nodes from parser events, without recursion and with limits on size."""
 
     def __init__(self, place: Place, error: type[InputError]) -> None:
         self.place = place
@@ -335,7 +333,7 @@ class _NodeBuilder:
         self.documents = 0
 
     def take(self, event: Any) -> None:
-        """Consume one event."""
+        """Add one parser event to the tree."""
         match event:
             case yaml.DocumentStartEvent():
                 self.documents += 1
@@ -352,7 +350,7 @@ class _NodeBuilder:
                 self._alias(event)
 
     def fail(self, message: str, event: Any, hint: str | None = None) -> None:
-        """Raise a problem at an event."""
+        """Raise an error whose problem points at a parser event."""
         raise self.error(message, self._span(event), hint)
 
     def _span(self, event: Any) -> Span:
@@ -440,7 +438,7 @@ class _NodeBuilder:
 
 
 def resolve(text: str) -> Scalar:
-    """Return the value of a plain scalar by the YAML 1.2 core schema.
+    """Return the value of an unquoted scalar by the YAML 1.2 core schema.
 
     Rules of YAML 1.1 do not apply: ``no`` is a text, and ``010`` is the number ten.
 
@@ -464,7 +462,7 @@ def resolve(text: str) -> Scalar:
 
 
 def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
-    """Yield the place of every character of a scalar in the file (0-based line and column).
+    """Yield the 0-based line and column in the file of every character of a scalar.
 
     Folding and indentation only change blanks, so other characters come in the same order in the
     text and in the file. An escape is placed at its first plausible position, never past the
@@ -499,7 +497,7 @@ def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
 
 
 LARGEST_COUNT = 10**15
-"""Largest count; anything larger is a typing error."""
+"""Largest count that is accepted; anything larger is a typing error."""
 
 _COUNT = re.compile(r"([-+]?)([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMG]?)")
 _BINARY = MappingProxyType({"": 1, "K": 2**10, "M": 2**20, "G": 2**30})
@@ -507,9 +505,9 @@ _MAX_COUNT_CHARACTERS = 40
 
 
 def exact_number(value: str | float) -> Fraction | None:
-    """Return the exact number of a text or float; K, M and G are binary.
+    """Return the exact number that a text or float states; K, M and G are binary.
 
-    None if the text is no number, or if the number is not finite.
+    The result is None if the text is no number, or if the number is not finite.
 
     Parameters
     ----------
