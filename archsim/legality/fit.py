@@ -181,11 +181,10 @@ def _choices(size: TileSize, count: int) -> Sequence[int]:
 
 
 class _Even(Sequence[int]):
-    """Sizes of equal tiles of a rank of ``count``: the larger tile size for 1, 2, ... ``count``
-    tiles.
+    """Sizes of tiles that cut ``count`` units evenly into 1, 2, ... ``count`` tiles, in ascending
+    order.
 
-    Sizes come in ascending order. For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3
-    of 4, 2 of 5, 1 of 10.
+    For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
 
     >>> [*_Even(10)]
     [1, 2, 2, 2, 2, 2, 3, 4, 5, 10]

@@ -80,9 +80,8 @@ def awaited_stream(
 def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, level: int) -> bool:
     """Return whether an Einsum brings every tile that another Einsum (``taker``) needs.
 
-    The answer is False if the first Einsum's mask skips a tile that only seems needed, or if the
-    proof takes too long. The other Einsum then fetches all of its tiles, so no traffic is
-    forgotten.
+    The answer is also False if the proof fails or takes too long. The other Einsum then fetches all
+    of its tiles, so that no traffic is forgotten.
 
     Parameters
     ----------

@@ -89,8 +89,7 @@ def bandwidth_optimal(
 def bandwidth_bounds(
     problem: MappingProblem, partitionings: Collection[Partitioning]
 ) -> tuple[float, ...]:
-    """Return the least time of each partitioning in seconds, if each core reads its operands
-    once.
+    """Return the least time of each partitioning in seconds, if each core reads its operands once.
 
     All times are 0 if several memories feed cores, or if cores form a ring.
     """
@@ -135,10 +134,11 @@ def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amou
 
 @dataclass
 class _BandwidthBound:
-    """Least times of partitionings in seconds, from transfers and work.
+    """Estimator of the least time of a problem's partitionings, in seconds, from transfers and
+    work.
 
-    Each core reads its operands once, or once per pass if they exceed its memory, and its arrays
-    are fully used.
+    Each core is assumed to read its operands once, or once per pass if they exceed its memory. Its
+    arrays are assumed to be fully used.
     """
 
     problem: MappingProblem
@@ -228,7 +228,7 @@ class _BandwidthBound:
 
     @cached_property
     def _outside(self) -> set[str]:
-        """Return the ranks whose loops can enclose all Einsums."""
+        """Ranks that all Einsums' results have, so that loops over them can enclose all Einsums."""
         of_each = [self._ranks(e.target.variables) for e in self.program.einsums]
         return set.intersection(*of_each)
 

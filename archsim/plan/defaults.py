@@ -125,7 +125,7 @@ def _limit(job: Job, best: EvaluatedJob) -> float | None:
 
 
 def _without_traceback(wrong: InputError) -> InputError:
-    """Return an error without its traceback, which would keep all frames in memory."""
+    """Return an error without its traceback, which would keep all stack frames in memory."""
     return wrong.with_traceback(None)
 
 
@@ -136,15 +136,16 @@ class KnownMapping:
     name: str
     make: Callable[[], Mapping | NestedMapping]
     designed: bool = False
-    """True if the machine was designed for the mapping, and runs it even if another is faster."""
+    """True if the machine was designed for the mapping, and runs it even if another one is faster.
+    """
     searched: bool = False
     """True if an earlier search for the same problem found the mapping."""
     beyond: float = 0
-    """Lower-bound ratio that all earlier mappings must exceed before this one is tried."""
+    """Lower-bound ratio: the mapping is tried only if the best of the earlier ones exceeds it."""
     idle: float = 1
     """Number of the machine's cores divided by the number that the mapping uses."""
     there: Callable[[], bool] = lambda: True
-    """Function that returns whether the mapping exists; it may take long, and is called last."""
+    """Function that returns whether the mapping exists. It may take long, and is called last."""
 
     def may_be_faster(self, best: Result) -> bool:
         """Return whether the mapping may be faster than the best mapping tried so far."""
@@ -263,7 +264,7 @@ def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
 
 
 def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
-    """Return the first partitioning in which enough cores share a gather, or None."""
+    """Return the first partitioning in which enough cores share a gather; None if there is none."""
     partitionings = (*problem.replicating_partitionings, *problem.partitionings)
     if not any(partitionings):
         return None
@@ -407,7 +408,7 @@ def with_shared_gather_capacity(
 
 
 def fused_with_shared_gathers(problem: PartProblem, partitioning: Partitioning) -> Mapping:
-    """Generate a fused mapping for the largest capacity in which it fits.
+    """Generate a fused mapping for the largest capacity with which it fits the whole machine.
 
     Parameters
     ----------

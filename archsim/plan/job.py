@@ -1,4 +1,4 @@
-"""Job: one part of a workload under one mapping on one machine."""
+"""Job: one part of a workload (a layer or operator) under one mapping on one machine."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Job:
     """
 
     name: str
-    """Name of the workload, or of one of its parts."""
+    """Name of the workload, or of the part that the job runs."""
     part: Part
     program: Program
     mapping: Mapping
@@ -80,7 +80,7 @@ class Job:
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried and refused before the job's own."""
     nest: str = ""
-    """Name of the nest, if the job is one nest of a mapping."""
+    """Name of the nest if the job runs one nest of a mapping, else empty."""
     searched: bool = False
     """True if a search found the mapping."""
     bound_nests: tuple[BoundNest, ...] = field(default=(), repr=False, compare=False)
@@ -164,7 +164,7 @@ It raises SlowerError beyond the limit.
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """Jobs of a workload on a machine, which run one after the other."""
+    """Plan of a workload on a machine: jobs that run one after the other."""
 
     workload: Workload
     architecture: Architecture

@@ -310,7 +310,7 @@ class _CutCascade:
 
     @property
     def names(self) -> Names:
-        """Names of all Einsums."""
+        """Names of all Einsums of the cascade."""
         return _names(self.problem.program)
 
     def best(self, names: Names) -> tuple[_MadeNest, ...]:
@@ -486,7 +486,7 @@ class _CutCascade:
 
 
 def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return the partitionings of a nest, by ascending bandwidth bound."""
+    """Return the partitionings of a nest in ascending order of their bandwidth bounds."""
     machine = nest.architecture
     if not machine.has_instances:
         return ((),)

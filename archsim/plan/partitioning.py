@@ -143,7 +143,7 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
 
 
 def gathers_along(program: Program, rank: str) -> bool:
-    """Return whether some access gathers at each coordinate of a rank."""
+    """Return whether the gathered indices of some access vary along a rank."""
     indices = (i for e in program.einsums for a in e.reads for i in a.indices)
     return any(isinstance(i, Gather) and rank.lower() in i.access.variables for i in indices)
 

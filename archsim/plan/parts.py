@@ -1,4 +1,4 @@
-"""Parts of a workload: their cascades, their mapping problems, and their jobs."""
+"""Parts of a workload (layers and operators): their cascades, mapping problems, and jobs."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def program_of(part: Part, architecture: Architecture, cascade: str = "") -> Pro
 
 @dataclass(frozen=True)
 class PartProblem:
-    """Part of a workload, the machine that runs it, and a cascade that computes it.
+    """Part of a workload, with the machine that runs it and a cascade that computes it.
 
-    Each property is computed on first use, and raises SpecError if the cascade does not exist
-    or shapes are missing.
+    Each property is computed on first use, and raises SpecError if the cascade does not exist or
+    shapes are missing.
     """
 
     part: Part
@@ -56,8 +56,9 @@ class PartProblem:
     generators: Generators
     """Functions that generate mappings which no file contains."""
     cascade: str = ""
-    """Name or file of the cascade, by default the part's own; mappings of the problem refer to it
-    by this name."""
+    """Name or file of the cascade, by default of the part's own one. Mappings of the problem refer
+    to the cascade by this name.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cascade", self.cascade or self.part.cascade)
@@ -94,7 +95,7 @@ class PartProblem:
         return self.of_machine.memo(replicating_partitionings)
 
     def computed_by(self, cascade: str) -> PartProblem:
-        """Return the problem with another cascade that computes the same part."""
+        """Return this problem with another cascade that computes the part."""
         if cascade == self.cascade:
             return self
         return replace(self, cascade=cascade)

@@ -46,7 +46,8 @@ Given = Mapping | Sequence[Mapping] | ByPart | None
 
 
 def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, ...]:
-    """Return the mapping given for every part of a workload, in the order of the parts, or None.
+    """Return the mapping given for each part of a workload, in the order of the parts. The entry is
+    None if none is given.
 
     Parameters
     ----------
@@ -204,7 +205,7 @@ def promising_split_reductions(own: PartProblem) -> tuple[str, ...]:
 
 
 def _least_time(problem: PartProblem, *, summed: bool = True) -> float:
-    """Return the smallest bandwidth bound in seconds over all partitionings.
+    """Return the smallest bandwidth bound of all partitionings, in seconds.
 
     Parameters
     ----------
@@ -218,7 +219,7 @@ def _least_time(problem: PartProblem, *, summed: bool = True) -> float:
 
 
 def recalled_mapping(problem: PartProblem) -> Mapping | None:
-    """Return the mapping that an earlier search found for a problem, or None."""
+    """Return the mapping that an earlier search found for a problem; None if there is none."""
     found = problem.generators.recall(problem.program, problem.architecture, problem.shapes)
     if found is None or found.cascade != problem.program.name:
         return found  # There is none, or it is of another cascade that computes the same.
@@ -268,7 +269,8 @@ def _meant(own: str, parts: tuple[Part, ...], mapping: Mapping) -> tuple[str, ..
 
 
 def usual_mapping(workload: Workload, architecture: Architecture) -> Mapping | None:
-    """Return the written mapping that runs the attention of a workload by default, or None.
+    """Return the written mapping that runs a workload's attention by default; None if there is
+    none.
 
     Parameters
     ----------
