@@ -122,8 +122,7 @@ class Families:
         return self._members_of.get(variable, ())
 
     def fold(self, form: Affine) -> Affine:
-        """Return a sum with ``m`` in place of ``m1*M0 + m0``, for all members of a partitioned
-        rank.
+        """Return a sum with ``m`` in place of ``m1*M0 + m0``, for each partitioned rank.
 
         >>> families = Families((("m", ("m1", "m0")),))
         >>> place = digits(("M1", "M0")).minus(Affine((AffineTerm(1, (), "p"),)))
@@ -146,8 +145,7 @@ class Families:
         return dict(self.shape_models)
 
     def _whole(self, form: Affine, members: tuple[str, ...]) -> int:
-        """Return 1 if ``form`` adds the position that all members form, -1 if it subtracts it,
-        else 0.
+        """Return 1 if ``form`` adds all members' position, -1 if it subtracts it, else 0.
 
         A member's coefficient must be the product of the shapes of the members inside it.
         """
@@ -166,8 +164,7 @@ class Families:
         )
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
-        """Add each partitioned rank whose members are all present, and the members of each rank
-        present.
+        """Return the variables plus ranks whose members are all present, and members of ranks.
 
         >>> Families((("m", ("m1", "m0")),)).close(("m0", "m1", "p"))
         ('m0', 'm1', 'p', 'm')

@@ -53,9 +53,7 @@ class TensorPasses:
 
     @property
     def reread(self) -> tuple[int, ...]:
-        """Numbers of the passes that read the tensor after an earlier pass has written or read
-        it.
-        """
+        """Numbers of passes that read the tensor after an earlier pass read or wrote it."""
         return tuple(p for p in self.read if p > self.first)
 
     def survives(self, number: int) -> bool:

@@ -456,9 +456,7 @@ class Program(Node, Memoized):
         return one != other and self.model_of(one) == self.model_of(other)
 
     def model_of(self, name: str) -> str:
-        """Return the rank whose shape a rank takes, along its ``like`` declarations, or the rank
-        itself.
-        """
+        """Return the rank whose shape a rank takes by ``like`` declarations, or the rank itself."""
         seen: list[str] = []
         while name not in seen:
             seen.append(name)
@@ -467,9 +465,7 @@ class Program(Node, Memoized):
 
     @cached_property
     def _models(self) -> dict[str, str]:
-        """Rank whose shape each rank declared ``like`` another takes; members are paired in
-        order.
-        """
+        """Rank whose shape each rank declared ``like`` another takes; members pair in order."""
         found: dict[str, str] = {}
         for rank in self.ranks:
             if rank.like in self.rank_of:

@@ -15,8 +15,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class cached_property(functools.cached_property[T]):
-    """Property whose value is computed once, without the lock that Python takes before version
-    3.12.
+    """Property computed once, without the lock that Python takes before version 3.12.
 
     A run reads hundreds of these properties, and the lock takes longer than most of them.
 
@@ -48,8 +47,7 @@ class cached_property(functools.cached_property[T]):
 
 
 class lazy_field(Generic[T]):
-    """Dataclass field that may be given as a function, which is called when the field is first
-    read.
+    """Dataclass field that may be given as a function, called when the field is first read.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)

@@ -55,8 +55,7 @@ def no_op_obstacle(
 def active_einsums(
     program: ir.Program, masked: Collection[str], stepping: Collection[str]
 ) -> frozenset[str]:
-    """Return the Einsums that still have an effect in a step without points of the ``masked``
-    ones.
+    """Return the Einsums with an effect in a step without points of the ``masked`` ones.
 
     The result also holds if other Einsums move to another loop nest. Then less is known of the
     values that those write, and the values they read are needed after the step.
@@ -173,7 +172,7 @@ class _EmptyStep:
     stepping: frozenset[str]
     algebra: PlainValues | SympyValues
     values: dict[ir.Access, Any] = field(default_factory=dict)
-    """Known values by the access that the Einsum writes."""
+    """Known value of each access that an Einsum of the step writes."""
 
     def add(self, einsum: ir.Einsum) -> str | None:
         """Evaluate one Einsum; return the reason if it has an effect in the step, else None."""

@@ -52,8 +52,7 @@ class NumberFormat:
         return (self.bits, self.exponent, self.significand)
 
     def holds(self, other: NumberFormat) -> bool:
-        """Return whether this format represents every value of another one, apart from block
-        scales.
+        """Return whether this format represents every value of another, apart from block scales.
 
         >>> [FORMATS[a].holds(FORMATS[b]) for a, b in (("bf16", "int8"), ("bf16", "fp16"))]
         [True, False]
@@ -103,9 +102,7 @@ class TensorFormats:
 
     @classmethod
     def by_name(cls, given: Mapping[str, str]) -> TensorFormats:
-        """Return formats from a mapping by tensor name, with the keys ``default`` and
-        ``accumulate``.
-        """
+        """Return formats from a mapping by tensor, ``default`` and ``accumulate``."""
         own = {name: fmt for name, fmt in given.items() if name not in (DEFAULT, ACCUMULATE)}
         return cls(
             default=given.get(DEFAULT, ""),

@@ -145,9 +145,7 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
 
 
 def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
-    """Return the groups of Einsums that depend on one another in a cycle, ordered by first
-    reader.
-    """
+    """Return the groups of Einsums that depend on one another in a cycle, by first reader."""
     successors: dict[str, set[str]] = {}
     for edge in edges:
         successors.setdefault(edge.reader, set()).add(edge.writer)

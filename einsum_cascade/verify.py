@@ -188,9 +188,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
 
 
 def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
-    """Yield problems of usual sizes: unknown names, and ranks whose size is determined
-    otherwise.
-    """
+    """Yield problems of usual sizes: unknown names, and ranks with a determined size."""
     known = program.settable
     for usual in program.usual:
         rank = program.rank_of.get(usual.name)
@@ -321,9 +319,7 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
 
 
 def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Yield problems of calls: unknown functions, numbers of arguments, division by literal
-    zero.
-    """
+    """Yield problems of calls: unknown functions, argument counts, division by literal zero."""
     arity = {f.name: (f.min_arity, f.max_arity) for f in FUNCTIONS.values()}
     arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
     for node in ir.walk(root):
@@ -554,9 +550,7 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterator[Problem]:
-    """Yield problems of a scattered result ``C[I[j], e] = ...``, in its positions and other
-    indices.
-    """
+    """Yield problems of a scattered result ``C[I[j], e] = ...``, in any of its indices."""
     name, written = index.access.tensor, f"'{einsum.name}'"
     if not index.plain or any(isinstance(i, ir.Gather) for i in index.access.indices):
         what = f"{written} is scattered by elements of '{name}' as they are, without arithmetic"

@@ -34,8 +34,7 @@ class Masks:
 
     @cached_property
     def _absent_or_beyond(self) -> dict[str, frozenset[ir.Condition]]:
-        """Conditions under which an element of each tensor exists, including the ends of its
-        ranks.
+        """Conditions under which each tensor's elements exist, including the ends of its ranks.
 
         ``_absent`` holds the same conditions without the ends of ranks.
         """
@@ -118,9 +117,7 @@ class Masks:
         return found
 
     def _by_families(self, condition: ir.Condition, values: Mapping[str, ir.Index]) -> ir.Condition:
-        """Rewrite comparisons of members as comparisons of the whole rank if only the rank has a
-        value.
-        """
+        """Rewrite comparisons of members to the whole rank if only the rank has a value."""
         families = (self._families.members_of(f) for f, _ in self._families.members if f in values)
         members = {v for family in families for v in family}
 
@@ -174,9 +171,7 @@ class Masks:
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
     def _ends(self, places: frozenset[str]) -> Iterator[Affine]:
-        """Yield sums that are at most zero at every point, because variables end with their
-        rank.
-        """
+        """Yield sums that are at most zero at every point, since variables end with their rank."""
         for rank in self.program.ranks:
             if (whole := rank.name.lower()) in places:
                 end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
@@ -186,8 +181,7 @@ class Masks:
                 yield self._with_model_shapes(digits(rank.partition).minus(end))
 
     def _inside(self, places: frozenset[str]) -> Iterator[ir.Condition]:
-        """Yield the condition that a position lies before the end of a rank with a partial last
-        tile.
+        """Yield the condition that a position lies inside a rank with a partial last tile.
 
         An Einsum that reads the position with another variable of tile length has no point beyond
         the end.
@@ -214,8 +208,7 @@ class Masks:
         )
 
     def sees_every_candidate(self, einsum: ir.Einsum) -> bool:
-        """Return whether some element reduces or selects over all points, without a mask removing
-        one.
+        """Return whether some element reduces or selects over all points, none of them masked.
 
         Only the ends of the other ranks are tried: for ``m <= p + M - P`` the last p sees every m.
         """
@@ -232,9 +225,7 @@ class Masks:
         return False
 
     def may_skip(self, einsum: ir.Einsum) -> bool:
-        """Return whether data decide about points; ``with_full_mask`` cannot express such
-        conditions.
-        """
+        """Return whether data decide about points, which ``with_full_mask`` cannot express."""
         return any(depends_on_data(c) for c in self.skipped(einsum))
 
     def keeps_points(self, old: ir.Einsum, new: ir.Einsum) -> bool:
@@ -262,9 +253,7 @@ class Masks:
         return bool(self.infinite_sources(einsum))
 
     def infinite_sources(self, einsum: ir.Einsum) -> frozenset[str]:
-        """Return the tensors, among those an Einsum depends on, whose equation contains an
-        infinity.
-        """
+        """Return the tensors an Einsum depends on whose equation contains an infinity."""
         return frozenset(
             source.name
             for source in (einsum, *sources(self.program, einsum))

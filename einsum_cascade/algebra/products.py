@@ -114,9 +114,7 @@ class _Opener(_Parts):
 
     @override
     def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Return the parts of the map that an operand reads, if one of them is free; else the
-        operand.
-        """
+        """Return the parts of the map that an operand reads, if one is free; else the operand."""
         if self.free(access):
             return [ProductPart(access, count)]
         body = readable_map(self.program, access, self.einsum)
@@ -192,8 +190,9 @@ class Hoistable:
     over: tuple[str, ...]
 
     def note(self, program: Program) -> str:
-        """Return a note that these factors are computed repeatedly, with the command that avoids
-        it.
+        """Return a note that these factors are computed repeatedly.
+
+        The note gives the command that avoids it.
         """
         written, over = " and ".join(expression_text(f) for f in self.factors), ", ".join(self.over)
         stands, out = ("stands", "it") if len(self.factors) == 1 else ("stand", "them")

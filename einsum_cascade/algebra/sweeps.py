@@ -42,7 +42,7 @@ class Grain:
 
 
 def grain_of(program: Program, rank: str) -> Grain:
-    """Return the grain of a rank: of a family, its outermost member, or a rank without members.
+    """Return the swept rank for a declared one: its outermost member, or the rank if it has none.
 
     Parameters
     ----------
@@ -133,8 +133,7 @@ class RankView:
         return self._closure(belongs)
 
     def _closure(self, belongs: Callable[[Einsum, set[str]], bool]) -> frozenset[str]:
-        """Return the smallest set of Einsum names that contains every Einsum for which ``belongs``
-        holds.
+        """Return the smallest set of names with every Einsum for which ``belongs`` holds.
 
         ``belongs`` depends on the set found so far.
         """
@@ -243,7 +242,5 @@ def gathers_through(node: Expression | Condition, tensor: str) -> bool:
 
 
 def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
-    """Return the indices of an access without those at the last state: ``(p,)`` for ``RD[M1,
-    p]``.
-    """
+    """Return the indices of an access except the last state: ``(p,)`` for ``RD[M1, p]``."""
     return tuple(i for i in access.indices if stop_rank(i) is None)

@@ -270,9 +270,7 @@ def combine(
 def applied(
     declared: ir.UserFunction | ir.UserReduction, operands: Iterable[ir.Expression | ir.Condition]
 ) -> ir.Expression:
-    """Return the body of a declared function or reduction with operands in place of its
-    arguments.
-    """
+    """Return the body of a declared function or reduction, applied to some operands."""
     values = dict(zip(declared.arguments, operands, strict=True))
 
     def change(part: ir.Node) -> ir.Node:
@@ -295,9 +293,7 @@ class Names:
         self._taken |= {r.name for r in program.reductions} | {e.name for e in program.init}
 
     def fresh(self, base: str) -> str:
-        """Return ``base`` if the name is free, else the first free one of ``base_2``, ``base_3``
-        ...
-        """
+        """Return ``base`` if the name is free, else the first free ``base_2``, ``base_3`` ..."""
         name, count = base, 2
         while name in self._taken:
             name, count = f"{base}_{count}", count + 1
@@ -306,8 +302,7 @@ class Names:
 
 
 def product_name(factors: Iterable[ir.Expression]) -> str | None:
-    """Return the factors' names joined, ``SNV`` for ``SN * V``; None if the name is too long to
-    read.
+    """Return the factors' names joined, ``SNV`` for ``SN * V``; None if too long to read.
 
     >>> factors = (ir.Access(tensor="SN"), ir.Access(tensor="V"))
     >>> product_name(factors)

@@ -281,14 +281,12 @@ class _Traversal:
         return any(e.select is not None for e in made) or any(map(self._carries, places))
 
     def _sources(self, tensor: str) -> tuple[str, ...]:
-        """Return the inputs, among those that carry the rank, from which ``tensor`` is computed."""
+        """Return the inputs with the rank from which ``tensor`` is computed."""
         inputs = {t.name for t in self.program.inputs}
         return tuple(sorted(inputs.intersection(self._computed_from(tensor))))
 
     def _computed_from(self, tensor: str) -> set[str]:
-        """Return the tensors that carry the rank and from which ``tensor`` is computed, itself
-        included.
-        """
+        """Return the tensors with the rank from which ``tensor`` is computed, including itself."""
 
         def read(name: str) -> list[str]:
             made = self.program.einsum_of.get(name)

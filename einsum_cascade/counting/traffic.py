@@ -462,10 +462,10 @@ class _GatherBound:
         return prod(self.shapes[m] for m in members) == self.shapes[family]
 
     def _of_reader(self) -> Iterable[list[_Weights] | None]:
-        """Yield, for each condition of the reader, alternative sums; the condition bounds them by
-        zero.
+        """Yield alternative sums for each condition in the reader's mask.
 
-        Either sum of an alternative may be used; None stands for a condition of another form.
+        The condition holds where one of its sums is at most zero. None stands for a condition of
+        another form.
         """
 
         def named(node: ir.Node) -> ir.Node:
@@ -498,7 +498,11 @@ class _GatherBound:
         return found
 
     def _of_selection(self) -> Iterable[list[_Weights] | None]:
-        """Yield sums, in the reader's variables, that are at most zero for valid candidates."""
+        """Yield sums in the reader's variables for each condition on a selection's candidates.
+
+        A candidate meets the condition where its sum is at most zero. None stands for a condition
+        of another form.
+        """
         source = self.program.einsum_of.get(self._gather.access.tensor)
         if source is None:
             return

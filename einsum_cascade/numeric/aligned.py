@@ -205,9 +205,7 @@ class Buffer:
         values: Array,
         absent: Mapping[frozenset[int], Array],
     ) -> None:
-        """Store values at some positions; of two ``init`` statements for one element, the later
-        one wins.
-        """
+        """Store values at some positions; a later ``init`` statement for an element wins."""
         self.values[where] = values
         if self.unset is not None:
             self.unset[where] = False
@@ -218,7 +216,7 @@ class Buffer:
             flags[where] = absent.get(deciding, False)
 
     def carry_forward(self, first: int, last: int) -> None:
-        """Copy the previous state into absent elements ``first`` to ``last`` along the iterative
+        """Copy the previous state into absent elements ``first`` to ``last`` of the iterative
         axis.
         """
         if self.carry is None or not self.absent:

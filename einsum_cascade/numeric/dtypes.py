@@ -174,8 +174,7 @@ def rounded(values: Array, fmt: NumberFormat) -> Array:
 
 
 def unit_roundoff(fmt: NumberFormat) -> float:
-    """Return a format's largest rounding error, relative to the value or to a block's largest
-    value.
+    """Return a format's largest rounding error, relative to a value or its block's largest.
 
     >>> [unit_roundoff(FORMATS[name]) for name in ("bf16", "mxfp4", "mxfp8")]
     [0.00390625, 0.25, 0.125]

@@ -216,9 +216,7 @@ class _Computation:
         )
 
     def _operator(self) -> Operator | None:
-        """Return a function on arrays for a user reduction operator, or None for a built-in
-        operator.
-        """
+        """Return a user reduction as a function on arrays, or None for a built-in operator."""
         found = [r for r in self.evaluator.program.reductions if r.name == self.einsum.reduction]
         if not found:
             return None
@@ -378,8 +376,9 @@ class Evaluator:
         return lanes[0].with_values(np.asarray(function(lanes[0].values)))
 
     def _where(self, node: ir.Call) -> AlignedArray:
-        """Return the value of ``where(c, a, b)``; the branch not chosen excludes nothing and is
-        not read.
+        """Return the value of ``where(c, a, b)``.
+
+        The branch not chosen excludes nothing and is not read.
         """
         condition, yes, no = node.arguments
         chooser = self.condition(condition)

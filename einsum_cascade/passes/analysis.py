@@ -76,9 +76,7 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
 
 
 def _rank_names(program: ir.Program) -> tuple[str, ...]:
-    """Return the declared ranks, each followed by its members, then ranks that only tensors
-    name.
-    """
+    """Return the declared ranks, each before its members, then ranks that only tensors name."""
     declared: list[str] = []
     for r in program.ranks:
         if r.family is None:
@@ -129,7 +127,7 @@ class _RankAnalysis:
 
     @property
     def _optimistic(self) -> int:
-        """Lower bound on the number of passes, if every undecided question had the favourable
+        """Lower bound on the number of passes: every undecided question has the favourable
         answer.
         """
         pairs = self.traversals.optimistic.pairs(self.name, self.traversing)
@@ -213,10 +211,9 @@ class _RankAnalysis:
         return words.barrier(min(paths, key=len), number, revisits)
 
     def _path(self, pair: Pair) -> tuple[str, ...]:
-        """Return the shortest path of node names from the earlier to the later node of a
-        dependence.
+        """Return the shortest path of node names that explains a dependence.
 
-        Paths along which the later node needs all elements of the rank come first.
+        Paths along which the later node needs all elements of the rank are preferred.
         """
         ends = tuple(itertools.product(self.traversing[pair.earlier], self.traversing[pair.later]))
         loses = self.traversals.loses
@@ -224,9 +221,7 @@ class _RankAnalysis:
         return min((_names(s) for s in (lost or pair.steps)), key=len)
 
     def _revisits(self, node: PassNode, forcing: list[Pair]) -> tuple[str, ...]:
-        """Return the tensors that ``node`` reads along fibers which earlier nodes already
-        traverse.
-        """
+        """Return the tensors that ``node`` reads along fibers that earlier nodes traverse."""
         provenance = self.traversals.provenance
         earlier = {p.earlier for p in forcing}
         before = {place for n in earlier for place in self.traversals.places(n, self.traversing[n])}
@@ -256,9 +251,7 @@ class _RankAnalysis:
 
 
 MAX_SEARCHED = 7
-"""Maximum number of traversals whose directions are searched exhaustively: 2**7 sequences a
-group.
-"""
+"""Maximum number of traversals whose directions are all tried: 2**7 sequences per group."""
 
 
 @dataclass(frozen=True)

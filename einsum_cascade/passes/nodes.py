@@ -18,20 +18,20 @@ from ..memo import cached_property
 
 @dataclass(frozen=True)
 class Read:
-    """Read of a tensor, with one index form per dimension."""
+    """Read of a tensor, with the affine index of each dimension."""
 
     tensor: str
     forms: tuple[Affine, ...]
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """Variables that occur in the index forms."""
+        """Variables that occur in the indices."""
         return frozenset(v for form in self.forms for v in form.variables)
 
     @cached_property
     def moving(self) -> tuple[tuple[int, str, int], ...]:
-        """Triples of a dimension, a variable in its index, and the direction: 1, or -1 if it
-        runs down.
+        """Triples of a dimension, a variable of its index, and the direction of the index, 1 or
+        -1.
         """
         return tuple(
             (dimension, v, -1 if (form.coefficient(v) or 1) < 0 else 1)
@@ -62,7 +62,7 @@ class PassNode:
 
     @cached_property
     def written(self) -> Read:
-        """Tensor that the node writes, with its index forms."""
+        """Tensor that the node writes, with its indices."""
         return Read(self.tensor, self.target)
 
     def same_as(self, variable: str) -> tuple[str, ...]:
@@ -73,9 +73,7 @@ class PassNode:
 
 
 def nodes_of(program: ir.Program) -> tuple[PassNode, ...]:
-    """Return all statements of a program as nodes: init statements first, gathers before their
-    Einsum.
-    """
+    """Return all statements of a program as nodes: first ``init``, gathers before their Einsum."""
     families, masks = Families.of(program), Masks(program)
     found: list[PassNode] = []
     for kind, statements in (("init", program.init), ("einsum", program.einsums)):
@@ -124,9 +122,10 @@ def _statement(
 
 
 def _unscattered(families: Families, index: ir.Index) -> tuple[Affine, ...]:
-    """Return the index forms under which an element exists before it is scattered.
+    """Return the indices under which an element exists before it is scattered.
 
-    A scattered position comes from an index tensor; its forms are those that read this tensor.
+    A scattered position comes from an index tensor; the indices then are those that read this
+    tensor.
     """
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)
@@ -200,7 +199,7 @@ def _gather_node(
 
 
 def _forms(families: Families, access: ir.Access) -> tuple[Affine, ...]:
-    """Return one index form per dimension; a gather inside a gather has an empty form."""
+    """Return one affine index per dimension; a gather inside a gather has an empty one."""
     return tuple(
         families.fold(linear(i)) if isinstance(i, ir.Affine) else Affine() for i in access.indices
     )

@@ -95,7 +95,7 @@ EQUAL = Interval(0, 0)
 
 
 def coarser(whole: Interval) -> Interval:
-    """Return the distance in tiles that corresponds to a distance in elements.
+    """Return a distance in elements as a distance in tiles.
 
     The next element is in the same tile or in a later one:
 
@@ -108,9 +108,7 @@ def coarser(whole: Interval) -> Interval:
 
 
 def finer(outer: Interval) -> Interval:
-    """Return the distance in elements for a distance in tiles; any element of a tile may be
-    meant.
-    """
+    """Return a distance in tiles as a distance in elements; any element of a tile may be meant."""
     low = outer.low if math.isinf(outer.low) else -BOUNDED
     high = outer.high if math.isinf(outer.high) else BOUNDED
     return Interval(low, high, outer.sign)
@@ -145,8 +143,7 @@ State = tuple[tuple[tuple[str, str], Interval], ...]
 
 
 def ties_of(written: tuple[Affine, ...], read: Read) -> dict[tuple[str, str], Interval]:
-    """Return the relations between a writer's and a reader's variables that a common element
-    implies.
+    """Return how a writer's and a reader's variables relate if both mean the same element.
 
     Parameters
     ----------
@@ -308,9 +305,7 @@ def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
 def _tie(
     found: dict[tuple[str, str], Interval], known: tuple[str, str], step: Interval, v: str
 ) -> None:
-    """Derive a relation to ``v`` from the relation ``known`` and the interval ``step``, if
-    possible.
-    """
+    """Derive a relation to ``v``, if possible, from the relation ``known`` and ``step``."""
     if known in found and not (new := found[known].then(step)).everything:
         old = found.get((known[0], v))
         found[known[0], v] = new if old is None else old.meet(new)
@@ -328,9 +323,7 @@ def _equal_families(
 
 
 def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
-    """Derive relations of members from their whole rank, and of the rank from its outermost
-    member.
-    """
+    """Derive relations of members from their rank, and of the rank from its outermost member."""
     for family, members in families.members:
         if family not in node.variables or not members:
             continue
@@ -475,9 +468,7 @@ class Dependences:
 
     @cached_property
     def optimistic(self) -> Dependences:
-        """Optimistic version of the dependences; the same object if masks leave no question
-        open.
-        """
+        """Optimistic version of the dependences; the same object if masks decide every question."""
         if not any(n.compared for n in self.nodes):
             return self
         return replace(self, is_optimistic=True)

@@ -20,9 +20,7 @@ Place = tuple[str, int]
 
 
 Steps = Iterator["Steps"]
-"""Recursive walk as a generator that yields deeper walks; Python's stack does not limit its
-depth.
-"""
+"""Recursive walk as a generator of deeper walks; Python's stack does not limit its depth."""
 
 
 def _run(steps: Steps) -> None:
@@ -38,9 +36,7 @@ def _run(steps: Steps) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """Finder of the fibers that a node traverses, followed element by element back to the
-    inputs.
-    """
+    """Finder of the fibers that a node traverses, element by element back to the inputs."""
 
     nodes: tuple[PassNode, ...]
     families: Families
@@ -70,9 +66,7 @@ class Provenance:
         return self._known[key]
 
     def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
-        """Return the fibers that ``node`` traverses along ``variable`` through its reads of one
-        tensor.
-        """
+        """Return the fibers along ``variable`` that ``node`` traverses by reading one tensor."""
         found: dict[Place, int] = {}
         for read in node.reads:
             if read.tensor == tensor:
@@ -129,9 +123,7 @@ class Provenance:
                         yield self._collect(writer, v, sign * s, found, seen)
 
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
-        """Yield each dimension of ``read`` that varies with ``variable``, and its direction, 1
-        or -1.
-        """
+        """Yield each dimension of ``read`` that varies with ``variable``, with its direction."""
         members = self.families.members_of(variable)
         used = read.used
         # A tensor with some members only (``LM[m1, p]``) has one element per tile: traversing it is
@@ -272,8 +264,8 @@ class Traversals:
         directions: dict[tuple[str, str], int],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """Return the order and the chains of reads that ``_kept`` finds for two nodes, from a
-        cache.
+        """Return from a cache what ``_kept`` finds: an order, and the numbers of chains of
+        reads.
         """
         source, reader = names
         signs = tuple(
@@ -313,10 +305,10 @@ class Traversals:
         signs: tuple[tuple[int, int], ...],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """Return the order in which two nodes can share a traversal, and the chains that impose
-        it.
+        """Return the order in which two nodes can share a traversal, and the chains imposing it.
 
-        Only chains of reads count that are possible at equal coordinates of all other ranks.
+        Only chains of reads count that are possible at equal coordinates of all other ranks. A
+        chain is given by its number in ``steps``.
         """
         source, reader = nodes
         starts, ends = coordinates
@@ -367,7 +359,7 @@ class Traversals:
         return found
 
     def _outer(self, rank: str, reader: PassNode, own: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the reader's variables that stay constant while a fiber of the rank is
+        """Return the reader's variables that are constant while a fiber of the rank is
         traversed.
         """
         inner = {*own, rank.lower()}

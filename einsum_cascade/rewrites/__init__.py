@@ -78,8 +78,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def parse_rule(text: str) -> Rewrite:
-    """Return the rewrite that a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)``
-    names.
+    """Return the rewrite for a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)``.
 
     Raises
     ------
@@ -160,9 +159,7 @@ class Derivation(Generic[C]):
         return self.steps[-1].after
 
     def text(self) -> str:
-        """Return the derivation as text: each rule, the identity it used, the equations it
-        changed.
-        """
+        """Return the derivation as text: each rule, its identity, and the equations it changed."""
         return "\n".join(self._lines())
 
     def __str__(self) -> str:
@@ -252,9 +249,7 @@ def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterato
 
 
 def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
-    """Return the result of a rewrite under a new name and title, with the source of the
-    original.
-    """
+    """Return the result of a rewrite under a new name and title, with the original source."""
     applied = ", ".join(str(r) for r in rules)
     return replace(program, name=f"{start.name}-rewritten", title=f"{start.name} after {applied}")
 

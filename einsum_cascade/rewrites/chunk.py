@@ -1,6 +1,4 @@
-"""``chunk`` and ``make_iterative``: rules that carry a state along chunks of a sequence or
-steps.
-"""
+"""``chunk`` and ``make_iterative``: rules that carry a state along chunks or single steps."""
 
 from __future__ import annotations
 
@@ -160,9 +158,7 @@ class _Chunks:
         return ir.Name(self.key_inner, "shape")
 
     def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
-        """Return the index of a query or key inside its chunk, and its index in the whole
-        sequence.
-        """
+        """Return the index of a query or key inside its chunk, and in the whole sequence."""
         if kind == self.query.variable:
             inside = variable(self.inner.lower())
             return inside, member_index((self.outer, self.inner))
@@ -212,9 +208,7 @@ class _ChunkWriter:
     def _recurrence(
         self, found: CausalSum, state: str, kept: tuple[ir.Affine, ...]
     ) -> Iterator[ir.Einsum]:
-        """Yield the Einsums of the state: the state before, decayed over a chunk, plus the
-        chunk's sum.
-        """
+        """Yield the Einsums of the state: the decayed previous state plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
         last = ir.Binary("-", self.chunks.size, ir.Number(1))
@@ -287,9 +281,7 @@ class _ChunkWriter:
     # ---------------------------------------------------------------------- indices
 
     def target(self, einsum: ir.Einsum) -> ir.Access:
-        """Return the target indexed by chunk and position; an output keeps its index in the
-        sequence.
-        """
+        """Return the target by chunk and position; an output keeps its index in the sequence."""
         computed = einsum.name not in self.program.outputs
         return replace(
             einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
@@ -393,9 +385,7 @@ class CausalSum:
     decay: ir.Expression | None
 
     def state(self, key: str) -> tuple[str, tuple[str, ...]]:
-        """Return a name for the sum of the key factors, and the rank variables that the sum
-        keeps.
-        """
+        """Return a name for the sum of the key factors, and the rank variables it keeps."""
         values = [part.value for part in self.keys]
         name = product_name(values) or self.einsum.name
         if len(values) == 1 and isinstance(values[0], ir.Access):

@@ -150,8 +150,7 @@ def _split(
 def reduction_of(
     program: Program, einsum: Einsum, term: Expression
 ) -> tuple[Access, tuple[Einsum, ...]]:
-    """Return an access to the reduction of ``term`` with the operator, variables and mask of
-    ``einsum``.
+    """Return an access to ``term`` reduced as in ``einsum``, by an existing or a new Einsum.
 
     Parameters
     ----------
@@ -375,7 +374,9 @@ class Reassociate(Rewrite):
     name: ClassVar[str] = "reassociate"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """Return one step, at the named Einsum or at the first possible one."""
+        """Return the single step, which rewrites the named Einsum or else the first one
+        possible.
+        """
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
             found = attempt(program, einsum)
@@ -502,8 +503,7 @@ def inner_sum(
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
-    """Return the factors of a product; a factor that is itself a product map is replaced by its
-    factors.
+    """Return the factors of a product; a map that is a product gives its own factors.
 
     Parameters
     ----------

@@ -237,9 +237,7 @@ class _InMembers:
         return substitute_variables(marked, {self.family: self.index})
 
     def _access(self, access: ir.Access) -> ir.Access:
-        """Return an access to a computed tensor with one index per member in place of the rank's
-        index.
-        """
+        """Return an access to a computed tensor with the rank's index as one index per member."""
         held = dict(self.held)
         if access.tensor not in held:
             return access

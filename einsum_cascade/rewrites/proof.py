@@ -148,9 +148,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
 
 
 def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
-    """Enlarge, in place, the shapes of inputs read at sums (``p + t``) to the range of the
-    index.
-    """
+    """Enlarge the shapes of inputs read at sums (``p + t``) to the index's range, in place."""
     inputs = {t.name for t in program.inputs}
     reads = (a for e in program.einsums if e.where is None for a in e.reads)
     for access in (a for a in reads if a.tensor in inputs):

@@ -1,6 +1,4 @@
-"""``reduce_passes``: a rule that makes sums run along with a sweep instead of waiting for its
-end.
-"""
+"""``reduce_passes``: a rule that lets sums run along with a sweep instead of after it."""
 
 from __future__ import annotations
 
@@ -172,9 +170,7 @@ def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
 
 
 def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
-    """Return the step that separates a waiting sum, or None if a resulting sum has no
-    correction.
-    """
+    """Return the step that separates a waiting sum, or None if the results do not run along."""
     found = separated(
         view.program, einsum, lambda source: view.depends(source.expression), split_terms=True
     )

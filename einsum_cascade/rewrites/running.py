@@ -187,9 +187,7 @@ class RunningValues:
         return ir.Access(self.running[access.tensor], (step, *access.indices))
 
     def final(self, node: _N) -> _N:
-        """Return a node for a later pass, in which running values are read at the end of the
-        sweep.
-        """
+        """Return a node for a later pass, which reads running values at the end of the sweep."""
         stop = shape(self.view.grain.rank)
 
         def change(access: ir.Access) -> ir.Expression | None:
@@ -219,9 +217,7 @@ class RunningValues:
         return self._moved(access, variable(grain, 1))
 
     def old(self, access: ir.Access) -> ir.Expression:
-        """Return a final value as it was before this step; values derived from others are
-        recomputed.
-        """
+        """Return a final value as it was before this step; derived values are computed again."""
         source = self.view.program.einsum_of[access.tensor]
         if access.tensor in self.running or self.view.is_iterative(access.tensor):
             return self._moved(access, variable(self.view.grain.variable))
@@ -408,9 +404,7 @@ class _RunningWriter:
     # ------------------------------------------------------------------- reductions
 
     def _running(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
-        """Yield the Einsums of a running reduction: local part, corrected previous value,
-        update.
-        """
+        """Yield the Einsums of a running reduction: local part, corrected old value, update."""
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
         previous: ir.Expression = self.values.at(bare(einsum.target), variable(grain))
@@ -478,9 +472,7 @@ class _RunningWriter:
         return repaired
 
     def _after_first_step(self, factor: ir.Expression, correction: Correction) -> ir.Expression:
-        """Return the factor guarded by a condition: the neutral element until there is a value
-        to correct.
-        """
+        """Return the factor, guarded to be neutral until there is a value to correct."""
         seen: list[ir.Condition] = []
         for access in accesses_of(factor):
             base = next((b for b, r in self.values.running.items() if r == access.tensor), None)

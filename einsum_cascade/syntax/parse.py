@@ -226,9 +226,7 @@ class _CascadeFile:
             yield SharedInput(name=name, ranks=ranks, span=key.span)
 
     def distinct(self) -> Iterator[ir.Tensor]:
-        """Yield the inputs that are declared distinct, with the ranks along which entries
-        differ.
-        """
+        """Yield inputs declared distinct, with the ranks along which entries differ."""
         for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
             yield ir.Tensor(name=name, ranks=ranks, span=key.span)
 
@@ -348,9 +346,7 @@ class _CascadeFile:
             )
 
     def places(self) -> Iterator[tuple[str, str, Span]]:
-        """Yield the key, the name and the span of each name that is listed without a node of its
-        own.
-        """
+        """Yield key, name and span of each name that is listed without a node of its own."""
         for key, name in (("output", "output"), ("outputs", "output"), ("parallel", "parallel")):
             node = self.root.child(key)
             for item in node.items if isinstance(node, YamlSequence) else (node,):
@@ -409,9 +405,7 @@ class _CascadeFile:
     # ------------------------------------------------------------- functions, equations
 
     def signatures(self, key: str) -> Iterator[tuple[str, tuple[str, ...], YamlScalar, YamlNode]]:
-        """Yield the parts of each key ``name(a, b)``: the name, the arguments, the key and its
-        value.
-        """
+        """Yield the parts of each key ``name(a, b)``: name, arguments, key and value."""
         for node, value in self.mapping(key, '{"swish2(x)": "x * sigmoid(2 * x)"}'):
             found = _SIGNATURE.fullmatch(node.text)
             arguments = [a.strip() for a in found[2].split(",")] if found else []
@@ -467,9 +461,7 @@ class _CascadeFile:
                 )
 
     def body(self, node: YamlNode, arguments: tuple[str, ...], scope: NameScope) -> Any:
-        """Return the body of a function as an expression of its arguments, parameters and
-        shapes.
-        """
+        """Return the body of a function as an expression of arguments, parameters and shapes."""
         if not isinstance(node, YamlScalar) or not node.text.strip():
             self.wrong(f"an expression is expected, not {node.kind}", node.span)
             return None
@@ -568,8 +560,7 @@ def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Ite
 
 
 def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
-    """Return the program with parallel ranks written out in the equations, for each tensor its
-    own.
+    """Return the program with each tensor's own parallel ranks written out in the equations.
 
     Parameters
     ----------
@@ -616,9 +607,7 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
 def _parallel_ranks(
     program: ir.Program, lacking: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[str]]:
-    """Return the parallel ranks of every tensor; a computed tensor has the ranks of its
-    operands.
-    """
+    """Return the parallel ranks of every tensor; a computed one has those of its operands."""
     every = frozenset(program.parallel)
     found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
     statements = program.statements
