@@ -1,4 +1,4 @@
-"""Capacity curve of a memory for a workload of one part, on any machine."""
+"""Capacity curve: least traffic and energy of a one-part workload against a memory's capacity."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ from .capacity_sweep import (
 )
 
 BUFFER = "buffer"
-"""Name of the outermost memory of limited size on any machine, unless a memory has this name."""
+"""Name that stands for the outermost memory of limited size, unless a memory is called so."""
 
 
 def limited_memory(architecture: Architecture, name: str, option: str) -> Memory:
-    """Return the memory whose capacity a query is about.
+    """Return the memory whose capacity a query asks about.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ SERIES: tuple[Series, Series] = ("fused", "einsum_by_einsum")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityPoint:
-    """Mapping of least traffic or least energy at one capacity, run by the engine."""
+    """Mapping of least traffic or least energy at one capacity, with its engine result."""
 
     capacity_bytes: int
     mapping: Mapping
     result: Result
-    """Result of the workload at this capacity, with the access energies of the machine's own
-    memory."""
+    """Result of the workload at this capacity. An access costs the same energy as in the machine's
+    own memory."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as ``archsim map --capacity-curve --json`` prints it."""
@@ -116,12 +116,12 @@ class CapacityPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacitySeries:
-    """Points of one series by ascending capacity; capacities that nothing fits have no points."""
+    """Points of one curve, by ascending capacity; a capacity that no mapping fits has no point."""
 
     traffic: tuple[CapacityPoint, ...]
-    """Points of the least traffic of the outermost memory."""
+    """Points with the least traffic of the outermost memory."""
     energy: tuple[CapacityPoint, ...]
-    """Points of the least energy."""
+    """Points with the least energy."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the series as ``archsim map --capacity-curve --json`` prints it."""
@@ -140,18 +140,18 @@ class CapacityCurves:
     memory: str
     outermost: str
     own_bytes: int
-    """Capacity of the memory on the machine itself."""
+    """Capacity of the memory in the machine's description, in bytes."""
     capacities: tuple[int, ...]
     bound_bytes: float
-    """Lower bound of the traffic by the passes of the cascade."""
+    """Lower bound of the traffic in bytes, which follows from the passes of the cascade."""
     fused: CapacitySeries
-    """Series over all mappings."""
+    """Curve over all mappings."""
     einsum_by_einsum: CapacitySeries
-    """Series over mappings without shared loops, whose intermediates go to the outermost memory."""
+    """Curve over mappings without shared loops; their intermediates go to the outermost memory."""
     runs: int
-    """Mappings that the engine ran."""
+    """Number of mappings that the engine ran."""
     ended: str = ""
-    """Reason of an early end; empty if the search was complete."""
+    """Reason why the search ended early; empty if it was complete."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the curves as ``archsim map --capacity-curve --json`` prints them."""
@@ -172,18 +172,17 @@ class CapacityCurves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveFound:
-    """Runs at each capacity, and the effort of their search."""
+    """Best runs at each capacity, and the effort of the search for them."""
 
     runs: tuple[CapacityRun, ...]
     engine_runs: int
-    """Mappings that the engine ran."""
+    """Number of mappings that the engine ran."""
     ended: str
-    """Reason of an early end; empty if the search was complete."""
+    """Reason why the search ended early; empty if it was complete."""
 
 
 class CurveQuery(Query[CurveFound]):
-    """Query for the least traffic and the least energy of a mapspace at some capacities of a
-    memory.
+    """Query for the least traffic and the least energy at several capacities of a memory.
 
     Parameters
     ----------
@@ -220,7 +219,7 @@ class CurveQuery(Query[CurveFound]):
         self.engine_runs = 0
 
     def enumerated(self) -> CurveFound:
-        """Return the curve of the mapspace itself."""
+        """Return the curve if the mapspace itself is enumerated."""
         half, whole = self.clock.share(2), self.clock.share(1)
 
         def searched(relaxed: bool) -> CurveFound:
@@ -239,16 +238,16 @@ class CurveQuery(Query[CurveFound]):
         return in_batches(SearchProblem(self.space, OBJECTIVES["energy"]), searched)
 
     def is_done(self) -> bool:
-        """Return whether it was interrupted, or has a point and its time is up."""
+        """Return whether the search was interrupted, or time is up and there is a point."""
         late = bool(self.lifted) and (self.is_stopped() or self.is_over())
         return self.ended == INTERRUPTED or late
 
     def search(self, relaxation: Relaxation, left: int) -> None:
-        """Search the curve of a relaxation within its share of the time."""
+        """Search the curve of a relaxation within its share of the remaining time."""
         self._search(relaxation, self.clock.part(left))
 
     def _search(self, relaxation: Relaxation, clock: Clock, *, all_confirmed: bool = False) -> None:
-        """Search the curve of a relaxation, whose cores share the capacity evenly."""
+        """Search the curve of a relaxation; its cores share each capacity evenly."""
         # Several capacities may have one share, such as 1 B: the smallest of them keeps it.
         of_share = {max(1, c // relaxation.sharers): c for c in self.capacities[::-1]}
         curve = CurveQuery(
@@ -268,7 +267,7 @@ class CurveQuery(Query[CurveFound]):
             here += [m for m in relaxation.lift(run.run.mapping) if m not in here]
 
     def answer(self) -> CurveFound:
-        """Return the lifted mappings that the engine confirms at each capacity."""
+        """Return the best lifted mappings at each capacity that the engine confirms."""
         runs = self._confirmed()
         if not runs and self.ended == TIME_LIMIT:
             # Nothing that there was time for is legal here; another relaxation may have more.
@@ -297,7 +296,7 @@ class CurveQuery(Query[CurveFound]):
 
 
 LEAST, MOST = 1 << 10, 1 << 26
-"""Range of capacities in bytes: from 1 KiB to 64 MiB, or to four times the machine's own."""
+"""Smallest and largest capacity in bytes: 1 KiB to 64 MiB, or to four times the machine's own."""
 
 STEPS = 300
 """Number of subspaces that a progress bar counts, roughly."""
@@ -313,7 +312,7 @@ def capacity_curves(
     time_limit_s: float | None = None,
     constraints: Sequence[ConstraintFile] = (),
 ) -> CapacityCurves:
-    """Search the least traffic and the least energy at 1 KiB of a memory, 2 KiB, and so on.
+    """Search the least traffic and the least energy at capacities of 1 KiB, 2 KiB, and so on.
 
     Parameters
     ----------
@@ -373,7 +372,7 @@ def _nothing_fits(part: str, memory: str, ended: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SeriesFound:
-    """One series, and the effort of its search."""
+    """One curve, and the effort of the search for it."""
 
     series: CapacitySeries
     runs: int
@@ -382,7 +381,7 @@ class _SeriesFound:
 
 @dataclass(frozen=True, kw_only=True)
 class _SeriesSearch:
-    """Search of both series: fused, and Einsum by Einsum."""
+    """Search of both curves: over all mappings, and over mappings without shared loops."""
 
     workload: Workload
     part: Part
@@ -393,12 +392,12 @@ class _SeriesSearch:
     clock: Clock
     advance: Advance
     together: bool = field(default_factory=lambda: usual_workers() > 1)
-    """True if both are searched at the same time; else each has half of the time."""
+    """True if both curves are searched at the same time; else each gets half of the time."""
     stopped: Event = field(default_factory=lambda: get_context().Event())
-    """Event that stops the other series."""
+    """Event by which one search stops the other."""
 
     def __call__(self, number: int) -> _SeriesFound:
-        """Search one of the two series."""
+        """Search one of the two curves, by its index."""
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
         is_late = clock.late()
@@ -421,7 +420,7 @@ class _SeriesSearch:
     ) -> tuple[CapacitySeries, str]:
         """Run the workload under each mapping; return the points, and the reason of an early end.
 
-        The first mapping is run at any time.
+        The first mapping is run even if time is up.
         """
         results: dict[Mapping, Result] = {}
         points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
@@ -449,12 +448,12 @@ class _SeriesSearch:
         return series, ended
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
-        """Search both series; mappings of the second are mappings of the first, too."""
+        """Search both curves; the first one also uses mappings found for the second."""
         first, second = self._each()
         return replace(first, series=_better_of(first.series, second.series)), second
 
     def _each(self) -> tuple[_SeriesFound, _SeriesFound]:
-        """Search the first series here, and the second after it or meanwhile in another process."""
+        """Search the first curve in this process, and the second after it or in another process."""
         if not self.together:
             return self(0), self(1)
         pool = ProcessPool(self, 1, at_once=True)
@@ -473,7 +472,7 @@ class _SeriesSearch:
 
 
 def _better_of(first: CapacitySeries, second: CapacitySeries) -> CapacitySeries:
-    """Return the better points of two series."""
+    """Return a curve with the better points of two curves."""
     return CapacitySeries(
         traffic=_better_points(first.traffic, second.traffic, lambda p: p.result.traffic_bytes),
         energy=_better_points(first.energy, second.energy, lambda p: p.result.energy_pj),
@@ -485,7 +484,7 @@ def _better_points(
     second: Sequence[CapacityPoint],
     value: Callable[[CapacityPoint], float],
 ) -> tuple[CapacityPoint, ...]:
-    """Return the better point at each capacity; of equal points the first series'."""
+    """Return the better of two points at each capacity; ties go to the first curve."""
     found: dict[int, CapacityPoint] = {}
     for point in (*first, *second):
         best = found.setdefault(point.capacity_bytes, point)
@@ -495,14 +494,14 @@ def _better_points(
 
 
 def _capacities(own: int) -> tuple[int, ...]:
-    """Return powers of two, and the capacity of the machine itself."""
+    """Return the capacities to search: powers of two, and the machine's own capacity."""
     most = max(MOST, 4 * own)
     powers = [LEAST << n for n in range(64) if LEAST << n <= most]
     return tuple(sorted({*powers, own}))
 
 
 def einsum_by_einsum(space: Mapspace) -> Mapspace:
-    """Return the mappings of a mapspace whose Einsums share parallel loops only.
+    """Restrict a mapspace to mappings whose Einsums share loops over parallel ranks only.
 
     Each intermediate goes to the outermost memory.
     """

@@ -1,8 +1,8 @@
 """Capacity sweep: least traffic and least energy at several capacities, in one exact search.
 
-Tables of a subspace do not depend on capacities, which limit branch and bound alone. Two columns
-are searched here: bytes of the outermost memory, and energy. A tiling is skipped at a capacity if
-its lower bound is no better than the best known there.
+The cost tables of a subspace do not depend on capacities; capacities limit branch and bound only.
+Two columns are searched: bytes of the outermost memory, and energy. A tiling is skipped at a
+capacity if its lower bound does not beat the best mapping known there.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ from ..space.region import Region, Subspace
 from . import policy
 
 Kind = Literal["traffic", "energy"]
-"""Quantity to minimise: bytes of the outermost memory, or pJ."""
+"""Name of the quantity to minimise: bytes of the outermost memory, or energy in pJ."""
 
 KINDS: tuple[Kind, Kind] = ("traffic", "energy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityRun:
-    """Engine run of a mapping on a machine with some capacity of a memory."""
+    """Engine run of a mapping on the machine with one capacity of the memory."""
 
     capacity_bytes: int
     kind: Kind
@@ -63,25 +63,25 @@ class CapacityRun:
 
     @property
     def value(self) -> float:
-        """Bytes of the outermost memory, or pJ."""
+        """Bytes that the outermost memory moves, or energy in pJ."""
         return value_of(self.kind, self.run)
 
 
 def value_of(kind: Kind, run: EngineRun) -> float:
-    """Return the bytes of the outermost memory in one run, or pJ."""
+    """Return a run's bytes of the outermost memory, or its energy in pJ."""
     result = run.result
     return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
 
 
 def better_run(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
-    """Return the better of two runs; of equal runs the first."""
+    """Return the better of two runs; ties go to the first."""
     if one is None or other is None:
         return one or other
     return other if value_of(kind, other) < value_of(kind, one) else one
 
 
 def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
-    """Return a machine with another capacity of a memory, at unchanged access energies.
+    """Return the machine with another capacity of a memory, but the same energy per access.
 
     Parameters
     ----------
@@ -100,8 +100,7 @@ def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architec
 
 
 def metered(machine: Architecture) -> Architecture:
-    """Return a machine whose outermost memory moves one byte a cycle, so that cycles count
-    bytes."""
+    """Return the machine with an outermost memory of one byte per cycle: its cycles count bytes."""
     outermost, *inner = machine.memories
     rate = Fraction(machine.clock_hz)
     return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
@@ -112,10 +111,10 @@ def confirmed(
     runs_at: Callable[[Kind, int], Iterable[EngineRun]],
     is_late: Callable[[], bool],
 ) -> tuple[tuple[CapacityRun, ...], bool]:
-    """Return the best run of each kind at each capacity, and whether time sufficed for all.
+    """Return the best run of each kind at each capacity, and whether time sufficed for all of them.
 
-    A mapping that fits one capacity fits a larger one. Without time the largest capacities have no
-    points, but the first point is always run.
+    A mapping that fits one capacity fits any larger one. If time is up, the largest capacities have
+    no points, but the first point is always run.
 
     Parameters
     ----------
@@ -145,7 +144,7 @@ def confirmed(
 
 @dataclass(frozen=True, slots=True)
 class _TabulatedSubspace:
-    """Subspace with its tables, and the quantities to minimise in it."""
+    """A subspace, its cost tables, and the quantities to minimise in it."""
 
     kinds: tuple[Kind, ...]
     region: Region
@@ -154,7 +153,7 @@ class _TabulatedSubspace:
 
 
 class CapacityCurve:
-    """Exact search of the least traffic and energy of a mapspace at some capacities of a memory.
+    """Exact search of the least traffic and the least energy at several capacities of a memory.
 
     Parameters
     ----------
@@ -198,10 +197,10 @@ class CapacityCurve:
         self.found: dict[tuple[Kind, int], list[Callable[[], Mapping]]] = {}
 
     def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
-        """Return the confirmed runs of both quantities at each capacity that anything fits.
+        """Return the confirmed runs of both quantities at each capacity that some mapping fits.
 
-        An interrupted search returns what it found so far. Without time the largest capacities have
-        no points.
+        An interrupted search returns the runs found so far. If time is up, the largest capacities
+        have no points.
         """
         try:
             for tabulated in self._tables(advance):
@@ -216,11 +215,11 @@ class CapacityCurve:
         return runs
 
     def _tables(self, advance: Advance) -> Iterator[_TabulatedSubspace]:
-        """Yield subspaces with their tables, and the quantities to minimise in them.
+        """Yield subspaces with their cost tables, and the quantities to minimise in each.
 
-        A small mapspace is searched whole. Otherwise the least traffic is searched where ranks are
-        not cut, so that tiles may have any size, and both quantities where a search for the least
-        energy looks.
+        A small mapspace is searched completely. Otherwise the least traffic is searched where ranks
+        are not cut, so that tiles may have any size. Both quantities are searched in the subspaces
+        that a search for the least energy visits.
         """
         regions = self._all_regions()
         if regions:
@@ -253,8 +252,10 @@ class CapacityCurve:
         subspaces: Callable[[Region], Iterable[Subspace]],
         advance: Advance,
     ) -> Iterator[_TabulatedSubspace | None]:
-        """Yield the subspaces of some regions; None for each subspace that is refused, of which
-        there may be many."""
+        """Yield the subspaces of some regions with their cost tables.
+
+        None stands for a refused subspace: there may be many, and callers check the time meanwhile.
+        """
         for region in regions:
             costs = CostMemo()
             for subspace in subspaces(region):
@@ -269,8 +270,7 @@ class CapacityCurve:
                     yield _TabulatedSubspace(kinds, region, subspace, tables)
 
     def _all_regions(self) -> list[Region]:
-        """Return all regions of a mapspace that is small enough to be searched whole; none of
-        others."""
+        """Return all regions of a mapspace that is small enough to search completely, else none."""
         if self.space.size > self.effort.regions:
             return []
         regions = [one.region for one in self.space.regions(self.space.size)]
@@ -282,16 +282,16 @@ class CapacityCurve:
         return regions
 
     def _ends(self) -> bool:
-        """Return whether time is up; it is not before there is a result."""
+        """Return whether time is up; there must be a result first."""
         over = bool(self.found) and self.is_over()
         self.ended = TIME_LIMIT if over else self.ended
         return over
 
     def _distinct_outside(self, region: Region) -> Iterator[Subspace]:
-        """Yield subspaces that may differ in the traffic of the outermost memory or in the
-        footprint.
+        """Yield subspaces that may differ in footprint or in the outermost memory's traffic.
 
-        The order of loops inside of the memory changes neither.
+        The order of loops inside of the limited memory changes neither, so that one order is
+        enough.
         """
         names = [m.name for m in self.machine.memories]
         outside = names.index(self.memory)
@@ -305,7 +305,7 @@ class CapacityCurve:
                 yield subspace
 
     def _search_subspace(self, tabulated: _TabulatedSubspace) -> None:
-        """Search a subspace at every capacity."""
+        """Search a subspace for better mappings at every capacity."""
         region, subspace, tables = tabulated.region, tabulated.subspace, tabulated.tables
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
@@ -345,7 +345,7 @@ class CapacityCurve:
 
     @staticmethod
     def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
-        """Return a lower bound of all choices of any tiling, whatever the capacities."""
+        """Return a lower bound of a cost over all choices and tilings, for any capacities."""
         # With a limit of 0 the search ends at the bound of each tiling.
         state = fresh_state(choices, len(cost), np.zeros(6))
         weights = with_multipliers([column_sum(1, 0)] * 2, len(choices.capacities))
@@ -353,7 +353,7 @@ class CapacityCurve:
         return float(state.values[:, LEAST].min())
 
     def _first(self, kind: Kind, capacity: int) -> Iterator[EngineRun]:
-        """Yield the run of the best mapping at a capacity that the engine accepts, if any."""
+        """Yield the run of the best mapping found at a capacity, if the engine accepts any."""
         space = replace(self.space, architecture=self.machine)
         for make in self.found.get((kind, capacity), [])[::-1][: policy.MAX_RUNS_PER_POINT]:
             self.runs += 1
@@ -364,7 +364,7 @@ class CapacityCurve:
 
 
 def run_with(space: Mapspace, memory: str, capacity: int, mapping: Mapping) -> EngineRun | None:
-    """Run a mapping with some capacity of a memory; return None if it is illegal.
+    """Run a mapping on the machine with a given capacity of a memory; return None if it is illegal.
 
     Parameters
     ----------

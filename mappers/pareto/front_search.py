@@ -1,8 +1,8 @@
-"""Pareto front of a workload of one part: latency, energy, footprint in a memory.
+"""Pareto front of a one-part workload: latency, energy, and optionally footprint in a memory.
 
-Points between the ends of a front are searched by epsilon constraint: least energy under caps of
-latency. The largest gap between points is halved first. Tables of the searches for both ends are
-searched again under each cap, so that nothing is tabulated twice.
+Points between the ends of a front are searched by epsilon constraint: least energy under a cap of
+latency. The largest gap between points is halved first. Each search under a cap reads the cost
+tables of the searches for both ends. Nothing is thus tabulated twice.
 """
 
 from __future__ import annotations
@@ -66,20 +66,21 @@ from .capacity_sweep import with_capacity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRun:
-    """Engine run of one part of a workload, as a point of a Pareto front."""
+    """Engine run of a one-part workload's mapping, as a point of a Pareto front."""
 
     mapping: Mapping
     result: Result
     cycles: float
     energy_pj: float
     bound_pj: float = 0.0
-    """Lower bound of the energy, in pJ, of mappings that are as fast and hold no more."""
+    """Lower bound of the energy, in pJ, of all mappings at least as fast and with no larger
+    footprint."""
     footprint_bytes: float | None = None
-    """Footprint in the memory of a front of three objectives; None on a front of two."""
+    """Footprint in the chosen memory; None on a front of two objectives."""
 
     @classmethod
     def of(cls, mapping: Mapping, result: Result) -> FrontRun:
-        """Return the run of a mapping, with both objectives of its result."""
+        """Return the run of a mapping, with the latency and energy of its result."""
         return cls(
             mapping=mapping,
             result=result,
@@ -90,31 +91,31 @@ class FrontRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontSearched:
-    """Pareto front of one part of a workload, and the effort of its search."""
+    """Pareto front of a one-part workload, and the effort of the search for it."""
 
     runs: tuple[FrontRun, ...]
     """Points of the front, fastest first."""
     least: tuple[Searched, Searched]
-    """Searches of both ends: least latency, least energy."""
+    """Searches for the ends of the front: least latency and least energy."""
     searches: int
-    """Searches besides the two ends."""
+    """Number of searches other than those for the two ends."""
     engine_runs: int
-    """Mappings that the engine ran."""
+    """Number of mappings that the engine ran."""
     ended: str
-    """Reason of an early end; empty if the search was complete."""
+    """Reason why the search ended early; empty if it was complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontPoint:
-    """Mapping on the Pareto front of a workload."""
+    """A mapping on the Pareto front of a workload."""
 
     mapping: Mapping
     result: Result
-    """Result of the whole workload, by the engine."""
+    """Engine result for the whole workload."""
     gap: float
-    """Largest energy share that a mapping as fast and of no larger footprint could save."""
+    """Largest share of energy that an equally fast mapping with no larger footprint could save."""
     held_bytes: float | None = None
-    """Footprint in the memory of a front of three objectives; None on a front of two."""
+    """Footprint in the chosen memory; None on a front of two objectives."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as ``archsim map --pareto --json`` prints it."""
@@ -137,19 +138,19 @@ class Front:
     workload: str
     architecture: str
     points: tuple[FrontPoint, ...]
-    """Points, fastest first; on a front of two, each of less energy than the one before."""
+    """Points, fastest first. With two objectives, each needs less energy than the one before."""
     least: tuple[Certificate, Certificate]
-    """Certificates of both ends: least latency, least energy."""
+    """Certificates of the ends of the front: least latency and least energy."""
     searches: int
-    """Searches besides the two ends."""
+    """Number of searches other than those for the two ends."""
     runs: int
-    """Mappings that the engine ran."""
+    """Number of mappings that the engine ran."""
     tolerance: float
-    """Share of the energy that a slower point has to save."""
+    """Share of the energy that a slower point must save to be a point of its own."""
     ended: str = ""
-    """Reason of an early end; empty if the search was complete."""
+    """Reason why the search ended early; empty if it was complete."""
     memory: str = ""
-    """Memory whose footprint is the third objective; empty on a front of two."""
+    """Memory whose footprint is the third objective; empty with two objectives."""
 
     @property
     def least_energy_pj(self) -> float:
@@ -175,7 +176,7 @@ class Front:
 
 
 def non_dominated(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
-    """Return the runs on the front of latency and energy, fastest first.
+    """Return the runs on the Pareto front of latency and energy, fastest first.
 
     Parameters
     ----------
@@ -187,15 +188,15 @@ def non_dominated(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun,
 
 
 NAME = "best-below"
-"""Name of mappings that a search under a cap finds."""
+"""Name of all mappings that searches under a cap find."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FrontGap:
-    """Gap between two neighbours of a front.
+    """Gap between two neighbouring points of a front.
 
-    No mapping found takes ``cycles`` or less and less energy than ``energy_pj``; the right
-    neighbour takes ``to_cycles`` and ``to_energy_pj``.
+    No mapping found so far has at most ``cycles`` and less energy than ``energy_pj``. The slower
+    neighbour has ``to_cycles`` and ``to_energy_pj``.
     """
 
     cycles: float
@@ -218,7 +219,7 @@ def epsilon_constraint_front(
     clock: Clock,
     effort: Effort = policy.EFFORT,
 ) -> FrontSearched:
-    """Search the front of latency and energy of a mapspace.
+    """Search the Pareto front of latency and energy of a mapspace.
 
     Parameters
     ----------
@@ -239,7 +240,7 @@ def epsilon_constraint_front(
 
 
 class _EpsilonConstraintSearch:
-    """Search of one front."""
+    """Search of one Pareto front by epsilon constraint."""
 
     def __init__(self, problem: SearchProblem, effort: Effort, *, relaxed: bool) -> None:
         self.problem, self.effort, self.relaxed = problem, effort, relaxed
@@ -250,7 +251,7 @@ class _EpsilonConstraintSearch:
         self.engine_runs = self.searches = 0
         self.is_over: Callable[[], bool] = never
         self.proven: list[tuple[float, float]] = []
-        """Caps in cycles, and lower bounds in pJ of the energy under each cap."""
+        """Pairs of a cap in cycles and a lower bound, in pJ, of the energy under this cap."""
 
     def run(self, advance: Advance, clock: Clock) -> FrontSearched:
         for run in self.problem.others:
@@ -283,7 +284,7 @@ class _EpsilonConstraintSearch:
         )
 
     def _least_energy(self, known: EngineRun, advance: Advance, clock: Clock) -> Searched:
-        """Search the least energy, also on arrays that are left aside where latency counts."""
+        """Search the least energy, also on arrays that are too slow to matter for latency."""
         found = self._end("energy", advance, clock.share(2), known)
         aside = any(one.region.leaves_aside for one in self.space.regions(1))
         if not aside or found.certificate.ended:
@@ -300,10 +301,9 @@ class _EpsilonConstraintSearch:
         *,
         slow: bool = False,
     ) -> Searched:
-        """Search the end of least latency or energy, and keep its tables for searches under
-        caps.
+        """Search the end of least latency or least energy, and keep its cost tables.
 
-        ``slow`` is as in the mapspace.
+        ``slow`` is the field of the mapspace.
         """
         objective = OBJECTIVES[name]
         if known is not None:
@@ -338,10 +338,9 @@ class _EpsilonConstraintSearch:
         problem: SearchProblem,
         advance: Advance,
     ) -> bool:
-        """Search the least energy of mappings as fast as the fastest, and return whether it was
-        interrupted.
+        """Search the least energy of mappings as fast as the fastest; return True if interrupted.
 
-        Their subspaces may be absent from the searches for both ends.
+        The searches for both ends may have skipped the subspaces of these mappings.
         """
         if not self.effort.again or first.certificate.ended:
             return False
@@ -356,8 +355,7 @@ class _EpsilonConstraintSearch:
         return found.certificate.ended == INTERRUPTED
 
     def _as_known(self, found: Searched) -> Searched:
-        """Return the search for the least latency as one for the least energy that looked no
-        further."""
+        """Return the search for the least latency as if it were the search for the least energy."""
         energy = OBJECTIVES["energy"]
         value, floor = energy.of(found.result), energy.floor(found.result)
         certificate = replace(found.certificate, objective="energy", floor=floor)
@@ -366,7 +364,7 @@ class _EpsilonConstraintSearch:
     def _between(
         self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
     ) -> str:
-        """Halve gaps of the front; return the reason of an early end."""
+        """Halve gaps of the front, the largest first; return the reason of an early end."""
         self.is_over = is_over
         tolerance = self.problem.tolerance
         cycles, energy = OBJECTIVES["latency"], OBJECTIVES["energy"]
@@ -390,7 +388,8 @@ class _EpsilonConstraintSearch:
         return ""
 
     def _halved(self, gap: _FrontGap) -> tuple[_FrontGap, ...]:
-        """Return what is left of a gap after a search under a latency in its middle."""
+        """Search under a latency in the middle of a gap, and return the two smaller gaps that are
+        left."""
         # The middle is a geometric mean, as areas are of ratios: 200 between 100 and 400 cycles. If
         # the point found takes 150 cycles, a gap from 100 to 150 is left, and from 150 to 200 no
         # mapping takes less energy.
@@ -400,10 +399,9 @@ class _EpsilonConstraintSearch:
         return before, _FrontGap(middle, found.energy_pj, gap.to_cycles, gap.to_energy_pj)
 
     def _least(self, objective: int, cap: float) -> FrontRun:
-        """Return the run of least energy under a cap of latency, or of least latency under one
-        of energy.
+        """Return the best run under a cap: least energy for a latency cap, or the other way round.
 
-        The search is over all runs so far and those of the tables that promise to be better.
+        All runs so far are compared, and promising mappings from the cost tables are run.
         """
         self.searches += 1
         best = self._best(objective, cap)
@@ -428,8 +426,8 @@ class _EpsilonConstraintSearch:
     def _proven(self, cap: float, least: float) -> float:
         """Return a lower bound of the energy under a cap of latency; 0 if nothing is proven.
 
-        It holds if every region that may be as fast was searched whole, and the arrays that it left
-        aside are slower.
+        The bound is valid if every region that may be as fast was searched completely. The arrays
+        left out of these regions must be slower than the cap.
         """
         whole = [*self.whole.values()]
         aside = min((p.region.slower for p in whole), default=inf)
@@ -449,9 +447,9 @@ def _run_of(found: Searched, name: str) -> EngineRun:
 
 
 def evenly_spaced(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
-    """Return at most ``MAX_POINTS`` points of a front, both ends among them.
+    """Return at most ``MAX_POINTS`` points of a front, including both ends.
 
-    Of neighbours that differ least in energy the slower is dropped.
+    Of the two neighbours that differ least in energy, the slower one is dropped first.
 
     Parameters
     ----------
@@ -468,7 +466,7 @@ def evenly_spaced(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
 def pareto_front(
     problem: SearchProblem, advance: Advance, clock: Clock, *, effort: Effort = policy.EFFORT
 ) -> FrontSearched:
-    """Search the front of latency and energy of a mapspace, or of its relaxations.
+    """Search the Pareto front of a mapspace, by itself or through its relaxations.
 
     Parameters
     ----------
@@ -488,7 +486,7 @@ def pareto_front(
 
 
 class _FrontQuery(Query[FrontSearched]):
-    """Query for the front of latency and energy."""
+    """Query for the Pareto front of latency and energy."""
 
     def __init__(
         self, problem: SearchProblem, advance: Advance, clock: Clock, effort: Effort
@@ -501,13 +499,14 @@ class _FrontQuery(Query[FrontSearched]):
         self.tried = 0
 
     def enumerated(self) -> FrontSearched:
-        """Return the front of the mapspace itself."""
+        """Return the front if the mapspace itself is enumerated."""
         return epsilon_constraint_front(
             self.problem, self.advance, clock=self.clock, effort=self.effort
         )
 
     def is_done(self) -> bool:
-        """Return whether it was interrupted, or both ends are about as good as the relaxations'."""
+        """Return whether to stop: after an interrupt, or if both ends match those of the
+        relaxations."""
         if self.ended == INTERRUPTED:
             return True
         if not (self.family.good_enough and self.fronts and self.runs):
@@ -519,7 +518,7 @@ class _FrontQuery(Query[FrontSearched]):
         )
 
     def search(self, relaxation: Relaxation, left: int) -> None:
-        """Search the front of a relaxation, and run its points on the machine."""
+        """Search the front of a relaxation, and run its lifted points on the machine itself."""
         known = first_incumbent(relaxation.space, self.problem)
         problem = replace(self.problem, space=relaxation.space, known=known, others=())
         found = pareto_front(problem, self.advance, self.clock.part(left), effort=self.effort)
@@ -537,7 +536,7 @@ class _FrontQuery(Query[FrontSearched]):
                 self.runs.append(FrontRun.of(mapping, run.result))
 
     def answer(self) -> FrontSearched:
-        """Return the front; its lower bound is the floor of any mapping."""
+        """Return the front of all lifted mappings; its energy bound is the machine's floor."""
         if not self.runs:
             raise infeasible_relaxations(self.space, self.refused)
         energy = OBJECTIVES["energy"]
@@ -554,7 +553,7 @@ class _FrontQuery(Query[FrontSearched]):
         )
 
     def _end(self, number: int, run: FrontRun) -> Searched:
-        """Return the end of least latency (0) or of least energy (1)."""
+        """Return the certified end of the front: least latency (0) or least energy (1)."""
         certificate = relaxed_certificate(
             replace(self.problem, objective=OBJECTIVES[AXES[number]]),
             run.result,
@@ -574,9 +573,10 @@ def footprint_front(
     clock: Clock,
     first: FrontSearched,
 ) -> FrontSearched:
-    """Search the front of latency, energy and the footprint in one memory.
+    """Search the Pareto front of latency, energy and the footprint in one memory.
 
-    Each further front of two is searched with a fraction of the capacity that the last one used.
+    Further fronts of latency and energy are searched with less and less capacity. Each gets a
+    fraction of the capacity that the one before used.
 
     Parameters
     ----------
@@ -623,21 +623,22 @@ def footprint_front(
 
 
 def _result_on(space: Mapspace, run: FrontRun) -> Result:
-    """Return the result on the machine as it is: a mapping that fits less capacity fits more."""
+    """Run a mapping found with less capacity on the machine as it is, and return the result."""
     return run_mapping(space, run.mapping, OBJECTIVES["latency"]).result
 
 
 def _with_footprint(run: FrontRun, result: Result, memory: str) -> FrontRun:
-    """Return a run with a result and its footprint in a memory."""
+    """Return a run with another result, and with that result's footprint in a memory."""
     footprint = next(b.required_bytes for b in result.buffers if b.level == memory)
     own = FrontRun.of(run.mapping, result)
     return replace(own, bound_pj=run.bound_pj, footprint_bytes=footprint)
 
 
 def non_dominated_in_three(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
-    """Return the runs on a front of three objectives, fastest first.
+    """Return the runs on the Pareto front of three objectives, fastest first.
 
-    Points have to differ by twice as much until at most ``MAX_POINTS_IN_THREE`` are left.
+    If more than ``MAX_POINTS_IN_THREE`` are left, the required differences are doubled again and
+    again.
 
     Parameters
     ----------
@@ -655,14 +656,13 @@ def non_dominated_in_three(runs: Sequence[FrontRun], tolerance: float) -> tuple[
 
 
 AXES = ("latency", "energy")
-"""Objectives of every front."""
+"""Names of the objectives that every front has."""
 
 OPTION = "--pareto"
 
 
 def axes_called(text: str, architecture: Architecture) -> str:
-    """Return the memory that ``--pareto`` names besides latency and energy; empty if there is
-    none.
+    """Return the memory that ``--pareto`` names besides latency and energy; empty if none.
 
     Parameters
     ----------
@@ -698,7 +698,7 @@ def search_front(
     constraints: Sequence[ConstraintFile] = (),
     memory: str = "",
 ) -> Front:
-    """Search mappings of which none is both faster and of less energy than another.
+    """Search the mappings for which no other mapping is both faster and needs less energy.
 
     Parameters
     ----------
@@ -754,7 +754,7 @@ def search_front(
 def _point(
     found: FrontRun, run: Callable[[Mapping], Result], number: int, cascade: str
 ) -> FrontPoint:
-    """Return a point of a workload's front; a mapping that was searched is named by its number."""
+    """Return a point of a workload's front; mappings found by a search are named by a number."""
     mapping = found.mapping
     if mapping.name.startswith("best-"):
         mapping = replace(mapping, name=f"front-{number}", cascade=cascade)

@@ -39,7 +39,7 @@ def sides_of(architecture: Architecture) -> tuple[int, ...]:
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
-    """Return how many coordinates array dimensions take at a time, each a multiple of the last.
+    """Return tile sizes that fit the machine's array dimensions, each a multiple of the one before.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def array_strides(architecture: Architecture) -> tuple[int, ...]:
 def nested_strides(
     sides: Iterable[int], *, inner: tuple[int, ...] = (), size: float = inf
 ) -> tuple[int, ...]:
-    """Return strides that fill array sides, each a multiple of the one before.
+    """Return tile sizes that fit array dimensions, each a multiple of the one before.
 
     Parameters
     ----------
@@ -101,10 +101,11 @@ def family_tiles(
     width: int | None = None,
     longer: str = "",
 ) -> tuple[tuple[Tile, ...], dict[str, int]]:
-    """Return tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
+    """Return tiles for ranks that the cascade itself cuts, and the sizes of all ranks.
 
-    The innermost part is as long as ``width``, or as an array is wide. Of three parts, the two
-    outer ones are about equally many. Given sizes of parts stay.
+    The innermost member is as long as ``width``, or as the widest array dimension. Of three
+    members, the two outer ones have about the same number of iterations. Given sizes stay as they
+    are.
 
     Parameters
     ----------
@@ -145,9 +146,9 @@ def family_tiles(
 
 
 def decided_by(program: Program, tiles: Iterable[Tile]) -> frozenset[str]:
-    """Return the ranks whose shapes follow from tiles.
+    """Return the ranks whose sizes follow from tiles.
 
-    These are the parts of the cut ranks, and ranks that are declared like these parts.
+    These are the members of cut ranks, and ranks that are declared to be like a member.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def decided_by(program: Program, tiles: Iterable[Tile]) -> frozenset[str]:
 
 
 def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
-    """Return ranks in their order, but with outer parts of a rank before its inner parts.
+    """Return ranks in the given order, but outer members of a partitioned rank before inner ones.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from einsum_cascade.source import Span
 
 @dataclass(frozen=True, slots=True)
 class SizeRange:
-    """Range of a rank's sizes in coordinates; without ``most`` it has no upper end.
+    """Range of a rank's sizes in coordinates; without ``most`` it has no upper limit.
 
     Examples
     --------
@@ -40,18 +40,18 @@ class SizeRange:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The least size, and the largest where there is one."""
+        """Smallest size of the range, and the largest if there is a limit."""
         return (self.least,) if self.most is None else (self.least, self.most)
 
 
 CoordinatesAlong = Mapping[tuple[str, str], int]
-"""Coordinates that lie along an array dimension, by dimension and rank."""
+"""Number of coordinates along an array dimension, by (dimension, rank)."""
 
 PartOf = Callable[[str], tuple[str, int]]
-"""Function from a member to its rank and the number of its parts."""
+"""Function from a rank member such as M0 to its rank and its number of coordinates."""
 
 SharedRanks = Sequence[tuple[str, tuple[str, ...]]]
-"""Ranks of shared loops of several iterations at each memory, outermost first."""
+"""Pairs of a memory and the ranks of its shared loops of several iterations, outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class RunsOn:
         return f"{self.einsum} {must} run on {' or '.join(self.arrays)}"
 
     def holds(self, array: str, coordinates: CoordinatesAlong) -> bool:
-        """Return whether an Einsum on this array fulfils the statement."""
+        """Return whether an Einsum that runs on the given array fulfils the statement."""
         del coordinates
         return array in self.arrays
 
@@ -87,7 +87,8 @@ class LiesAlong:
         return f"{what} {must} lie along {self.dimension} in {self.einsum}"
 
     def holds(self, array: str, coordinates: CoordinatesAlong) -> bool:
-        """Return whether an Einsum with these ranks along dimensions fulfils the statement."""
+        """Return whether an Einsum with the given ranks along array dimensions fulfils the
+        statement."""
         del array
         found = coordinates.get((self.dimension, self.rank))
         return found is not None and (self.size is None or found in self.size)
@@ -108,13 +109,13 @@ class IsInnermost:
         return f"the innermost loop of {self.einsum} {must} be over {' or '.join(self.ranks)}"
 
     def holds(self, e: BoundEinsum) -> bool:
-        """Return whether a bound Einsum fulfils the statement; without loops it does not."""
+        """Return whether a bound Einsum fulfils the statement; an Einsum without loops does not."""
         return bool(e.nonunit_loops) and e.nonunit_loops[-1].variable.upper() in self.ranks
 
 
 @dataclass(frozen=True, slots=True)
 class IsAlone:
-    """Statement that an Einsum has a loop of its own over a rank whose loop others share."""
+    """Statement that an Einsum has a loop of its own over a rank whose loop other Einsums share."""
 
     einsum: str
 
@@ -138,13 +139,13 @@ class IsShared:
         return f"loops over {self.rank} {must} be shared"
 
     def holds(self, shared: SharedRanks) -> bool:
-        """Return whether shared loops fulfil the statement."""
+        """Return whether the given shared loops fulfil the statement."""
         return any(self.rank in ranks for _, ranks in shared)
 
 
 @dataclass(frozen=True, slots=True)
 class IsOutside:
-    """Statement that a shared loop over one rank is outside of one over another, at a memory."""
+    """Statement that a shared loop at a memory, over one rank, is outside of one over another."""
 
     memory: str
     outer: str
@@ -155,7 +156,7 @@ class IsOutside:
         return f"{self.outer} {must} be looped over outside of {self.inner} at {self.memory}"
 
     def holds(self, shared: SharedRanks) -> bool:
-        """Return whether shared loops fulfil the statement."""
+        """Return whether the given shared loops fulfil the statement."""
         return any(
             self.inner in ranks[ranks.index(self.outer) :]
             for memory, ranks in shared
@@ -175,7 +176,7 @@ class IsKept:
         return f"{self.tensor} {must} be kept in {self.level}"
 
     def holds(self, places: Collection[str]) -> bool:
-        """Return whether a tensor in these places fulfils the statement."""
+        """Return whether a tensor kept at the given levels fulfils the statement."""
         return self.level in places
 
 
@@ -183,7 +184,7 @@ class IsKept:
 class HasTiles:
     """Statement on the size of a rank's tiles in a memory.
 
-    A memory's tile is what is inside of all loops over the rank at memories further out.
+    A memory's tile is the part of the rank inside of all loops at memories further out.
     """
 
     memory: str
@@ -201,22 +202,22 @@ class HasTiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingConstraint:
-    """Statement that mappings must fulfil, or must not."""
+    """A statement, and whether mappings must or must not fulfil it."""
 
     statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept | HasTiles
     must: bool
     span: Span | None = field(default=None, compare=False)
-    """Place where the constraint is written."""
+    """Position in the file that states the constraint."""
 
     @property
     def text(self) -> str:
-        """The constraint as a sentence."""
+        """Constraint as a sentence."""
         return self.statement.text("must" if self.must else "must not")
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Constraints that a mapping has to fulfil together.
+    """Constraints that a mapping must fulfil together.
 
     Examples
     --------
@@ -231,7 +232,7 @@ class Constraints:
         return bool(self.all)
 
     def of_einsum(self, name: str) -> tuple[MappingConstraint, ...]:
-        """Return the constraints on an Einsum's array and loops."""
+        """Return the constraints on one Einsum's array, layout and loops."""
         return self._of_einsum.get(name, ())
 
     @cached_property
@@ -240,11 +241,11 @@ class Constraints:
 
     @cached_property
     def _of_tensor(self) -> dict[str, tuple[MappingConstraint, ...]]:
-        """Constraints on the places of tensors."""
+        """Constraints on the levels that keep a tensor, by tensor."""
         return self._grouped(IsKept, "tensor")
 
     def _grouped(self, kinds: Any, field_name: str) -> dict[str, tuple[MappingConstraint, ...]]:
-        """Return the constraints with statements of some kinds, by a field of the statement."""
+        """Return the constraints whose statements are of given types, grouped by a field."""
         found: dict[str, tuple[MappingConstraint, ...]] = {}
         for c in self.all:
             if isinstance(c.statement, kinds):
@@ -269,7 +270,7 @@ class Constraints:
         return self._grouped(HasTiles, "rank")
 
     def named_tile_sizes(self, rank: str) -> tuple[int, ...]:
-        """Return tile sizes of a rank that constraints name; a space has them where it can."""
+        """Return a rank's tile sizes that constraints name; a mapspace adds them to its own."""
         ends: dict[int, None] = {}
         for c in self.of_tiles.get(rank, ()):
             if isinstance(s := c.statement, HasTiles):
@@ -280,7 +281,8 @@ class Constraints:
         return tuple(n for n in ends if n > 0)
 
     def named_spatial_sizes(self, rank: str) -> tuple[int, ...]:
-        """Return sizes along dimensions that constraints name; ranks are cut at them as well."""
+        """Return the sizes along array dimensions that constraints name; ranks are also cut at
+        these."""
         laid = (c.statement for c in self.all if isinstance(c.statement, LiesAlong))
         sizes = (s.size for s in laid if s.rank == rank and s.size is not None)
         return tuple(dict.fromkeys(n for size in sizes for n in size.ends if n > 1))
@@ -288,7 +290,7 @@ class Constraints:
     def broken_by_tiles(
         self, rank: str, sizes: Callable[[str], Collection[int]]
     ) -> MappingConstraint | None:
-        """Return the first constraint that tiles of a rank break.
+        """Return the first constraint that a rank's tiles break, if any.
 
         Parameters
         ----------
@@ -301,14 +303,15 @@ class Constraints:
         return None
 
     def are_on_loops_of(self, einsum: str) -> bool:
-        """Return whether constraints depend on loops that only a bound Einsum has."""
+        """Return whether some constraints depend on loops that are known only once an Einsum is
+        bound."""
         mine = (c.statement for c in self.of_einsum(einsum))
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
     def broken_by_layout(
         self, einsum: str, array: str, coordinates: CoordinatesAlong
     ) -> MappingConstraint | None:
-        """Return the first constraint that an Einsum breaks on an array.
+        """Return the first constraint that an Einsum's layout on an array breaks, if any.
 
         Parameters
         ----------
@@ -320,29 +323,30 @@ class Constraints:
         return _first_broken(self.of_einsum(einsum), RunsOn | LiesAlong, array, coordinates)
 
     def broken_by_array(self, einsum: str, array: str) -> MappingConstraint | None:
-        """Return the first constraint that an Einsum breaks on an array, whatever lies along it."""
+        """Return the first constraint that an Einsum on an array breaks with any layout, if there
+        is one."""
         return _first_broken(self.of_einsum(einsum), RunsOn, array, {})
 
     def broken_by_loops(self, e: BoundEinsum) -> MappingConstraint | None:
-        """Return the first constraint that the loops of an Einsum break."""
+        """Return the first constraint that an Einsum's loops break, if any."""
         return _first_broken(self.of_einsum(e.name), IsInnermost | IsAlone, e)
 
     def broken_by_nest(self, shared: SharedRanks) -> MappingConstraint | None:
-        """Return the first constraint that shared loops break."""
+        """Return the first constraint that shared loops break, if any."""
         return _first_broken(self.of_nest, IsShared | IsOutside, shared)
 
     def broken_by_places(self, tensor: str, places: Collection[str]) -> MappingConstraint | None:
-        """Return the first constraint that a tensor in some places breaks."""
+        """Return the first constraint that a tensor kept at some levels breaks, if any."""
         return _first_broken(self._of_tensor.get(tensor, ()), IsKept, places)
 
     def places(self, tensor: str, found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-        """Return the places that a tensor may have, out of some."""
+        """Return those of the given residencies that constraints allow for a tensor."""
         return tuple(places for places in found if not self.broken_by_places(tensor, places))
 
     def layouts(
         self, einsum: str, array: str, part_of: PartOf
     ) -> Callable[[Iterable[tuple[str, tuple[str, ...]]]], bool]:
-        """Return a function that tells whether members may lie along dimensions of an array.
+        """Return a function that tells if constraints allow a layout of an Einsum on an array.
 
         Parameters
         ----------
@@ -363,7 +367,7 @@ class Constraints:
         return may
 
     def broken(self, bound: Bound) -> MappingConstraint | None:
-        """Return the first constraint that a mapping breaks; None where it fulfils all."""
+        """Return the first constraint that a mapping breaks; None if it fulfils all."""
         if not self.all:
             return None
         for e in bound.einsums:
@@ -402,7 +406,7 @@ def _first_broken(
 
 
 def _coordinates_along(e: BoundEinsum) -> dict[tuple[str, str], int]:
-    """Return the coordinates of the first tile along dimensions, by dimension and rank."""
+    """Return the size of the first tile along each array dimension, by dimension and rank."""
     found: dict[tuple[str, str], int] = {}
     left = list(e.whole.first_tile)
     # Outer parts come first: 100 coordinates are 4 parts of 32, and inside of one 32 of 1.

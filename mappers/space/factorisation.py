@@ -1,4 +1,4 @@
-"""Factorisations of ranks into spatial parts and the tile each memory holds."""
+"""Factorisations: ranks are cut into spatial tiles and into the tile that each memory holds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
 def cuts_sharing_dimensions(
     size: int, sides: Iterable[int], companions: Iterable[int]
 ) -> tuple[Cut, ...]:
-    """Return the cuts of a rank of which a part shares a dimension with a shorter rank.
+    """Return the cuts of a rank that leave room for a shorter rank along an array dimension.
 
     Parameters
     ----------
@@ -81,9 +81,10 @@ def cuts_sharing_dimensions(
 
 @dataclass(frozen=True, kw_only=True)
 class Factorisation:
-    """Members of a rank, inner ones first: fine ones of fixed sizes, then one for each memory.
+    """Members of a partitioned rank: fine ones along arrays, then one for each memory's loop.
 
-    A rank that is left whole is its own fine member, and no memory has one.
+    Fine members have fixed sizes. A rank that is not cut is its own fine member, and no memory has
+    a loop over it.
 
     Examples
     --------
@@ -104,38 +105,37 @@ class Factorisation:
 
     rank: str
     fine: tuple[tuple[str, int], ...]
-    """Spatial members and their iterations."""
+    """Members for arrays, inner ones first, each with its number of iterations."""
     coarse: int = 1
-    """Number of tiles of the fine members."""
+    """Number of tiles, each of which has all fine members."""
     levelled: tuple[str, ...] = ()
-    """Members whose loops are at the memories, outermost first."""
+    """Members whose loops are at memories, one for each memory, outermost first."""
     outside: str = ""
-    """Member whose loop is outside of all others: of a parallel rank, or of a rank of one
-    element."""
+    """Member whose loop is outside of all others, of a parallel rank or a rank of size 1."""
     whole: bool = False
     """True if the innermost memory always holds the whole rank."""
     named_sizes: tuple[int, ...] = ()
-    """Additional tile sizes that constraints name, in tiles of the fine members."""
+    """Further tile sizes that constraints name, in units of the fine members' tile."""
 
     @property
     def members(self) -> tuple[str, ...]:
-        """All members, inner ones first."""
+        """All members of the rank, inner ones first."""
         outside = (self.outside,) if self.outside else ()
         return (*(m for m, _ in self.fine), *reversed(self.levelled), *outside)
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Members with open sizes: all but the outermost, inner ones first."""
+        """Members of open size, inner ones first: all members at memories but the outermost."""
         return tuple(reversed(self.levelled[1:]))
 
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the sizes that the held members may have, inner ones first."""
+        """Return all combinations of sizes of the held members, inner ones first."""
         if self.whole and self.held:
             return ((self.coarse, *(1 for _ in self.held[1:])),)
         return tuple(_nested_sizes(self.coarse, len(self.held), self.named_sizes))
 
     def nonunit(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which loops at memories have several iterations.
+        """Return, for each tiling, which loops at memories have several iterations.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class Factorisation:
         return np.stack([rest > 1, *reversed(found)], axis=1)
 
     def tiles(self, held: dict[str, int]) -> Iterator[Tile]:
-        """Yield the tiles that a mapping declares, given the sizes of held members."""
+        """Yield the tiles that a mapping states, given the sizes of held members."""
         sizes = dict(self.fine) | {m: held[m] for m in self.held}
         # The outermost member has no tile: its size follows.
         for member in self.members[:-1]:
@@ -166,7 +166,7 @@ class Factorisation:
 def _nested_sizes(
     count: int, levels: int, named_sizes: tuple[int, ...] = ()
 ) -> Iterator[tuple[int, ...]]:
-    """Yield sizes of nested tiles of ``count`` things, the innermost first."""
+    """Yield the sizes of nested tiles of ``count`` units, the innermost tile first."""
     if not levels:
         yield ()
         return
@@ -178,10 +178,10 @@ def _nested_sizes(
 
 
 def tile_sizes(count: int) -> tuple[int, ...]:
-    """Return sizes of a tile of ``count`` things, in ascending order.
+    """Return the sizes to try for a tile of ``count`` units, in ascending order.
 
-    Up to 64 things are cut into any number of tiles as equal as possible. More things have all
-    divisors, and repeated halves rounded up.
+    Up to 64 units are cut into any number of tiles, as equal as possible. Sizes for more units are
+    all divisors, and repeated halves rounded up.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def tile_sizes(count: int) -> tuple[int, ...]:
 def factorise(
     rank: str, size: int, cut: Cut, levels: int, taken: Collection[str], *, parallel: bool
 ) -> Factorisation:
-    """Return the factorisation of a rank with a given cut.
+    """Return the factorisation of a rank that is cut at the given sizes.
 
     Parameters
     ----------
@@ -244,9 +244,9 @@ def factorise(
 def closed(
     factorisations: Sequence[Factorisation], stepped: Collection[str]
 ) -> tuple[Factorisation, ...]:
-    """Return factorisations with few open tile sizes: memories hold other ranks whole.
+    """Limit the ranks with open tile sizes to ``MAX_OPEN_RANKS``; the memories hold others whole.
 
-    Ranks along which values run stay open, then those with most tiles (``MAX_OPEN_RANKS``).
+    Ranks along which values run stay open first, then ranks with the most tiles.
     """
     levelled = [c for c in factorisations if c.levelled]
     levelled.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
@@ -255,16 +255,17 @@ def closed(
 
 
 def stepped_ranks(program: Program) -> frozenset[str]:
-    """Return the ranks that run in steps: values run along them, or they have inner parts."""
+    """Return the ranks that run step by step: values run along them, or they have inner members."""
     running = {r for ranks in program.iterative.values() for r in ranks}
     return frozenset(running | _outer_parts(program))
 
 
 def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
-    """Return the ranks that no array may lay out.
+    """Return the ranks that cannot lie along an array.
 
-    These are outer parts of ranks that the cascade cuts, and ranks along which several Einsums feed
-    one another and take turns. Where a value runs alone, only its own Einsum runs in steps.
+    These are outer members of ranks that the cascade cuts. They also include ranks along which
+    several Einsums depend on one another and run in turn. If a value runs within a single Einsum,
+    only this Einsum runs in steps.
 
     Parameters
     ----------
@@ -275,7 +276,7 @@ def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
 
 
 def _turned_ranks(program: Program) -> frozenset[str]:
-    """Return outer parts, and ranks along which several Einsums feed one another."""
+    """Return outer members, and ranks along which several Einsums depend on one another."""
     found = _outer_parts(program)
     for group in strongly_connected_components(program):
         if len(group) > 1:
@@ -290,8 +291,9 @@ def _outer_parts(program: Program) -> set[str]:
 def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ...]:
     """Return the strongly connected components of a cascade, in an order in which they can run.
 
-    The Einsums of a component need one another (a running value and its inputs). Everything else
-    that they need is in earlier components. Einsums keep the order of the cascade otherwise.
+    The Einsums of a component depend on one another: a running value and its inputs. All other
+    Einsums that they need are in earlier components. Otherwise Einsums keep the order of the
+    cascade.
 
     Returns
     -------
@@ -322,18 +324,18 @@ def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ..
 
 
 Along = tuple[tuple[str, tuple[str, ...]], ...]
-"""Pairs of an array dimension and the members along it."""
+"""Pairs of an array dimension and the rank members laid out along it."""
 
 Counts = tuple[tuple[int, ...], ...]
-"""Coordinates of each rank's members, inner ones first."""
+"""Number of coordinates of each rank's members, inner ones first."""
 
 Taken = tuple[int, ...]
-"""Number of members of each rank that are laid out."""
+"""Number of members of each rank that are laid out on the array."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayableRank:
-    """Rank of an Einsum: its elements, and its members that arrays may take, inner ones first."""
+    """A rank of an Einsum, its size, and its members for arrays, inner ones first."""
 
     rank: str
     size: int
@@ -342,14 +344,14 @@ class LayableRank:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Members along dimensions, and the number of times that they fill the array."""
+    """Rank members along array dimensions, and the number of times they fill the array."""
 
     along: Along
     iterations: int
 
 
 def _any(along: Along) -> bool:
-    """Allow any layout."""
+    """Return True: any layout is allowed."""
     del along
     return True
 
@@ -360,7 +362,7 @@ def layouts_of(
     still: int = 1,
     allowed: Callable[[Along], bool] = _any,
 ) -> tuple[Layout, ...]:
-    """Return layouts of an Einsum on an array, those of the fewest iterations first.
+    """Return the layouts of an Einsum on an array, the fewest iterations first.
 
     Parameters
     ----------
@@ -415,7 +417,7 @@ def layouts_of(
 
 
 def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
-    """Return how many times the best of all layouts fills an array."""
+    """Return the fewest iterations of all layouts: how many times the best one fills the array."""
     counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
     sizes = [r.size for r in ranks]
     return min(
@@ -426,9 +428,9 @@ def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimensi
 
 @lru_cache(maxsize=1 << 14)
 def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return each rank's coordinates on an array at once, for every way to fill it.
+    """Return, for every way to fill an array, how many coordinates of each rank lie on it.
 
-    The result depends on the counts of members only, inner ones first, not on the ranks' lengths.
+    The result depends on the sizes of members only, inner ones first, not on the ranks' lengths.
     """
     # Only what is laid out in the end counts, not along which dimensions: most ways agree.
     found: set[Taken] = {(0,) * len(counts)}
@@ -442,13 +444,13 @@ def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], .
 
 
 def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
-    """Return how many times an array is filled with so many members of each rank."""
+    """Return how many times the given number of members of each rank fills an array."""
     covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, taken, strict=True))
     return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
 
 
 def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:
-    """Yield what is laid out after each dimension, for every way to fill one after the other."""
+    """Yield every way to fill dimensions in turn: the members laid out after each of them."""
     if not rooms:
         yield ()
         return
@@ -458,7 +460,7 @@ def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tupl
 
 
 def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Taken]:
-    """Yield the ways to fill a dimension so that nothing more fits, from one rank on."""
+    """Yield the ways to fill one dimension until no further member fits, from one rank onwards."""
     if number == len(counts):
         # Where another member would fit, the way that takes it comes by itself.
         fits = any(k < len(mine) and mine[k] <= room for mine, k in zip(counts, taken, strict=True))
@@ -477,11 +479,11 @@ def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Tak
 
 @dataclass(frozen=True, slots=True)
 class EinsumPlacement:
-    """Placement of an Einsum: its array, what lies along it, and the order of its own loops."""
+    """Placement of an Einsum: its array, the rank members along it, and the order of its loops."""
 
     array: str
     along: Along
     order: tuple[str, ...]
-    """All ranks of the Einsum, outermost first, those of shared loops included."""
+    """All ranks of the Einsum, outermost first, including ranks of shared loops."""
     alone: bool = False
     """True if the Einsum runs before or after all shared loops, outside of them."""

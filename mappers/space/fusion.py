@@ -1,4 +1,4 @@
-"""Fusion: the ranks whose loops Einsums may share, and the subspaces that follow."""
+"""Fusion: the ranks whose loops Einsums may share, and the subspaces that result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .factorisation import Factorisation, stepped_ranks
 from .region import Region, Subspace, mapping_of, with_placements
 
 _GOLDEN = 0.6180339887498949
-"""Fraction whose multiples are spread evenly over the unit interval, however many there are."""
+"""Golden ratio; its multiples modulo 1 are evenly spread, however many there are."""
 
 
 def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple[Subspace, ...]:
@@ -35,7 +35,7 @@ def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple
 
 
 def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]:
-    """Yield the subspaces that share some of these ranks and fulfil constraints on shared loops."""
+    """Yield the subspaces that share loops over some of the given ranks and obey constraints."""
     einsums = space.program.einsums
     often = {r: 2 * sum(r.lower() in e.variables for e in einsums) > len(einsums) for r in ranks}
     choices = [tuple(r for n, r in enumerate(ranks) if m >> n & 1) for m in range(1 << len(ranks))]
@@ -50,11 +50,11 @@ def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]
 
 
 def diversified(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
-    """Return subspaces in an order whose first ones differ a lot, within the same shared ranks.
+    """Reorder subspaces so that the first ones differ a lot, within the same shared ranks.
 
     Neighbours in the given order differ little: in the order of a loop, or in one more loop. With
-    many memories a few subspaces represent all badly, so that those come first whose loops are at
-    the outermost and innermost memories only.
+    many memories, a few subspaces represent all of them badly. Subspaces with loops at the
+    outermost and innermost memories only then come first.
     """
     shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
     deep = len(space.architecture.memories) > policy.MAX_SHALLOW_MEMORIES
@@ -66,7 +66,7 @@ def diversified(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace
 
 
 def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
-    """Return the mappings of some subspaces: tilings times placements times residencies.
+    """Return the number of mappings in some subspaces: tilings x placements x residencies.
 
     Parameters
     ----------
@@ -82,11 +82,12 @@ def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
 
 
 def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tuple[str, ...]:
-    """Return the ranks whose loops can be shared: no boundary of a pass crosses them.
+    """Return the ranks whose loops can be shared, as no boundary between passes crosses them.
 
-    Whether a boundary crosses a loop does not depend on other loops, so that each rank is examined
-    alone. A loop that one Einsum of several has is not shared. Of more than three ranks those are
-    taken that constraints want, along which values run, or that have most tiles.
+    A boundary crosses a loop or not regardless of other loops, so that each rank is examined alone.
+    Loops of a single Einsum are not shared if there are several. At most three ranks are returned.
+    Ranks that constraints want come first, then ranks along which values run, then ranks with the
+    most tiles.
 
     Parameters
     ----------
@@ -120,7 +121,10 @@ def _is_crossed(space: Region, rank: str, known: dict[str, bool]) -> bool:
 
 
 def crossing(space: Region, rank: str) -> bool | None:
-    """Return whether a boundary crosses shared loops of a rank; None where it has none here."""
+    """Return whether a boundary between passes crosses a rank's shared loops.
+
+    None means that the rank has no shared loops in this region.
+    """
 
     def going(subspace: Subspace) -> int:
         return sum(map(len, subspace.skeleton.order))
@@ -139,7 +143,7 @@ def crossing(space: Region, rank: str) -> bool | None:
 
 
 def bound_subspace(space: Region, subspace: Subspace) -> Bound:
-    """Return a bound mapping of a subspace: first tiling and placements, tensors at every level.
+    """Bind one mapping of a subspace: first tiling and placements, all tensors at every level.
 
     Raises
     ------
@@ -158,7 +162,7 @@ def bound_subspace(space: Region, subspace: Subspace) -> Bound:
 def bound_placements(
     space: Region, subspace: Subspace, like: Bound, alternative: int
 ) -> tuple[BoundEinsum, ...]:
-    """Return the Einsums of a subspace in another placement each, where they have as many.
+    """Rebind a subspace's Einsums in their placement of a given number, if they have as many.
 
     Parameters
     ----------
