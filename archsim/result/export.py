@@ -29,11 +29,11 @@ from .record import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 R = TypeVar("R", bound=RunRecord)
-"""Class to build: the record, or the public class derived from it."""
+"""Class of the result to build: the record, or the public class derived from it."""
 
 
 def result_to_dict(result: RunRecord) -> dict[str, Any]:
-    """Return the JSON object of a result; ``result_from_dict`` reads it."""
+    """Return a result as a JSON object, which ``result_from_dict`` reads."""
     charges: dict[str, dict[str, float]] = {}
     for einsum, component, energy in result.charges:
         charges.setdefault(einsum, {})[component] = energy
@@ -82,7 +82,7 @@ def result_to_dict(result: RunRecord) -> dict[str, Any]:
 
 
 def _of_tokens(result: RunRecord) -> dict[str, float | None]:
-    """Return figures per token, which only whole models have."""
+    """Return numbers per token if a whole model runs; otherwise nothing."""
     if result.tokens is None:
         return {}
     return {
@@ -119,7 +119,7 @@ def _formats(einsum: EinsumUse) -> dict[str, list[str]]:
 
 
 def result_from_dict(data: Mapping[str, Any], make: type[R]) -> R:
-    """Return the result from which ``result_to_dict`` made an object.
+    """Return the result that ``result_to_dict`` turned into a given JSON object.
 
     Raises
     ------
@@ -241,7 +241,7 @@ _UNITS = (
     ("utilization", "1"),
     ("traffic_bytes", "B"),
 )
-"""Units by the stem of a column's name."""
+"""Units by the beginning of a column's name."""
 
 
 def result_row(result: RunRecord) -> dict[str, Cell]:
@@ -273,7 +273,7 @@ def result_row(result: RunRecord) -> dict[str, Cell]:
 
 
 def result_frame(result: RunRecord) -> DataFrame:
-    """Return a frame with a row for every Einsum; a part's rows cover all of its runs.
+    """Return a data frame with a row for every Einsum; a part's rows cover all of its runs.
 
     Returns
     -------

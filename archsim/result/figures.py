@@ -40,19 +40,20 @@ if TYPE_CHECKING:
 
 
 _LABEL_SHARE = 0.055
-"""Share of the axis below which a segment is named below the bar."""
+"""Smallest share of the axis for which a segment has its name inside the bar, not below."""
 
 _CHARACTER_SHARE = 0.009
-"""Share of the axis that a character of a label takes, with a margin."""
+"""Share of the axis that one character of a label needs, with a margin."""
 
 _LINE_CHARACTERS = 115
-"""Characters of the names below a bar; the utilization figure shows names that are left out."""
+"""Largest number of characters of the names below a bar. Names left out are in the utilization
+figure."""
 
 _MIN_NAMED_SHARE = 0.0005
-"""Share below which a segment gets no name: it would show as 0.0 %."""
+"""Smallest share for which a segment has a name: less would show as 0.0 %."""
 
 _HEIGHT = 0.62
-"""Height of a bar; labels below the bar take the rest of a row."""
+"""Height of a bar as a share of its row; labels below the bar take the rest."""
 
 
 def plot_time(result: RunRecord) -> Picture:
@@ -94,7 +95,8 @@ def draw_array_time(axes: Axes, result: RunRecord) -> None:
 
 
 def _draw_part_time(axes: Axes, result: RunRecord) -> None:
-    """Draw a bar of the parts, and one for each array: in each part, work before idle time."""
+    """Draw a bar of the parts, then one bar per array that shows work before idle time in each
+    part."""
     colours = run_colours(result)
     _stack(axes, 0, [(p.name, p.cycles / result.cycles) for p in result.parts], colours)
     left = 0.0
@@ -129,7 +131,7 @@ def draw_energy(axes: Axes, result: RunRecord) -> None:
 def _stack(
     axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: dict[str, str]
 ) -> None:
-    """Draw a stacked bar; segments that are too narrow for a label are named below, in order."""
+    """Draw a stacked bar; names of segments too narrow for a label are listed below, in order."""
     stack_bar(axes, row, pieces, colours, _HEIGHT)
     left = 0.0
     narrow: list[str] = []
@@ -150,7 +152,7 @@ def _write_inside(axes: Axes, x: float, row: int, text: str, colour: str) -> Non
 
 
 def _one_line(names: list[str]) -> str:
-    """Join the names that fit below a bar, and the number of other names."""
+    """Join as many names as fit on the line below a bar, and count the rest."""
     text = ", ".join(names)
     shown = len(names)
     while shown > 1 and len(text) > _LINE_CHARACTERS:
@@ -160,19 +162,22 @@ def _one_line(names: list[str]) -> str:
 
 
 def _rows(axes: Axes, names: list[str]) -> None:
-    """Name the bars, first on top, and show percentages on the axis."""
+    """Write the names of the bars, the first on top, and percentages on the axis."""
     name_bars(axes, names)
     axes.set_xlim(0, 1)
     show_shares(axes.xaxis)
 
 
 def run_colours(result: RunRecord) -> dict[str, str]:
-    """Return a colour for every part of a run, else for every Einsum: equal in all its pictures."""
+    """Return a colour for every part, or every Einsum of a run without parts.
+
+    All pictures of the run use the same colours.
+    """
     return palette([piece.name for piece in result.parts or result.einsums])
 
 
 _LEAST = 0.01
-"""Share of a bar below which a segment in all bars is merged into the others."""
+"""Share below which a segment is merged into "others", if it is small in all bars."""
 _MOST = 13
 _OTHERS, _WAITING = "others", "waiting"
 _OTHERS_COLOUR = "#777777"
@@ -183,14 +188,14 @@ _LINE_IN = 0.165
 
 @dataclass(frozen=True, slots=True)
 class ShareBar:
-    """Bar of shares: its name, and (segment, share) from left to right."""
+    """Bar of a picture: its name, and the name and share of each segment from left to right."""
 
     name: str
     pieces: Named
 
 
 def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
-    """Return the time of each array and the energy as shares of Einsums or parts.
+    """Return one bar for the time of each array and one for energy, divided by Einsum or part.
 
     Idle time takes the rest of an array's bar; small segments are merged.
     """
@@ -207,7 +212,7 @@ def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
 
 
 def _time(result: RunRecord, use: ArrayUse, *, useful: bool = False) -> list[tuple[str, float]]:
-    """Return the share of the run that each Einsum or part takes on an array.
+    """Return each Einsum or part with the share of the run that it takes on an array.
 
     Parameters
     ----------
@@ -246,7 +251,8 @@ def _without_small(bar: ShareBar, large: frozenset[str]) -> ShareBar:
 
 
 def plot_breakdown(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """Draw time of each array and energy by Einsum or part; below, energy by component.
+    """Draw the time of each array and the energy by Einsum or part, and below it energy by
+    component.
 
     An Einsum (or part) has one colour in all bars; components have no colour.
     """
@@ -281,24 +287,24 @@ def _draw_components(axes: Axes, components: Sequence[tuple[str, float]], whole:
 
 
 _WIDTH = 0.32
-"""Width of a bar; names beside the bar take the rest of its unit."""
+"""Width of a column as a share of its distance to the next one; names beside it take the rest."""
 
 _IDLE, _WAITING_USE = "(elements idle)", "(waiting)"
-"""Segments that belong to no Einsum."""
+"""Names of the segments for occupied cycles with idle elements, and for waiting."""
 
 _CHARACTER = 0.12
-"""Inches of a column for each character of the longest name beside the column."""
+"""Width in inches that each character of the longest name beside a column adds to the column."""
 
 _LINE = 0.17
 """Height of a line of text, in inches."""
 
 
 def plot_utilization(result: RunRecord) -> Picture:
-    """Draw a column for each array: segments are useful work of Einsums over elapsed time.
+    """Draw a column for each array, whose segments are useful work of Einsums over elapsed time.
 
-    The segments add up to the array's utilization. Above them, hatched, the array is occupied, but
-    elements idle (small or ragged tiles, fill and drain); in the rest it waits. A workload in parts
-    has a segment for each part.
+    The segments add up to the array's utilization. A hatched segment above them is time in which
+    the array is occupied but elements idle (small or ragged tiles, fill and drain). In the rest the
+    array waits. A workload in parts has a segment for each part.
     """
     columns = [_parts(result, use) for use in result.arrays]
     named = max(sum(share >= _MIN_NAMED_SHARE for _, share in c) for c in columns)
@@ -323,7 +329,8 @@ def plot_utilization(result: RunRecord) -> Picture:
 
 
 def _parts(result: RunRecord, use: ArrayUse) -> list[tuple[str, float]]:
-    """Return names and shares of one column from below; idle elements and waiting come last."""
+    """Return names and shares of one column from the bottom up; idle elements and waiting come
+    last."""
     taken = use.occupied_cycles / result.cycles
     idle = max(0.0, taken - use.utilization)
     waiting = max(0.0, 1 - taken)
@@ -333,7 +340,7 @@ def _parts(result: RunRecord, use: ArrayUse) -> list[tuple[str, float]]:
 def _column(
     axes: Axes, at: int, parts: list[tuple[str, float]], colours: dict[str, str], gap: float
 ) -> None:
-    """Draw one column, and every name beside its segment, apart from other names."""
+    """Draw one column with every name beside its segment; names do not overlap."""
     looks: dict[str, dict[str, Any]] = {
         _IDLE: {"facecolor": "white", "edgecolor": "0.6", "hatch": "////"},
         _WAITING_USE: {"facecolor": "white", "edgecolor": "0.75"},
@@ -354,7 +361,7 @@ def _column(
 
 
 def separate_labels(places: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places as little as needed to be ``gap`` apart.
+    """Return ascending positions, moved as little as needed to be ``gap`` apart.
 
     Neighbours that are too close become a group around their mean.
     """
@@ -372,7 +379,8 @@ def separate_labels(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _low(group: list[float], gap: float) -> float:
-    """Return the start of a group: centred on its mean, but inside 0..1 if there is space."""
+    """Return the lowest position of a group: centred on its mean, but inside 0..1 if there is
+    space."""
     length = (len(group) - 1) * gap
     middle = sum(group) / len(group) - length / 2
     return max(gap / 2, min(middle, 1.0 - gap / 2 - length))
@@ -382,13 +390,14 @@ _FLOOR, _MAPPING, _WAITING_STEP, _ENDS = FAINT, PALETTE[0], PALETTE[1], PALETTE[
 _TOTAL = "#444444"
 _MOST_PARTS = 10
 _MIN_STEP_SHARE = 0.001
-"""Share of the latency below which the costs of parts above their floor are merged."""
+"""Share of the latency below which a part's cost above its lower bound is merged with other
+parts'."""
 _STEP_ROW_IN = 0.27
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyStep:
-    """Bar of a waterfall: its start and end in seconds, and its meaning."""
+    """Bar of a latency waterfall: a cost by name, and its start and end in seconds."""
 
     name: str
     begin_s: float
@@ -402,12 +411,12 @@ class LatencyStep:
 
 
 def latency_steps(result: RunRecord) -> tuple[LatencyStep, ...]:
-    """Return the composition of the latency: steps from the floor to the latency.
+    """Return the costs that make up the latency, as bars from the lower bound up to the latency.
 
-    The floor bounds any mapping. From there to the bound of this mapping the mapping costs time:
-    idle elements, and bytes that cross again. The rest is the schedule's: arrays and memories that
-    wait for one another in the steady state, then fill and drain. For a workload in parts, each
-    part adds its time above its own floor, the largest first.
+    The floor is the lower bound of any mapping. The second bar is the cost of this mapping: idle
+    elements, and bytes that cross again. The rest is the schedule's cost: arrays and memories wait
+    for one another in the steady state, then in fill and drain. For a workload in parts, each part
+    adds its time above its own floor, the largest first.
 
     Parameters
     ----------
@@ -458,7 +467,8 @@ def _of_parts(result: RunRecord) -> list[tuple[str, float, str]]:
 
 
 def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """Draw the latency from the floor upwards, one bar for each cost.
+    """Draw the latency as a waterfall, from the lower bound of any mapping, with one bar for each
+    cost.
 
     Raises
     ------
@@ -486,7 +496,7 @@ def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
 
 
 def _note_step(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
-    """Write text at the end of a bar if there is space, else before it; in a long bar, inside."""
+    """Write text behind a bar if there is space, else before it; a long bar has the text inside."""
     inside = step.length_s > 0.3 * whole
     behind = not inside and step.end_s < 0.85 * whole
     end = step.end_s if behind or inside else step.begin_s
@@ -495,7 +505,8 @@ def _note_step(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) 
 
 
 def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """Draw the share of each limited memory that live tiles take, and bytes in unlimited ones.
+    """Draw the footprint of live tiles in each memory: a share of its capacity, or bytes if
+    unlimited.
 
     Raises
     ------
@@ -506,7 +517,7 @@ def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
 
 
 def plot_capacities(runs: Sequence[tuple[str, RunRecord]], width_in: float) -> Picture:
-    """Draw the share of the memories that live tiles take, for each run."""
+    """Draw the share of each memory that live tiles take, side by side for several runs."""
     rows = [(name, b) for name, r in runs for b in r.buffers if b.required_bytes]
     if not rows:
         raise InputError("capacity: the mapping keeps no tiles in any memory")
@@ -548,7 +559,7 @@ _IN_ONE_WIDTH = {
 
 
 def draw_result(result: RunRecord, kind: str, width_in: float | None = None) -> Picture:
-    """Draw one kind of picture, for a paper if the width is given.
+    """Draw one kind of picture of a result, in a paper's format if the width is given.
 
     Raises
     ------

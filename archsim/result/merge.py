@@ -1,7 +1,7 @@
 """Merge of the results of parts that run in sequence on one machine.
 
-Latency, traffic, energy and operations add up over all runs of all parts; a utilization is busy
-over elapsed cycles of the whole; a buffer must hold what its largest part needs; the bounds of the
+Latency, traffic, energy and operations add up over all runs of all parts. A utilization is busy
+over elapsed cycles of the whole. A buffer must hold the need of its largest part. The bounds of the
 parts add up to a bound of the whole.
 """
 
@@ -89,14 +89,14 @@ def merged(
 
 
 def _folds(parts: tuple[PartUse, ...], names: dict[tuple[str, str], str]) -> Iterator[Folds]:
-    """Yield the folds of all Einsums over all runs of their part."""
+    """Yield the folds of all Einsums, each repeated as often as its part runs."""
     for p in parts:
         for f in p.result.folds:
             yield replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
 
 
 def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
-    """Add up the bounds of parts that run in sequence."""
+    """Return the sum of the bounds of parts that run in sequence."""
     return Bounds(
         compute_s=_total(parts, lambda r: r.bounds.compute_s),
         bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
@@ -105,7 +105,7 @@ def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
 
 
 def _floor(parts: tuple[PartUse, ...]) -> Floor:
-    """Add up the floors of parts that run in sequence."""
+    """Return the sum of the floors (lower bounds of any mapping) of parts that run in sequence."""
     return Floor(
         latency_s=_total(parts, lambda r: r.floor.latency_s),
         energy_pj=lambda: _total(parts, lambda r: r.floor.energy_pj),
@@ -125,7 +125,7 @@ def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
 
 
 def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
-    """Yield the parts; a repeated name gets a number."""
+    """Yield the parts with distinct names: a repeated name gets a number."""
     taken: set[str] = set()
     for part in parts:
         names = chain((part.name,), (f"{part.name}-{n}" for n in count(2)))
@@ -135,7 +135,8 @@ def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
 
 
 def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
-    """Return a name for every Einsum: with its part's name if another part has the same Einsum."""
+    """Return a name for every Einsum, which includes its part's name if several parts have the
+    Einsum."""
     own = [
         (p.name, name)
         for p in parts
@@ -157,7 +158,7 @@ def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
 
 
 def _largest_share(shares: Iterable[tuple[str, float]]) -> str:
-    """Return the name with the largest sum; of equal sums, the first."""
+    """Return the name whose numbers have the largest sum; of equal sums, the first."""
     return max(_added(shares), key=lambda share: share[1])[0]
 
 
@@ -200,7 +201,7 @@ def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> Einsu
 
 
 def _schedule(parts: tuple[PartUse, ...], cycles: float) -> ScheduleReport:
-    """Return the schedule of all runs as one step; the longest part bounds it."""
+    """Return the schedule of all runs as a single step, bounded by the longest part."""
     ends = _total(parts, lambda r: r.schedule.fill_drain_cycles)
     averaged = any(p.result.schedule.timed_by == "average" for p in parts)
     return ScheduleReport(

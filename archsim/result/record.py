@@ -1,4 +1,4 @@
-"""Record of a run: frozen, exact where counting is exact, with its bounds and floor.
+"""Record of a run: its exact counts, its times and energies, and lower bounds.
 
 Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules, square
 micrometres. ``Result.to_dict`` is the JSON of the command line.
@@ -15,18 +15,19 @@ from einsum_cascade.memo import lazy_field
 SCHEMA_VERSION = 1
 
 ResultPicture = Literal["roofline", "waterfall", "breakdown", "capacity"]
-"""Pictures of a result that can be drawn in any width."""
+"""Names of the pictures of a result that can be drawn in any width."""
 
 Named = tuple[tuple[str, float], ...]
-"""Pairs of a component's or Einsum's name and a number."""
+"""Pairs of a name and a number; the name is of a component or an Einsum."""
 
 
 def in_machine_order(
     components: Iterable[tuple[str, float]], levels: Iterable[str], arrays: Iterable[str]
 ) -> Named:
-    """Sort components as every table and picture shows them.
+    """Return components in the order that every table and picture shows.
 
-    Memories outermost first, then each array after its registers, then all other components.
+    Memories come first, from the outermost one. Then follows each array after its registers, then
+    all other components.
 
     Parameters
     ----------
@@ -54,15 +55,15 @@ class LevelTraffic:
     read_bytes: float
     write_bytes: float
     links: bool = False
-    """True if the level is a whole ring of links, which holds nothing."""
+    """True if the level stands for all links of a ring, which hold no data."""
 
     @property
     def total_bytes(self) -> float:
-        """Bytes read and written."""
+        """Sum of the bytes read and the bytes written."""
         return self.read_bytes + self.write_bytes
 
     def of_runs(self, times: int) -> LevelTraffic:
-        """Return the traffic of several runs."""
+        """Return the traffic of a number of equal runs."""
         return replace(
             self, read_bytes=times * self.read_bytes, write_bytes=times * self.write_bytes
         )
@@ -70,7 +71,7 @@ class LevelTraffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelBuffer:
-    """Bytes of live tiles that a level must hold, and its capacity (None: unlimited)."""
+    """Footprint of live tiles in a memory level, in bytes, and its capacity (None: unlimited)."""
 
     level: str
     required_bytes: float
@@ -79,27 +80,29 @@ class LevelBuffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folds:
-    """Cycles that skew costs one Einsum on a systolic array, over the whole run.
+    """Cycles that an Einsum pays for skew and loads on a systolic array, over the whole run.
 
     A fold is the work between two fillings of the array. Every fold pays the skew, and every load
-    pays its cycles. Where fill and drain overlap with work, the first fold and load alone pay.
+    pays its cycles. If fill and drain overlap with work, only the first fold and the first load
+    pay.
     """
 
     einsum: str
     array: str
     folds: int
     skew: tuple[tuple[str, int], ...]
-    """Axes along which values hop, and the cycles of each hop chain: elements less one."""
+    """Axes along which values hop, and the cycles of each hop chain: its processing elements less
+    one."""
     loads: int
     """Number of times that stationary operands are loaded."""
     load_cycles: int
     overlap: bool
     stall: int = 0
-    """Cycles by which a load exceeds the work that hides it."""
+    """Cycles by which a load takes longer than the work that hides the load."""
     drain: int = 0
     """Cycles that a load waits until the last streamed value has left the array."""
     runs: int = 1
-    """Number of repetitions: the times that a part of a workload runs."""
+    """Number of times that the part of the workload runs."""
 
     @property
     def cycles(self) -> int:
@@ -129,11 +132,11 @@ class Folds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayUse:
-    """Time that one array works.
+    """Cycles in which one array works, and its utilization.
 
     ``occupied_cycles`` counts cycles in which the array is occupied, with fill and drain of a
-    systolic one; ``busy_cycles`` weighs those in which it computes by the share of elements at
-    work; ``utilization`` is busy over elapsed.
+    systolic array. ``busy_cycles`` weighs each computing cycle by the share of processing elements
+    at work. ``utilization`` is busy over elapsed cycles.
     """
 
     array: str
@@ -144,7 +147,8 @@ class ArrayUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumUse:
-    """One Einsum over the whole run: cycles on its array, operations, utilization."""
+    """Use of the machine by one Einsum over the whole run: cycles on its array, operations,
+    utilization."""
 
     name: str
     array: str
@@ -153,7 +157,8 @@ class EinsumUse:
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
     formats: tuple[tuple[str, str], ...] = ()
-    """Pairs of an operation kind and its requested number format, where formats are stated."""
+    """Pairs of an operation kind and the number format requested for it; empty if none is
+    requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +170,12 @@ class ArrayRoof:
     """Operations per second if every element does its fastest operation all the time (a mac is
     one)."""
     untimed: tuple[str, ...] = ()
-    """Kinds of operation that take no cycles on the array, and have no roof."""
+    """Kinds of operation that take no cycles on the array; the roof does not apply to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRoof:
-    """Peak bandwidth of a memory in bytes per second; None: unlimited."""
+    """Peak bandwidth of a memory in bytes per second; None if it is unlimited."""
 
     level: str
     bytes_per_s: float | None
@@ -178,7 +183,8 @@ class MemoryRoof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofs:
-    """The machine's limits, for a roofline."""
+    """Limits of the machine for a roofline: peak performance of arrays, peak bandwidth of
+    memories."""
 
     arrays: tuple[ArrayRoof, ...] = ()
     memories: tuple[MemoryRoof, ...] = ()
@@ -191,7 +197,7 @@ class Bounds:
     compute_s: float
     bandwidth_s: float
     traffic_bytes: float
-    """Bytes if each input is read once and each output is written once."""
+    """Traffic in bytes if each input is read once and each output is written once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +210,10 @@ class Floor:
     latency_s: float = 0.0
     """Maximum of the two bounds below; for parts in sequence, the sum of their maxima."""
     energy_pj: lazy_field[float] = lazy_field(0.0)
-    """Energy in pJ, as a number or as a function that computes it: many callers need the latency
-    alone."""
+    """Least energy in pJ, as a number or as a function that computes it.
+
+    Many callers need the latency alone, and do not call the function.
+    """
     compute_s: float = 0.0
     """Time if every operation runs on a capable array, with all elements and arrays at work."""
     bandwidth_s: float = 0.0
@@ -213,7 +221,7 @@ class Floor:
     bandwidth."""
 
     def __getstate__(self) -> dict[str, float]:
-        """Return the numbers; a function that computes one stays behind."""
+        """Return the state to pickle: numbers alone, without the function of the energy."""
         return asdict(self)
 
 
@@ -227,26 +235,27 @@ class ScheduleReport:
     """Maximum cycle mean of the event graph: cycles per step in the steady state."""
     fill_drain_cycles: float
     critical: tuple[str, ...]
-    """The critical cycle, task by task, or the binding phase or transfer."""
+    """Tasks of the critical cycle in order, or the phase or transfer that bounds the run."""
     lookahead: int | None = None
     simulated_events: int | None = None
-    """Task events that the engine fired."""
+    """Number of task events that the engine simulated."""
     timed_by: Literal["steps", "average"] = "steps"
-    """``steps`` if the real steps were run, ``average`` if they are too many or too different."""
+    """Method of timing: ``steps`` if the real steps ran, ``average`` if these are too many or too
+    varied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartUse:
-    """Part of a workload: a simulation of its own, and the number of its runs.
+    """Part of a workload with its own simulation, and the number of times it runs.
 
-    ``result`` describes a single run; the other figures cover all ``times`` runs.
+    ``result`` describes a single run; the other numbers cover all ``times`` runs.
     """
 
     name: str
     times: int
     result: RunRecord
     stage: str = ""
-    """Stage of a request: ``prefill`` or ``decode``."""
+    """Stage of a request that the part belongs to: ``prefill`` or ``decode``."""
 
     @property
     def latency_s(self) -> float:
@@ -260,7 +269,7 @@ class PartUse:
 
     @property
     def traffic_bytes(self) -> float:
-        """Bytes to and from the outermost memory in all runs."""
+        """Bytes moved to and from the outermost memory in all runs."""
         return self.times * self.result.traffic_bytes
 
     @property
@@ -280,11 +289,11 @@ class RequestUse:
     answer_len: int
     time_to_first_token_s: float
     time_per_output_token_s: float | None
-    """Mean time of each token after the first; None if there is none."""
+    """Mean time per decoded token, which is each token after the first; None if there is none."""
     first_token_j: float
     """Energy up to the first token, in joules."""
     output_token_j: float | None
-    """Mean energy of each token after the first, for every sequence; None if there is none."""
+    """Mean energy per decoded token of all sequences, in joules; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,22 +319,23 @@ class RunRecord:
     schedule: ScheduleReport
     tiles: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """Sentences that say what was billed and what was not."""
+    """Sentences about costs that are included in the result, and costs that are not."""
     charges: tuple[tuple[str, str, float], ...] = ()
-    """Energy by (Einsum, component) in picojoules."""
+    """Energy in picojoules of each pair of an Einsum and a component."""
     folds: tuple[Folds, ...] = ()
-    """Skew of every Einsum that pays it, on systolic arrays."""
+    """Cycles for skew and loads of each Einsum on a systolic array."""
     roofs: Roofs = Roofs()
     """Peak performance of arrays and memories."""
     floor: Floor = Floor()
     """Lower bounds of any mapping; ``bounds`` hold for this mapping."""
     parts: tuple[PartUse, ...] = ()
-    """Parts that ran in sequence; empty if the run is one cascade, once."""
+    """Parts that ran in sequence; empty if a single cascade ran once."""
     tokens: int | None = None
-    """Tokens that a whole model computes over all sequences; for a request, the tokens of its
+    """Number of tokens that a whole model computes over all sequences; for a request, tokens of
     answers."""
     request: RequestUse | None = None
-    """Stages of a request, of which ``latency_s`` and energies cover all."""
+    """Times and energies of the stages of a request; ``latency_s`` and energies of the run cover
+    all."""
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -354,7 +364,7 @@ class RunRecord:
 
     @property
     def traffic_bytes(self) -> float:
-        """Bytes to and from the outermost memory."""
+        """Bytes moved to and from the outermost memory."""
         return next(t.total_bytes for t in self.traffic if not t.links)
 
     @property
@@ -369,7 +379,8 @@ class RunRecord:
 
     @property
     def over_floor(self) -> float:
-        """Latency over the floor's latency, at least 1; 1 if no floor is known."""
+        """Ratio of the latency to the lower bound of any mapping, at least 1; 1 if no bound is
+        known."""
         return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0
 
 
@@ -380,9 +391,9 @@ class Limit:
     name: str
     kind: Literal["compute", "bandwidth"]
     seconds: float
-    """Time of all its work without waits."""
+    """Time in seconds that the resource needs for all its work, without waits."""
     share: float
-    """Share of the latency; near 1 for the resource that bounds the run."""
+    """Share of the run's latency; near 1 for the resource that bounds the run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``archsim map --json``."""
@@ -390,7 +401,7 @@ class Limit:
 
 
 def limits(result: RunRecord) -> tuple[Limit, ...]:
-    """Return the arrays and memories of a run, by time of work in descending order.
+    """Return the arrays and memories of a run; those with the longest work come first.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def report(result: RunRecord) -> Document:
 
 
 def explain(result: RunRecord) -> Document:
-    """Return the sources of each cycle, each byte and each picojoule.
+    """Return tables that divide cycles, bytes and picojoules by their sources.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
 
 
 def _request(result: RunRecord) -> tuple[Fact, ...]:
-    """Return the times of an answer's first token and of each further one."""
+    """Return the times to the first token of an answer and per further token."""
     if (request := result.request) is None:
         return ()
     first = f"of {request.answer_len:,}, after {request.prompt_len:,} of the prompt"
@@ -147,7 +147,7 @@ def _request(result: RunRecord) -> tuple[Fact, ...]:
 
 
 def _tokens(result: RunRecord) -> tuple[Fact, ...]:
-    """Return figures per token, if a whole model runs."""
+    """Return tokens per second and energy per token if a whole model runs."""
     if result.tokens is None or result.tokens_per_s is None or result.joules_per_token is None:
         return ()
     each = energy(1e12 * result.joules_per_token)
@@ -313,7 +313,7 @@ def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -
 
 
 def _energy_matrix(result: RunRecord) -> Table:
-    """Return energies with a row for each Einsum and a column for each component."""
+    """Return a table of energies with a row for each Einsum and a column for each component."""
     components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
     spent: dict[tuple[str, str], float] = {}
     for einsum, component, pj in result.charges:
@@ -353,7 +353,7 @@ def _traffic_by_einsum(result: RunRecord) -> Table:
 
 
 def _folds(result: RunRecord) -> Table:
-    """Return the folds of Einsums on systolic arrays, and their cycles."""
+    """Return a table of the folds of Einsums on systolic arrays, with their cycles."""
     cycles = {e.name: e.cycles for e in result.einsums}
     return Table(
         title="systolic arrays, cycles: folds x (work + skew) + loads x load",
@@ -397,7 +397,7 @@ def _operations(result: RunRecord) -> Table:
 
 
 def parts_table(result: RunRecord) -> Table:
-    """Return a table with a row for each part and all its runs; empty without parts."""
+    """Return a table with a row for each part, which covers all its runs; empty without parts."""
     return Table(
         title="operators, one after the other",
         columns=(
@@ -427,7 +427,7 @@ def _part(part: PartUse, whole: RunRecord) -> tuple[str, ...]:
 
 
 def parts_schedule(result: RunRecord) -> Fact:
-    """Return one line on the order in which parts run."""
+    """Return one line that tells in which order the parts run."""
     runs = sum(p.times for p in result.parts)
     return Fact(
         "schedule",
@@ -438,7 +438,7 @@ def parts_schedule(result: RunRecord) -> Fact:
 
 
 def part_schedules(result: RunRecord) -> Table:
-    """Return the schedule of one run of each part, and its loops."""
+    """Return the schedule and the loops of each part, for one run of the part."""
     return Table(
         title="one run of each operator",
         columns=(

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 
 class Result(RunRecord):
-    """Results of a simulation.
+    """Result of a simulation.
 
-    Figures are imported when a result draws itself, because no command should wait for matplotlib
-    unless it draws.
+    Figures are imported when a result draws itself: no other command should wait for matplotlib.
     """
 
     __slots__ = ()
@@ -30,7 +29,7 @@ class Result(RunRecord):
         return report(self)
 
     def explain(self) -> Document:
-        """Return the sources of each cycle, each byte and each picojoule."""
+        """Return tables that divide cycles, bytes and picojoules by their sources."""
         return explain(self)
 
     def plot_time(self) -> Picture:
@@ -38,7 +37,8 @@ class Result(RunRecord):
         return self._drawn("time")
 
     def plot_waterfall(self, width: float = 7.0) -> Picture:
-        """Draw the latency from the floor upwards, one bar for each cost (a matplotlib figure).
+        """Draw the latency as a waterfall, from the lower bound of any mapping (a matplotlib
+        figure).
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class Result(RunRecord):
         return self._drawn("waterfall", width)
 
     def plot_breakdown(self, width: float = 7.0) -> Picture:
-        """Draw time of each array and energy by Einsum or part, and energy by component."""
+        """Draw the time of each array and the energy by Einsum or part, and energy by component."""
         return self._drawn("breakdown", width)
 
     def plot_capacity(self, width: float = 7.0) -> Picture:
@@ -65,7 +65,7 @@ class Result(RunRecord):
         return self._drawn("utilization")
 
     def plot_roofline(self) -> Picture:
-        """Draw each Einsum and the run under the roofs of arrays and memories.
+        """Draw each Einsum and the whole run under the roofs of arrays and memories.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Result(RunRecord):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """Return the result that ``to_dict``, or its JSON, was made from.
+        """Return the result that ``to_dict`` turned into a JSON object or text.
 
         Raises
         ------

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 
 _LEAST_PANEL_IN = 3.2
-"""Minimal width of a panel beside another, in inches."""
+"""Smallest width of a panel that stands beside another panel, in inches."""
 
 _NARROW_IN = 4.0
-"""Width below which a panel is narrow, in inches."""
+"""Width in inches below which a panel has short lines of labels."""
 _NARROW_LABEL, _WIDE_LABEL = 13, 28
-"""Characters of a label's line, if the label can be broken."""
+"""Characters per line of a broken label, in a narrow and in a wide panel."""
 
 _FEW_PARTS = 10
-"""Number of parts up to which every part has a number."""
+"""Largest number of parts for which every part has a number in the picture."""
 
 _LEAST_TIME = 0.03
 """Share of the run below which a part has no number, if there are many parts."""
@@ -45,7 +45,7 @@ _LEAST_TIME = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Point under the roofs: operations per byte, and operations per second."""
+    """Point of a roofline: operations per byte, and operations per second."""
 
     name: str
     array: str
@@ -107,14 +107,18 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
 
 
 def _part_numbers(result: RunRecord) -> dict[str, str]:
-    """Return a number for each part in sequence; of many parts, short ones get none."""
+    """Return the number that labels each part, in sequence; if there are many parts, short ones
+    get none."""
     quick = _nameless(result)
     named = [p.name for p in result.parts if p.name not in quick]
     return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
 
 
 def _key(numbers: dict[str, str], characters: int) -> str:
-    """Return the key of the numbers; a line is never broken between a number and its name."""
+    """Return the text below the panels that gives the part of each number.
+
+    A line is never broken between a number and its name.
+    """
     hard_blank = "\u00a0"
     entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
     return fill((2 * hard_blank + " ").join(entries), characters, break_on_hyphens=False)
@@ -148,7 +152,7 @@ def _einsums(result: RunRecord, memory: MemoryRoof) -> Iterator[Spot]:
 def _runs(
     result: RunRecord, memory: MemoryRoof, roofs: Roofs, name: str, *, whole_run: bool
 ) -> Iterator[Spot]:
-    """Yield the points of a run, or of a part, on each array."""
+    """Yield the point of a run or a part for each array."""
     untimed = _untimed(roofs)
     moved = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
     for roof in roofs.arrays:
@@ -233,14 +237,14 @@ def _wrapped(names: list[str], width: int) -> str:
 
 
 def _range(values: list[float]) -> tuple[float, float]:
-    """Return limits of a logarithmic axis with a margin around the values."""
+    """Return the ends of a logarithmic axis, with a margin around the values."""
     low, high = min(values), max(values)
     margin = max(3.0, (high / low) ** 0.12)
     return low / margin, high * margin
 
 
 def _nameless(result: RunRecord) -> frozenset[str]:
-    """Return the short parts of many, which get no label."""
+    """Return the names of parts without a label: short parts, if there are many parts."""
     if len(result.parts) <= _FEW_PARTS:
         return frozenset()
     least = _LEAST_TIME * result.latency_s
@@ -250,27 +254,28 @@ def _nameless(result: RunRecord) -> frozenset[str]:
 def _name_spots(
     axes: Axes, found: list[Spot], numbers: dict[str, str] | None, longest: int
 ) -> None:
-    """Label the points with names or numbers, those of the run first, since they are larger."""
+    """Label the points with names or numbers; points of the whole run come first, as they are
+    larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
     names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
     place_labels(axes, [Label(n, s.intensity, s.ops_per_s) for s, n in names if n], longest)
 
 
 _SIZE = 8
-"""Font size, in points."""
+"""Font size of labels, in points."""
 
 _LINE = 1.25 * _SIZE
 """Height of a line of text, in points."""
 
 _RINGS = 20
-"""Distances at which a label is tried, one line apart."""
+"""Number of distances from its point at which a label is tried, one line apart."""
 
 _MARKER = 5.0
-"""Half the side of the square that a point keeps free, in points."""
+"""Half the side, in points, of the square around a point that labels avoid."""
 
 
 _THICK = 1.0
-"""Line width from which labels avoid a line, in points."""
+"""Smallest width, in points, of lines that labels avoid."""
 
 
 class Label(NamedTuple):
@@ -320,7 +325,7 @@ def _folded(text: str, longest: int) -> str:
 
 
 def _box(x: float, y: float, width: float, height: float) -> Bbox:
-    """Return the rectangle around a point on the canvas, in points."""
+    """Return the rectangle of a width and height around a point on the canvas, in points."""
     return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
 
 
@@ -344,7 +349,7 @@ def _drawn(axes: Axes, scale: float) -> list[Bbox]:
 
 
 def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Label, float, float]]:
-    """Return labels with points on the canvas; texts of one point are joined."""
+    """Return labels with their positions on the canvas; labels at one position are joined."""
     found: list[tuple[Label, float, float]] = []
     for label in labels:
         x, y = (v * scale for v in axes.transData.transform((label.x, label.y)))
@@ -358,7 +363,8 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
 
 
 def _free(text: str, x: float, y: float, taken: Sequence[Bbox], inside: Bbox) -> Bbox:
-    """Return the nearest free place of a text; if none is free, the nearest inside the axes."""
+    """Return the nearest free rectangle for a text; if none is free, the nearest one inside the
+    axes."""
     lines = text.splitlines()
     width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
     fallback: Bbox | None = None
@@ -378,7 +384,7 @@ def _width(line: str) -> float:
 
 
 def _offsets(width: float, height: float) -> list[tuple[float, float]]:
-    """Return centres of a text around its point, nearest first."""
+    """Return positions of a text relative to its point, the nearest first."""
     found = []
     for ring in range(_RINGS):
         away = _MARKER + 1 + ring * _LINE

@@ -1,1 +1,1 @@
-"""Views: loop nests, stage dumps, timelines, analyses, and charts of sweeps and results."""
+"""Views: loop nests, dumps of stages, timelines, analyses, and charts of sweeps and results."""

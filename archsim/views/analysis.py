@@ -1,4 +1,4 @@
-"""Reports of the analysis and of the validation of cascades."""
+"""Reports of the analysis of a cascade, and of the validation of cascades."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
-    """Return a report: passes and the reasons of their barriers, footprints, operations,
-    traffic.
+    """Return a report of an analysis: passes with their barriers, footprints, operations, traffic.
 
     Parameters
     ----------
@@ -167,14 +166,14 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
 
 
 def _distinct_gathers(analysis: Analysis) -> str:
-    """Describe the gathered indices that are assumed to differ."""
+    """Return sentences about the gathered indices that are assumed to differ."""
     entries = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
     differ = " and ".join(entries)
     return f", but {differ} differ" if differ else ""
 
 
 def _text(expression: Any) -> str:
-    """Return an expression in the shapes as text; a whole number has thousands separators."""
+    """Return an expression in shapes as text; whole numbers have thousands separators."""
     if getattr(expression, "is_Integer", False):
         return f"{int(expression):,}"
     if getattr(expression, "is_Rational", False):
@@ -183,7 +182,7 @@ def _text(expression: Any) -> str:
 
 
 def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> Document:
-    """Return a row per cascade: errors, tolerance, reference.
+    """Return a table with a row per cascade: errors, tolerance, reference.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Charts of a frame: fronts, lines, bars against a baseline, heat maps, breakdowns, parallel axes.
+"""Charts of a data frame: fronts, lines, bars, heat maps, breakdowns, parallel axes.
 
 Import this module only to draw: it loads matplotlib.
 """
@@ -78,10 +78,10 @@ if TYPE_CHECKING:
 
 
 def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
-    """Draw a measured column over a setting, with a line for each colour.
+    """Draw lines of a measured column over a setting, one line for each colour.
 
-    By default the chart uses the axis with most numbers, and the best of several points at one
-    place.
+    By default the setting is the axis with most numbers. Of several points at one position the best
+    is drawn.
 
     Raises
     ------
@@ -125,11 +125,12 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
 
 _MOST_GROUPS = 30
 _LABEL_IN, _UPRIGHT_IN = 0.26, 0.11
-"""Least widths of a bar with a number above it: horizontal and vertical text."""
+"""Smallest widths in inches of a bar with a number above it: for horizontal and for vertical text.
+"""
 
 
 def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
-    """Draw a measured column relative to a baseline, with a group of bars for each setting.
+    """Draw bars of a measured column relative to a baseline, with a group of bars for each setting.
 
     By default the chart shows latency by machine, mapping or cascade, relative to the first one.
 
@@ -175,7 +176,7 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _compared(view: FrameView, options: PlotOptions) -> str:
-    """Return the column whose values stand beside one another."""
+    """Return the column whose values have bars side by side."""
     if options.colour is not None:
         colour = colour_of(AxisChoice(view), options.colour)
     else:
@@ -191,7 +192,7 @@ def _compared(view: FrameView, options: PlotOptions) -> str:
 
 
 def _baseline(column: str, shades: Sequence[Shade], given: str | None) -> Shade:
-    """Return the shade of the baseline: the requested one, or the first."""
+    """Return the colour entry of the baseline: the requested one, or the first."""
     if given is None:
         return shades[0]
     for shade in shades:
@@ -211,7 +212,7 @@ def _groups(
     base: Shade,
     colour: str,
 ) -> None:
-    """Draw the groups of a panel; a group without a baseline stays empty."""
+    """Draw the groups of bars of a panel; a group without a baseline has no bars."""
     values = values_of_axis(whole, x)
     wide = 0.8 / len(shades)
     room = 0.8 * panel.wide_in / (len(values) * len(shades))
@@ -242,17 +243,17 @@ def _groups(
 
 
 _BAR_IN = 0.3
-"""Width of the colour bar beside each panel."""
+"""Width in inches of the colour bar beside each panel."""
 _LETTER_IN = 0.06
 _MANY = 600
-"""Number of cells above which a map is an image without numbers."""
+"""Largest number of cells that are drawn one by one, with numbers; a larger map is an image."""
 
 
 def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
-    """Draw a measured column over two settings, by colours of numbers or names.
+    """Draw a heat map of a measured column over two settings; colours show numbers or names.
 
     By default the chart shows the least latency over the two axes with most values. ``colour`` may
-    be a column of names (``bound_by``), which is then that of the point of least latency.
+    be a column of names (``bound_by``). A cell then has the name of its point of least latency.
 
     Raises
     ------
@@ -291,7 +292,8 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _places(view: FrameView, options: PlotOptions) -> AxisChoice:
-    """Return the choice of the axes across and up, which are the last two taken."""
+    """Return the axes that the chart takes; the last two are the horizontal and the vertical
+    axis."""
     slots = AxisChoice(view).take(options.facet)
     given = [(options.x, "x"), (options.y, "y")]
     for name, place in given:
@@ -390,7 +392,7 @@ class StackedQuantity:
 
 
 def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
-    """Draw stacked bars: latency as its lower bound and the rest, or bytes or energy by place.
+    """Draw stacked bars: latency as its lower bound and the rest, or bytes or energy by component.
 
     ``y`` is ``latency_s`` (the default, if its lower bound is known) or a prefix of columns, one
     for each memory or component: ``traffic_bytes``, ``buffer_bytes``, ``energy_pj``.
@@ -428,7 +430,8 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _whole(view: FrameView, given: str | None) -> StackedQuantity:
-    """Return the quantity to take apart."""
+    """Return the quantity that the bars divide: the requested one, or the first that the frame
+    has."""
     named = [str(c) for c in view.frame.columns]
     latency = LATENCY in named and FLOOR in named
     stems = [
@@ -450,13 +453,13 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
 
 
 def _rows(panel: Panel, x: str | None) -> Iterator[tuple[Any, Any]]:
-    """Yield each value of a column, and its row."""
+    """Yield each value of a column with the first row that has the value."""
     for value in values_of_axis(panel.view, x):
         yield value, panel.view.where(x, value).frame.iloc[0]
 
 
 def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
-    """Return the names and sizes of a row's pieces."""
+    """Return the names and sizes of the segments in a row's bar."""
     if whole.name == LATENCY:
         above = row[LATENCY] - row[FLOOR]
         why = (
@@ -493,25 +496,25 @@ def _stacks(
 _CLOSE = 0.05
 """Distance, as a share of an axis' length, below which two numbers overlap."""
 _HIGH = 0.85
-"""Height, as a share of an axis' length, above which a number stands below its point."""
+"""Height, as a share of an axis' length, above which the number of a point is written below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Columns of the two objectives of a front."""
+    """Names of the columns of a front's two objectives."""
 
     x: str
     y: str
 
     def costs(self, view: FrameView) -> list[tuple[float, float]]:
-        """Return both objectives of every row as costs, of which less is better."""
+        """Return the two objectives of every row as costs: a lower cost is better."""
         signs = [-1.0 if higher_is_better(c) else 1.0 for c in (self.x, self.y)]
         columns = [view.frame[c] for c in (self.x, self.y)]
         return [(signs[0] * a, signs[1] * b) for a, b in zip(*columns, strict=True)]
 
 
 def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
-    """Draw fronts of two columns as steps from point to point; other points are faint.
+    """Draw Pareto fronts of two columns as steps from point to point; other points are faint.
 
     By default the chart shows energy over latency, a panel for each workload, and a front for each
     colour. In each panel, the two ends of the front and the point of the least product have labels.
@@ -548,7 +551,7 @@ def _draw_front(
     facet: str | None,
     first: int,
 ) -> list[str]:
-    """Draw a panel, and return the meaning of its numbers, which begin with ``first``."""
+    """Draw a panel, and return descriptions of its numbered points; numbers start at ``first``."""
     axes, view = panel.axes, panel.view
     across = measured_axis(axes, "x", view, wanted.x, panel.wide_in)
     up = measured_axis(axes, "y", view, wanted.y)
@@ -609,14 +612,15 @@ def _number_points(
 
 
 def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Return whether two numbers would overlap."""
+    """Return whether the numbers at two points would overlap."""
     inside = axes.transScale + axes.transLimits
     (a, b), (c, d) = inside.transform([one, other])
     return bool(abs(a - c) < _CLOSE and abs(b - d) < 2 * _CLOSE)
 
 
 def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[int, list[str]]:
-    """Return the labelled points of a front, and the reasons."""
+    """Return the points of a front to label, each with the reasons: an end, or the least
+    product."""
     best = undominated(costs, (0, 0))
     found: dict[int, list[str]] = {}
     ends = ((wanted.x, best[0]), (wanted.y, best[-1]))
@@ -643,7 +647,7 @@ _MOST_NAMES = 60
 
 
 def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
-    """Draw a line for each point through an axis for each setting and result that varies.
+    """Draw one axis for each setting and result that varies, and a line across all axes per point.
 
     Raises
     ------
@@ -669,7 +673,7 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
 
 
 def write_page(figure: Figure, path: Path) -> None:
-    """Write the page, which needs no network.
+    """Write a chart of parallel axes to an HTML page, which needs no network.
 
     Raises
     ------
@@ -683,7 +687,7 @@ def write_page(figure: Figure, path: Path) -> None:
 
 
 def _upright(view: FrameView, column: str) -> dict[str, Any]:
-    """Return an axis of the chart: numbers in a readable unit, names by position."""
+    """Return the description of one axis: numbers in a readable unit, names by position."""
     label = _plain(label_of(column))
     values = values_of_axis(view, column)
     numbers = numbers_of(view.frame[column])
@@ -703,12 +707,12 @@ def _upright(view: FrameView, column: str) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str:
-    """Return a picture's text for a page, which has no formulas to escape."""
+    """Return a text for a page, without the escapes that protect formulas in a picture."""
     return html_text(text.replace(r"\$", "$"))
 
 
 class ChartKind(NamedTuple):
-    """Function that draws a kind of chart, and the options it takes."""
+    """Kind of chart: the function that draws it, and the options that the function takes."""
 
     draw: Callable[[FrameView, PlotOptions], Any]
     options: tuple[str, ...]

@@ -20,7 +20,8 @@ from ..steps.run_length import class_letter, run_lengths_text, steps_by_class
 
 
 def bound_text(bound: Bound) -> str:
-    """Return the loops with their iterations, and the accesses of every Einsum inside them.
+    """Return a bound mapping as text: loops with iterations, and the accesses of Einsums inside
+    them.
 
     A loop is ``for P2 of 40 @ DRAM``: 40 iterations, which exchange tiles with DRAM. An access is
     ``K: DRAM 16,384 > registers 64``: elements of the tile that each level holds.
@@ -85,8 +86,8 @@ def _einsum(bound: Bound, e: BoundEinsum, indent: str) -> Iterator[str]:
 
 
 def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
-    """Return one access: the Einsum that wrote the tensor, and the tile at every level that
-    holds it."""
+    """Return a line for one access: the tensor's producer, and the tile at every level that holds
+    it."""
     tensor = e.access_maps[number].access.tensor
     memories = bound.architecture.memories
     held = [
@@ -104,7 +105,7 @@ def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
 
 
 def counts_text(bound: Bound, counts: Iterable[EinsumCount]) -> str:
-    """Return the points, operations, busy cycles and transfers of every Einsum.
+    """Return the counts of every Einsum as text: points, operations, busy cycles and transfers.
 
     Parameters
     ----------
@@ -274,7 +275,7 @@ STAGES: Final[Mapping[str, tuple[str, Callable[[Bound], str]]]] = MappingProxyTy
         "program": ("times in cycles", _programs),
     }
 )
-"""Functions by name of a stage, which return its text (docs/architecture.md)."""
+"""Functions that return a stage as text, by the name of the stage (docs/architecture.md)."""
 
 
 def dump(plan: JobPlan, stage: str) -> str:

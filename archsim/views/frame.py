@@ -1,4 +1,4 @@
-"""Frames to draw: rows that ran, settings, units, and the choice of columns for a chart."""
+"""Data frames to draw: rows that ran, settings, units, and the choice of columns for a chart."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 SMALLEST_IN, LARGEST_IN = 2.0, 40.0
-"""Limits of a picture's width in inches."""
+"""Smallest and largest width of a picture, in inches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotOptions:
-    """Columns in the places of a chart; None for a default choice."""
+    """Columns for the axes, colours and panels of a chart; None means a default choice."""
 
     x: str | None = None
     y: str | None = None
     colour: str | None = None
     facet: str | None = None
     baseline: str | None = None
-    """Value of the colour's column that bars are relative to."""
+    """Value of the colour's column to which all bars are relative."""
     width_in: float = 7.0
 
     def check(self, kind: str, taken: Collection[str]) -> None:
-        """Refuse options that a kind of chart does not have.
+        """Raise an error for options that a kind of chart does not have.
 
         Raises
         ------
@@ -54,32 +54,34 @@ class PlotOptions:
 
 
 RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS)
-"""Columns of a sweep that are never an axis."""
+"""Columns of results in a sweep, which are never settings."""
 
 WORK_FIELDS: Final = ("workload", "seq_len", "batch", "phase", "scope")
-"""Fields of the work, if a frame does not name its own."""
+"""Names of settings that change the computation, for frames that do not list such settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameView:
-    """Rows of a frame to draw, with their axes and units."""
+    """Rows of a data frame to draw, with the settings that vary and the units."""
 
     frame: DataFrame
-    """Rows that ran and that no condition excludes."""
+    """Rows that ran and that satisfy all conditions."""
     axes: tuple[str, ...]
-    """Columns of settings that have two values or more."""
+    """Columns of settings with at least two different values."""
     work: frozenset[str]
-    """Axes that change the computation: rows that differ in them are no alternatives."""
+    """Axes that change the computation: rows with different values here cannot replace one
+    another."""
     units: Mapping[str, str]
     notes: tuple[str, ...] = ()
     """Sentences about rows that the picture omits."""
 
     def only(self, rows: Any) -> FrameView:
-        """Return the view of some of the rows."""
+        """Return the view limited to some rows."""
         return replace(self, frame=self.frame[rows])
 
     def where(self, column: str | None, value: Any) -> FrameView:
-        """Return the view of the rows with a value in a column; without a column, of all rows."""
+        """Return the view limited to rows with a value in a column; without a column, the whole
+        view."""
         return self if column is None else self.only(self.frame[column] == value)
 
     def with_notes(self, *notes: str) -> FrameView:
@@ -117,7 +119,7 @@ def view_of(frame: DataFrame) -> FrameView:
 
 
 def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
-    """Return the rows that ran, and remarks about the others."""
+    """Return the rows that ran, and remarks about the rows left out."""
     if "status" not in frame.columns:
         return frame.reset_index(drop=True), ()
     counts = frame["status"].value_counts()
@@ -129,7 +131,8 @@ def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
 
 
 def _settings(frame: DataFrame) -> list[str]:
-    """Return the columns of settings: those that a frame names, else all columns but results."""
+    """Return the columns of settings: those that the frame lists, or else all columns but
+    results."""
     named_columns = frame.attrs.get("axes")
     if named_columns is not None:
         return [a for a in named_columns if a in frame.columns]
@@ -150,7 +153,7 @@ def _is_setting(frame: DataFrame, column: str) -> bool:
 
 
 def column_called(view: FrameView, name: str, place: str) -> str:
-    """Return a column of a frame by name.
+    """Return the column of a frame with a given name.
 
     Raises
     ------
@@ -167,7 +170,7 @@ def column_called(view: FrameView, name: str, place: str) -> str:
 
 
 def numbers_of(values: Series) -> tuple[float, ...] | None:
-    """Return the numbers of a column, including written ones such as ``4K`` and ``1 MiB``.
+    """Return the numbers of a column; texts such as ``4K`` and ``1 MiB`` count as numbers.
 
     Examples
     --------
@@ -181,7 +184,7 @@ def numbers_of(values: Series) -> tuple[float, ...] | None:
 
 
 def numbers_written(values: Sequence[Any]) -> tuple[float, ...] | None:
-    """Return the numbers of some values; None if one is no number, or they are of several kinds.
+    """Return some values as numbers; None if a value is no number, or if they mix quantities.
 
     Parameters
     ----------
@@ -202,7 +205,7 @@ def plain_value(value: Any) -> Any:
 
 
 def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
-    """Return the numbers of a column that is measured.
+    """Return the numbers of a column, which must have a number in every row.
 
     Raises
     ------
@@ -221,7 +224,7 @@ def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
 
 
 def values_of_axis(view: FrameView, column: str | None) -> tuple[Any, ...]:
-    """Return the distinct values of a column: numbers ascending, others in their order.
+    """Return the distinct values of a column: numbers ascending, others in order of occurrence.
 
     Parameters
     ----------
@@ -245,7 +248,8 @@ def is_ordered(view: FrameView, column: str) -> bool:
 
 
 def higher_is_better(column: str) -> bool:
-    """Return whether more is better: true of utilizations; every other column is a cost."""
+    """Return whether a higher number is better: true of utilizations, while other columns are
+    costs."""
     return column.startswith("utilization.")
 
 
@@ -253,28 +257,28 @@ MOST_PANELS: Final = 12
 MOST_COLOURS: Final = 14
 """Number of colours in the palette."""
 MOST_SHADES: Final = 64
-"""Limit of shades of numbers, which their order tells apart."""
+"""Largest number of colours on a ramp; a reader tells them apart by their order."""
 _FEW_PANELS, _FEW_COLOURS = 6, 8
-"""Limits of panels and colours that are chosen by default."""
+"""Largest numbers of panels and of colours in a default choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class AxisChoice:
-    """Axes of a frame that are taken by a place of the chart, and those that are free."""
+    """Axes of a frame that a chart uses already; all other axes are free."""
 
     view: FrameView
     taken: tuple[str, ...] = ()
 
     def free(self) -> tuple[str, ...]:
-        """Return the axes that are not taken."""
+        """Return the axes that the chart does not use yet."""
         return tuple(a for a in self.view.axes if a not in self.taken)
 
     def take(self, column: str | None) -> AxisChoice:
-        """Return the choice with one more axis taken."""
+        """Return the choice with one more axis in use."""
         return self if column is None else replace(self, taken=(*self.taken, column))
 
     def first(self, *wishes: Callable[[str], bool]) -> str | None:
-        """Return the first free axis that satisfies a wish, earlier wishes first."""
+        """Return the first free axis for the first wish that any free axis satisfies, or None."""
         for wish in wishes:
             for axis in self.free():
                 if wish(axis):
@@ -282,12 +286,16 @@ class AxisChoice:
         return None
 
     def largest(self, *, ordered: bool) -> str | None:
-        """Return the free axis with most values, among ordered axes only if ``ordered``."""
+        """Return the free axis with most values; ``ordered`` limits the choice to axes of
+        numbers."""
         found = [a for a in self.free() if not ordered or is_ordered(self.view, a)]
         return max(found, key=self.size, default=None)
 
     def default_axis(self) -> str | None:
-        """Return the free axis with most values; numbers and axes that keep the work come first."""
+        """Return the free axis to use by default.
+
+        Axes of numbers come first, then axes that do not change the computation, then long ones.
+        """
 
         def rank(axis: str) -> tuple[bool, bool, int]:
             return (is_ordered(self.view, axis), axis not in self.view.work, self.size(axis))
@@ -300,7 +308,7 @@ class AxisChoice:
 
 
 def facet_of(slots: AxisChoice, given: str | None) -> str | None:
-    """Return the column that has a panel for each value; by default an axis of the work.
+    """Return the column with one panel per value; by default an axis that changes the computation.
 
     Raises
     ------
@@ -315,8 +323,9 @@ def facet_of(slots: AxisChoice, given: str | None) -> str | None:
 
 
 def colour_of(slots: AxisChoice, given: str | None) -> str | None:
-    """Return the column that has a colour for each value; by default work, then names, then
-    numbers.
+    """Return the column with one colour per value.
+
+    By default it is an axis that changes the computation, else one of names, else one of numbers.
 
     Raises
     ------
@@ -345,7 +354,7 @@ def _at_most(slots: AxisChoice, column: str, most: int, place: str, what: str) -
 
 
 def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str] = ()) -> str:
-    """Return a column of numbers to measure; by default the first result that varies.
+    """Return the column of numbers to draw; by default the first result that varies.
 
     Raises
     ------
@@ -369,16 +378,16 @@ def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str
 def numbers_to_measure(
     view: FrameView, given: str | None, place: str, but: Iterable[str] = ()
 ) -> str:
-    """Return a column as ``measure_of`` does. Raises InputError if a cell is no finite number."""
+    """Return the column of ``measure_of``. Raises InputError if a cell is no finite number."""
     column = measure_of(view, given, place, but)
     need_numbers(view, column, place)
     return column
 
 
 def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
-    """Return the rows of one workload: every free axis of the work keeps its last value.
+    """Return the rows of a single workload: every free axis of the work keeps its last value.
 
-    Rows that compute different things are no alternatives of one another.
+    Rows with different computations cannot be compared.
     """
     for axis in slots.free():
         if axis in view.work:
@@ -389,7 +398,7 @@ def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
 
 
 def best_of(view: FrameView, slots: AxisChoice, measure: str) -> FrameView:
-    """Return one row for every combination of the taken axes: the best over all other axes.
+    """Return the best row for every combination of the taken axes, over all other axes.
 
     Parameters
     ----------
@@ -416,7 +425,7 @@ def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame
 
 
 def shown(view: FrameView, column: str | None, value: Any) -> str:
-    """Return a value as people write it; nothing without a column."""
+    """Return a value as text for a reader; an empty text without a column."""
     if column is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):

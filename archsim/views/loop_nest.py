@@ -1,4 +1,4 @@
-"""Loop nests as text: memories with the tiles they keep, loops with sizes, Einsums."""
+"""Loop nests as text: memories with the tiles they keep, loops with iterations, and Einsums."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..plan.job import JobPlan
 from ..quantities import byte_size
 
 _LINE = 98
-"""Width in columns of a line of a memory's tensors."""
+"""Width, in characters, of a line that lists a memory's tensors."""
 _REMARK = 56
-"""Column of remarks, unless lines are longer."""
+"""Position, in characters, at which remarks begin, unless lines are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _LoopLine:
 
 
 def loop_nest(bound: Bound, title: str = "") -> Listing:
-    """Return the loops of a mapping, outermost first.
+    """Return the loops of a mapping as a listing, the outermost loop first.
 
     ``for P2 in [0:16)`` has 16 iterations; the remark gives the coordinates of each.
     ``global_buffer [K 32 KiB]`` shows the tiles that the memory holds inside the loops above, where
@@ -80,7 +80,7 @@ def loop_nests(plan: JobPlan) -> Document:
 
 
 class _FusedNest:
-    """Listing of the loops of Einsums that share some."""
+    """Listing of the loops of Einsums that share at least one loop."""
 
     def __init__(self, bound: Bound, group: Sequence[str]) -> None:
         self.bound = bound
@@ -109,7 +109,7 @@ class _FusedNest:
     def _loops(
         self, loops: tuple[SharedLoop, ...], einsums: Sequence[BoundEinsum], depth: int, shown: int
     ) -> Iterator[_LoopLine]:
-        """Return shared loops with their content, and the Einsums outside them.
+        """Return lines for the shared loops with their content, and for the Einsums outside them.
 
         ``shown`` is the innermost memory whose tiles are shown already.
         """
@@ -136,7 +136,8 @@ class _FusedNest:
     def _bodies(
         self, einsums: Sequence[BoundEinsum], depth: int, shown: int
     ) -> Iterator[_LoopLine]:
-        """Return the Einsums inside all shared loops; those with the same loops share a line."""
+        """Return lines for the Einsums inside all shared loops; Einsums with equal loops share a
+        line."""
         innermost = len(self.memories) - 1
         last = min([innermost, *(x.level for e in einsums for x in _own_loops(e))])
         yield from self._resident_tiles(range(shown + 1, last + 1), einsums, depth)
@@ -170,7 +171,7 @@ class _FusedNest:
     def _resident_tiles(
         self, levels: Iterable[int], einsums: Sequence[BoundEinsum], depth: int
     ) -> Iterator[_LoopLine]:
-        """Return the tiles of some memories, and the footprint of each."""
+        """Return lines with the tiles that some memories keep, and the footprint of each memory."""
         word, words = self.bound.architecture.word_bytes, self.bound.words
         for level in levels:
             sizes: dict[str, int] = {}
@@ -193,7 +194,7 @@ class _FusedNest:
 def _around(
     member: str, einsums: Sequence[BoundEinsum]
 ) -> tuple[list[BoundEinsum], list[BoundEinsum], list[BoundEinsum]]:
-    """Return the Einsums before a shared loop, inside it and after it."""
+    """Return three lists of Einsums: before a shared loop, inside it, and after it."""
     inside = [e for e in einsums if member not in e.outside]
     late = {e.name for e in inside}
     before: list[BoundEinsum] = []
@@ -207,7 +208,7 @@ def _around(
 
 
 def _fullness(has: Requirement) -> str:
-    """Return the footprint of a memory."""
+    """Return the footprint and the capacity of a memory as text; empty if it is unlimited."""
     if has.capacity_bytes is None:
         return ""
     spills = "" if has.fits_whole else ", the rest spills"
@@ -216,14 +217,15 @@ def _fullness(has: Requirement) -> str:
 
 
 def _own_loops(e: BoundEinsum) -> list[Loop]:
-    """Return the Einsum's own temporal loops."""
+    """Return the Einsum's own temporal loops with more than one iteration."""
     return [x for x in e.own if e.trip_counts[x.member] > 1]
 
 
 def _spatial_tiles(e: BoundEinsum) -> list[tuple[str, str, int]]:
-    """Return dimension, member and number of tiles of the spatial loops.
+    """Return the array dimension, the partitioned rank and the number of tiles of each spatial
+    loop.
 
-    Of several loops of a rank the inner one is nested in the outer one.
+    If a rank has several spatial loops, the inner loop is nested in the outer one.
     """
     left = {x.axis: e.extents[x.axis] for x in e.spatial}
     for loop in e.temporal:
@@ -237,7 +239,8 @@ def _spatial_tiles(e: BoundEinsum) -> list[tuple[str, str, int]]:
 
 
 def _line_key(e: BoundEinsum) -> tuple[object, ...]:
-    """Return the properties that two Einsums must share to be shown in one line."""
+    """Return a key that is equal for two Einsums with the same array and loops, which share a
+    line."""
     loops = [(x.member, x.level, e.trip_counts[x.member]) for x in _own_loops(e)]
     return e.array.name, loops, _spatial_tiles(e)
 
@@ -247,7 +250,7 @@ def _tile(rank: str, each: int) -> str:
 
 
 def _wrapped_listing(depth: int, level: str, kept: Sequence[str]) -> Iterator[_LoopLine]:
-    """Return a level and its tensors, on as many lines as necessary."""
+    """Return lines with a memory level and its tensors, wrapped to the width of the listing."""
     text = f"{level} ["
     room = _LINE - 2 * depth
     for n, item in enumerate(kept):

@@ -35,24 +35,24 @@ Side = Literal["x", "y"]
 
 _TALL_IN: Final = 2.5
 _PANEL_IN: Final = 2.1
-"""Least width of a panel."""
+"""Smallest width of a panel, in inches."""
 _CHARACTERS_IN: Final = 20.5
-"""Characters of a remark per inch."""
+"""Number of characters of a remark that fit in an inch."""
 _REMARK_LINE_IN: Final = 0.108
 _LEGEND_LINE_IN: Final = 0.165
 _MOST_HANDLES: Final = 13
 _TICK_IN: Final = 0.075
-"""Width of a character below an axis."""
+"""Width of a character in the labels below an axis, in inches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """Pair of axes, and the rows that it shows."""
+    """Panel of a chart: a pair of axes, and the rows that the panel shows."""
 
     axes: Axes
     view: FrameView
     wide_in: float
-    """Approximate width inside the axes."""
+    """Approximate width of the area inside the axes, in inches."""
     first: bool
     """True if the panel is the first of its row."""
 
@@ -97,7 +97,7 @@ def _columns(panels: int, width_in: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shade:
-    """Colour, marker and label of the rows of one value."""
+    """Colour, marker and label for the rows with one value of a column."""
 
     value: Any
     label: str
@@ -106,8 +106,7 @@ class Shade:
 
 
 def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
-    """Return a colour and a marker for every value: a ramp for numbers, distinct colours for
-    names."""
+    """Return a colour and a marker for every value: numbers have a ramp, names distinct colours."""
     values = values_of_axis(view, column)
     colours = list(PALETTE[: len(values)])
     if len(values) > 2 and column is not None and is_ordered(view, column):
@@ -128,7 +127,7 @@ def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
 def shaded(
     view: FrameView, column: str | None, shades: Sequence[Shade]
 ) -> Iterator[tuple[Shade, FrameView]]:
-    """Yield the rows of every shade that has some."""
+    """Yield each colour entry that occurs in a view, with its rows."""
     for shade in shades:
         part = view.where(column, shade.value)
         if len(part.frame):
@@ -155,12 +154,12 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
 
 
 def _taller(figure: Picture, more_in: float) -> None:
-    """Add height above or below the panels, which keep theirs."""
+    """Increase the height of the picture above or below the panels, which keep their heights."""
     figure.set_figheight(figure.get_figheight() + more_in)
 
 
 def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
-    """Return the legend's handles; of many shades, some between the ends."""
+    """Return the legend's entries; of many colours, the ends and some between them."""
     every = math.ceil((len(shades) - 1) / _MOST_HANDLES) or 1
     kept = [*shades[:-1:every], shades[-1]] if len(shades) > 1 else list(shades)
     return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
@@ -178,7 +177,7 @@ def remarks(figure: Picture, notes: Sequence[str]) -> None:
 def measured_axis(
     axes: Axes, side: Side, view: FrameView, column: str, room_in: float = _TALL_IN
 ) -> PlotScale:
-    """Set scale, label and ticks of an axis of measured numbers, and return the scale.
+    """Set the scale, label and ticks of an axis for measured numbers, and return the scale.
 
     Parameters
     ----------
@@ -221,10 +220,11 @@ def _ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
 
 
 def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
-    """Set scale, label and ticks of settings below a panel, and return the place of each value.
+    """Set the scale, label and ticks of an axis for settings, and return the position of each
+    value.
 
-    Numbers stand at their value, on a logarithmic axis if they are rather multiples of one another;
-    names stand side by side.
+    Numbers stand at their value. The axis is logarithmic if numbers are multiples of one another
+    rather than evenly spaced. Names stand side by side.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
 
 
 def thinned(texts: Sequence[str], room_in: float) -> int:
-    """Return the stride at which names below an axis are shown: 1 if all fit."""
+    """Return a stride n, so that every n-th name fits below an axis; 1 if all names fit."""
     longest = max(map(len, texts)) + 1.5
     return max(1, math.ceil(len(texts) / max(2, int(room_in / (_TICK_IN * longest)))))
 
@@ -279,7 +279,7 @@ def named_axis(panel: Panel, texts: Sequence[str], label: str) -> None:
 
 
 def _multiples(numbers: Sequence[float]) -> bool:
-    """Return whether each number is rather a multiple of the one before than a step above it."""
+    """Return whether numbers grow by a factor rather than by equal steps."""
     if len(numbers) < 3 or min(numbers) <= 0:
         return False
     steps = [b - a for a, b in pairwise(numbers)]
@@ -287,7 +287,7 @@ def _multiples(numbers: Sequence[float]) -> bool:
 
 
 def _evenly(places: Sequence[float], log: bool) -> bool:
-    """Return whether values stand about evenly, so that each can have a tick."""
+    """Return whether values are spaced nearly evenly, so that each can have a tick."""
     at = [math.log(p) for p in places] if log else list(places)
     gaps = [b - a for a, b in pairwise(at)]
     return not gaps or max(gaps) <= 4.5 * min(gaps)

@@ -1,4 +1,4 @@
-"""Plots of a sweep, a result or a comparison: ``archsim.plot``."""
+"""Pictures of a sweep, a result or a comparison: ``archsim.plot``."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def plot(
 
 
 def kind_for(data: Drawable, kind: str | None) -> str:
-    """Return the requested kind of chart, or the default of the data.
+    """Return the requested kind of chart, or the default kind for the data.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def kind_for(data: Drawable, kind: str | None) -> str:
 
 
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
-    """Draw a chart of a kind. Raises InputError if these data have none."""
+    """Draw a chart of one kind. Raises InputError if the data has no chart of this kind."""
     chosen = kind_for(data, kind)
     width_in = options.width_in
     of_frame = not isinstance(data, Result | Comparison)
@@ -151,7 +151,7 @@ _TABLES: Final = (".csv", ".parquet")
 
 
 def load_drawable(place: Path) -> Drawable:
-    """Load the data of a folder or a file.
+    """Load a sweep, a result or a comparison from a folder or a file.
 
     Parameters
     ----------

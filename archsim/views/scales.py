@@ -1,4 +1,4 @@
-"""Scales of an axis: a common unit prefix, labels, and round ticks."""
+"""Scales of an axis: the unit prefix of its numbers, labels, and round ticks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..document import picture_text
 from ..quantities import BINARY, LARGE, SMALL, byte_size, engineering
 
 _WIDE = 12.0
-"""Ratio of largest to smallest number above which a scale is logarithmic."""
+"""Ratio of the largest to the smallest number above which an axis is logarithmic."""
 
 _AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
 _BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
-"""Factor from a unit to the unit that takes prefixes."""
+"""Factor from a column's unit to the unit that takes prefixes, with this unit."""
 _BIG_ONLY: Final = MappingProxyType({"B/s": "B/s", "cycles": "cycles"})
 _STEMS: Final = MappingProxyType(
     {
@@ -33,7 +33,7 @@ _STEMS: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PlotScale:
-    """Divisor of drawn numbers, and the unit of the quotients."""
+    """Scale of an axis: the divisor of its numbers, and the unit of the quotients."""
 
     factor: float
     unit: str
@@ -42,7 +42,7 @@ class PlotScale:
     """True if ticks are powers of two."""
 
     def drawn(self, number: float) -> float:
-        """Return a number as it is drawn."""
+        """Return a number divided by the scale's factor, as it is drawn."""
         return number / self.factor
 
 
@@ -88,13 +88,13 @@ def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = N
 
 
 def _power(number: float) -> int:
-    """Return the power of a thousand that leaves a number from 1 to 1000."""
+    """Return the power of 1000 by which a number is divided to lie between 1 and 1000."""
     power = math.floor(math.log10(number) / 3 + 1e-9) if number > 0 else 0
     return min(len(LARGE) - 1, max(1 - len(SMALL), power))
 
 
 def label_of(column: str) -> str:
-    """Return a column in words.
+    """Return the name of a column in words.
 
     Parameters
     ----------
@@ -120,12 +120,12 @@ def label_of(column: str) -> str:
 
 
 def with_unit(label: str, unit: str) -> str:
-    """Return ``latency (ms)``, or the label alone."""
+    """Return a label with its unit, as in ``latency (ms)``; without a unit, the label alone."""
     return f"{label} ({unit})" if unit else label
 
 
 def short(number: float, unit: str | None) -> str:
-    """Return a number with its unit, in three digits."""
+    """Return a number with its unit as text, in three digits."""
     if unit == "B":
         return byte_size(number, digits=3)
     if unit == "um^2":

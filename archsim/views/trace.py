@@ -26,7 +26,10 @@ _SKIPPED = "not shown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSpan:
-    """Slice of a track, in cycles since the beginning; ``where`` is its step, loop by loop."""
+    """Slice of a track, with times in cycles since the beginning.
+
+    ``where`` tells the step of the slice, loop by loop.
+    """
 
     name: str
     track: str
@@ -90,9 +93,9 @@ def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
 
 
 def trace(plan: JobPlan) -> Trace:
-    """Return the timeline of a workload's jobs, by the event engine.
+    """Return the timeline of a workload's jobs, as the event engine simulates them.
 
-    Jobs follow one another, each shown once.
+    Jobs follow one another, and each is shown once.
 
     Raises
     ------
@@ -138,7 +141,7 @@ def _spans(run: GroupRun) -> Iterator[TraceSpan]:
 
 
 def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
-    """Return the intervals without slices."""
+    """Return the intervals between slices, in which nothing is shown."""
     for gap in run.run.gaps:
         many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
         yield TraceSpan(
@@ -150,7 +153,7 @@ def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
 
 
 def _last_drain(run: GroupRun, memory: str) -> Iterator[TraceSpan]:
-    """Return the slice of the last output tile's transfer, which overlaps with nothing."""
+    """Return the slice for the transfer of the last output tile, with which nothing overlaps."""
     busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
     for task, cycles in run.program.ends:
         made = max((s.end for s in run.run.slices if s.task == task), default=Fraction(0))
