@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """Machine of a comparison, with its label.
+    """Machine in a comparison: its label and its mapping.
 
-    The mapping is given, is found once the size of the machine is settled, or is the default.
+    The mapping is given, is searched once the size of the machine is settled, or is the default.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(ComparisonRecord):
-    """Machines side by side; ratios are relative to the first."""
+    """Comparison of machines side by side; ratios are relative to the first machine."""
 
     def table(self) -> Document:
         """Return ratios, areas by component and scaled sizes as text, or HTML in Jupyter."""
@@ -71,7 +71,7 @@ def contenders_of(
     *,
     find: FindMappings,
 ) -> tuple[Contender, ...]:
-    """Return machines given by value, built-in name or file, with unique labels.
+    """Return machines with unique labels; each is given by value, built-in name or file.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def compare_contenders(
     scale: str = ARRAYS,
     generators: Generators,
 ) -> Comparison:
-    """Simulate a workload on several machines and relate each to the first.
+    """Simulate a workload on several machines, and return each result relative to the first.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def _check_contenders(contenders: Sequence[Contender]) -> None:
 
 
 def _labels(machines: Sequence[Architecture]) -> list[str]:
-    """Return the names of machines, extended by their files or numbers if two are equal."""
+    """Return the names of machines as labels; equal names are extended by files or numbers."""
     names = [m.name for m in machines]
     longer = [m.name if names.count(m.name) == 1 else f"{m.name} ({m.source})" for m in machines]
     if len(set(longer)) == len(longer):

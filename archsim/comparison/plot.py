@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _HEIGHT = 0.6
 _PLAIN, _FIRST = "#555555", "#bbbbbb"
-"""Colours of a machine's speedup, and of the first machine's."""
+"""Colours for the speedup of a machine, and for that of the first machine."""
 _WIDE_IN = 11.0
 _BESIDE_IN = 8.0
-"""Width in inches from which the three charts stand side by side."""
+"""Smallest width of a picture, in inches, in which the three charts stand side by side."""
 
 
 def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) -> Picture:
-    """Draw speedup, energy and area of every machine, a row of bars each.
+    """Draw speedup, energy and area of several machines, with a bar for each machine.
 
     Energy and area are relative to the first machine and divided by component. Components have the
     order and the colours of the first machine's picture of energy.
@@ -98,8 +98,10 @@ def _draw_parts(
     colours: dict[str, str],
     show: Callable[[float], str],
 ) -> None:
-    """Draw stacked bars, each given by its parts, their sum and its ratio to the first machine's
-    sum."""
+    """Draw stacked bars, labelled with the ratio to the first machine's sum.
+
+    Each bar is given by its parts, their sum, and the ratio.
+    """
     for at, (parts, whole, share) in enumerate(bars):
         pieces = [(name, share * value / whole) for name, value in parts]
         stack_bar(axes, at, pieces, colours, _HEIGHT)

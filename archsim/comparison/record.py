@@ -30,11 +30,13 @@ class ComparedMachine:
     energy_ratio: float
     area_ratio: float
     scaling: Scaling | None = None
-    """Scaling that brought the area close to the first machine's; None if there was none."""
+    """Scaling that brought the machine's area close to the first machine's; None without scaling.
+    """
     copies: float = 1.0
-    """Number of copies that together have the area, or draw the power, of the first machine."""
+    """Number of copies whose joint area, or joint power, is that of the first machine."""
     refused: tuple[Refusal, ...] = ()
-    """Mappings that were tried before the one that ran, and why each is not legal."""
+    """Mappings that were tried before the one that ran, each with the reason why it is not legal.
+    """
     left_out: tuple[str, ...] = ()
     """Sentences about features of the workload that the cascades lack (such as a mask), and
     about words that are billed at another width than the machine's."""
@@ -59,7 +61,7 @@ class ComparedMachine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRecord:
-    """Machines side by side; ratios are relative to the first."""
+    """Record of a comparison: machines side by side, with ratios relative to the first machine."""
 
     iso_area: bool
     rows: tuple[ComparedMachine, ...]
@@ -67,17 +69,18 @@ class ComparisonRecord:
 
     @property
     def first(self) -> ComparedMachine:
-        """First machine, to which the others are compared."""
+        """First machine, to which all other machines are compared."""
         return self.rows[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object of ``compare --json``, which ``from_dict`` reads."""
+        """Return the comparison as the JSON object of ``compare --json``, which ``from_dict``
+        reads."""
         rows = [row.to_dict() for row in self.rows]
         return {"iso_area": self.iso_area, "iso_power": self.iso_power, "rows": rows}
 
     @classmethod
     def from_dict(cls, data: MappingOf[str, Any]) -> Self:
-        """Return the comparison that ``to_dict`` made ``data`` from.
+        """Return the comparison that ``to_dict`` turned into ``data``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Report of a comparison, and its table in CSV."""
+"""Report of a comparison, and the comparison as a table in CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .record import ComparedMachine, ComparisonRecord
 
 
 def comparison_report(comparison: ComparisonRecord) -> Document:
-    """Return a report: ratios to the first machine, areas by component, and scaled sizes."""
+    """Return the report of a comparison: ratios, areas by component, and scaled sizes."""
     first = comparison.first.result
     scaled = [r for r in comparison.rows if r.scaling is not None]
     how = "at equal area" if comparison.iso_area else "as they are"
@@ -33,7 +33,7 @@ def comparison_report(comparison: ComparisonRecord) -> Document:
 
 
 def in_copies(comparison: ComparisonRecord) -> bool:
-    """Return whether some machine is compared as several copies."""
+    """Return whether the comparison takes several copies of some machine."""
     return any(row.copies != 1 for row in comparison.rows)
 
 

@@ -1,4 +1,4 @@
-"""Scaling of a machine to the area of another: all arrays, or one memory."""
+"""Scaling of a machine to another machine's area: by all its arrays, or by one memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..quantities import area as show_area
 from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
 
 ARRAYS = "arrays"
-"""Scale all axes of all arrays together; any other value is the name of a memory."""
+"""Word for scaling all axes of all arrays together; any other word is the name of a memory."""
 
 COPIES = "copies"
-"""Scale nothing: compare several copies of the machine, each with its own sequences."""
+"""Word for no scaling: several copies of the machine are compared, each with its own sequences."""
 
 _MAX_AREA_ERROR = 0.05
-"""Largest relative error of the area for which machines are comparable."""
+"""Largest relative error of the area at which machines count as equally large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Size of one part of a machine, before and after scaling."""
+    """Change of one size in a machine: its values before and after scaling."""
 
     field: str
     before: int
@@ -35,10 +35,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """Changes that gave a machine a target area (areas in um^2)."""
+    """Scaling of a machine to a target area: the changes, and areas in um^2."""
 
     scaled: str
-    """``arrays``, or the memory whose capacity changed."""
+    """Scaled part: ``arrays``, or the name of the memory whose capacity changed."""
     changes: tuple[Change, ...]
     target_um2: float
     before_um2: float
@@ -46,19 +46,19 @@ class Scaling:
 
     @property
     def residual(self) -> float:
-        """Relative difference of the area from the target."""
+        """Relative difference between the reached area and the target."""
         return self.after_um2 / self.target_um2 - 1
 
 
 def total_area(machine: Architecture) -> float:
-    """Return the area of everything on the chip, in um^2."""
+    """Return the area of all components on the chip, in um^2."""
     return sum(size for _, size in areas(machine))
 
 
 def scale_to_area(
     machine: Architecture, target_um2: float, scaled: str = ARRAYS
 ) -> tuple[Architecture, Scaling]:
-    """Return the machine with the area closest to a target, and the changes.
+    """Return the scaled machine whose area is closest to a target, and the changes.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def scale_to_area(
 
 
 def check_areas(machine: Architecture, label: str = "") -> None:
-    """Refuse a machine with a component that has no area.
+    """Raise an error if a machine has a component without an area.
 
     Raises
     ------
@@ -121,8 +121,10 @@ def _largest_size(machine: Architecture) -> int:
 
 
 def _with_arrays(machine: Architecture) -> Callable[[int], Architecture]:
-    """Return a function from the size of the longest axis to a machine; other axes keep their
-    ratio."""
+    """Return a function that makes a machine from the size of its longest array axis.
+
+    All other axes keep their ratio to the longest.
+    """
     largest = _largest_size(machine)
 
     def resized(size: int, n: int) -> int:
@@ -143,7 +145,7 @@ def _resized(dimension: Dimension, sizes: dict[str, int]) -> Dimension:
 
 
 def _sized_memory(machine: Architecture, name: str) -> Memory:
-    """Return the memory of a name, if its area depends on its capacity."""
+    """Return the memory with a name, after a check that its area depends on its capacity."""
     sized = [m.name for m in machine.memories if m.name in dict(areas(machine))]
     memory = machine.memory(name)
     if memory is None or name not in sized:
@@ -154,9 +156,9 @@ def _sized_memory(machine: Architecture, name: str) -> Memory:
 
 
 def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Architecture]:
-    """Return a function from a number of lines to a machine with one memory resized.
+    """Return a function that makes a machine with one memory resized, from a number of lines.
 
-    A memory that is billed as another capacity stays billed in proportion.
+    A memory whose area is billed for another capacity stays billed in proportion.
     """
     rows_now = memory_rows(memory) or 1
 
@@ -204,7 +206,10 @@ def _changes(before: Architecture, after: Architecture) -> tuple[Change, ...]:
 
 
 def _too_far(machine: Architecture, scaling: Scaling) -> Problem:
-    """Explain why no size comes close: other components are too large, or steps too coarse."""
+    """Return an error that explains why no size comes close to the target.
+
+    Either other components are too large, or steps are too coarse.
+    """
     own = {a.name for a in machine.arrays} if scaling.scaled == ARRAYS else {scaling.scaled}
     others = [name for name, _ in areas(machine) if name not in own]
     rest = sum(size for name, size in areas(machine) if name not in own)

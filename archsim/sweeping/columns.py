@@ -15,12 +15,12 @@ from ..spec.files.fields import QuantityKind
 from .spec import SweepAxis, measured, symbol
 
 NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2")
-"""Columns of one number each, in their order."""
+"""Names of the columns with one number per run, in their order."""
 TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
 FIXED: Final = ("point", *TEXTS, *NUMBERS, "bound_by")
-"""Columns that every sweep has."""
+"""Names of the columns that every sweep has."""
 LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj.")
-"""Prefixes of columns that each memory, array or component has one of, in their order."""
+"""Prefixes of columns of which each memory, array or component has one, in their order."""
 
 _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
     {
@@ -35,11 +35,11 @@ _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
         "energy_pj.": ("pJ", fields.ENERGY),
     }
 )
-"""Unit of each column with one, and its kind of quantity, in which a condition may be written."""
+"""Unit of each measured column, and the kind of quantity that conditions on the column may use."""
 
 
 def unit_of(column: str) -> str | None:
-    """Return the unit of a result's column, or None."""
+    """Return the unit of a column of results, or None."""
     return _UNITS.get(stem(column), (None, None))[0]
 
 
@@ -49,7 +49,7 @@ def stem(column: str) -> str:
 
 
 def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
-    """Return all columns in their order.
+    """Return the names of all columns in their order.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
 def right_side(
     column: str, sign: str, text: str, axis: SweepAxis | None, place: Span
 ) -> Fraction | str:
-    """Return the right side of a condition on a column: a number in its unit, or a text.
+    """Return the right side of a condition as a number in the column's unit, or as a text.
 
     Raises
     ------

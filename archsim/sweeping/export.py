@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
 _ROWS_PER_PIECE = 4_000
-"""Rows held at once; memory does not grow with their number."""
+"""Number of rows held in memory at once, so that memory does not grow with the sweep."""
 _MIN_ROWS_FOR_A_PROCESS = 20_000
-"""Rows from which a second process saves more time than it takes to start."""
+"""Smallest number of rows for which a second process saves more time than it takes to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class ResultTable:
         return cls(store, sweep, header(names, store.member_columns()))
 
     def values(self, row: PointRow) -> list[Scalar]:
-        """Return the values of a row in the order of the columns; None for absent values."""
+        """Return the values of a row in the order of the columns; None stands for an absent
+        value."""
         named = row.values(axis.name for axis in self.sweep.axes)
         return [named.get(column) for column in self.columns]
 
@@ -59,14 +60,15 @@ class ResultTable:
         return map(self.values, self.store.rows())
 
     def units(self) -> dict[str, str]:
-        """Return the unit of each column that has one; for an axis, that of generated values."""
+        """Return units by column, for columns with a unit; an axis has the unit of its generated
+        values."""
         axes = {axis.name: symbol(axis.kind) for axis in self.sweep.axes}
         found = {c: axes[c] if c in axes else unit_of(c) for c in self.columns}
         return {column: unit for column, unit in found.items() if unit}
 
 
 def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
-    """Write the results, and return the files.
+    """Write the results to files, and return the paths of the files.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
 
 
 def _parquet_of(folder: Path, sweep: Sweep) -> Path:
-    """Write the Parquet file in another process, which opens the store again."""
+    """Write the Parquet file from another process, which opens the store by itself."""
     with opened(folder) as store:
         return _write(PARQUET, _parquet, ResultTable.of(store, sweep))
 
@@ -100,7 +102,7 @@ def has_parquet() -> bool:
 
 
 def remove_stale_results(folder: Path) -> None:
-    """Remove results that lack the points of the next run."""
+    """Remove the files of results, since these lack the points of the next run."""
     for name in (CSV, PARQUET):
         (folder / name).unlink(missing_ok=True)
 
@@ -139,12 +141,12 @@ def _parquet(path: Path, table: ResultTable) -> None:
 
 
 def _cells(values: Iterable[Scalar], kind: type[Any]) -> list[Scalar]:
-    """Return the cells of a column; numbers among the words of an axis become texts, too."""
+    """Return the cells of a column; if an axis mixes numbers and words, all cells are texts."""
     return [str(v) if kind is str and v is not None else v for v in values]
 
 
 def _type(sweep: Sweep, column: str) -> type[Any]:
-    """Return the type of a column's values."""
+    """Return the Python type of a column's values."""
     for axis in sweep.axes:
         if axis.name == column:
             kinds = {type(v.shown) for v in axis.values}

@@ -1,4 +1,4 @@
-"""Reader of sweeps: a YAML file or a dict, with the place of every error."""
+"""Reader of sweeps from a YAML file or a dict; every error has its position in the file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*
 _MOST_POINTS = 10**9
 _FROM = "from"
 _SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
-"""Columns that a search can minimise, besides those of one number each."""
+"""Names of columns that a search can minimise, besides the columns with one number per run."""
 
 
 class SweepFields(Fields):
@@ -100,12 +100,18 @@ class PointsFields(Fields):
 
 
 def sweep_of(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
-    """Return the sweep of a dict or a file. Raises SpecError with all errors in it."""
+    """Return the sweep in a dict with the content of a sweep file; the key ``sweep`` is optional.
+
+    Raises
+    ------
+    SpecError
+        All that is wrong with it, or something in it that a file cannot say.
+    """
     return sweep_of_dict(given) if isinstance(given, Mapping) else load_sweep_file(given)
 
 
 def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
-    """Return the sweep of a file. Raises SpecError with all errors in it."""
+    """Return the sweep in a file. Raises SpecError with all errors."""
     return read_sweep(read_source(path))
 
 
@@ -126,7 +132,7 @@ def sweep_of_dict(given: Mapping[str, Any]) -> Sweep:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of numpy, a path or a range as a file states it."""
+    """Return a numpy number, a path or a range in the form that a file has."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, range):
@@ -137,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_sweep(source: Source) -> Sweep:
-    """Return the sweep of a text. Raises SpecError with all errors in it."""
+    """Return the sweep in a text of YAML. Raises SpecError with all errors."""
     root = read_yaml(source)
     path = section(root, KEY)
     node = root.at(path)
@@ -171,7 +177,7 @@ def read_sweep(source: Source) -> Sweep:
 
 
 def _first_by_place(problems: list[Problem]) -> list[Problem]:
-    """Return problems in the order of the file, one at each place."""
+    """Return problems in the order of the file, with only one at each position."""
     found = {(p.span.line, p.span.column) if p.span else (0, 0): p for p in reversed(problems)}
     return [found[place] for place in sorted(found)]
 
@@ -255,7 +261,7 @@ def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis
 
 
 def _fields(key: YamlScalar, node: YamlMapping, parsed: AxisFields) -> Iterator[YamlScalar]:
-    """Return the fields that an axis sets: those it names, or the field of its own name."""
+    """Return the fields that an axis sets: the ones it lists, or the field with the axis's name."""
     one, several = node.child("field"), node.child("fields")
     if one is not None and several is not None:
         text = f"{key.text}: 'field' and 'fields' are both given"
@@ -271,7 +277,7 @@ def _fields(key: YamlScalar, node: YamlMapping, parsed: AxisFields) -> Iterator[
 
 
 def _checked(field: YamlScalar) -> YamlScalar:
-    """Return a settable field. Raises SpecError if there is none of the name."""
+    """Return a field after a check that settings can change it. Raises SpecError if they cannot."""
     written_setting(field, field)
     return field
 
@@ -279,7 +285,7 @@ def _checked(field: YamlScalar) -> YamlScalar:
 def _refuse_repeated_fields(
     settings: tuple[Setting, ...], axes: tuple[SweepAxis, ...], problems: list[Problem]
 ) -> None:
-    """Refuse fields that are set twice, where one value would be ignored."""
+    """Raise an error for fields that are set twice: one of the values would be ignored."""
     found = {_bare(s.field): "set" for s in settings}
     for axis in axes:
         for field in axis.fields:
@@ -296,7 +302,7 @@ def _bare(field: str) -> str:
 def _named(
     node: YamlMapping, role: Role, axes: tuple[SweepAxis, ...], problems: list[Problem]
 ) -> YamlScalar | None:
-    """Return the workload, machine or mapping of all points, unless an axis chooses it."""
+    """Return the workload, machine or mapping of all points; None if an axis chooses it."""
     given = node.child(role)
     chosen = any(a.role == role for a in axes)
     if isinstance(given, YamlScalar) and given.value is not None:
@@ -340,7 +346,7 @@ def _conditions(
 
 
 def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
-    """Return the points of the grid to run. Raises SpecError."""
+    """Return the choice of the points to run. Raises SpecError."""
     given = node.child("points")
     total = prod(len(axis.values) for axis in axes)
     if given is None or (isinstance(given, YamlScalar) and given.text == "all"):

@@ -1,4 +1,4 @@
-"""Runs of points: shared inputs, a row for each point, and batches in other processes."""
+"""Runs of points: inputs that points share, a row for each point, and batches in processes."""
 
 from __future__ import annotations
 
@@ -37,20 +37,21 @@ from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
 from .store import PointRow
 
 _MAX_CACHED_INPUTS: Final = 192
-"""Number of workloads, machines and mappings kept: neighbouring points share most of theirs."""
+"""Largest number of loaded workloads, machines and mappings: neighbouring points share most
+inputs."""
 
 _MAX_CACHED_AXIS_VALUES: Final = 1024
-"""Number of axis values whose settings are kept."""
+"""Largest number of axis values whose settings are kept."""
 
 UNWRITTEN: Final = (AUTO, DEFAULT, *MADE)
-"""Names in place of a mapping that no file states."""
+"""Names that stand for a mapping which no file contains."""
 
 KINDS: Final[dict[Role, Kind]] = {
     "workload": "workloads",
     "architecture": "architectures",
     "mapping": "mappings",
 }
-"""Kind of file of each input."""
+"""Kind of specification file by the role of an input."""
 
 _SECTIONS: Final[dict[Role, tuple[str, ...]]] = {
     "workload": ("workload",),
@@ -60,7 +61,7 @@ _SECTIONS: Final[dict[Role, tuple[str, ...]]] = {
 
 
 class InputLoader:
-    """Loader of the inputs of one sweep's points, which keeps those that later points may share."""
+    """Loader of the inputs of a sweep's points; it keeps inputs that later points may share."""
 
     def __init__(self, sweep: Sweep, generators: Generators, find: FindMappings) -> None:
         self.sweep = sweep
@@ -70,7 +71,7 @@ class InputLoader:
             role: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, role))
             for role in ROLES
         }
-        """Axes that each input depends on."""
+        """Positions of the axes on which each input depends."""
         self._machines = MachineCache()
         self._set_by: Callable[[int, int], tuple[tuple[Setting, str], ...]]
         self._set_by = lru_cache(maxsize=_MAX_CACHED_AXIS_VALUES)(self._set_by_axis)
@@ -78,7 +79,7 @@ class InputLoader:
         self._loaded = lru_cache(maxsize=_MAX_CACHED_INPUTS)(self._load)
 
     def inputs_of(self, point: Point) -> dict[str, Any]:
-        """Return the inputs of a point as texts, as a user would give them to ``simulate``."""
+        """Return the inputs of a point as the texts that a user would give to ``simulate``."""
         fixed = ((s.field, text_of(s.value)) for s in self.sweep.settings)
         moved = (
             (setting.field, text)
@@ -99,7 +100,7 @@ class InputLoader:
         return found
 
     def mapping(self, point: Point, work: Workload, machine: Architecture) -> Given:
-        """Return the point's mapping, as the planner takes it.
+        """Return the point's mapping in the form that the planner takes.
 
         Raises
         ------
@@ -135,7 +136,8 @@ class InputLoader:
         return None
 
     def _input(self, role: Role, point: Point) -> Any:
-        """Return an input, loaded once for all points that agree on the axes it depends on."""
+        """Return an input of a point; points that agree on the axes it depends on share the
+        input."""
         concerned = self._axes[role]
         return self._loaded(
             role, tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
@@ -160,12 +162,12 @@ class InputLoader:
         return fixed
 
     def _overrides(self, role: Role, places: tuple[int, ...]) -> Overrides:
-        """Return the settings of all points, then those of the axes that an input depends on."""
+        """Return the settings for an input: those of all points, then those that its axes set."""
         moved = (setting for n in self._axes[role] for setting, _ in self._set_by(n, places[n]))
         return parse_overrides((), (*self.sweep.settings, *moved))
 
     def _set_by_axis(self, axis: int, place: int) -> tuple[tuple[Setting, str], ...]:
-        """Return the settings of a value of an axis, each with the text of its value."""
+        """Return the settings that a value of an axis makes, each with its value as text."""
         moved = self.sweep.axes[axis]
         settings = [written_setting(field, moved.values[place].node) for field in moved.fields]
         return tuple((setting, text_of(setting.value)) for setting in settings)
@@ -180,17 +182,17 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
 
 
 def _concerns(axis: SweepAxis, role: Role) -> bool:
-    """Return whether an input depends on an axis."""
+    """Return whether an axis chooses an input, or sets a field of it."""
     return axis.role == role or any(section_of(f.text) in _SECTIONS[role] for f in axis.fields)
 
 
 _MAX_CACHED_MAPPINGS: Final = 32
-"""Number of bound mappings that a process keeps: a few megabytes."""
+"""Largest number of bound mappings that a process keeps, which take a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepTask:
-    """Inputs of a process that runs points of a sweep."""
+    """Data that a process needs to run points of a sweep."""
 
     sweep: Sweep
     generators: Generators
@@ -201,14 +203,14 @@ class SweepTask:
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """Rows of a batch, and the seconds they took."""
+    """Finished batch: its rows, and the seconds that the rows took."""
 
     rows: tuple[PointRow, ...]
     seconds: float
 
 
 class PointRunner:
-    """Runner of points of one sweep in this process."""
+    """Runner that simulates points of one sweep in this process."""
 
     def __init__(self, task: SweepTask) -> None:
         self.task = task
@@ -216,7 +218,7 @@ class PointRunner:
         self.evaluator = IncrementalEvaluator(kept=_MAX_CACHED_MAPPINGS)
 
     def row(self, point: Point) -> PointRow:
-        """Return the row of a point."""
+        """Simulate a point and return its row."""
         inputs = self.loader.inputs_of(point)
         text = _json(inputs)
         shown = {
@@ -263,7 +265,8 @@ class PointRunner:
         )
 
     def _key(self, inputs: str) -> str:
-        """Return the name of a point: a hash of its inputs, the files' contents and the version."""
+        """Return the key of a point: a hash of its inputs, the contents of files and the
+        version."""
         text = "\0".join((inputs, self.task.contents, self.task.version))
         return sha256(text.encode()).hexdigest()
 
@@ -278,19 +281,21 @@ _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _found(jobs: JobPlan) -> tuple[Mapping, ...]:
-    """Return the mappings that a search found, now or before: no name and no version states
-    them."""
+    """Return the mappings that a search found, in this run or an earlier one.
+
+    The row has to keep them: neither a name nor the version determines them.
+    """
     found = (job.mapping for job in jobs.jobs if jobs.searched or job.searched)
     return tuple(dict.fromkeys(found))
 
 
 def _one_line(wrong: InputError) -> str:
-    """Return the text of an error, without the places in files."""
+    """Return the text of an error on one line, without positions in files."""
     return "; ".join(" ".join(p.message.split()) for p in wrong.problems)
 
 
 def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
-    """Return the rows of some points, in any process.
+    """Run some points in any process, and return the batch of their rows.
 
     Parameters
     ----------
@@ -310,18 +315,24 @@ def _runner(task: bytes, thread: int) -> PointRunner:
 
 
 _BATCH_SECONDS = 0.5
-"""Target duration of a batch: the loss in a power cut, and the interval of writes."""
+"""Target duration of a batch in seconds.
+
+It bounds the loss in a power cut, and is the interval between writes.
+"""
 _MAX_BATCH = 1000
 _SCHEDULER_TIMEOUT_S = 10
-"""Seconds that a scheduler has to answer."""
+"""Seconds within which a scheduler has to answer."""
 
 NextPoints = Callable[[int], tuple[Point, ...]]
-"""Function that returns at most so many points to run next; none after the last."""
+"""Function that takes a number and returns at most so many points to run next.
+
+It returns no points after the last one.
+"""
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Pool]:
-    """Open the workers of a Dask scheduler, which keep running afterwards.
+    """Connect to the workers of a Dask scheduler; the workers keep running afterwards.
 
     Raises
     ------
@@ -356,7 +367,7 @@ def cluster(address: str) -> Iterator[Pool]:
 
 
 def _check_versions(client: Any) -> None:
-    """Refuse workers that would run another version of archsim."""
+    """Raise an error if some workers have another version of archsim."""
     own = installed_version()
     try:
         found = client.run(installed_version)
@@ -369,7 +380,7 @@ def _check_versions(client: Any) -> None:
 
 
 def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[BatchDone]:
-    """Yield finished batches; their size follows from the time that points take.
+    """Yield batches as they finish; their size follows from the time that points take.
 
     Raises
     ------
@@ -403,11 +414,12 @@ _LOST = "the Dask cluster lost a batch: finished points are kept, start again to
 
 
 def _is_of_cluster(wrong: Exception) -> bool:
-    """Return whether an exception is Dask's own, and not one of the task."""
+    """Return whether an exception comes from Dask itself, and not from the task."""
     return type(wrong).__module__.startswith("distributed.") or isinstance(wrong, CancelledError)
 
 
 def _next_size(size: int, batch: BatchDone) -> int:
-    """Return the next size, at most doubled: the first points of a process take longest."""
+    """Return the size of the next batch: at most doubled, as the first points of a process take
+    longest."""
     wanted = int(_BATCH_SECONDS * len(batch.rows) / max(batch.seconds, 1e-6))
     return max(1, min(wanted, 2 * size, _MAX_BATCH))

@@ -1,4 +1,4 @@
-"""Sweeps as a file states them: settings, axes, conditions, and the points of the grid."""
+"""Sweeps as their files describe them: settings, axes, conditions, and the points of the grid."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..spec.files import fields
 from ..spec.files.fields import QuantityKind
 
 DEFAULT: Final = "default"
-"""Name in place of a mapping: the fastest known mapping runs."""
+"""Name that stands for the fastest known mapping."""
 
 Role = Literal["workload", "architecture", "mapping", "settings"]
 ROLES: Final[tuple[Role, ...]] = ("workload", "architecture", "mapping")
-"""Input that an axis chooses, by the axis's name; any other axis makes settings."""
+"""Names of axes that choose an input; an axis with any other name makes settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisValue:
-    """Value of an axis: as its column shows it, and as a setting takes it."""
+    """Value of an axis, in two forms: for its column, and for a setting."""
 
     shown: Scalar
     node: YamlNode
@@ -40,12 +40,12 @@ class AxisValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepAxis:
-    """Axis of a sweep: values of some fields, or a choice of an input."""
+    """Axis of a sweep: values of some fields, or names of an input."""
 
     name: str
     role: Role
     fields: tuple[YamlScalar, ...]
-    """Fields that all take the value, as ``--set`` names them."""
+    """Fields that take the value together, named as in ``--set``."""
     values: tuple[AxisValue, ...]
     kind: QuantityKind | None = None
     """Quantity of generated values; None for plain numbers and written quantities."""
@@ -57,10 +57,10 @@ class SweepAxis:
 
     @property
     def varies_work(self) -> bool:
-        """True if the values change the computation, so that points that differ here are no
-        alternatives.
+        """True if the values change the computation.
 
-        Cascades are alternatives of one another, as machines and mappings are.
+        Points with different computations are no alternatives of one another. Different cascades
+        are, as machines and mappings are.
         """
         if self.role != "settings" or self.varies_cascade:
             return self.role == "workload"
@@ -77,7 +77,7 @@ class RandomPoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchedPoints:
-    """Points that a study chooses one after the other, from earlier results."""
+    """Points that an Optuna study chooses one after the other, from earlier results."""
 
     trials: int
     objectives: tuple[str, ...]
@@ -94,18 +94,20 @@ _SIGNS: Final[Mapping[str, Callable[[Any, Any], bool]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Condition such as ``area_um2 <= 1500 mm^2``: a column, a comparison, and a value."""
+    """Condition on a column, such as ``area_um2 <= 1500 mm^2``: the column, a comparison, and a
+    value."""
 
     text: str
     column: str
     sign: str
     node: YamlScalar
-    """Place of the condition in the file."""
+    """Text of the condition with its position in the file."""
     value: Fraction | str
-    """Right side: a number in the column's unit, or a text."""
+    """Right side of the comparison: a number in the column's unit, or a text."""
 
     def failure(self, row: Mapping[str, Any]) -> str:
-        """Return why a row violates the condition; empty if it does not."""
+        """Return the reason why a row violates the condition; empty if it satisfies the
+        condition."""
         left = row.get(self.column)
         if left is None:
             return f"{self.text}: there is no {self.column} here"
@@ -120,11 +122,11 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """Sweep, read and checked as far as possible without a run."""
+    """Sweep that is read, and checked as far as possible without a run."""
 
     name: str
     workload: YamlScalar | None
-    """Name in the file; None if an axis chooses it. The same holds for the next two fields."""
+    """Name of the workload; None if an axis chooses it. The next two fields work alike."""
     architecture: YamlScalar | None
     mapping: YamlScalar | None
     settings: tuple[Setting, ...]
@@ -134,7 +136,7 @@ class Sweep:
     source: Source
     """File from which the sweep can be read again."""
     said: str
-    """Content in canonical form: two files with the same content are one sweep."""
+    """Content in canonical form: two files with equal content describe one sweep."""
 
     @property
     def grid(self) -> int:
@@ -156,14 +158,14 @@ _ROUNDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Point of a sweep: its number, and the position of its value on every axis."""
+    """Point of a sweep: its number, and for every axis the position of its value."""
 
     number: int
     places: tuple[int, ...]
 
 
 def point_at(sweep: Sweep, number: int) -> Point:
-    """Return the point of a number from 0; the last axis moves fastest.
+    """Return the point with a number, counted from 0; the last axis varies fastest.
 
     Parameters
     ----------
@@ -177,7 +179,7 @@ def point_at(sweep: Sweep, number: int) -> Point:
 
 
 def places_at(sweep: Sweep, at: int) -> tuple[int, ...]:
-    """Return the position on every axis of a point of the grid."""
+    """Return the position on every axis of a point in the grid, given by its number."""
     places: list[int] = []
     for axis in reversed(sweep.axes):
         at, place = divmod(at, len(axis.values))
@@ -189,7 +191,8 @@ def shuffled(number: int, total: int, seed: int) -> int:
     """Return the position of a number in a fixed random order of ``range(total)``.
 
     A Feistel network permutes the next power of four. A result outside the range is permuted again
-    until it falls inside, so that no two numbers meet (Black and Rogaway, CT-RSA 2002).
+    until it falls inside, so that no two numbers have one position (Black and Rogaway, CT-RSA
+    2002).
 
     Examples
     --------
@@ -212,7 +215,8 @@ def shuffled(number: int, total: int, seed: int) -> int:
 Scale = Literal["linear", "log"]
 
 MOST_VALUES = 100_000
-"""Limit of values of an axis. A longer axis is a typo, or a case for ``points: {random: ..}``."""
+"""Largest number of values of an axis. A longer axis is a typo, or needs ``points: {random: ..}``.
+"""
 
 _KINDS = (
     fields.CAPACITY, fields.BANDWIDTH, fields.FREQUENCY, fields.TIME,
@@ -220,22 +224,22 @@ _KINDS = (
     fields.POWER_PER_BIT,
 )  # fmt: skip
 _WHOLE = (fields.CAPACITY, fields.WIDTH, fields.BANDWIDTH, fields.FREQUENCY, fields.NODE)
-"""Quantities that a machine has whole numbers of."""
+"""Quantities of which machines have whole numbers, such as bytes."""
 
 SYMBOLS = {"byte": "B", "byte/s": "B/s", "um**2": "um^2"}
-"""Units that are written differently from their names."""
+"""Symbols of units whose symbol differs from their name, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Number in a quantity's unit; a bare number has none."""
+    """Number with the kind of its quantity; a bare number has no kind."""
 
     number: Fraction
     kind: QuantityKind | None
 
 
 def measured(value: Scalar) -> Measured | None:
-    """Return the value of a written number or quantity; None if the text is neither.
+    """Return the value of a number or quantity in a text; None if the text is neither.
 
     Examples
     --------
@@ -257,12 +261,12 @@ def measured(value: Scalar) -> Measured | None:
 
 
 def symbol(kind: QuantityKind | None) -> str:
-    """Return the unit of a quantity as a setting takes it: ``B``, ``B/s``, ``Hz``."""
+    """Return the symbol of a quantity's unit, as settings take it: ``B``, ``B/s``, ``Hz``."""
     return "" if kind is None else SYMBOLS.get(kind.unit, kind.unit)
 
 
 def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
-    """Return the values of a list, as written.
+    """Return the values of a list in the form in which the file has them.
 
     Raises
     ------
@@ -282,7 +286,7 @@ def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
 
 
 def _meant(node: YamlNode) -> object:
-    """Return a key that is equal for equal values, such as ``1K`` and 1024."""
+    """Return a key of a value that is equal for equal values, such as ``1K`` and 1024."""
     if not isinstance(node, YamlScalar):
         return repr(node.plain())
     meant = measured(node.value)
@@ -294,14 +298,14 @@ def _shown(node: YamlNode) -> Scalar:
 
 
 def text_of(node: YamlNode) -> str:
-    """Return a value on one line, as ``--set`` takes it."""
+    """Return a value as a text on one line, in the form that ``--set`` takes."""
     return node.text if isinstance(node, YamlScalar) else json.dumps(node.plain())
 
 
 def generated_values(
     start: YamlScalar, stop: YamlScalar, steps: int, scale: Scale, axis: str, span: Span
 ) -> tuple[tuple[AxisValue, ...], QuantityKind | None]:
-    """Return values from one end to the other, both included, and their quantity.
+    """Return the values of a range with both its ends, and their kind of quantity.
 
     Sizes, bandwidths and counts are whole numbers of bytes, bytes per second and items.
 

@@ -34,7 +34,7 @@ _SCHEMA: Final = (
 
 
 class PointRow(NamedTuple):
-    """Row of a point that was run, as the store keeps it: numbers, texts, and texts of JSON.
+    """Row of a finished point as the store keeps it: numbers, texts, and texts of JSON.
 
     Numbers are None if the point was refused. A named tuple passes between processes in a fraction
     of the time of other records.
@@ -48,9 +48,9 @@ class PointRow(NamedTuple):
     status: Status
     message: str
     axes: str
-    """Value on every axis, as its column shows it."""
+    """Values of all axes as their columns show them, in JSON."""
     inputs: str
-    """Inputs of the run, including mappings that were searched for."""
+    """Inputs of the run in JSON, including mappings that a search found."""
     latency_s: float | None = None
     floor_latency_s: float | None = None
     cycles: float | None = None
@@ -58,7 +58,7 @@ class PointRow(NamedTuple):
     area_um2: float | None = None
     bound_by: str | None = None
     members: str = "{}"
-    """Columns of memories and arrays, and their numbers."""
+    """Numbers of memories, arrays and components by column, in JSON."""
 
     def values(self, axes: Iterable[str]) -> Mapping[str, Scalar]:
         """Return the values of a row by column.
@@ -78,7 +78,8 @@ class PointRow(NamedTuple):
 
 
 def _json(text: Any, kind: type[J]) -> J:
-    """Return the value of a JSON text. A damaged page of a file may hold another kind of value."""
+    """Return the value of a JSON text, after a check of its type: a damaged file may hold another
+    type."""
     with suppress(TypeError, ValueError):
         if isinstance(found := json.loads(text), kind):
             return found
@@ -87,29 +88,29 @@ def _json(text: Any, kind: type[J]) -> J:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSweep:
-    """Identity of the sweep that a folder holds."""
+    """Identity of the sweep that a folder stores, to recognise it again."""
 
     name: str
     version: str
     said: str
     """Content of the sweep in canonical form."""
     contents: str
-    """Hash (sha256) of the contents of the files it names."""
+    """Hash (sha256) of the contents of the files that the sweep names."""
     total: int
     source: str
-    """Name and text of the sweep's file, to be read again."""
+    """Name and text of the sweep's file, from which the sweep can be read again."""
     text: str
 
 
 class Store:
-    """Finished points of one sweep."""
+    """Store of the finished points of one sweep."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._connection = connection
 
     def add(self, rows: Iterable[PointRow]) -> None:
-        """Store rows: all of them, or none. Raises InputError if there is no space."""
+        """Store all given rows in one transaction. Raises InputError if there is no space."""
         marks = ", ".join("?" for _ in PointRow._fields)
         # The package defines the names of columns, and values are bound.
         command = f"INSERT INTO points ({', '.join(PointRow._fields)}) VALUES ({marks})"  # noqa: S608
@@ -126,20 +127,21 @@ class Store:
         return {str(status): int(n) for status, n in found}
 
     def first_message(self) -> str:
-        """Return why the first refused point was refused."""
+        """Return the reason why the first refused point was refused."""
         return str(
             self._one("SELECT message FROM points WHERE status = 'refused' ORDER BY point LIMIT 1")
         )
 
     def done_between(self, first: int, last: int) -> set[int]:
-        """Return numbers of finished points from ``first`` up to ``last``, both included."""
+        """Return the numbers of finished points from ``first`` up to ``last``, both included."""
         found = self._connection.execute(
             "SELECT point FROM points WHERE point BETWEEN ? AND ?", (first, last)
         )
         return {int(n) for (n,) in found}
 
     def rows(self) -> Iterator[PointRow]:
-        """Yield all rows in the order of their points, without the inputs: the largest part."""
+        """Yield all rows in the order of their points, without the inputs, which take most
+        space."""
         names = ("'' AS inputs" if c == "inputs" else c for c in PointRow._fields)
         command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
         return map(PointRow._make, self._connection.execute(command))
@@ -225,7 +227,7 @@ def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
 
 
 def _refuse_another(store: Store, sweep: StoredSweep) -> None:
-    """Refuse a folder that belongs to another sweep."""
+    """Raise an error if a folder belongs to another sweep."""
     there = store.meta()
     hint = "give another --out"
     if there.name != sweep.name:
@@ -277,7 +279,7 @@ def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connecti
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder against other processes; a killed process keeps no lock."""
+    """Lock the folder against other processes; the lock of a killed process ends with it."""
     lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
     try:
         try:
@@ -293,7 +295,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _reported(folder: Path, doing: str) -> Iterator[None]:
-    """Report an error of the database, and that finished points are kept."""
+    """Turn an error of the database into one that says that finished points are kept."""
     path = folder / FILE
     try:
         yield

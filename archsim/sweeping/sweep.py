@@ -1,4 +1,4 @@
-"""Sweep runs: checks before the first point, then batches of a grid or of an Optuna study."""
+"""Runs of sweeps: checks before the first point, then batches of a grid or of an Optuna study."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
-    """Refuse errors that affect every point; other errors are reported in rows.
+    """Raise errors that affect every point; errors of single points go to their rows.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
 
 
 def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
-    """Yield conditions on a memory, an array or a component that no machine has."""
+    """Yield problems of conditions on a memory, an array or a component that no machine has."""
     members: set[str] = set()
     # Machines are an axis of their own, if there are several.
     machines = (range(len(a.values)) if a.role == "architecture" else (0,) for a in sweep.axes)
@@ -90,7 +90,7 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
-    """Yield every name of a file in a sweep, with its kind."""
+    """Yield every name of a specification file that a sweep contains, with the kind of file."""
     for part, kind in KINDS.items():
         fixed: YamlScalar | None = getattr(sweep, part)
         if fixed is not None and fixed.text not in UNWRITTEN:
@@ -110,7 +110,7 @@ def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
 
 
 def _wrong_at(loader: InputLoader, point: Point) -> list[Problem]:
-    """Return the problems of the inputs of a point."""
+    """Return the problems in the inputs of one point."""
     found: list[Problem] = []
     for load_input in (loader.workload, loader.machine, loader.written):
         with collect_problems(found):
@@ -119,7 +119,7 @@ def _wrong_at(loader: InputLoader, point: Point) -> list[Problem]:
 
 
 def contents_of(sweep: Sweep) -> str:
-    """Return a hash of the contents of the files that a sweep names.
+    """Return a hash of the contents of all files that a sweep names.
 
     A file that names others (a technology, a model, a cascade) counts with them.
     """
@@ -132,7 +132,7 @@ def contents_of(sweep: Sweep) -> str:
 
 
 def _read(kind: Kind, name: str) -> str:
-    """Return the content of a file and of those that it names; empty if it needs settings."""
+    """Return the content of a file and of the files that it names; empty if it needs settings."""
     try:
         if kind == "architectures":
             return repr(replace(Architecture.load(name), source=""))
@@ -149,16 +149,16 @@ def _read(kind: Kind, name: str) -> str:
 
 FILE: Final = "study.sqlite"
 _TRIALS_PER_GENERATION: Final = 8
-"""Number of points that are requested together, before results are reported."""
+"""Number of points that a study proposes together, before it gets their results."""
 _MAX_TRIALS_PENDING: Final = 16
-"""Number of requests that may repeat a point; then a new point is drawn."""
+"""Number of proposals that may repeat a known point; then a new point is drawn at random."""
 _POINT: Final = "point"
 _STATUS: Final = "status"
-"""Name of a trial's constraint, which is equal for refused and excluded points."""
+"""Name of the constraint of a trial: refused points and points that violate a condition fail it."""
 
 
 class StudyPoints:
-    """Points of a search, in the order of its requests.
+    """Points of a search, in the order in which the study proposes them.
 
     Parameters
     ----------
@@ -189,7 +189,8 @@ class StudyPoints:
             self._resume(trial, store)
 
     def next(self, most: int) -> tuple[Point, ...]:
-        """Return the next point to run; none while results are pending, and after the last."""
+        """Return the next point to run as a tuple, which is empty while results are pending and at
+        the end."""
         if most and not self._waiting and not self._open:
             last = min(self._next + _TRIALS_PER_GENERATION, self._choice.trials)
             for number in range(self._next, last):
@@ -197,7 +198,7 @@ class StudyPoints:
         return (self._waiting.popleft(),) if most and self._waiting else ()
 
     def done(self, rows: Iterable[PointRow]) -> None:
-        """Report rows to the study, once they are in the store."""
+        """Report finished rows to the study, after the store has them."""
         for row in rows:
             self._tell(row)
 
@@ -210,7 +211,7 @@ class StudyPoints:
         self._study.tell(trial, self._values(row))
 
     def _opened(self, store: Store) -> Any:
-        """Open the study of the folder, and create it if necessary."""
+        """Open the study in the folder, and create it if necessary."""
         from sqlalchemy import URL
 
         optuna = self._optuna
@@ -225,7 +226,7 @@ class StudyPoints:
         )
 
     def _resume(self, trial: Any, store: Store) -> None:
-        """Resume a trial of an earlier run."""
+        """Resume a trial that an earlier run started."""
         states = self._optuna.trial.TrialState
         number = trial.user_attrs.get(_POINT)
         if number is None:
@@ -246,7 +247,7 @@ class StudyPoints:
             self._tell(row)
 
     def _ask(self, number: int) -> None:
-        """Request one more point that was not run before."""
+        """Request a proposal from the study for a point that was not run before."""
         for attempt in range(_MAX_TRIALS_PENDING + 1):
             if attempt == _MAX_TRIALS_PENDING:
                 self._enqueue_another()
@@ -263,7 +264,7 @@ class StudyPoints:
         self._next = number + 1
 
     def _enqueue_another(self) -> None:
-        """Enqueue a point that was not run: the next in a random order."""
+        """Enqueue in the study the next point, in a random order, that was not run."""
         grid = self._sweep.grid
         while True:
             places = places_at(self._sweep, shuffled(self._draw, grid, self._choice.seed))
@@ -274,19 +275,19 @@ class StudyPoints:
                 return
 
     def _sampler(self, number: int, attempt: int) -> Any:
-        """Return a sampler whose choice follows from the seed and the point alone."""
+        """Return a sampler whose choice depends only on the seed and the number of the point."""
         text = f"{self._choice.seed}:{number}:{attempt}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
         return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
     def _values(self, row: PointRow) -> list[float]:
-        """Return the numbers to minimise; zeros for a refused point, which is no candidate."""
+        """Return the numbers to minimise; a refused point has zeros, and is no candidate."""
         named = row.values(())
         return [float(named.get(name) or 0.0) for name in self._choice.objectives]
 
 
 def _suggested(trial: Any, axis: SweepAxis) -> int:
-    """Return the position of a trial on an axis."""
+    """Return the position on an axis that a trial proposes."""
     last = len(axis.values) - 1
     if _in_order(axis):
         return int(trial.suggest_int(axis.name, 0, last))
@@ -294,20 +295,20 @@ def _suggested(trial: Any, axis: SweepAxis) -> int:
 
 
 def _in_order(axis: SweepAxis) -> bool:
-    """Return whether an axis has ascending numbers, so that neighbours are similar."""
+    """Return whether an axis has ascending numbers, so that neighbours give similar results."""
     found = [measured(v.shown) for v in axis.values]
     numbers: Iterator[Any] = (m.number for m in found if m is not None)
     return all(m is not None for m in found) and all(a < b for a, b in pairwise(numbers))
 
 
 _BLOCK = 4096
-"""Number of points whose state is read from the store at once."""
+"""Number of points whose state is read from the store in one query."""
 _MIN_POINTS_FOR_A_PROCESS = 16
-"""Number of points from which a further process saves more time than it takes to start."""
+"""Smallest number of points for which a further process saves more time than it takes to start."""
 
 Advance = Callable[[int], None]
 StartProgress = Callable[[int, int], AbstractContextManager[Advance]]
-"""Function from the number of points, and of those that are done, to a progress bar."""
+"""Function that opens a progress bar, from the numbers of all points and of finished points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +321,7 @@ class SweepDone:
     now: int
     """Number of points that this run added."""
     counts: tuple[tuple[str, int], ...]
-    """Number of points of each status."""
+    """Number of points by status."""
     refused: str
     """Reason why the first refused point was refused."""
     written: tuple[Path, ...]
@@ -342,7 +343,7 @@ def run_sweep(
     limit: int | None = None,
     progress: StartProgress = _silent,
 ) -> SweepDone:
-    """Run the points of a sweep that its folder lacks, and write the results.
+    """Run the points of a sweep that its folder does not have yet, and write the results.
 
     Parameters
     ----------
@@ -454,7 +455,7 @@ def _run(
 
 
 class _GridPoints:
-    """Points of a grid, except those that are finished."""
+    """Points of a grid that are not finished yet."""
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
         self._points = self._open(sweep, store)
@@ -463,11 +464,11 @@ class _GridPoints:
         return tuple(islice(self._points, most))
 
     def done(self, rows: Iterable[PointRow]) -> None:
-        """Ignore the rows: the points of a grid do not depend on them."""
+        """Ignore finished rows: the points of a grid do not depend on results."""
 
     @staticmethod
     def _open(sweep: Sweep, store: Store) -> Iterator[Point]:
-        """Yield points that are not finished, on request."""
+        """Yield batches of points that are not finished, on request."""
         for first in range(0, sweep.total, _BLOCK):
             last = min(first + _BLOCK, sweep.total) - 1
             done = store.done_between(first, last)
