@@ -1,4 +1,5 @@
-"""Specifications: frozen types of machines, mappings and technologies; ``files`` reads them."""
+"""Specifications: frozen types for machines, mappings and technologies; ``files`` reads their
+files."""
 
 from __future__ import annotations
 

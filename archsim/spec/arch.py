@@ -1,4 +1,4 @@
-"""Machines: memories, arrays of processing elements, and the technology that bills them.
+"""Machines: memories, arrays of processing elements, and the technology that bills their actions.
 
 Everything here is frozen data with its unit in the field name. Sizes and bandwidths are exact
 (``int`` or ``Fraction``), so that cycle counts derived from them are exact too.
@@ -7,8 +7,8 @@ Each memory is inside of another one, by default the previous in the list; so a 
 line. An array reads from some memories and writes to some, preferred ones first. Its data passes
 these memories and all memories outside of them.
 
-The order of the list is also the order of loops. A memory holds the data of the loops at itself and
-at all memories listed later. Of two sibling memories the first holds the larger tiles.
+The order of the list is also the order of loops. A memory holds the data of the loops at this
+memory and at all memories listed later. Of two sibling memories the first holds the larger tiles.
 """
 
 from __future__ import annotations
@@ -49,32 +49,39 @@ def _exact(value: float | Fraction, what: str) -> Fraction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """One memory level. ``None`` for capacity or bandwidth means unlimited."""
+    """One memory level. ``None`` as its capacity or bandwidth means unlimited."""
 
     name: str
     energy: str
-    """Memory class of the technology that bills an access of one ``line_bits`` line."""
+    """Memory class of the technology; an access of one line of ``line_bits`` is billed by it."""
     line_bits: int
     capacity_bytes: int | None = None
     bandwidth_bytes_per_s: Fraction | None = None
-    """Bytes per second, reads and writes together."""
+    """Bandwidth in bytes per second, for reads and writes together."""
     billed_bytes: int | None = None
-    """Capacity in bytes for which energy and area are billed; None: ``capacity_bytes``."""
+    """Capacity in bytes by which energy and area are billed; None: ``capacity_bytes``."""
     write_buffer: int = 1
-    """Steps whose results may wait for a write while operands of later steps are read. A deeper
-    buffer keeps a late result from delaying the reads that follow."""
+    """Number of steps whose results may wait for a write while operands of later steps are read.
+
+    A deeper buffer keeps a late result from delaying the reads that follow.
+    """
     instances: tuple[tuple[str, int], ...] = ()
     """Pairs of a name and a number of copies: cores (or chips) that this memory feeds.
-    Everything inside the memory exists once per core."""
+
+    Everything inside the memory exists once per core.
+    """
     multicast: bool = False
     """True if a value that several cores read is read once for all of them."""
     reduces: bool = False
     """True if partial sums of several cores are added on their way to the memory."""
     ring: bool = False
-    """True if the memory stores nothing and stands for links between neighbouring cores in a
-    ring. The bandwidth is that of each link."""
+    """True if the memory stores nothing, but stands for links between neighbouring cores in a ring.
+
+    The bandwidth is that of each link.
+    """
     inside: str | None = None
-    """Name of the memory outside of this one, which is listed earlier; None: the previous one."""
+    """Name of the memory directly outside of this one, which is listed earlier; None: the previous
+    one."""
 
     def __post_init__(self) -> None:
         if self.bandwidth_bytes_per_s is not None:
@@ -91,86 +98,93 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Cost of one kind of operation on one processing element."""
+    """Cost of one kind of operation on a processing element."""
 
     kind: str
     cycles: Fraction
-    """Cycles that one operation occupies the element."""
+    """Cycles for which one operation occupies the processing element."""
     bill: tuple[tuple[str, Fraction], ...]
-    """Pairs of an action of the technology and the number of times an operation is billed for
-    it."""
+    """Pairs of an action of the technology and how often one operation is billed for the action."""
     format: str = ""
-    """Number format of the operands; empty: any format without an entry of its own. ``OF_WORDS``
-    is for values without a stated format, and only for those."""
+    """Number format of the operands. If empty, the entry is for every format without its own entry.
+
+    ``OF_WORDS`` is for values without a stated format, and only for these.
+    """
 
 
 OF_WORDS = "word"
-"""Name that stands for the format of values without a stated format."""
+"""Name in place of a format, for values without a stated format."""
 
 STAND_INS: Mapping[str, str] = MappingProxyType(
     {"sub": "add", "mul": "mac", "add": "mac", "min": "max", "neg": "sub"}
 )
-"""Operation that replaces a missing one: a subtractor is an adder, and a multiplier or an adder
-is half of a multiply-accumulate. Replacements chain: ``neg`` is ``sub`` from zero, hence
-``add``, hence ``mac``."""
+"""Operation that replaces a missing operation, by the missing one.
+
+A subtractor is an adder, and a multiplier or an adder is half of a multiply-accumulate.
+Replacements chain: ``neg`` is ``sub`` from zero, hence ``add``, hence ``mac``.
+"""
 
 
 Overlap = bool | Literal["streams"]
 """Overlap of fills and drains with other work on a systolic array: all, none, or ``streams``.
-With ``streams`` only those of streaming operands overlap; a load waits until the array is
-drained."""
+
+With ``streams`` only fills and drains of streaming operands overlap. A load waits until the array
+is drained.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One axis of an array, and the latency of reductions along the axis."""
+    """Axis of an array, with the latency of reductions along the axis."""
 
     name: str
     size: int
     reduction_latency_cycles: int = 0
-    """Cycles by which a reduction along the axis is late, at a rate of one result a cycle."""
+    """Cycles by which the result of a reduction along the axis is late, at one result per cycle."""
     reduction_latency_axis: str | None = None
-    """Axis whose size sets that latency (one hop per element); None: the latency is a number."""
+    """Axis whose size sets the reduction latency (one hop per processing element). None: the
+    latency is a number of cycles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registers:
-    """The register file of one processing element."""
+    """Register file of one processing element."""
 
     depth: int
     energy: str = "register_file"
     width_bits: int | None = None
-    """Bits of one register; None: the word of the machine."""
+    """Width of one register in bits; None: the width of the machine's word."""
     billed: Literal["all", "one"] = "all"
-    """Registers that an Einsum's access to its own array bills: those of all elements, or of a
-    single one, as the published evaluation did."""
+    """Registers that are billed when an Einsum accesses its own array: those of all processing
+    elements, or of a single one, as the published evaluation did."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessingArray(Memoized):
-    """A spatial array of identical processing elements."""
+    """Spatial array of identical processing elements."""
 
     name: str
     dimensions: tuple[Dimension, ...]
     registers: Registers
     operations: tuple[Operation, ...]
     units: tuple[str, ...] = ()
-    """Functional units whose area each element carries; empty: all actions that it can bill."""
+    """Functional units whose area each processing element has; empty: those of all its actions."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
-    """Delivery of operands to the elements: without skew, or systolically (row and column skew)."""
+    """Delivery of operands to the processing elements: to all at once, or systolically (with row
+    and column skew)."""
     overlap: Overlap = True
     """Overlap of one fold's fill and drain with the next fold (``systolic`` operands only)."""
     overhead_area_um2: float = 0.0
-    """Area of the array's own network in um2, without its elements."""
+    """Area of the array's own network in um2, without its processing elements."""
     wider: bool = False
-    """True if an operation in a missing format runs in the narrowest listed format that holds
-    all of its values."""
+    """True if an operation in a missing format runs in another listed format: the narrowest one
+    that holds all values of the missing one."""
     convert: tuple[tuple[str, str], ...] = ()
-    """Pairs of a format and the format in which its operations run."""
+    """Pairs of a format and the other format in which its operations run."""
     reads: tuple[str, ...] = ()
     """Memories that hold the operands; empty: the innermost memory."""
     writes: tuple[str, ...] = ()
-    """Memories that receive the results; empty: those of ``reads``."""
+    """Memories that receive the results; empty: the memories in ``reads``."""
 
     @property
     def elements(self) -> int:
@@ -182,7 +196,8 @@ class ProcessingArray(Memoized):
         return next((d for d in self.dimensions if d.name == name), None)
 
     def operation(self, kind: str) -> Operation | None:
-        """Return the operation that an element performs for ``kind``, or None if there is none.
+        """Return the operation with which a processing element does ``kind``; None if there is
+        none.
 
         ``STAND_INS`` replaces an operation without an entry; the result has the kind of the
         replacement. A ``copy`` without an entry takes a cycle and bills nothing: it moves a value
@@ -201,10 +216,10 @@ class ProcessingArray(Memoized):
         return self.memo(_operation, kind)
 
     def listed(self, kind: str) -> Operation | None:
-        """Return the entry for ``kind`` in the operations table itself, or None.
+        """Return the entry that the operations table has for ``kind``, or None.
 
-        The formats are tried in this order: the operation's own, the one in ``convert``, a wider
-        one if ``wider``, and the entry for any format.
+        Formats are tried in this order: the format of the operation itself, its format in
+        ``convert``, a wider one if ``wider``, and the entry for any format.
         """
         plain, fmt = kind_and_format(kind)
         wanted, anyhow = fmt or OF_WORDS, None
@@ -227,21 +242,23 @@ class ProcessingArray(Memoized):
         return anyhow
 
     def formats_of(self, kind: str) -> tuple[str, ...]:
-        """Return the formats in which a kind of operation is listed, without the entry for any
-        format."""
+        """Return the formats in which the table lists a kind of operation.
+
+        An entry for any format does not count.
+        """
         return tuple(o.format for o in self.operations if o.kind == kind and o.format in FORMATS)
 
     def does(self, kind: str) -> bool:
-        """Return whether a kind of operation is listed in some format."""
+        """Return whether the table lists a kind of operation in some format."""
         return any(o.kind == kind for o in self.operations)
 
     def cannot_do(self, kinds: Iterable[str]) -> tuple[str, ...]:
-        """Return those kinds of operation that neither an entry nor a replacement can do."""
+        """Return the kinds of operation that the array can do neither by an entry nor by a
+        replacement."""
         return tuple(kind for kind in kinds if self.operation(kind) is None)
 
     def cycles_of(self, operations: Iterable[tuple[str, int]]) -> Fraction:
-        """Return the cycles that one element needs for a list of operations, one after the
-        other.
+        """Return the cycles that one processing element needs for operations one after the other.
 
         Parameters
         ----------
@@ -282,8 +299,7 @@ def _operation(array: ProcessingArray, kind: str) -> Operation | None:
 
 @dataclass(frozen=True, slots=True)
 class TreeProblem:
-    """Problem of a tree: its text and the member (of ``memories`` or ``arrays``) and field at
-    fault."""
+    """Problem of a memory tree: its text, and the memory or array and the field that cause it."""
 
     group: str
     at: int
@@ -294,10 +310,13 @@ class TreeProblem:
 
 @dataclass(frozen=True, slots=True)
 class MemoryTree:
-    """Memories by index, outermost first, and the memories that each array reads and writes."""
+    """Tree of memories: where each memory lies, and which memories each array reads and writes.
+
+    Memories are given by index, outermost first.
+    """
 
     paths: tuple[tuple[int, ...], ...]
-    """Path of each memory: indices from the outermost memory to the memory itself."""
+    """Path of each memory: indices from the outermost memory down to this memory."""
     reads: dict[str, tuple[int, ...]]
     """Indices of the memories that each array reads from, preferred ones first."""
     writes: dict[str, tuple[int, ...]]
@@ -307,7 +326,7 @@ class MemoryTree:
     _results: dict[str, frozenset[int]] = field(repr=False)
 
     def reach(self, array: str, *, result: bool, made: str | None = None) -> frozenset[int]:
-        """Return the memories that an operand or a result of an array may pass.
+        """Return the memories that an array's operand or result may pass.
 
         Parameters
         ----------
@@ -323,15 +342,16 @@ class MemoryTree:
         return self.feeding(array) if made == array else self._operands[array]
 
     def feeding(self, array: str) -> frozenset[int]:
-        """Return the memories passed by any operand or result of an array."""
+        """Return the memories that some operand or result of an array may pass."""
         return self._operands[array] | self._results[array]
 
     def outside(self, level: int) -> int | None:
-        """Return the memory outside of a memory; None for the outermost."""
+        """Return the memory directly outside of a memory; None for the outermost one."""
         return self.paths[level][-2] if level else None
 
     def common(self, levels: Iterable[int]) -> int:
-        """Return the innermost memory that contains all of some memories (or is one of them).
+        """Return the innermost memory that contains all of the given memories; it may be one of
+        these.
 
         Examples
         --------
@@ -344,10 +364,12 @@ class MemoryTree:
         return max(i for i in first if all(i in path for path in others))
 
     def home(self, array: str, number: int | None, made: str | None) -> int:
-        """Return the innermost memory that a tensor passes by default.
+        """Return the innermost memory that a tensor passes by default on its way to or from an
+        array.
 
-        A tensor produced in a memory that the array reads from comes from there. Other operands
-        take the memories of the array in order: the first operand from the first memory, and so on.
+        A tensor produced in a memory that the array reads from comes from this memory. Other
+        operands take the memories of the array in order: the first operand from the first memory,
+        and so on.
 
         Parameters
         ----------
@@ -368,7 +390,7 @@ class MemoryTree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture(Specification):
-    """A machine: memories outermost first, and arrays that work in parallel.
+    """Machine: memories, outermost first, and arrays that work in parallel.
 
     Raises
     ------
@@ -389,12 +411,13 @@ class Architecture(Specification):
     memories: tuple[Memory, ...]
     arrays: tuple[ProcessingArray, ...]
     mapping: str | None = None
-    """Mapping that the machine was designed for, used if a workload's default is not legal."""
+    """Mapping that the machine was designed for. It runs if a workload's default mapping is not
+    legal."""
     launch_s: float | None = None
-    """Seconds to start a kernel; no latency includes them."""
+    """Time to start a kernel in seconds; no latency includes it."""
     source: str = field(default="", compare=False)
     tree: MemoryTree = field(init=False, repr=False, compare=False)
-    """Tree of the memories, and the memories on the way to each array."""
+    """Tree of the machine's memories, with the memories that each array reads and writes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clock_hz", _exact(self.clock_hz, f"{self.name}: clock_hz"))
@@ -432,7 +455,8 @@ class Architecture(Specification):
         return self.memories[self.home_level]
 
     def copies(self, place: str) -> int:
-        """Return the number of copies of a memory or an array; for a ring, the number of links.
+        """Return how many copies of a memory or an array the machine has; for a ring, how many
+        links.
 
         Examples
         --------
@@ -451,7 +475,7 @@ class Architecture(Specification):
 
     @property
     def word_bytes(self) -> Fraction:
-        """Bytes of one tensor element."""
+        """Size in bytes of a machine word, which holds one tensor element of no stated format."""
         return Fraction(self.word_bits, 8)
 
     def memory(self, name: str) -> Memory | None:
@@ -463,7 +487,7 @@ class Architecture(Specification):
         return next((a for a in self.arrays if a.name == name), None)
 
     def arrays_for(self, kinds: Iterable[str]) -> tuple[ProcessingArray, ...]:
-        """Return the arrays that can do all of some kinds of operation, in the machine's order.
+        """Return the arrays that can do all given kinds of operation, in the machine's order.
 
         Examples
         --------
@@ -508,7 +532,7 @@ class Architecture(Specification):
 
 
 def memory_tree(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> MemoryTree:
-    """Return the tree of memories and arrays that have no problems (``tree_problems``)."""
+    """Return the memory tree of memories and arrays that ``tree_problems`` has found correct."""
     index = {m.name: n for n, m in enumerate(memories)}
     paths: list[tuple[int, ...]] = []
     for n in range(len(memories)):
@@ -537,7 +561,7 @@ def memory_tree(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -
 
 
 def _outside(memories: Sequence[Memory], at: int) -> str | None:
-    """Return the name of the memory outside of a memory."""
+    """Return the name of the memory directly outside of a memory; None for the outermost one."""
     if (inside := memories[at].inside) is not None:
         return inside
     return memories[at - 1].name if at else None
@@ -552,7 +576,7 @@ def _leaves(memories: Sequence[Memory]) -> list[str]:
 def tree_problems(
     memories: Sequence[Memory], arrays: Sequence[ProcessingArray]
 ) -> Iterator[TreeProblem]:
-    """Yield the problems of memories that do not form a tree whose every branch feeds an array.
+    """Yield the problems of memories that do not form a tree, or of a branch that feeds no array.
 
     Parameters
     ----------
@@ -589,7 +613,8 @@ def _unknown(
 
 
 def _order(known: Sequence[str], memories: Sequence[Memory]) -> Iterator[TreeProblem]:
-    """Yield loops, and memories listed before the memory they are inside of."""
+    """Yield a problem for each cycle of memories inside one another, and for each memory that is
+    listed before the memory it is inside of."""
     explicit = {m.name: m.inside for m in memories if m.inside is not None}
     reported: set[str] = set()
     for at, memory in enumerate(memories):
@@ -610,7 +635,8 @@ def _order(known: Sequence[str], memories: Sequence[Memory]) -> Iterator[TreePro
 
 
 def _unfed(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> Iterator[TreeProblem]:
-    """Yield arrays that do not name one of several branches, and branches without readers."""
+    """Yield a problem for each array that must name one of several branches and does not. Also
+    yield one for each branch that no array reads or writes."""
     leaves = _leaves(memories)
     named = {name for a in arrays for name in (*a.reads, *a.writes)}
     silent = [n for n, a in enumerate(arrays) if not a.reads]
@@ -632,7 +658,8 @@ def _unfed(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> Ite
 def _copied_in_part(
     memories: Sequence[Memory], arrays: Sequence[ProcessingArray]
 ) -> Iterator[TreeProblem]:
-    """Yield memories that feed cores while other memories or arrays are outside of the cores."""
+    """Yield a problem for each memory that feeds cores although something else is outside of the
+    cores."""
     tree = memory_tree(memories, arrays)
     # A part neither inside nor outside of the memory would exist once, but the cores many times.
     for at, memory in enumerate(memories):
@@ -657,8 +684,11 @@ def _copied_in_part(
 
 
 def _open_rings(memories: Sequence[Memory]) -> Iterator[TreeProblem]:
-    """Yield rings with a memory outside, without one kind of cores, or without one memory
-    inside."""
+    """Yield a problem for each ring of links that is not outermost.
+
+    Also yield one if a ring does not link one kind of cores, or does not contain exactly one
+    memory.
+    """
     for at, memory in enumerate(memories):
         if not memory.ring:
             continue

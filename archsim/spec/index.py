@@ -23,16 +23,17 @@ from .mapping import Mapping, Schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingEntry:
-    """Built-in mapping with the fields that decide whether it is a default."""
+    """Entry of a built-in mapping: the fields that decide whether it is a default."""
 
     name: str
     """Built-in name, as ``Mapping.load`` takes it."""
     cascade: str
     """Built-in cascade that the mapping is for."""
     schedule: str
-    """Kind of its schedule: ``pipelined``, ``phases`` or ``sequential``."""
+    """Kind of the mapping's schedule: ``pipelined``, ``phases`` or ``sequential``."""
     machine: str = ""
-    """Only architecture that the mapping is for; empty: any machine with the roles it names."""
+    """Only machine that the mapping is for; empty: any machine with the roles that the mapping
+    names."""
 
     def load(self) -> Mapping:
         """Load the whole mapping."""
@@ -64,7 +65,9 @@ def mapping_entries(cascade: str) -> tuple[MappingEntry, ...]:
 
 
 def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
-    """Return the mappings of all built-in cascades with the same reference, in order of choice.
+    """Return the mappings of all built-in cascades that name the reference of the given cascade.
+
+    They come in the order in which they are tried.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
 
 
 def compute_the_same(cascade: str, other: str) -> bool:
-    """Return whether two cascades (built-in names or files) are one, or name the same reference.
+    """Return whether two cascades (built-in names or files) are equal or name an equal reference.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def compute_the_same(cascade: str, other: str) -> bool:
 
 
 def reference_of(cascade: str) -> str:
-    """Return the name of the reference function of a cascade; empty without one.
+    """Return the name of a cascade's reference function; empty if it has none.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def _entry(name: str) -> MappingEntry:
 
 
 def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any]:
-    """Read some fields of a packaged file; their keys are indented by ``indent`` spaces."""
+    """Return the values of some fields of a packaged file; ``indent`` is that of their names."""
     lines = list(_lines(source.text, keys, indent))
     found: dict[str, Any] = (
         read_yaml(Source(source.name, "\n".join(lines))).plain() if lines else {}
@@ -148,7 +151,7 @@ def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any
 
 
 def _lines(text: str, keys: tuple[str, ...], indent: int) -> Iterator[str]:
-    """Yield the lines of those fields and the lines indented below them."""
+    """Yield the lines that begin the fields ``keys``, and the lines indented below these."""
     heads = tuple(f"{' ' * indent}{key}:" for key in keys)
     inside = False
     for line in text.splitlines():

@@ -1,8 +1,8 @@
 """Mappings as written: loop order, partition, binding, residency and schedule.
 
 A mapping names ranks and array dimensions. Binding adds the sizes from a cascade, shapes and a
-machine (``archsim.nest.record``). A mapping names arrays and memories as the machine does, or by
-their role (``archsim.spec.roles``).
+machine (``archsim.nest.record``). A mapping refers to arrays and memories by their names on the
+machine, or by their role (``archsim.spec.roles``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MADE: Final = (EINSUM_BY_EINSUM, FUSED)
 AUTO: Final = "auto"
 """Name that asks for a search instead of a mapping."""
 FIT: Final = "fit"
-"""Tile size (or lookahead) ``fit``: the largest that fits."""
+"""Tile size (or lookahead) ``fit``: the largest one that fits."""
 WHOLE: Final = "whole"
 """Tile size ``whole``: one tile is the whole rank."""
 WHOLE_OR_ONE: Final = "whole or one"
@@ -50,7 +50,7 @@ class DimensionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinimumSize:
-    """Smallest of several sizes, written ``min(matrix.columns, vector.lanes)``."""
+    """Minimum of several sizes, written ``min(matrix.columns, vector.lanes)``."""
 
     sizes: tuple[int | DimensionRef, ...]
 
@@ -59,17 +59,18 @@ class MinimumSize:
 
 
 REST: Final = "rest"
-"""Number of parts ``rest``: as many parts as there are cores left."""
+"""Number of parts ``rest``: one part for each core that other ranks leave."""
 BALANCED: Final = "balanced"
-"""Number of parts ``balanced`` or ``4 balanced``: sizes that give each part equal work."""
+"""Number of parts ``balanced`` or ``4 balanced``: the parts get sizes that give equal work."""
 FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
-"""Tile sizes that depend on the capacity of memories."""
+"""Tile sizes that depend on the capacities of memories."""
 TileSize = int | DimensionRef | MinimumSize | Literal["fit", "whole", "whole or one", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """Size of one member of a partitioned rank, written ``P: {P0: matrix.columns}``.
+    """Size of one tile of a rank (a partitioned rank, or member), written ``P: {P0:
+    matrix.columns}``.
 
     The outermost member is implied: with ``P0`` and ``P1`` given, ``P2`` counts the tiles.
     """
@@ -85,24 +86,24 @@ class SpatialRank:
     """Partition of a rank over the cores below a memory, written ``spatial: {cores: H}``."""
 
     instances: str
-    """Name of the cores."""
+    """Name of the cores, such as ``cores``, that the machine gives them."""
     rank: str
     parts: int | None = None
-    """Number of parts; None: as many as there are cores left."""
+    """Number of parts; None: one for each core that other ranks leave."""
     balanced: bool = False
     """True if parts have equal work under a mask instead of equal sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NestLevel:
-    """Temporal loops whose iterations exchange tiles with ``level``, outermost first."""
+    """Temporal loops at ``level``, outermost first; their iterations bring other tiles there."""
 
     level: str
     loops: tuple[str, ...]
     spatial: tuple[SpatialRank, ...] = ()
     """Ranks partitioned over the cores that the level feeds."""
     ring: tuple[str, ...] = ()
-    """Ranks whose parts travel in a ring: each core holds one part of data that all need."""
+    """Ranks whose parts travel in a ring: each core holds one part of data that all cores need."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -113,15 +114,19 @@ class EinsumMapping:
     einsum: str
     array: str
     spatial: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Pairs of an array dimension and the ranks laid out along it. The name is empty if the
-    array in a role lacks the dimension (``archsim.nest.roles``)."""
+    """Pairs of an array dimension and the ranks laid out along it.
+
+    The dimension's name is empty if the array in a role lacks it (``archsim.nest.roles``).
+    """
     nest: tuple[NestLevel, ...] = ()
-    """Temporal loops of this Einsum alone, outermost first, below the shared nest. Loops written
-    as a plain list belong to the innermost memory."""
+    """Temporal loops of this Einsum alone, outermost first, inside the shared nest.
+
+    Loops written as a plain list belong to the innermost memory.
+    """
     outside: tuple[str, ...] = ()
-    """Shared loops that this Einsum is outside of: it runs before or after all of them."""
+    """Shared loops inside of which this Einsum does not run: it runs before or after them."""
     bypass: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Pairs of a level and the tensors with which this Einsum bypasses the level."""
+    """Pairs of a level and tensors: this Einsum bypasses the level with these tensors."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -130,7 +135,7 @@ ScheduleName = Literal[
     "phases",
     "pipelined",
 ]
-"""Kinds of schedules as mapping files write them (see ``archsim.schedule.kinds``)."""
+"""Kind of schedule, as mapping files write it (see ``archsim.schedule.kinds``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,22 +148,22 @@ class PhaseTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Overlap of tasks of neighbouring tiles."""
+    """Schedule of a mapping: how tasks of neighbouring tiles overlap."""
 
     kind: ScheduleName = "pipelined"
     lookahead: int | Literal["fit"] = "fit"
-    """Pipelined: tiles in flight on an array at once."""
+    """Pipelined: number of tiles that are in flight on an array at once."""
     groups: tuple[tuple[PhaseTask, ...], ...] = ()
-    """Phases: groups separated by barriers. Sequential: Einsums that share loops and overlap;
-    without groups each Einsum is a group."""
+    """Groups of Einsums. Phases: barriers separate the groups. Sequential: Einsums of a group
+    share loops and overlap; without groups each Einsum is a group."""
     exposes: tuple[str, ...] | None = None
-    """Phases: Einsums whose reduction latency the next barrier waits for; None: all."""
+    """Phases: Einsums for whose reduction latency the next barrier waits; None: all Einsums."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """Tensors that a level (a memory, or an array's registers) keeps."""
+    """Tensors that a level keeps; the level is a memory, or an array's registers."""
 
     level: str
     tensors: tuple[str, ...]
@@ -166,7 +171,8 @@ class Keep:
 
 
 Factors = tuple[str | int, ...]
-"""Number of elements as a product of tile members (their bounds) and numbers."""
+"""Number of elements as a product of numbers and partitioned ranks (members), each of which stands
+for its iterations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,15 +181,17 @@ class Spill:
 
     level: str
     copies: tuple[tuple[str, int], ...] = ()
-    """Pairs of a kept tensor and its number of tiles: 2 double-buffered, 0 in another's place."""
+    """Pairs of a kept tensor and its number of tiles: 2 if double-buffered, 0 if it takes the
+    place of another tensor."""
     staged: tuple[tuple[str, Factors], ...] = ()
-    """Pairs of a tensor that only passes the level and the elements held of it."""
+    """Pairs of a tensor that only passes through the level and the number of its elements held
+    there."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceObjective:
-    """Objective of open choices: the roofline of some Einsums, in cycles.
+    """Objective that decides open choices: the roofline of some Einsums, in cycles.
 
     The roofline is the maximum of the busy cycles of each array (after its first tiles arrive) and
     of the transfers of each memory, plus the start cycles of each run of an Einsum.
@@ -191,11 +199,11 @@ class ChoiceObjective:
 
     latency_of: tuple[str, ...] = ()
     start_cycles: tuple[tuple[str, int], ...] = ()
-    """Pairs of an Einsum and the cycles to start each iteration of its loops at the outermost
+    """Pairs of an Einsum and the cycles to start one iteration of its loops at the outermost
     memory."""
     first_tiles: tuple[tuple[str, Factors], ...] = ()
-    """Pairs of a tensor and its elements that pass the outermost memory's port before work
-    begins."""
+    """Pairs of a tensor and the number of its elements that the outermost memory must deliver
+    before work begins."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -210,7 +218,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumPatch:
-    """Fields of one Einsum's mapping; those named in ``given`` replace the others."""
+    """Changes to one Einsum's mapping; only fields named in ``given`` are replaced."""
 
     mapping: EinsumMapping
     given: frozenset[str]
@@ -218,7 +226,7 @@ class EinsumPatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Additions and replacements of a mapping when certain alternatives are chosen."""
+    """Additions and replacements in a mapping that apply when certain alternatives are chosen."""
 
     when: tuple[tuple[str, tuple[str, ...]], ...]
     tiles: tuple[Tile, ...] = ()
@@ -232,7 +240,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping(Specification):
-    """A whole mapping file.
+    """Mapping as its file states it.
 
     Examples
     --------
@@ -246,7 +254,7 @@ class Mapping(Specification):
     name: str
     cascade: str
     machine: str = ""
-    """Only architecture that the mapping is for; empty: any machine with its parts."""
+    """Only machine that the mapping is for; empty: any with the named memories and arrays."""
     tiles: tuple[Tile, ...] = ()
     nest: tuple[NestLevel, ...] = ()
     einsums: tuple[EinsumMapping, ...] = ()
@@ -254,16 +262,18 @@ class Mapping(Specification):
     schedule: Schedule = Schedule()
     spill: Spill | None = None
     choices: tuple[Choice, ...] = ()
-    """Open decisions, the slowest-changing first; binding resolves them."""
+    """Open decisions, which binding resolves; the slowest-changing one comes first."""
     cases: tuple[Case, ...] = ()
     objective: ChoiceObjective | None = None
     chosen: tuple[tuple[str, str], ...] = ()
     """Pairs of a choice and the alternative that binding chose."""
     moved: tuple[str, ...] = ()
-    """Sentences that say which Einsums run on another array than in their role, and why."""
+    """Sentences that say which Einsums do not run on the array in their role, and why."""
     nests: tuple[Mapping, ...] = ()
-    """Nests that run one after the other, each with some Einsums, its own loops and tiles. A
-    mapping of several nests has no loops and Einsums of its own (``archsim.nest.sequence``)."""
+    """Nests that run one after the other, each with some Einsums, its own loops and its own tiles.
+
+    A mapping of several nests has no loops and Einsums of its own (``archsim.nest.sequence``).
+    """
     source: str = field(default="", compare=False)
 
     def einsum(self, name: str) -> EinsumMapping | None:
@@ -272,7 +282,7 @@ class Mapping(Specification):
 
     @property
     def span(self) -> Span | None:
-        """Place of the Einsums in the mapping file, for problems of missing fields."""
+        """Place of the Einsums in the mapping's file, at which missing fields are reported."""
         if self.nests:
             return self.nests[0].span
         return self.einsums[0].span if self.einsums else None

@@ -17,12 +17,12 @@ from einsum_cascade.yaml.source import YamlScalar
 Section = Literal["workload", "architecture", "mapping", "technology"]
 SECTIONS: tuple[str, ...] = get_args(Section)
 _OF_WORKLOADS = ("formats", "config", "shape")
-"""Fields of a workload that have nested fields: they need no ``workload.`` prefix."""
+"""Workload fields that have nested fields; a setting of these needs no ``workload.`` prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """Settings by specification; each path begins below the specification's name."""
+    """Settings, sorted by specification; the path of each begins below the specification's name."""
 
     workload: tuple[Setting, ...] = ()
     architecture: tuple[Setting, ...] = ()
@@ -30,7 +30,7 @@ class Overrides:
     technology: tuple[Setting, ...] = ()
 
     def rooted(self, part: Section) -> tuple[Setting, ...]:
-        """Return the settings of one specification with paths from the root of its file."""
+        """Return the settings of one specification, with paths from the root of its file."""
         found: tuple[Setting, ...] = getattr(self, part)
         return tuple(
             Setting(path=(_key(part, setting), *setting.path), value=setting.value)
@@ -39,7 +39,7 @@ class Overrides:
 
     @classmethod
     def of_part(cls, part: Section, texts: Iterable[str]) -> Overrides:
-        """Sort settings given where only one specification is meant.
+        """Sort settings that were given where only one specification is possible.
 
         A setting of an architecture may also begin with ``technology.``.
 
@@ -60,7 +60,7 @@ class Overrides:
 
 
 Overriding = Overrides | Iterable[str]
-"""Parsed settings, or texts of settings."""
+"""Settings, either parsed or as texts."""
 
 
 def parse_overrides(
@@ -114,7 +114,8 @@ def parse_overrides(
 
 
 def section_of(field: str) -> str:
-    """Return the specification of a field: ``workload`` for ``seq_len`` and ``formats.K``.
+    """Return the specification that a field belongs to: ``workload`` for ``seq_len``,
+    ``formats.K``.
 
     Parameters
     ----------

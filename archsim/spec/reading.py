@@ -1,7 +1,7 @@
-"""Base of specifications: they load themselves, although their readers depend on them.
+"""Base of specifications, which gives each type a ``load`` method.
 
-``Architecture.load`` is a method of the type, and the modules that read its files build the type.
-The package registers a reader for each type, so that no type imports a reader.
+``Architecture.load`` is a method of the type, but the modules that read its files build the type.
+The package therefore registers a reader for each type, so that no type imports its reader.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _READERS: dict[type, Callable[[str | PathLike[str], Overriding], Any]] = {}
 
 
 def register_reader(kind: type[T], reader: Callable[[str | PathLike[str], Overriding], T]) -> None:
-    """Let a type of specification load itself with a reader."""
+    """Register the function that reads a type of specification; its ``load`` calls the function."""
     _READERS[kind] = reader
 
 
 class Specification:
-    """Machine, mapping or technology."""
+    """Base class of machines, mappings and technologies."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class Specification:
         return found
 
     def _card(self) -> Document:
-        """Return a summary."""
+        """Return a summary of the specification for display."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:

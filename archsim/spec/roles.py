@@ -1,12 +1,13 @@
-"""Roles: names by which a mapping refers to the parts of any machine.
+"""Roles: names by which a mapping refers to the arrays and memories of any machine.
 
 ``matrix`` is the first array of more than one axis whose elements multiply and accumulate;
 ``vector`` is the first other array. On a machine with only one sort of array, both are the first
 array. ``outer`` is the outermost memory (but never a ring of links), ``nearest`` the innermost.
-Axes have roles, too: ``matrix.columns`` and ``matrix.rows`` are the axes with these names, else the
-first and the second; ``vector.lanes`` is the axis with that name, else the first.
 
-Names come before roles: a part with such a name is that part.
+Axes have roles, too. ``matrix.columns`` and ``matrix.rows`` are the axes with these names, else the
+first and the second axis. ``vector.lanes`` is the axis with that name, else the first.
+
+Names come before roles: an array or memory that has such a name is meant by it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _AXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def array_in_role(architecture: Architecture, role: str) -> ProcessingArray | None:
-    """Return the array in a role; None if the word is not a role of arrays, or names an array.
+    """Return the array in a role. Return None if the word is no role of arrays, or is an array's
+    name.
 
     Examples
     --------
@@ -52,8 +54,8 @@ def _is_matrix(array: ProcessingArray) -> bool:
 
 
 def memory_in_role(architecture: Architecture, role: str) -> str | None:
-    """Return the memory in a role; None if the word is not a role of memories, or names a
-    memory.
+    """Return the memory in a role. Return None if the word is no role of memories, or is a memory's
+    name.
 
     Examples
     --------
@@ -67,12 +69,12 @@ def memory_in_role(architecture: Architecture, role: str) -> str | None:
 
 
 def memory_called(architecture: Architecture, name: str) -> str:
-    """Return the memory that a mapping means by a name or a role."""
+    """Return the memory that a mapping refers to by a name or a role."""
     return memory_in_role(architecture, name) or name
 
 
 def axis_in_role(array: ProcessingArray, role: str, axis: str) -> str | None:
-    """Return the axis of an array that takes the place of a role's axis.
+    """Return the name of the array's axis that takes the place of an axis of a role.
 
     Parameters
     ----------

@@ -10,19 +10,19 @@ from .reading import Specification
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """Action of a functional unit: energy per use, and area of the unit."""
+    """Action of a functional unit, with its energy per use and the area of the unit."""
 
     name: str
     energy_pj: float
     area_um2: float
     source: str
     leakage_w: float = 0.0
-    """Power in watts that an idle or busy unit leaks."""
+    """Leakage power of one unit in watts, whether idle or busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SramPoint:
-    """One memory compiled by CACTI: energy per line access, area, or both."""
+    """SRAM of one size as compiled by CACTI: energy per line access, area, or both."""
 
     rows: int
     width_bits: int
@@ -33,18 +33,18 @@ class SramPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressAdder:
-    """Address generator of a memory of ``2**bits`` rows; its costs are linear in ``bits``."""
+    """Address generator of a memory with ``2**bits`` rows; its costs are linear in ``bits``."""
 
     energy_fixed_pj: float
     energy_per_bit_pj: float
     area_per_bit_um2: float
     generators: int = 1
-    """Generators whose area a memory carries; an access uses one of them."""
+    """Number of generators in a memory, for its area; one access uses a single generator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryClass:
-    """Billing of accesses to one class of memory.
+    """Class of memories whose accesses are billed alike.
 
     ``kind`` is ``dram`` (energy per bit, no area on chip), ``sram`` (a table of compiled points and
     a model between them), ``registers`` (energy and area per entry and bit, never for less than
@@ -56,28 +56,28 @@ class MemoryClass:
     kind: str
     source: str
     energy_per_bit_pj: float = 0.0
-    """DRAM: energy of a bit read or written; link: energy of a bit sent."""
+    """DRAM: energy in pJ of a bit read or written. Link: energy in pJ of a bit sent."""
     idle_w: float = 0.0
-    """DRAM: power of the whole memory, idle or not."""
+    """DRAM: power in watts of the whole memory, whether idle or busy."""
     leakage_w_per_bit: float = 0.0
-    """SRAM and registers: leakage per stored bit."""
+    """SRAM and registers: leakage power in watts per stored bit."""
     points: tuple[SramPoint, ...] = ()
     adder: AddressAdder | None = None
     least_depth: int = 1
     least_width_bits: int = 1
     read_per_bit_pj: float = 0.0
-    """Registers: energy per bit of width and read; ``write_per_bit_pj`` is per write."""
+    """Registers: energy in pJ of a read, per bit of width; ``write_per_bit_pj`` is for a write."""
     write_per_bit_pj: float = 0.0
     access_per_entry_pj: float = 0.0
-    """Registers: energy per entry of depth and access (read or write)."""
+    """Registers: energy in pJ of a read or a write, per entry of depth."""
     area_per_bit_um2: float = 0.0
-    """Registers: area of one bit of one entry."""
+    """Registers: area in um2 of one bit of one entry."""
     area_per_entry_um2: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Technology(Specification):
-    """A named set of actions and memory classes.
+    """Technology: a named set of actions and memory classes with their costs.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class Technology(Specification):
     actions: tuple[Action, ...]
     memories: tuple[MemoryClass, ...]
     words_bits: tuple[int, ...] = ()
-    """Word widths in bits that the actions are meant for; empty: any."""
+    """Word widths in bits for which the costs of the actions hold; empty: any width."""
     source: str = field(default="", compare=False)
 
     def action(self, name: str) -> Action | None:

@@ -1,4 +1,4 @@
-"""Tensor words: machine words per value of each tensor."""
+"""Tensor words: how many machine words one value of each tensor takes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from einsum_cascade.number_formats import TensorFormats
 
 @dataclass(frozen=True, slots=True)
 class TensorWords:
-    """Machine words that one value of each tensor takes.
+    """Number of machine words that one value of each tensor takes.
 
     Memories move and hold words: a value of 8 bits is half a word of 16 bits.
     """
 
     shares: tuple[tuple[str, Fraction | int], ...] = ()
     other: Fraction | int = 1
-    """Words per value of all other tensors."""
+    """Machine words per value of a tensor that is not listed."""
 
     @property
     def alike(self) -> bool:
-        """True if a value of any tensor is exactly one word."""
+        """True if a value of every tensor is exactly one machine word."""
         return self.other == 1 and all(share == 1 for _, share in self.shares)
 
     def of(self, tensor: str) -> Fraction | int:
-        """Return the words per value of a tensor; 1 if its format is not stated."""
+        """Return the machine words per value of a tensor; 1 if its format is not stated."""
         for name, share in self.shares:
             if name == tensor:
                 return share
@@ -34,11 +34,11 @@ class TensorWords:
 
 
 ONE_WORD = TensorWords()
-"""One word for a value of any tensor."""
+"""Tensor words of a cascade in which every value is one machine word."""
 
 
 def words_of(program: Program, word_bits: int) -> TensorWords:
-    """Return the words of a cascade's tensors (a builder for ``Program.memo``).
+    """Return the machine words per value of a cascade's tensors (a builder for ``Program.memo``).
 
     Examples
     --------
@@ -64,10 +64,14 @@ def _share(bits: Fraction, word_bits: int) -> Fraction | int:
 
 
 def in_formats(program: Program, formats: TensorFormats) -> Program:
-    """Return a cascade on numbers in some formats (a builder for ``Program.memo``)."""
+    """Return a cascade whose tensors have the given number formats (a builder for
+    ``Program.memo``)."""
     return replace(program, formats=formats) if formats.stated else program
 
 
 def with_word_bits(formats: TensorFormats, word_bits: int) -> TensorFormats:
-    """Return formats with a width for values of no stated format; unchanged if none is stated."""
+    """Return formats that give values of no stated format the width of a machine word.
+
+    The formats are unchanged if none is stated.
+    """
     return replace(formats, word_bits=word_bits) if formats.stated else formats

@@ -1,1 +1,1 @@
-"""Files of machines, mappings and technologies: fields, units, reading and writing."""
+"""Files of machines, mappings and technologies: their fields, their units, reading and writing."""

@@ -1,4 +1,4 @@
-"""Architecture files: memories, arrays, and the operations of their elements."""
+"""Architecture files: memories, arrays, and the operations of an array's processing elements."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from .fields import (
 
 
 class CostFields(Fields):
-    """Cost of an operation."""
+    """Fields for the cost of an operation."""
 
     cycles: Number
     """Cycles that the operation occupies an element."""
@@ -60,7 +60,7 @@ class CostFields(Fields):
 
 
 class FormatFields(Fields):
-    """Costs of an operation in some formats, and in no other."""
+    """Fields for the costs of an operation that is possible only in the named formats."""
 
     fp32: CostFields | None = None
     tf32: CostFields | None = None
@@ -79,7 +79,7 @@ class FormatFields(Fields):
     nvfp4: CostFields | None = None
 
     def by_format(self) -> Iterator[tuple[str, CostFields]]:
-        """Yield formats in the order of the file, with the cost of the operation in each."""
+        """Yield the named formats in the order of the file, each with the cost of the operation."""
         for name in self.model_fields_set:
             cost = getattr(self, name)
             if name in FORMATS and cost is not None:
@@ -87,7 +87,7 @@ class FormatFields(Fields):
 
 
 class OperationFields(CostFields, FormatFields):
-    """Cost of an operation in any format without an entry of its own."""
+    """Fields for the cost of an operation in any format, and for formats with their own cost."""
 
 
 def _chosen(value: Any) -> FormatFields:
@@ -104,14 +104,14 @@ AnyOperation = Annotated[
 
 
 def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields]]:
-    """Yield the costs of an operation by format; an empty name stands for any other format."""
+    """Yield pairs of a format and the operation's cost in it; an empty name is any other format."""
     if isinstance(fields, OperationFields):
         yield "", fields
     yield from sorted(fields.by_format(), key=lambda pair: [*FORMATS].index(pair[0]))
 
 
 def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Operation]:
-    """Yield an operation in all formats that a file names.
+    """Yield an operation once for each format that a file names.
 
     If a file names only formats, the one as wide as the word also serves values of no stated
     format.
@@ -128,11 +128,12 @@ def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Oper
 
 KEY = "architecture"
 ARRAYS = "arrays"
-"""Field of the arrays."""
+"""Name of the field with the arrays."""
 
 
 def _latency(value: Any) -> int | str:
-    """Parse a latency: cycles, or the name of a dimension for one hop per element along it."""
+    """Parse a latency: a number of cycles, or a dimension's name for one hop per processing
+    element."""
     if isinstance(value, str) and not value[:1].isdigit():
         return value
     return parse_count(value, minimum=0)
@@ -148,7 +149,7 @@ def _overlap(value: Any) -> Overlap:
 
 
 _DEEPEST = 1024
-"""Largest depth of a write buffer in steps: the engine looks back as many."""
+"""Maximum depth of a write buffer in steps: the engine looks back no further."""
 
 
 def _depth(value: Any) -> int:
@@ -262,7 +263,7 @@ class _ArchitectureFields(_WithoutArrays):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArraysRead:
-    """Arrays of a file that were checked and built; most machines of a sweep share them."""
+    """Arrays of a file, checked and built once; most machines of a sweep share them."""
 
     checked: tuple[_ArrayFields, ...]
     technology: Technology
@@ -271,16 +272,16 @@ class ArraysRead:
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
-"""Fields of such a file below its key."""
+"""Fields of an architecture file, below the key that names its kind."""
 
 
 def arrays_node(root: YamlNode) -> YamlNode | None:
-    """Return the node of the arrays."""
+    """Return the node of the file's tree that holds the arrays."""
     return root.at((KEY, ARRAYS))
 
 
 def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _ArchitectureFields:
-    """Check each field of an architecture file by itself.
+    """Check every field of an architecture file on its own, and return the fields.
 
     Parameters
     ----------
@@ -320,7 +321,7 @@ def build_architecture(
     technology: Technology,
     known: ArraysRead | None = None,
 ) -> Architecture:
-    """Build the machine of checked fields and its technology.
+    """Build a machine from its checked fields and its technology.
 
     Parameters
     ----------
@@ -426,7 +427,7 @@ def _dimension(spec: _ArrayFields, name: str) -> Dimension:
 
 
 def _names(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield names used twice: memories and arrays share their names as levels of mappings."""
+    """Yield a problem for each name used twice: mappings name memories and arrays as levels."""
     first: dict[str, str] = {}
     members = [("memories", at, m.name, "memory") for at, m in enumerate(spec.memories)]
     members += [("arrays", at, a.name, "array") for at, a in enumerate(spec.arrays)]
@@ -443,7 +444,7 @@ def _tree(
     arrays: Sequence[ProcessingArray],
     place: FilePlace,
 ) -> Iterator[Problem]:
-    """Yield the problems of memories that do not form a tree, or do not feed an array."""
+    """Yield a problem if memories do not form a tree, or do not feed an array."""
     for at, memory in enumerate(spec.memories):
         if at and memory.inside is None and "inside" in memory.model_fields_set:
             text = f"'{memory.name}' is inside of nothing, and so is '{spec.memories[0].name}'"
@@ -480,7 +481,7 @@ def _memories(
 
 
 def _ring_of_links(memory: _MemoryFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield missing and superfluous fields of a ring of links."""
+    """Yield a problem for each field that a ring of links lacks, or may not have."""
     if memory.bandwidth is None:
         text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
         yield place.problem(text)
@@ -523,7 +524,7 @@ def _array_problems(
 
 
 def _conversions(spec: _ArrayFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield conversions to formats in which the array does nothing."""
+    """Yield a problem for each conversion to a format in which the array has no operation."""
     named = dict.fromkeys(fmt for o in spec.operations.values() for fmt, _ in costs_of(o) if fmt)
     for given, done in spec.convert.items():
         if done not in named:

@@ -24,7 +24,7 @@ from einsum_cascade.yaml.source import shorten
 
 
 class _Unit(NamedTuple):
-    """Unit as a factor and powers of information, time, energy and length."""
+    """Unit of measurement: a factor, and the powers of information, time, energy and length."""
 
     factor: Fraction
     powers: tuple[int, int, int, int]
@@ -54,11 +54,11 @@ _UNITS = (
     (("watt", "W"), _Unit(Fraction(1), (0, -1, 1, 0))),
     (("meter", "m"), _Unit(Fraction(1), (0, 0, 0, 1))),
 )
-"""Units by their long and short name."""
+"""Pairs of a unit's names (long and short) and the unit."""
 
 
 def _spellings() -> Iterator[tuple[str, _Unit]]:
-    """Yield any prefix with any name, and its unit; long names also have a plural."""
+    """Yield each spelling of each unit, with any prefix; long names also have a plural."""
     prefixes = [("", Fraction(1)), *((p, scale) for names, scale in _PREFIXES for p in names)]
     for (prefix, scale), (names, unit) in product(prefixes, _UNITS):
         for name in (*names, *(f"{name}s" for name in names if len(name) > 1)):
@@ -71,7 +71,7 @@ _FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)(?:\s*(?:\^|\*\*)\s*([1-9])|(
 
 
 def _read_unit(text: str) -> _Unit | None:
-    """Parse a product of units; return None if a word is not a unit."""
+    """Parse a product of units, such as ``GiB/s``; return None if a word in it is not a unit."""
     total, powers, end = Fraction(1), (0, 0, 0, 0), 0
     while end < len(text):
         found = _FACTOR.match(text, end)
@@ -97,18 +97,18 @@ _SPELLINGS = (
     *("Hz", "kHz", "MHz", "GHz", "s", "J", "pJ", "fJ", "nJ"),
     *("W", "mW", "uW", "nW", "pW", "m", "nm", "um", "mm"),
 )
-"""Spellings that a misspelled unit is compared with."""
+"""Common spellings of units, to suggest one for a misspelled unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantityKind:
-    """Kind of quantity: its name, its unit and an example."""
+    """Kind of quantity, such as a bandwidth: its name, its unit and an example."""
 
     what: str
     unit: str
     example: str
     zero: bool = False
-    """True if zero is a legal value."""
+    """True if the quantity may be zero."""
     limit: Fraction = Fraction(10) ** 30
 
 
@@ -126,7 +126,7 @@ NODE = QuantityKind("a length", "nm", "45 nm")
 
 
 def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
-    """Return the number of ``measure.unit`` in a written quantity.
+    """Parse a written quantity and return its number in ``measure.unit``.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
 
 
 def parse_number(value: Any) -> Fraction:
-    """Return a finite number that is not negative, exactly as written in decimal.
+    """Parse a finite number of at least 0 and return exactly the decimal number written.
 
     Raises
     ------
@@ -203,7 +203,8 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
 
 @lru_cache(maxsize=4096)
 def _exact(digits: str, exponent: int) -> Fraction:
-    """Return a decimal number as a fraction. The machines of a sweep share most numbers."""
+    """Return a decimal number as a fraction; it is cached, because machines of a sweep share
+    numbers."""
     return Fraction(digits) * Fraction(10) ** exponent
 
 
@@ -223,7 +224,7 @@ def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str)
 
 @lru_cache(maxsize=1024)
 def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
-    """Return the number of the measure's unit in one ``unit``, exactly."""
+    """Return the exact factor that converts ``unit`` to the unit of ``measure``."""
     one, other = _read_unit(unit), _read_unit(measure.unit)
     if one is None:
         hint = _nearest_unit(unit, measure) if _UNIT.fullmatch(unit) else ""
@@ -271,18 +272,18 @@ def _float(measure: QuantityKind) -> Callable[[Any], float]:
 
 
 def _schema(measure: QuantityKind) -> WithJsonSchema:
-    """Return the JSON schema of a quantity, with an example."""
+    """Return the JSON schema of a quantity; its description has an example."""
     text = f"{measure.what} such as '{measure.example}'"
     return WithJsonSchema({"type": ["string", "number"], "description": text})
 
 
 Name = Annotated[str, AfterValidator(_name)]
-"""Name of a member, used by overrides and mappings."""
+"""Name of a memory, array or similar, by which overrides and mappings refer to it."""
 Words = str
 
 
 def one_or_more(value: Any) -> Any:
-    """Wrap a single text in a tuple."""
+    """Return a single text as a tuple of one; any other value is returned as it is."""
     return (value,) if isinstance(value, str) else value
 
 

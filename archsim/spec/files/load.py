@@ -34,20 +34,21 @@ from .mapping import build_mapping
 from .technology import build_technology
 
 _MAX_ARRAYS = 32
-"""Groups of arrays that are kept: a grid varies few sizes of arrays, in any order."""
+"""Maximum number of cached groups of arrays: a grid varies few sizes of arrays, in any order."""
 _MAX_MACHINES: Final = 8
-"""Machines that are kept to set other sizes: a sweep names few machines."""
+"""Maximum number of cached machines, whose sizes are set anew: a sweep names few machines."""
 
 
 class ArrayCache:
-    """Cache of checked arrays, by their node in the tree of a file with settings applied."""
+    """Cache of checked arrays; the key is their node in a file's tree with settings applied."""
 
     def __init__(self) -> None:
         self._arrays = Cache[ArraysRead](_MAX_ARRAYS)
         self._trees = Cache[YamlNode](_MAX_ARRAYS)
 
     def tree(self, file: YamlNode, settings: tuple[Setting, ...]) -> YamlNode:
-        """Apply settings to a file; equal settings of arrays give the identical node of arrays.
+        """Apply settings to a file's tree; equal settings of arrays give one and the same node of
+        arrays.
 
         Parameters
         ----------
@@ -70,7 +71,7 @@ class ArrayCache:
         return apply_settings(root, rest)
 
     def find(self, root: YamlNode) -> ArraysRead | None:
-        """Return the checked arrays of a tree, if they are known."""
+        """Return the checked arrays of a tree; None if they are not cached."""
         return self._arrays.find(Identity(arrays_node(root)))
 
     def keep(self, root: YamlNode, arrays: ArraysRead) -> None:
@@ -83,7 +84,8 @@ _TEXTS = ("title", "source")
 
 
 def refuse_unread(settings: Iterable[Setting]) -> None:
-    """Refuse settings of texts, and of the node, which nothing reads: numbers are not scaled.
+    """Refuse settings that change no number: texts, and the process node, by which nothing is
+    scaled.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
 def load_architectures(
     names: Iterable[Name], overrides: Overriding = (), recent: ArrayCache | None = None
 ) -> list[Architecture]:
-    """Load several machines with the same settings.
+    """Load several machines, all with the given settings.
 
     Parameters
     ----------
@@ -233,7 +235,7 @@ def _is_built_in(name: Name) -> bool:
 
 
 def _only(part: Literal["technology", "architecture", "mapping"], given: Overriding) -> Overrides:
-    """Parse settings given to one loader; each may begin with the specification's name or not."""
+    """Parse settings for one specification; each may begin with the specification's name."""
     if isinstance(given, Overrides):
         return given
     return Overrides.of_part(part, given)
@@ -245,7 +247,7 @@ _FIELDS: Final = (_CAPACITY, "bandwidth")
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """Setting of the capacity or the bandwidth of a memory, with its value as written."""
+    """Setting of a memory's capacity or bandwidth, with the value as the user wrote it."""
 
     memory: str
     field: str
@@ -253,11 +255,11 @@ class _Size:
 
 
 class MachineCache:
-    """Loader of machines that rarely reads a file again.
+    """Loader of machines that avoids reading a file again.
 
     A machine that differs from an earlier one only in capacities and bandwidths is a copy with
-    other numbers: nothing else of a file depends on them. A value that is not plainly such a
-    number goes to the checks of the file, which name the problem.
+    other numbers: nothing else of a file depends on them. A value that is not plainly such a number
+    goes to the checks of the file, which name the problem.
     """
 
     def __init__(self) -> None:
@@ -265,7 +267,7 @@ class MachineCache:
         self._machines = Cache[Architecture](_MAX_MACHINES)
 
     def machine(self, name: str, given: Overrides) -> Architecture:
-        """Return a machine with settings applied.
+        """Return a machine with settings applied, from the cache if possible.
 
         Parameters
         ----------
@@ -293,9 +295,9 @@ class MachineCache:
 
 
 def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | None:
-    """Split settings into sizes of memories and all others.
+    """Split settings into capacities and bandwidths of memories, and all other settings.
 
-    Return None if there are no sizes, or if another setting may decide whose they are.
+    Return None if no capacity or bandwidth is set, or if another setting may rename a memory.
     """
     sizes: list[_Size] = []
     others: list[Setting] = []
@@ -318,7 +320,8 @@ def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | N
 
 
 def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | None:
-    """Return the machine with other sizes; None if one is wrong or its memory does not exist."""
+    """Return the machine with other capacities and bandwidths. Return None if a value is wrong or
+    its memory does not exist."""
     memories = {m.name: m for m in machine.memories}
     for size in sizes:
         memory, number = memories.get(size.memory), _number(size.field, size.text)
@@ -335,7 +338,7 @@ def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | No
 
 @lru_cache(maxsize=4096)
 def _number(field: str, text: str) -> Fraction | None:
-    """Parse bytes, or bytes per second; return None if the text is wrong."""
+    """Parse a number of bytes, or of bytes per second; return None if the text is neither."""
     try:
         return parse_quantity(text, CAPACITY if field == _CAPACITY else BANDWIDTH)
     except PydanticCustomError:

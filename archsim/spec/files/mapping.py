@@ -69,7 +69,7 @@ def _factors(value: Any) -> Factors:
 
 
 _Factors = str | int | tuple[str | int, ...]
-"""Factors as written."""
+"""Factors of a product, as a file states them."""
 Count = Annotated[int, PlainValidator(_count)]
 Elements = Annotated[Factors, PlainValidator(_factors, json_schema_input_type=_Factors)]
 
@@ -97,7 +97,7 @@ class ObjectiveFields(Fields):
 
 
 def _built_spill(spec: SpillFields | None, place: FilePlace) -> Spill | None:
-    """Build the spill of a section, if there is one."""
+    """Return the spill that a section of a file describes; None without such a section."""
     if spec is None:
         return None
     return Spill(
@@ -109,7 +109,7 @@ def _built_spill(spec: SpillFields | None, place: FilePlace) -> Spill | None:
 
 
 def _built_objective(spec: ObjectiveFields | None, place: FilePlace) -> ChoiceObjective | None:
-    """Build the objective of a section, if there is one."""
+    """Return the objective that a section of a file describes; None without such a section."""
     if spec is None:
         return None
     return ChoiceObjective(
@@ -121,7 +121,8 @@ def _built_objective(spec: ObjectiveFields | None, place: FilePlace) -> ChoiceOb
 
 
 def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield choices that no case tests, alternatives without a case, and cases without a choice."""
+    """Yield a problem for each choice that no case tests, alternative without a case, and case
+    without a choice."""
     tested: dict[str, list[str]] = {}
     choices = spec.choices
     if spec.cases and not choices:
@@ -154,7 +155,7 @@ def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]
 
 
 def _objective_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield choices without an objective, and an objective without choices."""
+    """Yield a problem if there are choices but no objective, or an objective but no choices."""
     if spec.choices and spec.objective is None:
         text = "a mapping with 'choices' needs an 'objective'"
         hint = "such as 'objective: {latency_of: [QK, AV]}'"
@@ -196,7 +197,7 @@ def _tile_size(value: Any) -> TileSize:
 
 
 def _extent(text: str) -> int | DimensionRef:
-    """Parse one of the sizes inside ``min(...)``."""
+    """Parse one of the sizes inside of ``min(...)``."""
     if found := _DIMENSION.fullmatch(text):
         return DimensionRef(array=found[1], dimension=found[2])
     if text[:1].isdigit():
@@ -210,7 +211,7 @@ def _lookahead(value: Any) -> int | Literal["fit"]:
 
 
 def _loops(value: Any) -> Any:
-    """Turn a plain list into the loops of the unnamed level."""
+    """Return the loops by level; a plain list becomes the loops of a level without a name."""
     return {"": one_or_more(value)} if isinstance(value, str | tuple) else value
 
 
@@ -228,7 +229,7 @@ Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 
 def _partitioned(value: Any) -> Any:
-    """Turn ranks into a dictionary from rank to number of parts."""
+    """Return partitioned ranks as a dictionary from a rank to its number of parts."""
     if isinstance(value, str | tuple):
         ranks = one_or_more(value)
         twice = [rank for rank in ranks if ranks.count(rank) > 1]
@@ -240,7 +241,7 @@ def _partitioned(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _PartitionParts:
-    """Number of parts of a rank, if stated, and whether parts have equal work."""
+    """Number of parts of a rank, if stated, and whether the parts have equal work."""
 
     number: int | None
     balanced: bool
@@ -363,11 +364,11 @@ class MappingFields(Fields):
 
 
 FILE_FIELDS: type[Fields] = MappingFields
-"""Fields of such a file below its key."""
+"""Fields of a mapping file, below the key that names its kind."""
 
 
 def build_mapping(root: YamlNode) -> MappingSpec:
-    """Build the mapping from the tree of a file.
+    """Build a mapping from the tree of its file.
 
     Parameters
     ----------
@@ -408,7 +409,7 @@ def build_mapping(root: YamlNode) -> MappingSpec:
 
 
 def _nest_fields(spec: MappingFields | NestFields, place: FilePlace) -> dict[str, Any]:
-    """Return the fields of a mapping that each nest has."""
+    """Return the fields that a mapping and each of its nests have in common."""
     schedule = spec.schedule
     return {
         **_placed_fields(spec, place),
@@ -440,7 +441,7 @@ def _case(spec: CaseFields, place: FilePlace) -> Case:
 def _placed_fields(
     spec: MappingFields | NestFields | CaseFields, place: FilePlace
 ) -> dict[str, Any]:
-    """Return the tiles, the nest and the kept tensors of a mapping, a nest or a case."""
+    """Return the tiles, the nest and the kept tensors that a mapping, a nest or a case states."""
     return {
         "tiles": tuple(
             Tile(
@@ -493,11 +494,11 @@ def _einsum(name: str, spec: EinsumFields, above: FilePlace) -> EinsumMapping:
 
 
 Named = list[tuple[str, FilePlace]]
-"""Names in a file, with their places."""
+"""Pairs of a name in a file and its place."""
 
 
 def _named(names: Iterable[str], place: FilePlace) -> Named:
-    """Return the names of a list with their places."""
+    """Return the names in a list of a file, with their places."""
     return [(name, place.below(at)) for at, name in enumerate(names)]
 
 
@@ -520,7 +521,8 @@ def _problems_of(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
 
 
 def _nests_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
-    """Check that Einsums stand either in the mapping itself or in its nests."""
+    """Yield a problem if a mapping has neither Einsums nor nests, or nests beside fields of its
+    own."""
     given = spec.model_fields_set
     if "nests" not in given:
         if "einsums" not in given:

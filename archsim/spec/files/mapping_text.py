@@ -1,7 +1,8 @@
 """Writer of mapping files: the inverse of ``load_mapping``.
 
-``mapping_dict`` returns the content of the file as plain Python. ``mapping_text`` lays the content
-out as people write it: one line for each Einsum, level and case, several if one is too long.
+``mapping_dict`` returns the content of the file as plain Python objects. ``mapping_text`` lays this
+content out as people write it. Each Einsum, level and case has one line, or several if one would be
+too long.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ Plain = dict[str, Any]
 
 _WIDTH = 99
 _LONGEST_ALIGNED = 16
-"""Length of the longest name that moves the column of values."""
+"""Length of the longest name that may widen the column in which values begin."""
 _OPENED = (("nest", 1), ("einsums", 1), ("keep", 1), ("choices", 1), ("cases", 2), ("nests", 3))
-"""Sections that are opened up even where one line would hold them, and how deep."""
+"""Sections written on several lines even where one would do, with the number of levels to open."""
 _ALIGNED = ("einsums", "choices")
 # Characters of a plain YAML scalar that is safe inside [ ] and { }, too.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
@@ -57,8 +58,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
     """Return the YAML text of a mapping file.
 
-    A comment names the alternatives that binding chose: a file has no field for them. The text
-    loads as a mapping equal to this one except for them.
+    Alternatives that binding chose are named in a comment: a file has no field for them. The text
+    loads as a mapping that is equal in all other fields.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def mapping_dict(mapping: Mapping) -> Plain:
 
 
 def _nest_fields(mapping: Mapping) -> Plain:
-    """Return the fields of one nest."""
+    """Return the fields of one nest, as a file states them."""
     return _given(
         choices=_by_name("choice", ((c.name, [*c.alternatives]) for c in mapping.choices)) or None,
         objective=_objective(mapping.objective),
@@ -132,7 +133,7 @@ def _by_name(what: str, pairs: Iterable[tuple[str, Any]]) -> Plain:
 
 
 def _one_or_more(names: Iterable[str]) -> str | list[str]:
-    """Return the only name by itself, or a list of all names."""
+    """Return a single name as text, and several names as a list."""
     found = [*names]
     return found[0] if len(found) == 1 else found
 
@@ -165,7 +166,8 @@ def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
 
 
 def _partitioned(level: NestLevel) -> Plain:
-    """Return the ranks by their cores, with numbers of parts if any is stated."""
+    """Return the partitioned ranks by the name of their cores, with numbers of parts if any is
+    stated."""
     found: Plain = {}
     for instances, ranks in groupby(level.spatial, key=lambda s: s.instances):
         parts = _by_name(f"{instances}: rank", ((s.rank, _parts(s)) for s in ranks))
@@ -198,7 +200,7 @@ def _einsum_fields(e: EinsumMapping) -> Plain:
 
 
 def _own_loops(e: EinsumMapping) -> list[str] | Plain:
-    """Return a plain list of loops if no level is named."""
+    """Return an Einsum's own loops; they are a plain list if no level is named."""
     nest = [n for n in e.nest if n.loops]
     if [n.level for n in nest] in ([], [""]):
         return [rank for n in nest for rank in n.loops]
@@ -278,7 +280,7 @@ def _comment(chosen: Iterable[tuple[str, str]]) -> list[str]:
 def _field(
     head: str, value: Any, indent: int, *, opened: int = 0, aligned: bool = False
 ) -> Iterator[str]:
-    """Yield a head and its value: on one line if it fits and no level is to be opened."""
+    """Yield the lines of a field: one line if the value fits and its levels need not be opened."""
     start = " " * indent + head
     line = f"{start} {_flow(value)}"
     if not value or not isinstance(value, dict | list) or (opened < 1 and len(line) <= _WIDTH):
@@ -303,7 +305,7 @@ def _fields(value: Plain, indent: int, *, opened: int, aligned: bool = False) ->
 
 
 def _item(item: Any, indent: int, *, opened: int) -> Iterator[str]:
-    """Yield an item of a list; the first field of an opened one stands behind the dash."""
+    """Yield the lines of a list's item; an opened item's first field stands behind the dash."""
     fits = indent + 2 + len(_flow(item)) <= _WIDTH
     if not item or not isinstance(item, dict) or (opened < 1 and fits):
         yield from _field("-", item, indent)
@@ -314,7 +316,7 @@ def _item(item: Any, indent: int, *, opened: int) -> Iterator[str]:
 
 
 def _wrapped(start: str, items: list[Any]) -> Iterator[str]:
-    """Yield a list over several lines, its items below the first one."""
+    """Yield the lines of a list that needs several; items are aligned below the first one."""
     line, empty = start, True
     for text in (*(f"{_flow(item)}, " for item in items[:-1]), f"{_flow(items[-1])}]"):
         if not empty and len(line) + len(text.rstrip()) > _WIDTH:

@@ -134,11 +134,11 @@ _MAY = MappingProxyType(
 
 
 FILE_FIELDS: type[Fields] = _TechnologyFields
-"""Fields of such a file below its key."""
+"""Fields of a technology file, below the key that names its kind."""
 
 
 def build_technology(root: YamlNode) -> Technology:
-    """Build the technology from the tree of a file.
+    """Build a technology from the tree of its file.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
 
 
 def _misfits(spec: _MemoryClassFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield missing fields, and fields that the kind of memory does not have."""
+    """Yield a problem for each field that a kind of memory lacks, or may not have."""
     known = (*_ALWAYS, *_NEEDS[spec.kind], *_MAY[spec.kind])
     for field in _NEEDS[spec.kind]:
         if getattr(spec, field) is None:
