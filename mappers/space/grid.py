@@ -1,4 +1,4 @@
-"""Grid of regions: every factorisation of each rank, each cell with a makespan bound."""
+"""Grid of regions: one cell for each combination of rank cuts, with a lower bound of its cycles."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from .mask_bounds import MaskShares, mask_shares
 from .region import Region
 
 Cells = NDArray[np.float64]
-"""Number for every region, with an axis for each rank (length 1: its cut does not matter)."""
+"""One number per region; each rank has an axis, of length 1 if its cut does not matter."""
 
 
 def busiest(
     costs: Sequence[dict[str, Cells]], arrays: Sequence[str], grid: tuple[int, ...]
 ) -> Cells:
-    """Return the least cycles of the busiest array, for each region.
+    """Return a lower bound of the busiest array's cycles, for each region.
 
-    Each of the largest Einsums runs on one array, as in any mapping, and all assignments of them
-    are tried. Other Einsums may be split among arrays; their bound is at shares where one Einsum
-    costs the same on two arrays (``archsim.bounds.makespan``). If all were split, lanes that
-    multiply as well as a matrix array would seem to take a share of each product.
+    Each of the largest Einsums runs on one array, as in any mapping; all assignments of these are
+    tried. All other Einsums may be split among arrays. Their bound takes shares at which one Einsum
+    costs the same on two arrays (``archsim.bounds.makespan``). If all Einsums were split, lanes
+    that can multiply would seem to take a share of each product.
 
     Parameters
     ----------
@@ -81,7 +81,10 @@ def busiest(
 
 
 def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
-    """Return the largest Einsums that several arrays can do, within ``MAX_ASSIGNMENTS``."""
+    """Return the indices of the largest Einsums that several arrays can do.
+
+    They have at most ``MAX_ASSIGNMENTS`` assignments to arrays.
+    """
     several = [n for n, able in enumerate(best) if len(able) > 1]
     several.sort(key=lambda n: -min(best[n].values()))
     found: list[int] = []
@@ -95,7 +98,7 @@ def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
 def _split(
     costs: Sequence[dict[str, Cells]], share: dict[str, float], grid: tuple[int, ...]
 ) -> Cells:
-    """Return the sum of the least cycles of Einsums at some shares of arrays."""
+    """Return the sum of Einsums' least weighted cycles, given a weight for each array."""
     total = np.zeros(grid)
     for able in costs:
         least = [cycles * share[array] for array, cycles in able.items()]
@@ -104,22 +107,23 @@ def _split(
 
 
 Options = dict[str, tuple[Cut, ...]]
-"""Alternative cuts of each rank."""
+"""Alternative cuts of each rank, by rank."""
 
 RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
-"""Identity of a region in a space: tiles that the cascade has, and cuts of ranks."""
+"""Identity of a region in a mapspace: tiles of the cascade's own, and cuts of all other ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromisedRegion:
-    """Region with a lower bound of its mappings' cycles."""
+    """A region with a lower bound of its mappings' cycles."""
 
     region: Region
     cycles: float
 
     @property
     def bound(self) -> float:
-        """Lower bound of the cycles where every Einsum runs on one array only."""
+        """Lower bound of the cycles if every Einsum runs on one array only; it may exceed
+        ``cycles``."""
         work = self.region.all_placements.least_work
         number = {array: n for n, array in enumerate(sorted({a for able in work for a in able}))}
         exact = [{number[a]: Fraction(cycles) for a, cycles in able.items()} for able in work]
@@ -127,30 +131,30 @@ class PromisedRegion:
 
 
 Iterations = Cache[float]
-"""Fewest iterations of an Einsum by array and cuts, which grids of one mapspace share."""
+"""Memo of an Einsum's fewest iterations, by array and cuts; grids of one mapspace share it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionGrid:
-    """Grid of regions, one for each combination of cuts."""
+    """Grid of regions: one region for each combination of rank cuts."""
 
     program: Program
     architecture: Architecture
     fixed: tuple[Tile, ...]
     """Tiles of ranks that the cascade itself cuts."""
     shapes: dict[str, int]
-    """Elements of every rank."""
+    """Size of every rank in coordinates."""
     options: Options
     unusual: int = 0
-    """Oddity of the cascade's tiles."""
+    """Measure of how unusual the cascade's own tiles are; usual tiles have 0."""
     constraints: Constraints = NO_CONSTRAINTS
-    """Constraints; regions without a layout that fulfils them have infinite bounds."""
+    """Constraints; a region without a layout that fulfils them has an infinite bound."""
     memo: Iterations = field(default_factory=Iterations, compare=False, repr=False)
-    """Iterations on other grids of the mapspace; new ones are added."""
+    """Memo of iterations that all grids of the mapspace share; new ones are added."""
 
     @cached_property
     def cycles(self) -> Cells:
-        """Lower bounds of the busiest array's cycles; infinite where no mapping is allowed.
+        """Lower bound of the busiest array's cycles in each region; infinite if none is allowed.
 
         Raises
         ------
@@ -161,7 +165,7 @@ class RegionGrid:
 
     @cached_property
     def order(self) -> Cells:
-        """Lower bounds with penalties for unusual cuts: the order in which regions are examined."""
+        """Sort key of each region: its lower bound of cycles with penalties for unusual cuts."""
         # A mask is no reason to prefer tiles that fit a rank less well.
         usual = self._bounds(whole=True) if self._shares.of_points else self.cycles
         odd = np.full(self._size, float(self.unusual))
@@ -179,7 +183,8 @@ class RegionGrid:
         return int(np.isfinite(self.cycles).sum())
 
     def best(self, most: int) -> Iterator[tuple[float, RegionGrid, tuple[int, ...]]]:
-        """Yield the most promising regions: their sort key, this grid, and their position in it."""
+        """Yield the most promising regions: each with its sort key, this grid, and its position
+        here."""
         for place in np.argsort(self.order, axis=None, kind="stable")[:most]:
             # A cascade without ranks has one region, without a position along any axis.
             where = np.unravel_index(place, self.order.shape) if self.options else ()
@@ -188,7 +193,7 @@ class RegionGrid:
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
     def region(self, place: tuple[int, ...], *, slow: bool = False) -> PromisedRegion:
-        """Return a region; ``slow`` is a field of it."""
+        """Return the region at a position of the grid; ``slow`` is a field of the region."""
         cycles = float(self.cycles[place])
         region = Region(
             program=self.program,
@@ -206,7 +211,7 @@ class RegionGrid:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
 
     def least_bound_outside(self, regions: Collection[RegionKey]) -> float:
-        """Return the least bound of all regions except some."""
+        """Return the lowest bound among all regions except the given ones."""
         left = self.cycles.copy()
         for fixed, cuts in regions:
             if fixed == self.fixed and all(c in self.options[r] for r, c in cuts):
@@ -219,12 +224,12 @@ class RegionGrid:
 
     @cached_property
     def _shares(self) -> MaskShares:
-        """Least shares of points that masks leave."""
+        """Lower bounds of the shares of points that masks leave."""
         return mask_shares(self.program, self.architecture, self.shapes)
 
     @cached_property
     def _fine(self) -> dict[tuple[str, Cut], tuple[tuple[str, int], ...]]:
-        """Spatial members of each rank for each of its cuts."""
+        """Spatial members of each rank, for each way to cut the rank."""
         return {
             (r, cut): factorise(
                 r, self.shapes[r], cut, 1, self.shapes, parallel=r in self.program.parallel
@@ -235,12 +240,11 @@ class RegionGrid:
 
     @cached_property
     def _iterations_of(self) -> dict[Hashable, Cells]:
-        """Memo of iterations by ranks and array: Einsums over the same ranks fill arrays alike."""
+        """Memo of iterations by ranks and array: Einsums over the same ranks fill it alike."""
         return {}
 
     def _bounds(self, *, whole: bool = False) -> Cells:
-        """Return lower bounds of the busiest array's cycles; infinite where no mapping is
-        allowed.
+        """Return a lower bound of the busiest array's cycles by region; infinite if forbidden.
 
         Parameters
         ----------
@@ -272,7 +276,8 @@ class RegionGrid:
         return np.where(left, busiest(costs, arrays, grid), inf)
 
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
-        """Return the least shares of an Einsum's iterations that masks leave, by cuts."""
+        """Return a lower bound of the share of an Einsum's iterations that masks leave, for each
+        cut."""
         found: Cells | float = self._shares.of_points.get(e.name, 1.0)
         if found == 1 or whole:
             return found
@@ -283,7 +288,7 @@ class RegionGrid:
         return found
 
     def _fits(self) -> NDArray[np.bool_]:
-        """Return whether the smallest memory holds the smallest tiles of each Einsum."""
+        """Return, by region, whether the smallest memory holds each Einsum's smallest tiles."""
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
         capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
         room = min(capacities, default=inf) / float(self.architecture.word_bytes)
@@ -306,13 +311,13 @@ class RegionGrid:
         return found
 
     def _granularity(self, axis: int, rank: str) -> Cells:
-        """Return the elements of a rank's smallest tile, for each way to cut it."""
+        """Return the coordinates of a rank's smallest tile, for each way to cut the rank."""
         return self._along_axis(
             axis, [prod(n for _, n in self._fine[rank, cut]) for cut in self.options[rank]]
         )
 
     def _along_axis(self, axis: int, values: Sequence[float]) -> Cells:
-        """Return values as an array along the axis of one rank."""
+        """Return values as an array that varies along one rank's axis of the grid only."""
         shape = [1] * len(self.options)
         shape[axis] = -1
         return np.array(values, dtype=np.float64).reshape(shape)
@@ -320,7 +325,7 @@ class RegionGrid:
     def _iterations(self, e: Einsum, array: ProcessingArray) -> Cells:
         """Return the fewest iterations of an Einsum on an array, for each way to cut its ranks.
 
-        Forbidden layouts have infinitely many.
+        The number is infinite if constraints forbid every layout.
         """
         parallel = self.program.parallel
         ranks = tuple(r for r in self.options if r in parallel or r.lower() in e.variables)
@@ -344,7 +349,7 @@ class RegionGrid:
         return self._iterations_of[key]
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
-        """Return the fewest times that some ranks fill an array; infinite where it is forbidden."""
+        """Return the fewest times that given ranks fill an array; infinite if that is forbidden."""
         if not self.constraints.of_einsum(e.name):
             # Names and order do not matter: ranks of one length with the same cut are alike. Each
             # element of a rank without a spatial part is a round of its own.
@@ -367,7 +372,10 @@ class RegionGrid:
 
 
 def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
-    """Return how unusual a cut is: parallel ranks are seldom laid out, long ones nearly always."""
+    """Return how unusual a cut is; 0 is usual.
+
+    Parallel ranks rarely lie along an array, and long ranks nearly always do.
+    """
     if parallel:
         return 2.0 * len(cut)
     if short:

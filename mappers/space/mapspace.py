@@ -1,7 +1,7 @@
-"""The space of mappings of a cascade on a machine, as regions of different cuts.
+"""Mapspace: all mappings of a cascade on a machine, as regions that cut ranks differently.
 
-The cuts for arrays decide how full arrays can be, before anything else is chosen. Every region has
-a bound of its cycles, and the most promising regions come first.
+The cuts for arrays decide how well arrays can be filled, before anything else is chosen. Every
+region has a lower bound of its cycles. The most promising regions come first.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 Family = tuple[tuple[Tile, ...], dict[str, int]]
-"""Tiles of the ranks that the cascade itself cuts, and all shapes that follow."""
+"""Tiles of the ranks that the cascade itself cuts, and the sizes of all ranks."""
 
 
 def _has_equal_sizes(program: Program, family: Family) -> bool:
-    """Return whether ranks that are declared alike have one size."""
+    """Return whether ranks that the cascade declares alike have the same size."""
     return all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
 
 
@@ -49,10 +49,10 @@ def _smaller(
     width: int,
     known: Collection[Family],
 ) -> Iterator[Family]:
-    """Yield tiles of the cascade half as wide as the narrowest array, a quarter, and so on.
+    """Yield tiles of the cascade half as long as the narrowest array is wide, a quarter, and so on.
 
-    They stop where the work no longer falls: in kernels whose work grows with the chunk, tiles as
-    wide as an array do not pay.
+    They end once the number of points no longer falls. If the work grows with the tile, tiles as
+    long as an array is wide do not pay.
     """
 
     family = _of_width(program, architecture, given, width)
@@ -70,9 +70,9 @@ def _smaller(
 def _between(
     program: Program, architecture: Architecture, given: dict[str, int], known: Collection[Family]
 ) -> Iterator[Family]:
-    """Yield tiles of the cascade of widths between the narrowest and the widest array.
+    """Yield tiles of the cascade with lengths between the narrowest and the widest array dimension.
 
-    These may balance the work of large tiles with the traffic of small ones.
+    Such tiles may balance the work of large tiles against the traffic of small ones.
     """
     sides = sides_of(architecture) or (1,)
     width = sides[0]
@@ -92,22 +92,22 @@ def _of_width(
 
 
 def _have_less_work_in_small_tiles(program: Program, families: Collection[Family]) -> bool:
-    """Return whether smaller tiles of the cascade leave less work."""
+    """Return whether smaller tiles of the cascade mean fewer points to compute."""
     sized = sorted(([t.size for t in family[0]], _work(program, family)) for family in families)
     return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
 def _has_stationary_arrays(architecture: Architecture) -> bool:
-    """Return whether elements of an array hold a value while others pass.
+    """Return whether some array's processing elements hold one operand while others pass.
 
-    A tile as long as such an array stays there from one Einsum to the next; a longer one is loaded
+    A tile as long as such an array stays there from one Einsum to the next. A longer tile is loaded
     again.
     """
     return any(a.operands == "systolic" and len(a.dimensions) > 1 for a in architecture.arrays)
 
 
 def _work(program: Program, family: Family) -> float:
-    """Return the points of all Einsums, without the excess of a rank's last tile."""
+    """Return the number of points of all Einsums, without the padding of a rank's last tile."""
     sizes = {rank: float(size) for rank, size in family[1].items()}
     for rank in program.ranks:
         if rank.partition:
@@ -117,20 +117,20 @@ def _work(program: Program, family: Family) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Mapspace:
-    """Space of all mappings of a cascade of some shapes on a machine."""
+    """All mappings of a cascade, with given sizes, on a machine."""
 
     program: Program
     architecture: Architecture
     given: dict[str, int]
-    """Shapes in elements, by rank, without shapes that mappings decide."""
+    """Sizes of ranks in coordinates, except sizes that mappings decide."""
     families: tuple[Family, ...]
     each: int = 0
-    """Least number of regions for each family of the cascade's tiles, where a caller wants all
-    families: one where small tiles have less work and large ones less traffic, two where arrays
-    hold values of tiles as long as they are."""
+    """Number of regions that each family of tiles gets at least, if a caller asks for all
+    families. It is 1 if small tiles have less work and large ones less traffic. It is 2 if arrays
+    hold an operand in place."""
     slow: bool = False
-    """True if Einsums may run on arrays where one alone takes longer than the cascade needs;
-    such mappings may have the least energy."""
+    """True if Einsums may also run on arrays too slow to matter for latency. Such mappings may
+    have the least energy."""
     constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
@@ -143,7 +143,7 @@ class Mapspace:
         *,
         slow: bool = False,
     ) -> Mapspace:
-        """Return the space of a cascade on a machine.
+        """Return the mapspace of a cascade on a machine.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Mapspace:
 
     @property
     def shapes(self) -> dict[str, int]:
-        """Shapes of all ranks in the first family, whose tiles are as wide as an array."""
+        """Sizes of all ranks in the first family, whose tiles are as long as the widest array."""
         return self.families[0][1]
 
     @cached_property
@@ -217,7 +217,7 @@ class Mapspace:
 
     @property
     def size(self) -> int:
-        """Number of regions with a layout that fulfils all constraints."""
+        """Number of regions that have a layout which fulfils all constraints."""
         return sum(grid.size for grid in self._grids)
 
     def regions(
@@ -264,9 +264,9 @@ class Mapspace:
         others: Iterable[tuple[RegionGrid, PromisedRegion]],
         within: float,
     ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
-        """Yield each family's best region, and some with usual cuts if it has none of them.
+        """Yield each family's best region, and regions with usual cuts if the family has none.
 
-        Bounds of cycles ignore traffic, which may favour other families.
+        Lower bounds of cycles ignore traffic, which may favour other families.
         """
         usual = {grid.fixed: grid for grid in reversed(self._grids)}
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
@@ -285,7 +285,8 @@ class Mapspace:
             yield grid, promised
 
     def _may_qualify(self, promised: PromisedRegion, within: float) -> bool:
-        """Return whether a region may have a fast enough mapping that fulfils all constraints."""
+        """Return whether a region may have a mapping that is fast enough and fulfils all
+        constraints."""
         if within < inf and not (promised.cycles <= within and promised.bound <= within):
             return False
         return self._may_obey(promised.region)
@@ -303,7 +304,7 @@ class Mapspace:
         return self._obeying[key]
 
     def _may_share(self, region: Region) -> bool:
-        """Return whether Einsums may share loops of all ranks whose loops must be shared."""
+        """Return whether Einsums can share loops over all ranks for which constraints demand it."""
         for rank in self.constraints.wanted:
             cut = region.factorisation_of.get(rank)
             if cut is None or not (cut.levelled or cut.outside) or cut.whole:
@@ -330,10 +331,10 @@ class Mapspace:
         return {}
 
     def uncut(self) -> tuple[Region, ...]:
-        """Return the regions without cuts for arrays, whose tiles may have any size.
+        """Return the regions that do not cut ranks for arrays, so that tiles may have any size.
 
-        Each Einsum runs on one array, the one that can do most Einsums if constraints allow it: the
-        traffic of memories is much the same on others.
+        Each Einsum runs on a single array: the one that can do the most Einsums, if constraints
+        allow it. The traffic of memories is much the same on all arrays.
         """
         able = {e.name: arrays_of(self.program, e, self.architecture) for e in self.program.einsums}
         names = [a.name for arrays in able.values() for a in arrays]
@@ -360,16 +361,16 @@ class Mapspace:
         )
 
     def bound_outside(self, regions: Collection[PromisedRegion]) -> float:
-        """Return a lower bound of cycles of all mappings outside of some regions."""
+        """Return a lower bound of the cycles of all mappings outside of the given regions."""
         known = {(r.region.fixed, r.region.cuts) for r in regions}
         known |= {key for key, left in self._obeying.items() if not left}
         return min((grid.least_bound_outside(known) for grid in self._grids), default=inf)
 
     def _options(self, shapes: dict[str, int]) -> Iterator[tuple[int, Options]]:
-        """Yield alternative cuts of each rank, parallel ranks first, with their oddity.
+        """Yield alternative cuts of each rank, parallel ranks first, and how unusual they are.
 
-        The first alternatives fill arrays with a rank alone; others share a dimension with another
-        rank.
+        The first alternatives fill an array dimension with one rank alone. The others share a
+        dimension with another rank.
         """
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
@@ -420,9 +421,9 @@ class Mapspace:
 
 
 def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
-    """Return the error with the fewest constraints that empty a space; None if it is not empty.
+    """Return an error with a smallest set of constraints that together allow no mapping.
 
-    Without any one of them the space would have mappings.
+    Without any one of them the mapspace would have mappings. None means that it has some.
     """
     if not space.constraints or space.regions(1):
         return None
@@ -441,7 +442,7 @@ def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
 
 
 def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingError:
-    """Return the error of a space without legal mappings, with reasons and constraints.
+    """Return the error for a mapspace without legal mappings, with reasons and constraints.
 
     Parameters
     ----------
@@ -458,7 +459,7 @@ def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingE
 
 
 def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
-    """Return a hint that lists the values that would be allowed."""
+    """Return a hint that lists the values which constraints could allow instead."""
     free = replace(space, constraints=Constraints())
     match constraint.statement:
         case RunsOn(einsum, _):
@@ -479,7 +480,7 @@ def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
 
 
 def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
-    """Return the tile sizes of a rank in a memory, from a few promising regions."""
+    """Return the possible tile sizes of a rank in a memory, from a few promising regions."""
     found: set[int] = set()
     inner = len(space.architecture.memories)
     inner -= [m.name for m in space.architecture.memories].index(memory)

@@ -28,15 +28,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MaskShares:
-    """Least shares of points that masks leave in any mapping, and the masks' ranks."""
+    """Lower bounds of the shares of points that masks leave in any mapping; the masks' ranks."""
 
     of_points: Mapping[str, float]
-    """Share of all points, for each Einsum that loses some."""
+    """Share of points that masks leave, for each Einsum that loses some."""
     ranks: frozenset[str]
-    """Ranks in the conditions of masks."""
+    """Ranks that occur in the conditions of masks."""
 
     def of(self, name: str, cuts: Iterable[tuple[str, int, int]]) -> float:
-        """Return the least share of an Einsum's iterations.
+        """Return a lower bound of the share of an Einsum's iterations that masks leave.
 
         Parameters
         ----------
@@ -59,10 +59,9 @@ class MaskShares:
         return found
 
     def left(self, rank: str, size: int, sides: float | Floats) -> float | Floats:
-        """Return the length of a rank relative to its tiles together.
+        """Return the length of a rank divided by the total length of its tiles.
 
-        The last tile, which is cut short, may be one that a mask skips. Ranks that no mask depends
-        on have 1.
+        A mask may skip the last tile, which is cut short. A rank in no mask has 1.
 
         Parameters
         ----------
@@ -76,7 +75,7 @@ class MaskShares:
 
 
 def mask_shares(program: Program, architecture: Architecture, shapes: dict[str, int]) -> MaskShares:
-    """Return the least shares that masks leave of a cascade's Einsums.
+    """Return lower bounds of the shares of points that masks leave, for a cascade's Einsums.
 
     Parameters
     ----------
@@ -107,7 +106,7 @@ def _least_shares(
 
 
 def _ranks_in_mask(program: Program, e: Einsum) -> Iterator[str]:
-    """Yield ranks in an Einsum's mask, without parts whose outer parts are in the mask as well.
+    """Yield the ranks in an Einsum's mask, except inner members whose outer members are there too.
 
     Along a whole rank, the last tile is skipped as often as any other.
     """
@@ -125,7 +124,7 @@ def _points(nest: LoopNest) -> int:
 
 
 def _point_by_point(program: Program, architecture: Architecture, shapes: dict[str, int]) -> Bound:
-    """Return a bound mapping whose Einsums visit their points one by one, on any array."""
+    """Bind a mapping whose Einsums visit their points one by one, each on any array."""
     tensors = dict.fromkeys((*(t.name for t in program.inputs), *(e.name for e in program.einsums)))
     mapping = MachineMapping(
         name="points",

@@ -1,67 +1,67 @@
-"""Limits and penalties of a mapspace: which regions and placements it has, and their order."""
+"""Limits and penalties of a mapspace: its regions, their placements, and their order."""
 
 from __future__ import annotations
 
 MAX_SHALLOW_MEMORIES = 2
-"""Memories up to which tile sizes and subspaces are taken as they come. With more there are so
-many that sizes are thinned out and subspaces without intermediate loops come first."""
+"""Number of memories up to which all tile sizes and subspaces are used in order. With more
+memories, sizes are thinned out, and subspaces without intermediate loops come first."""
 
 MAX_SHARED_RANKS = 3
-"""Ranks with shared loops: a search goes through all of their orders."""
+"""Number of ranks with shared loops; a search examines all orders of them."""
 
 REGIONS_FOR_TILE_SIZE_HINT = 8
-"""Regions whose tile sizes a hint about an empty mapspace lists."""
+"""Number of regions whose tile sizes are listed in a hint about an empty mapspace."""
 
 MAX_TILINGS = 20_000
-"""Tilings of a region beyond which every other tile size is left out."""
+"""Number of tilings of a region above which every other tile size is left out."""
 
 ODDITY_PENALTY = 0.01
-"""Share of a region's bound added to its rank for each unit of oddity in its cuts: decides among
-regions with almost equal bounds."""
+"""Share of a region's bound that is added to its sort key for each unit of oddity of its cuts. It
+decides among regions with almost equal bounds."""
 
 SHORT_RANK_ODDITY = 0.4
-"""Oddity of cutting a rank that fits along any array the less usual way."""
+"""Oddity of cutting a rank in a less usual way, if the rank fits along any array."""
 
 CROWDED_PENALTY = 1.5
-"""Factor on the rank of a region where an Einsum's smallest tiles exceed the smallest memory."""
+"""Factor on a region's sort key if an Einsum's smallest tiles exceed the smallest memory."""
 
 FORBIDDEN_ITERATIONS = 1e30
-"""Iterations of an Einsum on an array that constraints forbid; finite, as weights may be zero."""
+"""Number of iterations that stands for infinity on a forbidden array, as a weight may be zero."""
 
 REGIONS_PER_WANTED_REGION = 8
-"""Regions examined for each wanted one where many may exceed a latency limit."""
+"""Number of regions examined for each wanted one, if a latency limit may exclude many."""
 
 PARTIAL_RANK_ODDITY = 3
-"""Oddity of laying out only part of a rank that fits along any array."""
+"""Oddity of placing only some of a rank along an array, if the rank fits along any array."""
 
 MAX_LAYOUTS_PER_ARRAY = 4
-"""Layouts of an Einsum on one array."""
+"""Number of layouts of an Einsum that are examined on one array."""
 
 SMALL_WORK_SHARE = 0.02
-"""Share of the work below which an Einsum has ``MAX_LAYOUTS_OF_SMALL_WORK`` layouts: its layout
-hardly changes the total."""
+"""Share of the work below which an Einsum gets only ``MAX_LAYOUTS_OF_SMALL_WORK`` layouts. Its
+layout hardly changes the total."""
 
 MAX_LAYOUTS_OF_SMALL_WORK = 2
-"""Layouts on one array of an Einsum with little work, and of any Einsum in a sketch."""
+"""Number of layouts on one array, for an Einsum with little work and for any Einsum in a sketch."""
 
 MAX_LAYOUT_SLOWDOWN = 2
-"""Iterations of a layout relative to the best one on the same array; slower layouts are left
+"""Ratio of iterations to those of the best layout on the same array, above which a layout is left
 out."""
 
 MAX_EINSUM_SLOWDOWN = 2
-"""Cycles of one Einsum relative to the least cycles of the whole cascade; slower placements are
+"""Ratio of one Einsum's cycles to the least cycles of the whole cascade. Slower placements are
 left out."""
 
 MAX_NESTED_CUTS = 2
-"""Nested spatial tiles of one rank: arrays have two dimensions."""
+"""Number of nested spatial tiles of one rank, as arrays have two dimensions."""
 
 MAX_EXHAUSTIVE_TILES = 64
-"""Tiles of a rank up to which every number of parts gives a tile size; beyond it divisors and
-halves do."""
+"""Number of a rank's tiles up to which every number of parts gives a tile size. Beyond it, only
+divisors and halves do."""
 
 MAX_OPEN_RANKS = 4
-"""Ranks whose tile sizes in memories are open; each memory holds other ranks whole."""
+"""Number of ranks whose tile sizes in memories are open; memories hold all other ranks whole."""
 
 MAX_ASSIGNMENTS = 32
-"""Assignments of the largest Einsums to arrays that a region's bound tries: each costs one sum over
-all regions."""
+"""Number of assignments of the largest Einsums to arrays that a region's bound tries. Each costs
+one sum over all regions."""

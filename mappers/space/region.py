@@ -1,14 +1,14 @@
-"""A region of a mapspace: all mappings whose ranks are cut alike.
+"""A region of a mapspace: all mappings whose ranks are cut in the same way.
 
-A mapping of a region is one fused nest, which these choices determine, in this order:
+Each mapping of a region is one fused nest. These choices determine it, in this order:
 
-* the *shared* ranks, whose loops all Einsums share; every Einsum has loops of its own over other
+* the *shared* ranks, whose loops all Einsums share; each Einsum has its own loops over other
   ranks;
 * the *order* of the shared loops at every memory;
 * the *tiles*: how many of a rank's coarse tiles each memory holds;
-* the *placements*: the array of each Einsum, the members along its dimensions, and the order of
-  the Einsum's own loops;
-* the *residency*: the levels that keep every tensor.
+* the *placements*: the array of each Einsum, the rank members along its dimensions, and the
+  order of the Einsum's own loops;
+* the *residency*: the levels that keep each tensor.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """A mapping without sizes, placements and residency."""
+    """Loops of a mapping without tile sizes, placements and residency."""
 
     shared: tuple[str, ...]
-    """Ranks of shared loops, apart from the parallel ranks."""
+    """Ranks of shared loops, except parallel ranks."""
     order: tuple[tuple[str, ...], ...]
-    """Shared loops of several iterations at each memory, outermost first."""
+    """Members whose shared loops have several iterations, at each memory, outermost first."""
     own: frozenset[str]
-    """Other loops at memories with several iterations."""
+    """Members whose own loops, at any memory, have several iterations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subspace:
-    """Mappings with the same loops: a skeleton, and all tilings in which exactly these loops
-    have several iterations.
+    """All mappings of a region with the same loops: a skeleton and its tilings.
 
-    Rows of ``sizes`` are tilings, columns the tiles of ``Region.tiles``.
+    In each of these tilings, exactly the loops of the skeleton have several iterations. Rows of
+    ``sizes`` are tilings; columns are the tiles of ``Region.tiles``.
     """
 
     skeleton: Skeleton
@@ -74,34 +74,34 @@ class Subspace:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """All mappings of a cascade of some shapes on a machine whose ranks are cut alike."""
+    """All mappings of a cascade, with given sizes on a machine, that cut all ranks alike."""
 
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
-    """Shapes of all ranks, those that follow from others included."""
+    """Sizes of all ranks in coordinates, derived ones included."""
     fixed: tuple[Tile, ...]
     """Tiles of ranks that the cascade itself cuts."""
     cuts: tuple[tuple[str, Cut], ...]
-    """Cut of every rank that Einsums have, parallel ones first."""
+    """Cut of every rank that some Einsum has, parallel ranks first."""
     least_cycles: float
-    """Lower bound of any mapping's cycles: much slower placements are left out."""
+    """Lower bound of the cycles of any mapping; placements that are much slower are left out."""
     slow: bool = False
-    """True if slow placements are kept, where latency does not matter."""
+    """True if slow placements are kept because latency does not matter."""
     plain: bool = False
-    """True for a sketch: few layouts of an Einsum, one loop order, and all loops shared."""
+    """True for a sketch: few layouts per Einsum, one loop order, and all loops shared."""
     constraints: Constraints = NO_CONSTRAINTS
-    """Constraints on all mappings; those on own loops are checked on bound Einsums."""
+    """Constraints on all mappings; constraints on own loops are checked on bound Einsums."""
 
     @property
     def given(self) -> dict[str, int]:
-        """Shapes of the ranks that no tile of a mapping cuts."""
+        """Sizes of all ranks except those that follow from tiles of the mapping."""
         decided = decided_by(self.program, self.fixed)
         return {r: size for r, size in self.shapes.items() if r not in decided}
 
     @cached_property
     def factorisations(self) -> tuple[Factorisation, ...]:
-        """Factorisations of all ranks."""
+        """Factorisation of each rank, in the order of ``cuts``."""
         parallel, levels = self.program.parallel, len(self.architecture.memories)
         found = [
             self._with_named_sizes(
@@ -113,14 +113,14 @@ class Region:
         return closed(found, stepped_ranks(self.program) | wanted)
 
     def _with_named_sizes(self, cut: Factorisation) -> Factorisation:
-        """Return a factorisation with the tile sizes that constraints name."""
+        """Return a factorisation that also has the tile sizes which constraints name."""
         fine = prod(n for _, n in cut.fine)
         sizes = self.constraints.named_tile_sizes(cut.rank)
         named_sizes = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
         return replace(cut, named_sizes=tuple(sorted(named_sizes))) if named_sizes else cut
 
     def sizes(self, cut: Factorisation) -> tuple[tuple[int, ...], ...]:
-        """Return the sizes of a rank's held members that fulfil all constraints."""
+        """Return the combinations of a rank's tile sizes that fulfil all constraints."""
         if cut.rank not in self.constraints.of_tiles:
             return cut.sizes()
         memories = [m.name for m in self.architecture.memories]
@@ -128,7 +128,7 @@ class Region:
 
         def obeys(sizes: tuple[int, ...]) -> bool:
             def there(memory: str) -> tuple[int, ...]:
-                """Return the size of the tile inside of all loops at memories further out."""
+                """Return the size of a memory's tile: all inside of loops further out."""
                 inner = len(memories) - memories.index(memory)
                 whole = inner == len(memories)
                 tile = self.shapes[cut.rank] if whole else fine * prod(sizes[:inner])
@@ -140,12 +140,12 @@ class Region:
 
     @cached_property
     def factorisation_of(self) -> dict[str, Factorisation]:
-        """Factorisations by rank."""
+        """Factorisation of each rank, by the rank's name."""
         return {cut.rank: cut for cut in self.factorisations}
 
     @cached_property
     def open_factorisations(self) -> tuple[Factorisation, ...]:
-        """Factorisations of ranks of which a memory may hold more or less."""
+        """Factorisations of ranks that have loops at memories, and so open tile sizes."""
         return tuple(cut for cut in self.factorisations if cut.levelled)
 
     @property
@@ -157,12 +157,12 @@ class Region:
 
     @cached_property
     def tiles(self) -> tuple[tuple[str, str], ...]:
-        """Open tiles as (rank, member)."""
+        """Tiles of open size, as pairs (rank, member)."""
         return tuple((cut.rank, member) for cut in self.open_factorisations for member in cut.held)
 
     @cached_property
     def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Arrays that can do all operations of each Einsum, regardless of constraints.
+        """Names of the arrays that can do all operations of each Einsum, regardless of constraints.
 
         Raises
         ------
@@ -176,15 +176,16 @@ class Region:
 
     @cached_property
     def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Alternative places of each tensor, each a list of levels."""
+        """Alternative residencies of each tensor that constraints allow; each lists the levels
+        that keep it."""
         return {t: self.constraints.places(t, found) for t, found in self.all_places.items()}
 
     @cached_property
     def all_places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Alternative places of each tensor without constraints.
+        """Alternative residencies of each tensor, regardless of constraints.
 
-        Inputs and outputs are in the outermost memory, perhaps also in inner ones. Intermediates
-        are in any memories, or in the registers of one array.
+        Inputs and outputs are in the outermost memory, and perhaps in inner ones. Intermediates are
+        in any memories, or in the registers of one array.
         """
         outermost, *inner = (m.name for m in self.architecture.memories)
         subsets: list[tuple[str, ...]] = [()]
@@ -200,10 +201,10 @@ class Region:
 
     @cached_property
     def tilings(self) -> Ints:
-        """All combinations of tile sizes, a row each.
+        """All combinations of tile sizes, one row each.
 
-        With several nested memories and too many combinations, every other size is left out of the
-        ranks that have most.
+        With several nested memories there may be too many combinations. Then every other size is
+        left out of the ranks that have most sizes.
         """
         columns = [self.sizes(cut) for cut in self.open_factorisations]
         if len(self.architecture.memories) > policy.MAX_SHALLOW_MEMORIES:
@@ -221,7 +222,7 @@ class Region:
         return found
 
     def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
-        """Yield all subspaces that share the loops of some ranks."""
+        """Yield all subspaces whose Einsums share the loops over the given ranks."""
         others = frozenset(m for m, rank in self.rank_of.items() if rank not in shared)
         # Subspaces with the fewest loops come first: among equals they have the least traffic.
         for nonunit, sizes in self._patterns:
@@ -234,7 +235,8 @@ class Region:
 
     @cached_property
     def _patterns(self) -> tuple[tuple[frozenset[str], Ints], ...]:
-        """Sets of loops with several iterations in the same tilings, with these tilings."""
+        """Pairs of a set of loops and its tilings, in which exactly these loops have several
+        iterations."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
         going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
         column = 0
@@ -254,7 +256,10 @@ class Region:
         return tuple(zip(named, alike, strict=True))
 
     def steps(self, subspace: Subspace, tiling: int) -> int:
-        """Return the iterations of the shared loops down to the innermost of several iterations."""
+        """Return the number of steps of a tiling's shared loops.
+
+        A step is one iteration of the innermost shared loop that has several iterations.
+        """
         steps = prod(
             -(-self.shapes[c.rank] // prod(n for _, n in c.fine))
             for c in self.factorisations
@@ -274,26 +279,27 @@ class Region:
 
     @cached_property
     def _level(self) -> dict[str, int]:
-        """Memory of each member's loop."""
+        """Index of the memory that has each member's loop."""
         return {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
 
     def is_flat(self, skeleton: Skeleton) -> bool:
-        """Return whether memories in between have no loops.
+        """Return whether all loops are at the outermost and the innermost memory.
 
-        All shared loops are at the outermost memory and all of an Einsum's own at the innermost, so
-        that each memory holds what one step needs.
+        All shared loops are at the outermost memory, and all own loops at the innermost. Each
+        memory in between thus holds the tensors that one step needs.
         """
         last = len(self.architecture.memories) - 1
         return not any(skeleton.order[1:]) and all(self._level[m] == last for m in skeleton.own)
 
     def _nested(self, nonunit: frozenset[str], own: frozenset[str]) -> bool:
-        """Return whether every own loop is at the deepest shared loop's memory or further in."""
+        """Return whether no own loop is outside of the innermost memory with a shared loop."""
         level = self._level
         deepest = max((level[m] for m in nonunit - own), default=0)
         return all(level[m] >= deepest for m in own)
 
     def _outer_first(self, shared: list[str], nonunit: frozenset[str], own: frozenset[str]) -> bool:
-        """Return whether loops over outer parts of ranks are outside of loops over inner parts."""
+        """Return whether loops over outer members of a rank are outside of loops over its inner
+        members."""
         level = self._level
         for outer, inner in self.parts:
             around = [m for m in nonunit if self.rank_of[m] == outer]
@@ -310,7 +316,7 @@ class Region:
 
     @cached_property
     def parts(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of an outer part of a rank and a part inside it."""
+        """Pairs of an outer and an inner member of one rank, for ranks that the cascade cuts."""
         cut = (r.partition for r in self.program.ranks if r.partition)
         return tuple(pair for parts in cut for pair in combinations(parts, 2))
 
@@ -321,7 +327,7 @@ class Region:
             start += len(cut.held)
 
     def _loops(self, shared: tuple[str, ...], nonunit: frozenset[str]) -> list[list[str]]:
-        """Return the shared loops of several iterations, by memory."""
+        """Return the members whose shared loops have several iterations, for each memory."""
         depth = len(self.architecture.memories)
         cuts = [self.factorisation_of[rank] for rank in shared]
         return [
@@ -330,28 +336,28 @@ class Region:
 
     @property
     def slower(self) -> float:
-        """Cycles of an Einsum from which on its placements are left out."""
+        """Cycles above which a placement of an Einsum is left out."""
         return inf if self.slow else policy.MAX_EINSUM_SLOWDOWN * self.least_cycles
 
     @property
     def leaves_aside(self) -> bool:
-        """True if some array is too slow for an Einsum that it could do."""
+        """True if some array is left out for an Einsum because it is too slow."""
         return any(
             max(able.values()) > self.slower for able in self.all_placements.least_work if able
         )
 
     @cached_property
     def all_placements(self) -> EinsumPlacements:
-        """Placements of all Einsums."""
+        """Generator of the placements of all Einsums."""
         return EinsumPlacements(self)
 
     @cached_property
     def placements(self) -> dict[str, tuple[EinsumPlacement, ...]]:
-        """Placements of each Einsum. In a subspace several of them may coincide."""
+        """Placements of each Einsum; several of them may be equal in a subspace."""
         return {e.name: tuple(self.all_placements.of(e)) for e in self.program.einsums}
 
     def nest(self, skeleton: Skeleton) -> SharedRanks:
-        """Return the ranks of all shared loops of several iterations, by memory."""
+        """Return each memory with the ranks of its shared loops that have several iterations."""
         outside = tuple(
             c.rank
             for c in self.factorisations
@@ -363,12 +369,12 @@ class Region:
 
     @cached_property
     def bindings(self) -> int:
-        """Combinations of placements of all Einsums."""
+        """Number of combinations of all Einsums' placements."""
         return prod(len(placements) for placements in self.placements.values())
 
     @cached_property
     def residencies(self) -> int:
-        """Combinations of places of all tensors."""
+        """Number of combinations of all tensors' residencies."""
         return prod(len(places) for places in self.places.values())
 
 
@@ -379,7 +385,7 @@ class EinsumPlacements:
     region: Region
 
     def of(self, e: Einsum) -> Iterator[EinsumPlacement]:
-        """Yield the placements of an Einsum. In a subspace several of them may coincide."""
+        """Yield the placements of an Einsum; several of them may be equal in a subspace."""
         found = [
             (work, array, layout)
             for array, layouts in self._layouts_by_array[e.name]
@@ -402,7 +408,7 @@ class EinsumPlacements:
                         yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
 
     def _alternatives(self, e: Einsum) -> int:
-        """Return how many layouts of an Einsum on one array are examined."""
+        """Return the number of an Einsum's layouts to examine on each array."""
         if self.region.plain:
             return policy.MAX_LAYOUTS_OF_SMALL_WORK
         least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
@@ -413,9 +419,9 @@ class EinsumPlacements:
         )
 
     def _may_be_alone(self, e: Einsum) -> bool:
-        """Return whether an Einsum may run before all shared loops, or after them.
+        """Return whether an Einsum may run before or after all shared loops.
 
-        It may if it needs no other Einsum, or no other needs it.
+        This is possible if it needs no other Einsum, or no other Einsum needs it.
         """
         written = {x.name for x in self.region.program.einsums}
         first = all(a.tensor not in written for a in e.reads)
@@ -425,7 +431,7 @@ class EinsumPlacements:
 
     @property
     def least_work(self) -> tuple[dict[str, float], ...]:
-        """Least cycles of each Einsum, by the arrays that can do it."""
+        """Fewest cycles of each Einsum on each array that can do it."""
         return tuple(
             {array: layouts[0][0] for array, layouts in able}
             for able in self._layouts_by_array.values()
@@ -435,7 +441,7 @@ class EinsumPlacements:
     def _layouts_by_array(
         self,
     ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
-        """Arrays of each Einsum, with its layouts there and their cycles."""
+        """Arrays that can do each Einsum, with the Einsum's layouts there and their cycles."""
         operations = self.region.program.memo(operations_of)
         found = {}
         for e in self.region.program.einsums:
@@ -449,7 +455,7 @@ class EinsumPlacements:
         return found
 
     def _share(self, name: str) -> float:
-        """Return the least share of an Einsum's iterations that masks leave."""
+        """Return a lower bound of the share of an Einsum's iterations that masks leave."""
         shares = mask_shares(self.region.program, self.region.architecture, self.region.shapes)
         cuts = (self.region.factorisation_of[r] for r in self.ranks(name))
         return shares.of(
@@ -474,14 +480,14 @@ class EinsumPlacements:
 
     @cached_property
     def _part_of(self) -> dict[str, tuple[str, int]]:
-        """Rank and number of parts of every member that arrays may take."""
+        """Rank and number of iterations of every member that may lie along an array."""
         return {
             member: (cut.rank, n) for cut in self.region.factorisations for member, n in cut.fine
         }
 
     @cached_property
     def _common(self) -> dict[str, int]:
-        """Position of each rank by the number of Einsums that have it, the most common first."""
+        """Position of each rank when sorted by the number of Einsums that have it, most first."""
         variables = [e.variables for e in self.region.program.einsums]
         often = {
             c.rank: sum(c.rank.lower() in v for v in variables) for c in self.region.factorisations
@@ -489,7 +495,7 @@ class EinsumPlacements:
         return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
 
     def ranks(self, name: str) -> tuple[str, ...]:
-        """Return the ranks of an Einsum, in the order of the cuts."""
+        """Return the ranks of an Einsum in the order of the region's cuts."""
         variables = self.region.program.einsum_of[name].variables
         parallel = self.region.program.parallel
         return tuple(
@@ -497,10 +503,10 @@ class EinsumPlacements:
         )
 
     def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
-        """Return loop orders of an Einsum.
+        """Return the loop orders of an Einsum to examine.
 
-        The first order is as written, ranks of the result outside of reduced ones. In the others
-        one rank of several iterations is innermost.
+        The first order is as written, with ranks of the result outside of reduced ranks. Each
+        further order moves another rank to the innermost position.
         """
         laid = {m for _, members in along for m in members}
         ranks = self.ranks(e.name)
@@ -524,7 +530,7 @@ class EinsumPlacements:
 def fewer_tilings(
     columns: Sequence[tuple[tuple[int, ...], ...]], named: Sequence[bool] = ()
 ) -> list[tuple[tuple[int, ...], ...]]:
-    """Return tile sizes of several ranks, thinned out until all combinations can be enumerated.
+    """Thin out the tile sizes of several ranks until all combinations can be enumerated.
 
     Parameters
     ----------
@@ -562,7 +568,7 @@ def fewer_tilings(
 
 
 def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
-    """Return the distinct rows, sorted as binary numbers, and the index of each given row."""
+    """Return the distinct rows, sorted as binary numbers, and the index of each given row there."""
     # A row becomes one integer, (True, False) being 2: integers compare much faster than rows.
     bits = 1 << np.arange(rows.shape[1], dtype=np.int64)[::-1]
     _, first, which = np.unique(rows @ bits, return_index=True, return_inverse=True)
@@ -576,7 +582,7 @@ def mapping_of(
     placements: dict[str, EinsumPlacement],
     places: dict[str, tuple[str, ...]],
 ) -> Mapping:
-    """Return a mapping of the space.
+    """Return the mapping of a region that the given choices determine.
 
     Parameters
     ----------
@@ -632,9 +638,10 @@ def with_placements(
 
 
 def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
-    """Return all shared loops by memory.
+    """Return the loops of each memory that Einsums share.
 
-    Loops of one iteration are behind the loops that must be outside of them, else outermost.
+    A loop of one iteration comes directly behind the loops that must be outside of it. Without such
+    loops it is outermost.
     """
     nest = [list(loops) for loops in skeleton.order]
     nonunit = {m for loops in nest for m in loops}
@@ -687,6 +694,6 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
 
 
 def _find(nest: list[list[str]], member: str) -> tuple[int, int]:
-    """Return the memory of a loop, and the position behind it there."""
+    """Return the index of the memory that has a loop, and the position behind the loop there."""
     level = next(n for n, loops in enumerate(nest) if member in loops)
     return level, nest[level].index(member) + 1
