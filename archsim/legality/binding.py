@@ -48,8 +48,8 @@ def bind(
     Parameters
     ----------
     shapes : dict
-        Shapes by rank. It may have values of the cascade's parameters, too, which masks
-        takes those.
+        Shapes by rank. The dictionary may also have values of the cascade's parameters,
+        which masks use.
     choose : Choose, optional
         Function that resolves open choices (``mapping.choices``).
 

@@ -131,8 +131,8 @@ class TileFitting:
 
         Every level must hold whole tiles, also of streaming tensors, as in the published
         evaluation. The whole rank is tried first because it often fits. A fitted size divides the
-        number of tiles. A size written ``even`` is that of equal tiles. A size written ``whole or
-        one`` is the whole rank, or one.
+        number of tiles. A size written ``even`` gives tiles of nearly equal size. A size
+        written ``whole or one`` is the whole rank, or one.
 
         Parameters
         ----------

@@ -236,8 +236,9 @@ class _BoundParts:
         return self.known[numbers]
 
     def masked(self, partitions: Partitions, at: int, number: int) -> Bound:
-        """Return the nest of a core with a given part of the masked rank, and the first part of all
-        others.
+        """Return the nest of a core with a given part of the masked rank.
+
+        Of every other rank, the core has the first kind of part.
 
         Parameters
         ----------

@@ -84,8 +84,9 @@ def _occurring_once(access: Access) -> frozenset[str]:
 
 
 def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str] | None:
-    """Return the variable of each index, if the indices differ in only that variable and all of
-    its values give equal elements."""
+    """Return the two variables by which two indices differ, one of each index.
+
+    The result is None unless both indices reach equal elements over all values of these."""
     left = Counter(one.terms)
     right = Counter(other.terms)
     only_left, only_right = [*(left - right).elements()], [*(right - left).elements()]
@@ -138,7 +139,7 @@ def _as_long(program: Program, one: str, other: str) -> bool:
 
 
 def _declared_like(program: Program, rank: str) -> frozenset[str]:
-    """Return a rank and the ranks whose length it is declared to equal, directly or indirectly."""
+    """Return a rank and all ranks that it is declared to be as long as, directly or indirectly."""
     found: list[str] = []
     name: str | None = rank
     while name is not None and name not in found:

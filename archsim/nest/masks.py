@@ -303,7 +303,7 @@ def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
 
 @dataclass(frozen=True, kw_only=True)
 class _MaskWindows:
-    """Windows of Einsums by name, the band of no-op steps, and notes on masks without effect."""
+    """Result of applying masks: windows of Einsums by name, band of no-op steps, and notes."""
 
     by_name: dict[str, Window]
     no_op_band: RankBand | None = None

@@ -1,4 +1,4 @@
-"""Limits of binding: sizes of caches, of searches for part sizes, and of messages."""
+"""Limits of binding: sizes of caches and messages, and the effort to find equal parts of a rank."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ cascade.
 """
 
 MAX_LISTED_EINSUMS: Final = 3
-"""Maximum number of further Einsums that a problem names; it only counts the rest."""
+"""Maximum number of further Einsums that a problem names; the rest is only counted."""

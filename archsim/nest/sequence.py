@@ -46,7 +46,7 @@ def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tup
     ------
     SpecError
         A nest names no Einsum; an Einsum is in no nest or in two, or runs before a tensor it reads.
-        Or a tensor between two nests is iterative, or both cut its tiles differently.
+        Or a tensor between two nests is iterative, or the two nests cut its tiles differently.
     """
     groups = [tuple(e.einsum for e in nest.einsums) for nest in mapping.nests]
     problems = [*_names(program, mapping)]

@@ -150,7 +150,7 @@ def unique_halo(
     """Return how many different tiles of a tensor cores use at a time, and each core's own share.
 
     The tensor does not vary along the partitioned rank. Cores advance tile by tile together. If one
-    core needs all tiles of the others, the others wait for its tiles.
+    core needs the tiles of all other cores, these wait for its tiles.
 
     Parameters
     ----------

@@ -45,8 +45,8 @@ class Tiling(Memoized):
 
     @cached_property
     def ranks(self) -> tuple[str, ...]:
-        """Ranks of the cascade: parallel ranks, then ranks that the cascade does not cut, then the
-        others."""
+        """Ranks of the cascade: parallel ranks, ranks that it does not cut, and last ranks that it
+        cuts."""
         leaves = [r.name for r in self.program.ranks if not r.partition]
         families = [r.name for r in self.program.ranks if r.partition]
         return (*self.program.parallel, *leaves, *families)
