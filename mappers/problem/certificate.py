@@ -1,5 +1,4 @@
-"""Results of a search: the mapping found, its certificate, and its differences from the
-runner-up."""
+"""Results of a search: the mapping found, its certificate, and how the runner-up differs."""
 
 from __future__ import annotations
 
@@ -17,49 +16,49 @@ from archsim.spec.mapping import Mapping
 from .engine_run import EngineRun
 
 TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
-"""Reasons of an early end of a search."""
+"""Reasons why a search may end early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """Coverage of a mapspace by a search, and the gap that it proves.
+    """Statement of how much of a mapspace a search covered, and of the gap that it proves.
 
-    Every candidate is either *evaluated* or *pruned*. Candidates are pruned together, for one
-    reason that holds for all of them.
+    Every candidate mapping is either *evaluated* or *pruned*. Candidates are pruned in groups, for
+    one reason that holds for the whole group.
     """
 
     strategy: str
     objective: str
     candidates: int
     evaluated: int
-    """Candidates whose objective, or a lower bound of it, was computed."""
+    """Number of candidates whose objective, or a lower bound of it, was computed."""
     reasons: tuple[tuple[str, int], ...]
-    """Reasons for pruning, each with the number of candidates, to sixteen digits."""
+    """Pairs of a reason for pruning and the number of candidates, exact to sixteen digits."""
     runs: int
-    """Candidates that the engine ran."""
+    """Number of candidates that the engine ran."""
     gap: float
-    """Share of the objective by which another mapping could be better, at most."""
+    """Largest share of the objective by which another mapping could be better."""
     tolerance: float
     """Largest gap at which a mapping counts as optimal."""
     value: float
     """Objective of the mapping found."""
     floor: float
-    """Lower bound of the objective for any mapping, of this mapspace or another."""
+    """Lower bound of the objective for any mapping, inside or outside of this mapspace."""
     ended: str = ""
     """``TIME_LIMIT`` or ``INTERRUPTED``; empty if the search was complete."""
     constraints: tuple[str, ...] = ()
-    """Constraints on all mappings of the mapspace."""
+    """Constraints on all mappings of the mapspace, as sentences."""
     remembered: bool = False
-    """True if an earlier run searched this very problem."""
+    """True if the result was stored by an earlier search of the same problem."""
 
     @property
     def pruned(self) -> int:
-        """Candidates that were not evaluated."""
+        """Number of candidates that were not evaluated."""
         return self.candidates - self.evaluated
 
     @property
     def bound(self) -> float:
-        """Lower bound of the objective for the mappings of the mapspace."""
+        """Lower bound of the objective for all mappings of the mapspace."""
         return self.value * (1 - self.gap)
 
     @property
@@ -69,15 +68,15 @@ class Certificate:
 
     @property
     def is_floor(self) -> bool:
-        """True if the search proves no more than the floor."""
+        """True if the search proves no higher lower bound than the floor."""
         return self.bound <= self.floor * (1 + 1e-9)
 
     def bounded(self, value: float, bound: float) -> Certificate:
-        """Return the certificate of another value, with the gap to a lower bound."""
+        """Return this certificate for another value, with the gap between it and a lower bound."""
         return replace(self, value=value, gap=gap_to(bound, value))
 
     def with_effort_of(self, others: Sequence[Certificate]) -> Certificate:
-        """Return the certificate with the effort of other searches added."""
+        """Return this certificate with the candidates and runs of other searches added."""
         all_of = (self, *others)
         # An interrupt asks for the best so far: the other searches end as if their time were up.
         ended = [c.ended for c in all_of if c.ended]
@@ -118,7 +117,7 @@ def gap_to(bound: float, value: float) -> float:
 
 
 def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int], ...]:
-    """Add up the pruned candidates of several searches by their reasons."""
+    """Add up the pruned candidates of several searches, reason by reason."""
     found: dict[str, int] = {}
     for why, count in chain.from_iterable(c.reasons for c in certificates):
         found[why] = found.get(why, 0) + count
@@ -127,16 +126,16 @@ def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int],
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Incumbent and lower bound at one time of a search."""
+    """State of a search at one time: its incumbent and its lower bound."""
 
     seconds: float
     """Seconds since the search began."""
     runs: int
-    """Mappings that the engine had run."""
+    """Number of mappings that the engine had run by then."""
     value: float
-    """Objective of the incumbent; infinite before there is one."""
+    """Objective of the incumbent; infinite if there was none yet."""
     bound: float
-    """Lower bound of the mapspace that was proven by then."""
+    """Lower bound for the mapspace that was proven by then."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the moment as ``archsim map --json`` prints it."""
@@ -146,7 +145,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Choice in which two mappings differ."""
+    """A choice in which two mappings differ, and its value in each of them."""
 
     what: str
     here: str
@@ -155,12 +154,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUp:
-    """Best known mapping that shares other loops, or shares them in another order."""
+    """Best known mapping whose shared loops are over other ranks, or in another order."""
 
     mapping: Mapping
     result: Result
     differences: tuple[Difference, ...]
-    """Differences from the mapping found (*here*), most important first."""
+    """Differences from the mapping found, most important first. The value in the mapping found is
+    *here*."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the runner-up as ``archsim map --json`` prints it."""
@@ -178,17 +178,17 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """Best mapping of a search."""
+    """Best mapping that a search found, with its result and certificate."""
 
     mapping: Mapping
     result: Result
     certificate: Certificate
     runner_up: RunnerUp | None = None
     history: tuple[Moment, ...] = ()
-    """Moments at which the incumbent or the lower bound improved."""
+    """States of the search whenever the incumbent or the lower bound improved."""
     ran: tuple[EngineRun, ...] = ()
-    """A few of all runs, best first. The best mapping of a relaxation may be illegal on the
-    machine."""
+    """A few of the best runs, best first. They matter for relaxations, whose best mapping may be
+    illegal on the machine."""
 
 
 _NONE = "none"
@@ -198,7 +198,7 @@ _OUTSIDE = "stays outside of"
 def differences_of_nests(
     one: Sequence[tuple[str, Bound]], other: Sequence[tuple[str, Bound]]
 ) -> tuple[Difference, ...]:
-    """Return the differences of two mappings, either of which may have several nests.
+    """Return the differences between two mappings, each of which may have several nests.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def differences_of_nests(
 
 
 def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
-    """Return the differences of two mappings, most important first.
+    """Return the differences between two mappings of one nest, most important first.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
 
 
 def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
-    """Yield the choices of a mapping, in the same order for all mappings."""
+    """Yield every choice of a mapping and its value, in the same order for all mappings."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
     spread = bound.cores.partitions
@@ -258,7 +258,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _ranks_outside(bound: Bound, e: BoundEinsum) -> Iterator[str]:
-    """Yield the ranks of shared loops that an Einsum stays outside of."""
+    """Yield the ranks of all shared loops that an Einsum is outside of."""
     return (x.rank for x in bound.nest if x.bound > 1 and x.member in e.outside)
 
 
@@ -271,7 +271,7 @@ def _own(e: BoundEinsum) -> Iterator[str]:
 
 
 def _spatial_ranks(e: BoundEinsum) -> Iterator[str]:
-    """Yield the dimensions of an Einsum's array with the ranks along them."""
+    """Yield each dimension of an Einsum's array with the ranks along it, as text."""
     for d in e.array.dimensions:
         ranks = dict.fromkeys(x.variable.upper() for x in e.spatial if x.dimension == d.name)
         if ranks:

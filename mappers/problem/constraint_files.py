@@ -1,7 +1,8 @@
 """Files of constraints on a mapspace (``map --fix FILE``, ``map --forbid FILE``).
 
-Both options read the same statements, which must hold of a mapping or must not hold. Each name of a
-list is a statement of its own, except in lists of alternatives (``array``, ``innermost``).
+Both options read the same statements. With ``--fix`` they must hold for a mapping, with
+``--forbid`` they must not. Each name in a list is a separate statement. But names in the lists
+``array`` and ``innermost`` are alternatives.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
 
 
 class SizeFields(Fields):
-    """Number of coordinates: one number, or the least and the most."""
+    """Size of a rank in coordinates: one number, or the smallest and the largest."""
 
     at_least: int = Field(default=1, ge=1)
-    """Least number."""
+    """Smallest number of coordinates."""
     at_most: int | None = Field(default=None, ge=1)
-    """Largest number; any number without one."""
+    """Largest number of coordinates; no limit if absent."""
 
 
 def _exactly(value: Any) -> Any:
-    """Read a single number as the least and the most."""
+    """Return a single number as both the smallest and the largest size."""
     number = isinstance(value, int) and not isinstance(value, bool)
     return {"at_least": value, "at_most": value} if number else value
 
@@ -64,7 +65,7 @@ Size = Annotated[
 
 
 def _each_of_any_size(value: Any) -> Any:
-    """Read names without sizes as ranks of any size."""
+    """Return names without sizes as ranks of any size."""
     names = one_or_more(value)
     return {name: {} for name in names} if _are_texts(names) else value
 
@@ -85,26 +86,26 @@ class EinsumConstraintFields(Fields):
     """Constraints on one Einsum."""
 
     array: Names = ()
-    """Arrays that it may run on."""
+    """Arrays on which the Einsum may run."""
     spatial: dict[Name, RanksAlong] = Field(default_factory=dict)
-    """Ranks along each dimension of the array, perhaps with their sizes."""
+    """Ranks along each dimension of the Einsum's array, perhaps with their sizes."""
     innermost: Ranks = ()
-    """Ranks of which one is its innermost loop."""
+    """Alternatives for the rank of the Einsum's innermost loop."""
     alone: bool | None = None
-    """True if it stays outside of all shared loops."""
+    """True if the Einsum stays outside of all shared loops."""
 
 
 class ConstraintFields(Fields):
-    """Section ``constraints`` of a file."""
+    """Section ``constraints`` of a file of constraints."""
 
     einsums: dict[str, EinsumConstraintFields] = Field(default_factory=dict)
     """Constraints on Einsums, by name."""
     shared: Ranks = ()
-    """Ranks whose loops are shared by Einsums."""
+    """Ranks whose loops Einsums share."""
     order: dict[Name, Ranks] = Field(default_factory=dict)
-    """Order of loops at each level, by rank."""
+    """Ranks of the shared loops at each memory, outermost first."""
     tiles: dict[Name, dict[Rank, Size]] = Field(default_factory=dict)
-    """Coordinates of ranks in the tiles of each memory."""
+    """Sizes of ranks' tiles in each memory, in coordinates."""
     keep: dict[Name, Names] = Field(default_factory=dict)
     """Tensors kept at each level."""
 
@@ -119,7 +120,7 @@ class ConstraintFile:
 
     @classmethod
     def read(cls, name: str, *, must: bool) -> ConstraintFile:
-        """Read a file.
+        """Read a file of constraints.
 
         Parameters
         ----------
@@ -139,7 +140,7 @@ class ConstraintFile:
 def constraints_of(
     files: Iterable[ConstraintFile], program: Program, architecture: Architecture
 ) -> Constraints:
-    """Return the constraints of some files on the mappings of a cascade on a machine.
+    """Return the constraints that files state, for the mappings of a cascade on a machine.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def constraints_of(
 
 
 class _NamesOfFile:
-    """Resolver of the names in one file."""
+    """Resolver of the names in one file of constraints."""
 
     def __init__(self, file: ConstraintFile, program: Program, architecture: Architecture) -> None:
         self.fields, self.root, self.must = file.fields, file.root, file.must
@@ -175,7 +176,8 @@ class _NamesOfFile:
         self.arrays = tuple(a.name for a in architecture.arrays)
 
     def constraints(self) -> Iterator[MappingConstraint]:
-        """Yield the constraints whose names are right; problems with the others join ``wrong``."""
+        """Yield the constraints whose names exist; problems of all other constraints go to
+        ``wrong``."""
         for name, fields in self.fields.einsums.items():
             path: Path = (KEY, "einsums", name)
             if self._knows(name, self.program.einsum_of, "an Einsum of", path, key=True):
@@ -199,8 +201,11 @@ class _NamesOfFile:
     def _order(
         self, memory: str, ranks: tuple[str, ...], path: Path
     ) -> Iterator[MappingConstraint]:
-        """Yield the constraints of one order: no pair of loops may be the other way round, or
-        none may be so."""
+        """Yield the constraints that state or forbid one order of loops, pair by pair.
+
+        For a required order, no pair of loops may be reversed. For a forbidden order, no pair may
+        be in this order.
+        """
         if len({*ranks}) < max(2, len(ranks)):
             text = "an order is of two ranks or more, each named once"
             self.wrong.append(Problem(text, self.root.key_span(path)))
@@ -225,7 +230,7 @@ class _NamesOfFile:
                 yield self._constraint(HasTiles(memory, rank, size), here)
 
     def _size(self, fields: SizeFields, path: Path) -> SizeRange | None:
-        """Return a range of sizes; note a problem if the range is empty."""
+        """Return a range of sizes, and record a problem if the range is empty."""
         if fields.at_most is not None and fields.at_most < fields.at_least:
             text = f"no size is at least {fields.at_least:,} and at most {fields.at_most:,}"
             self.wrong.append(Problem(text, self.root.span_of(path)))
@@ -276,12 +281,12 @@ class _NamesOfFile:
             yield MappingConstraint(statement=IsAlone(e), must=must, span=span)
 
     def _array(self, name: str) -> str:
-        """Return the name of an array, given by name or role."""
+        """Return the name of an array that is given by its name or its role."""
         array = array_in_role(self.architecture, name)
         return array.name if array is not None else name
 
     def _is_rank(self, rank: str, path: Path, einsum: str = "", *, key: bool = False) -> bool:
-        """Return whether all Einsums together, or one Einsum, have a rank."""
+        """Return whether a rank exists in the cascade, or in one Einsum if it is given."""
         if not self._knows(rank, self.ranks, _RANKS, path, key=key):
             return False
         if not einsum:
@@ -300,7 +305,7 @@ class _NamesOfFile:
         key: bool = False,
         machine: bool = False,
     ) -> bool:
-        """Return whether a name is known; note a problem if it is not."""
+        """Return whether a name is known, and record a problem if it is not."""
         if name in known:
             return True
         whose = self.architecture.name if machine else self.program.name

@@ -1,4 +1,4 @@
-"""Runs of mappings by the engine, which decides their objective."""
+"""Runs of mappings on the engine, which decides their objective."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from .objectives import LATENCY, SearchObjective
 _NEXT_NEST = "|"
 
 Kind = tuple[str, ...]
-"""Ranks of shared loops with more than one trip, outermost first, whatever their memories."""
+"""Kind of a mapping: ranks of all shared loops of several iterations, outermost first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRun:
-    """Engine run of a mapping."""
+    """A mapping with its engine result and its objective."""
 
     value: float
-    """Objective of the run."""
+    """Value of the objective in this run."""
     mapping: Mapping
     result: Result
     kind: Kind = ()
 
     @classmethod
     def of(cls, objective: SearchObjective, mapping: Mapping, result: Result) -> EngineRun:
-        """Return the run of a mapping with a known result."""
+        """Return the run of a mapping whose result is already known."""
         return cls(value=objective.of(result), mapping=mapping, result=result)
 
 
 def kind_of(ranks: Iterable[str]) -> Kind:
-    """Return the kind of a mapping; adjacent loops over one rank count as one.
+    """Return the kind of a mapping; adjacent loops over one rank count as one loop.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def kind_of(ranks: Iterable[str]) -> Kind:
 
 
 def kind_of_bound(bound: Bound) -> Kind:
-    """Return the kind of a bound mapping."""
+    """Return the kind of a bound mapping with one nest."""
     return kind_of(x.rank for x in bound.nest if x.bound > 1)
 
 
 def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
-    """Return the kind of a mapping of one nest or of several."""
+    """Return the kind of a mapping with one nest or several."""
     kinds = [kind_of_bound(bound) for _, bound in nests]
     if len(kinds) == 1:
         return kinds[0]
@@ -75,11 +75,11 @@ def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
 
 
 BoundNests = tuple[tuple[str, Bound], ...]
-"""Nests of a mapping, each with its name; a mapping of one nest has one without a name."""
+"""Pairs of a nest's name and its bound mapping; the name is empty if there is only one nest."""
 
 
 def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
-    """Bind a mapping of a mapspace's cascade, inside or outside of the mapspace.
+    """Bind a mapping of a mapspace's cascade; the mapping may be outside of the mapspace.
 
     Raises
     ------
@@ -92,11 +92,12 @@ def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
 
 
 _RECENT_NESTS = 8
-"""Bound mappings kept for each nest: a search changes one nest at a time, and rebinds it alone."""
+"""Number of bound mappings kept for each nest. A search changes one nest at a time, so that only
+this nest is bound again."""
 
 
 def bound_part(part: NestPart, architecture: Architecture) -> Bound:
-    """Bind one nest of several, unless it was bound recently. Raises as ``bind``."""
+    """Bind one of several nests, unless it was bound recently. Raises as ``bind``."""
     key = (part.mapping, Identity(architecture), tuple(part.shapes.items()))
     return part.program.memo(_recent_bounds).get(
         key, lambda: bind(part.program, part.mapping, architecture, part.shapes)
@@ -109,7 +110,7 @@ def _recent_bounds(program: Program) -> Cache[Bound]:
 
 
 def bound_nests(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
-    """Bind each nest of a mapping; return its name with it.
+    """Bind each nest of a mapping, and return the nests with their names.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def bound_nests(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
 def run_mapping(
     space: Mapspace | Region, mapping: Mapping, objective: SearchObjective
 ) -> EngineRun:
-    """Run a mapping of a mapspace's cascade, inside or outside of the mapspace.
+    """Run a mapping of a mapspace's cascade; the mapping may be outside of the mapspace.
 
     Parameters
     ----------
@@ -151,8 +152,7 @@ def run_mapping(
 def run_to_beat(
     space: Mapspace | Region, mapping: Mapping, objective: SearchObjective, best: EngineRun
 ) -> EngineRun | None:
-    """Run a mapping; return None as soon as it is certain to be slower than the best, for
-    latency.
+    """Run a mapping, or return None once it is certain to have a longer latency than the best run.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def run_to_beat(
 
 
 def _obeying(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
-    """Bind the nests of a mapping that breaks no constraint."""
+    """Bind the nests of a mapping, or raise an error if it breaks a constraint."""
     if mapping.nests and space.constraints:
         text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
         raise MappingError(Problem(text, mapping.span))
@@ -193,8 +193,7 @@ def _run(
 
 
 def _are_slower(nests: BoundNests, seconds: float) -> bool:
-    """Return whether the nests together take longer than some seconds, running as few as
-    possible."""
+    """Return whether nests together take longer than a time; as few nests as possible are run."""
     if len(nests) == 1:
         return takes_longer(nests[0][1], seconds)
     # Results are rounded to floats, so equal times may differ by the rounding.
@@ -211,5 +210,5 @@ def _has_run(name: str, bound: Bound) -> bool:
 
 
 def _seconds(name: str, bound: Bound) -> float:
-    """Return the latency of a nest in seconds; each nest runs once."""
+    """Return the latency of a nest in seconds; the result is memoised."""
     return bound.memo(result_of_nest, name, "analytical").latency_s

@@ -1,6 +1,6 @@
-"""Incumbents of a search: mappings given, built in, generated or remembered.
+"""Incumbents of a search: given, built-in, generated and remembered mappings.
 
-A remembered search consists of mapping, certificate, runner-up and history.
+A remembered search has its mapping, its certificate, its runner-up and its history.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .search_log import with_better
 
 
 def name_of(part: Part) -> str:
-    """Return the name of a part's cascade, which may be given by its file."""
+    """Return the name of the cascade of a workload's part, even if a file is given instead."""
     return Cascade.load(part.cascade).program.name
 
 
@@ -47,14 +47,14 @@ def space_of(
     *,
     constraints: Sequence[ConstraintFile] = (),
 ) -> Mapspace:
-    """Return the mapspace of a part of a workload.
+    """Return the mapspace of one part (layer or operator) of a workload.
 
-    On machines of many cores or with a memory tree, relaxations of the mapspace are searched.
+    For machines with many cores or a memory tree, relaxations of this mapspace are searched.
 
     Parameters
     ----------
     cascade : str
-        Another cascade that computes the same; the part's own without one.
+        Another cascade that computes the same. If empty, the part's own cascade is used.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_start(
 
 
 def only_part(workload: Workload, what: str) -> Part:
-    """Return the only part of a workload.
+    """Return the only part (layer or operator) of a workload; raise an error if there are several.
 
     Parameters
     ----------
@@ -120,37 +120,36 @@ def only_part(workload: Workload, what: str) -> Part:
 
 
 _GOOD_ENOUGH_FLOOR_RATIO = 1.01
-"""Ratio to the floor up to which a result is good enough to make no further mapping."""
+"""Ratio of a result to the floor up to which no further mapping is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incumbents:
-    """Known mappings of a part, and known mappings that are made only if a search needs them."""
+    """Known mappings of a workload's part, and known mappings that are made only when needed."""
 
     part: Part
     problem: SearchProblem
     runs: tuple[EngineRun, ...]
-    """Runs of legal mappings, best first; equal ones by their secondary objective."""
+    """Runs of all legal mappings, best first; ties are decided by the second objective."""
     deferred: tuple[KnownMapping, ...] = ()
     """Mappings that take long to make, put off because a known mapping is near its floor."""
     refused: tuple[Refusal, ...] = ()
-    """Mappings that are illegal under every partitioning, or break a constraint, and why."""
+    """Mappings that break a constraint or are illegal under every partitioning, with the reason."""
 
     @property
     def best(self) -> EngineRun | None:
-        """Run that a search begins with."""
+        """Best run, with which a search begins; None without a legal mapping."""
         return self.runs[0] if self.runs else None
 
     @property
     def others(self) -> tuple[EngineRun, ...]:
-        """Further runs, none better."""
+        """All runs except the best one, best first."""
         return self.runs[1:]
 
     def or_deferred(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
-        """Return what was found, or a better mapping that had been put off, and the runs of
-        those.
+        """Return the search's outcome, or a better deferred mapping, and all deferred runs.
 
-        They are made only if the mapping found may be improved.
+        Deferred mappings are made only if the mapping found may be improved.
         """
         floor = self.problem.objective.floor(found.result)
         value = self.problem.objective.of(found.result)
@@ -174,7 +173,7 @@ class Incumbents:
 def incumbents_of(
     part: Part, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
 ) -> Incumbents:
-    """Run the known mappings of a part that are legal and obey all constraints.
+    """Run all known mappings of a workload's part, and return the runs of legal ones.
 
     Parameters
     ----------
@@ -211,7 +210,7 @@ def incumbents_of(
 
 
 class _Runs:
-    """Runs of known mappings, and the reasons why others are illegal."""
+    """Runs of known mappings, and the reasons why other known mappings are illegal."""
 
     def __init__(self, part: Part, problem: SearchProblem) -> None:
         self.part, self.problem = part, problem
@@ -220,11 +219,12 @@ class _Runs:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """Mappings of which no partitioning is legal."""
+        """Mappings that are illegal under every partitioning."""
         return tuple(r for name, r in self._refused.items() if name not in self._legal)
 
     def of(self, known: KnownMapping) -> tuple[EngineRun, ...]:
-        """Return the run of a known mapping; nothing if it is illegal or breaks a constraint."""
+        """Return the run of a known mapping; nothing if the mapping is illegal or breaks a
+        constraint."""
         try:
             mapping, space = known(), self.problem.space
             if mapping.cascade not in (self.part.cascade, name_of(self.part)):
@@ -240,7 +240,7 @@ class _Runs:
 
 
 def given_runs(part: Part, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
-    """Return the runs of the mappings given for a part, best first.
+    """Run the mappings that a user gives for a workload's part; return the runs, best first.
 
     Raises
     ------
@@ -254,19 +254,19 @@ def given_runs(part: Part, problem: SearchProblem, start: Sequence[Mapping]) -> 
 
 
 def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[EngineRun, ...]:
-    """Sort runs by the objective, and equal ones by the secondary objective."""
+    """Sort runs by the objective; ties are decided by the second objective."""
     return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
 _EDITION = 1
-"""Edition of the search; certificates of other editions are not believed."""
+"""Version of the search; certificates stored by other versions are ignored."""
 
 _EQUAL = 1e-9
-"""Relative difference up to which two values of one mapping are equal."""
+"""Relative difference up to which two values of the same mapping count as equal."""
 
 
 def remember_search(question: MappingKey, found: Searched, *, another: bool = False) -> None:
-    """Keep the result of a search.
+    """Store the result of a search for later calls.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def recall_search(
     objective: SearchObjective,
     tolerance: float,
 ) -> Searched | None:
-    """Return the search remembered for this very problem; None if there is none.
+    """Return the stored search of the same problem; None if there is none.
 
     Parameters
     ----------

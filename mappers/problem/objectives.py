@@ -1,4 +1,4 @@
-"""Objectives of a search."""
+"""Objectives that a search can minimise."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 ENERGY, LATENCY, EDP = range(3)
-"""Codes of objectives in compiled code: energy in pJ, latency in cycles, and their product."""
+"""Codes of objectives in compiled code: energy in pJ, latency in cycles, their product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchObjective:
-    """Quantity of a result to minimise.
+    """Quantity of a result that a search minimises.
 
-    ``exact`` is True if tables give the quantity itself. Otherwise they give a lower bound, as no
-    mapping is faster than its busiest array or memory.
+    ``exact`` is True if cost tables give the quantity itself. Otherwise they give a lower bound, as
+    no mapping is faster than its busiest array or memory.
     """
 
     name: str
@@ -30,12 +30,12 @@ class SearchObjective:
     exact: bool
     of: Callable[[Result], float]
     floor: Callable[[Result], float]
-    """Returns the lower bound of any mapping."""
+    """Function that returns the lower bound of the objective for any mapping."""
     other: str | None = None
-    """Secondary objective, which decides between equal mappings."""
+    """Name of the second objective, which decides ties; None without one."""
 
     def tie(self, result: Result) -> float:
-        """Return the secondary objective of a result; 0 without one."""
+        """Return the second objective of a result; 0 without a second objective."""
         return 0.0 if self.other is None else OBJECTIVES[self.other].of(result)
 
 
@@ -82,11 +82,11 @@ OBJECTIVES = {
         ),
     )
 }
-"""Objectives by name."""
+"""All objectives by name."""
 
 
 def objective_called(name: str) -> SearchObjective:
-    """Return the objective of a name.
+    """Return the objective with a given name.
 
     Parameters
     ----------

@@ -17,13 +17,13 @@ from .engine_run import EngineRun
 from .objectives import SearchObjective
 
 TOLERANCE = 1e-3
-"""Share by which both engines may differ, so that a better mapping could not be told apart."""
+"""Share by which the two engines may differ; smaller improvements could not be told apart."""
 
 Advance = Callable[[int], None]
-"""Callback for each amount of work done."""
+"""Function that is called with each amount of work that is done."""
 
 Progress = Callable[[int], Advance]
-"""Receives the amount of work; returns the callback for each amount done."""
+"""Function that receives the total amount of work and returns an ``Advance``."""
 
 
 def silent(total: int) -> Advance:
@@ -39,7 +39,8 @@ def silent(total: int) -> Advance:
 
 
 ProgressOfParts = Callable[[str, int], Advance]
-"""Receives the name and amount of work of each part; returns the callback for each amount done."""
+"""Function that receives the name and total amount of work of a part (layer or operator) of a
+workload. It returns an ``Advance``."""
 
 
 def quiet(part: str, total: int) -> Advance:
@@ -49,17 +50,17 @@ def quiet(part: str, total: int) -> Advance:
 
 
 def never() -> bool:
-    """Return False: the search never has to end early."""
+    """Return False, so that the search never ends early."""
     return False
 
 
 def at_once() -> bool:
-    """Return True: the search has to end with the best mapping so far."""
+    """Return True, so that the search ends at once with the best mapping so far."""
     return True
 
 
 _MOST = 0.8
-"""Largest share of the time that the search takes; the rest is for runs of what it found."""
+"""Share of the time limit for the search itself; the rest is for runs of the mappings found."""
 
 
 class Clock:
@@ -76,22 +77,22 @@ class Clock:
         self._rest = 0.0 if limit_s is None else (1 - _MOST) * limit_s
 
     def part(self, searches: int) -> Clock:
-        """Return the time of the first of some searches."""
+        """Return the clock of the next search if several searches share the time that is left."""
         if self._end is None:
             return self
         return Clock(max(0.0, self._end - monotonic()) / searches)
 
     def most(self) -> Clock:
-        """Return the time of a search whose results need further runs."""
+        """Return the clock of a search that leaves some time for runs of its results."""
         if self._end is None:
             return self
         return Clock(_MOST * max(0.0, self._end - monotonic()))
 
     def late(self) -> Callable[[], bool]:
-        """Return the test whether runs after ``most`` have had their time.
+        """Return a function that tells whether the time for runs after ``most`` is up.
 
-        They may take all time that is left, from when the test is first called, or their part of it
-        where the search took too long.
+        These runs may take all time that is left when the function is first called. If the search
+        took too long, they still have their own share.
         """
         if self._end is None:
             return never
@@ -105,7 +106,7 @@ class Clock:
         return is_late
 
     def share(self, searches: int) -> Callable[[], bool]:
-        """Return the test whether the first of some searches has had its share of the time."""
+        """Return a function that tells whether the first of several searches has used its share."""
         if self._end is None:
             return never
         end = monotonic() + max(0.0, self._end - monotonic()) / searches
@@ -114,7 +115,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """Mapspace to search, the objective, and the incumbents.
+    """Search problem: a mapspace, the objective to minimise, and the incumbents.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ class SearchProblem:
     is_late: Callable[[], bool] = never
 
     def certificate(self, best: Result, bound: float, **effort: Any) -> Certificate:
-        """Return the certificate of a search.
+        """Return the certificate of a search for this problem.
 
         Parameters
         ----------
@@ -167,7 +168,7 @@ class SearchProblem:
 
 @runtime_checkable
 class Mapper(Protocol):
-    """Search strategy; its fields are options. ``mappers.strategies`` lists all by name."""
+    """Search strategy; its fields are its options. ``mappers.strategies`` lists all by name."""
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
         """Search the best mapping.
@@ -186,7 +187,7 @@ class Mapper(Protocol):
 
 
 COLLECT_AFTER = 50_000
-"""Objects allocated between two garbage collections, as on the command line."""
+"""Number of objects allocated between two garbage collections, as on the command line."""
 
 
 @contextmanager

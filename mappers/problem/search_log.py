@@ -1,7 +1,7 @@
-"""Log of a search: convergence of incumbent and lower bound, and the best mapping of each kind.
+"""Log of a search: its convergence, and the best mapping of each kind.
 
-Two mappings are of one kind if they share loops over the same ranks in the same order. The
-runner-up is the best mapping of another kind.
+Two mappings are of one kind if they share loops over the same ranks in the same order. The runner-
+up is the best mapping of another kind than the winner.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from .engine_run import (
 from .protocol import SearchProblem
 
 _FEW = 8
-"""Best runs that a search reports besides the best one."""
+"""Number of runs that a search reports besides the best one."""
 
 _TRIES = 4
-"""Mappings of other kinds that are run at the end of a search."""
+"""Number of mappings of other kinds that are run at the end of a search."""
 
 
 class SearchLog:
-    """Log of one search.
+    """Log of one search: its incumbents, lower bounds and runs.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SearchLog:
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
         self._few: dict[float, EngineRun] = {}
-        """Best few runs, by their values."""
+        """Best few runs, keyed by the value of the objective."""
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
         for run in others:
             self.ran(run)
@@ -63,7 +63,7 @@ class SearchLog:
             self.note(0, known.value, 0.0)
 
     def note(self, runs: int, value: float, bound: float) -> None:
-        """Note the incumbent and the lower bound, if either improved.
+        """Record the incumbent and the lower bound if either has improved.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class SearchLog:
             self.moments.append(Moment(monotonic() - self._begun, runs, value, min(value, bound)))
 
     def end(self, runs: int) -> tuple[Moment, ...]:
-        """Return all moments, the last at the end of the search.
+        """Return all recorded states of the search; the last one is that at its end.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class SearchLog:
         return tuple(self.moments)
 
     def ran(self, run: EngineRun) -> None:
-        """Note a mapping that the engine ran."""
+        """Record the engine run of a mapping."""
         known = self._runs.get(run.kind)
         if known is None or run.value < known.value:
             self._runs[run.kind] = run
@@ -102,11 +102,11 @@ class SearchLog:
             del self._few[max(self._few)]
 
     def best(self) -> tuple[EngineRun, ...]:
-        """Return the best few runs, best first; of equal ones the first."""
+        """Return the best few runs, best first; of equal values, the run recorded first."""
         return tuple(self._few[value] for value in sorted(self._few))
 
     def promise(self, estimate: float, kind: Kind, run: Callable[[], EngineRun]) -> None:
-        """Note a mapping that was not run, with an estimate of its objective.
+        """Record a mapping that was not run, with an estimate of its objective.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class SearchLog:
         return _first_of_another_kind(space, winner, ranked)
 
     def _promised(self, kind: Kind, known: Sequence[EngineRun]) -> Iterator[EngineRun]:
-        """Yield legal mappings of other kinds whose estimates are below all runs."""
+        """Run mappings of other kinds whose estimates beat all runs, and yield the legal runs."""
         best = min((run.value for run in known), default=inf)
         promised = ((p, run) for its_kind, (p, run) in self._promises.items() if its_kind != kind)
         for estimate, run in sorted(promised, key=lambda p: p[0])[:_TRIES]:
@@ -159,7 +159,7 @@ class SearchLog:
 def with_better(
     problem: SearchProblem, found: Searched, run: EngineRun, certificate: Certificate, begun: float
 ) -> Searched:
-    """Return a search result with a better run of a later step in its place.
+    """Return a search's outcome with its mapping replaced by a better run from a later step.
 
     The runner-up is the former best mapping or the former runner-up: the first of another kind.
 
@@ -195,7 +195,7 @@ def _first_of_another_kind(
 ) -> RunnerUp | None:
     """Return the first mapping of another kind than the winner; None if there is none.
 
-    Mappings of another cascade have nothing to be compared by.
+    Mappings of another cascade are skipped, as their kinds cannot be compared.
     """
     try:
         nests = bound_nests(space, winner)
