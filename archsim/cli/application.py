@@ -49,36 +49,36 @@ _BROKEN_PIPE = 141
 """Exit code that a shell reports for a process whose reader closed the pipe."""
 
 _COLLECT_AFTER = 50_000
-"""Objects made between two garbage collections: a command keeps most of what it makes."""
+"""Number of new objects after which garbage is collected: a command keeps most of its objects."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of the destination of standard output."""
+"""Error numbers that say that standard output cannot be written."""
 
 
 class Refused(click.ClickException):
-    """Wrong input: its message goes to standard error unchanged."""
+    """Error of wrong input; its message goes to standard error unchanged."""
 
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message."""
+        """Print the message of the error."""
         click.echo(visible(self.message), file=file, err=True)
 
 
 class NoLegalMapping(Refused):
-    """Refusal of every mapping that open choices allow."""
+    """Error raised if a machine refuses every mapping that open choices allow."""
 
     exit_code = 3
 
 
 class Interrupted(Refused):
-    """Interrupt by Ctrl-C, with the exit code that a shell reports."""
+    """Error raised by Ctrl-C, with the exit code that a shell reports."""
 
     exit_code = 130
 
 
 class Commands(click.Group):
-    """Group that imports a command on demand and turns errors into exit codes."""
+    """Group of commands that imports a command on demand, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order of the help text."""
@@ -95,7 +95,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve a command as click does, but suggest the nearest name for an unknown one."""
+        """Return the requested command, as click does; suggest the nearest name for an unknown
+        one."""
         if args and not args[0].startswith("-") and args[0] not in _MODULES:
             hint = did_you_mean(args[0], _MODULES)
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
@@ -114,7 +115,7 @@ class Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the requested command."""
+        """Run the requested command, and turn its errors into exit codes."""
         try:
             with _visible_messages(), _output_errors(), waiting(ctx):
                 return super().invoke(ctx)
@@ -130,7 +131,7 @@ class Commands(click.Group):
 
 @contextmanager
 def _visible_messages() -> Iterator[None]:
-    """Escape control characters in words of the command line."""
+    """Escape control characters in click's messages, which repeat words of the command line."""
     try:
         yield
     except click.UsageError as error:
@@ -139,7 +140,8 @@ def _visible_messages() -> Iterator[None]:
 
 @contextmanager
 def _output_errors() -> Iterator[None]:
-    """Exit quietly if the reader has closed the pipe, or report a destination without space."""
+    """Exit quietly if the reader has closed the pipe, or report that the destination has no
+    space."""
     try:
         try:
             yield
@@ -158,12 +160,12 @@ def _output_errors() -> Iterator[None]:
 
 
 def _readable(error: InputError) -> str:
-    """Print every problem; one without a place in a file is marked as an error."""
+    """Return the text of all problems; one without a position in a file is marked as an error."""
     return "\n".join(str(p) if p.span else f"error: {p}" for p in error.problems)
 
 
 def _discard_output() -> None:
-    """Discard what is still buffered, so that the interpreter's own flush stays silent."""
+    """Discard buffered output, so that the interpreter prints no error when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

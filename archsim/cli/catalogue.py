@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class SpecKind(NamedTuple):
-    """Kind of specification: the user's word, the key of its file, its folder."""
+    """Kind of specification: its name for users, the key of its file, and its folder."""
 
     plural: str
     singular: str
@@ -50,7 +50,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Specification: its kind (in the singular), its name and its text."""
+    """Entry of the catalogue: a specification's kind (in the singular), name and text."""
 
     kind: str
     name: str
@@ -58,7 +58,7 @@ class CatalogueEntry:
 
     @property
     def description(self) -> str:
-        """Title in the file, or an empty string."""
+        """Title that the file gives, or an empty string."""
         return self._text("title")
 
     @property
@@ -124,7 +124,7 @@ def _file(path: Path) -> CatalogueEntry:
 
 
 def _kind_of(source: Source) -> str:
-    """Return the kind that a file's keys state; a workload and a mapping may name a cascade too."""
+    """Return the kind of a file, by its keys; a workload and a mapping may name a cascade too."""
     root = read_yaml(source)
     keys = root.keys if isinstance(root, YamlMapping) else ()
     for kind in reversed(KINDS):

@@ -103,7 +103,7 @@ def compare_command(
 
 
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
-    """Return the value of each ``--mapping`` by machine."""
+    """Return the value of ``--mapping`` for each machine."""
     from ..spec.mapping import AUTO
 
     found: dict[str, str] = {}
@@ -124,7 +124,7 @@ def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, st
 
 
 def _no_owner(text: str, machines: tuple[str, ...]) -> Problem:
-    """Explain a ``--mapping`` that is for no machine of the comparison."""
+    """Return an error about a ``--mapping`` for a machine that is not compared."""
     name, equals, _ = text.partition("=")
     if text[:-1] in machines and text.endswith("="):
         return Problem(f"--mapping {text}: a mapping's name is expected after '='")

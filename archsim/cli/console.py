@@ -33,7 +33,7 @@ _KEY = "archsim.waiting"
 
 
 class WaitingSign:
-    """Line that tells for how long a command has shown nothing, and is taken back."""
+    """Line on the screen that tells how long a command has shown nothing; it is removed later."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -45,17 +45,17 @@ class WaitingSign:
         self._thread = Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
-        """Start the clock."""
+        """Start the clock of the waiting line."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Remove the line for good."""
+        """Remove the waiting line, and show it no more."""
         self._done.set()
         self._thread.join()
         self.clear()
 
     def clear(self) -> None:
-        """Remove the line before other output, and restart the clock."""
+        """Remove the waiting line before other output, and restart its clock."""
         with self._lock:
             if self._said:
                 self._write("\r" + " " * self._said + "\r")
@@ -64,7 +64,7 @@ class WaitingSign:
 
     @contextmanager
     def muted(self) -> Iterator[None]:
-        """Suppress the line while something else, such as a bar, shows progress."""
+        """Suppress the waiting line while a bar, for example, shows progress."""
         self._mute(1)
         try:
             yield
@@ -95,7 +95,7 @@ class WaitingSign:
 
 @contextmanager
 def waiting(context: click.Context) -> Iterator[None]:
-    """Show a person at a terminal that a command is running."""
+    """Show a waiting line while a command runs, if a person is at the terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
@@ -128,7 +128,7 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 
 def console() -> Console:
-    """Return a console on the present standard output; texts are never read as markup."""
+    """Return a console that prints to standard output and never reads texts as markup."""
     from rich.console import Console
 
     clear_waiting_sign()
@@ -136,7 +136,7 @@ def console() -> Console:
 
 
 def show(document: Document) -> None:
-    """Print a document; in a file or a pipe without colours and trailing blanks."""
+    """Print a document; output to a file or a pipe has no colours and no trailing blanks."""
     if sys.stdout is not None and sys.stdout.isatty():
         console().print(document)
     else:
@@ -163,7 +163,7 @@ def answer(
     written: Sequence[Path] = (),
     hint: str = "",
 ) -> None:
-    """Print what a command found: for programs as one JSON value, for people as documents.
+    """Print the answer of a command: one JSON value for programs, or documents for people.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def show_all(documents: Iterable[Document]) -> None:
 
 
 def say_written(paths: Iterable[Path]) -> None:
-    """Print the names of files that were written, to standard error."""
+    """Print the names of written files to standard error."""
     for path in paths:
         say(f"wrote {path}", err=True)
 
@@ -203,7 +203,7 @@ class Advance(Protocol):
     """Function that moves a progress bar."""
 
     def __call__(self, amount: int, text: str = "") -> None:
-        """Count an amount as done; a text replaces what the bar says."""
+        """Count an amount of work as done; a text replaces the words beside the bar."""
         ...
 
 
@@ -262,7 +262,7 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
 
 @contextmanager
 def part_progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Yield a function that shows a progress bar for one part after the other."""
+    """Yield a function that opens a progress bar for the next part; bars follow one another."""
     with ExitStack() as stack:
 
         def start(what: str, total: int) -> Callable[[int], None]:
@@ -273,7 +273,8 @@ def part_progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
 
 def found_or_searched(work: Workload, machine: Architecture, /) -> ByPart:
-    """Return the fastest mapping of every part, remembered or searched, with progress bars."""
+    """Return the fastest mapping of every part, remembered or found by a search with progress
+    bars."""
     from mappers.workload_search import best_mappings
 
     with part_progress() as start:

@@ -169,7 +169,7 @@ def map_command(
 
 @dataclass(frozen=True, kw_only=True)
 class MapAnswer:
-    """Result of a search, in each form in which it is printed or written."""
+    """Answer of a search, in each form in which it is printed or written."""
 
     exact: Callable[[], dict[str, Any]]
     """Function that returns the object of ``map --json``."""
@@ -182,7 +182,7 @@ class MapAnswer:
 
 
 def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
-    """Return the constraints of files."""
+    """Return the constraints on mappings that some files contain."""
     if not fixed and not forbidden:
         return ()
     from mappers.problem.constraint_files import ConstraintFile
@@ -194,7 +194,7 @@ def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[Co
 
 
 def _refuse_combination(option: str, *others: str) -> None:
-    """Refuse options that contradict the search, or one another."""
+    """Raise an error for options that contradict the kind of search, or one another."""
     context = click.get_current_context()
     for other in others:
         if context.get_parameter_source(other) is ParameterSource.COMMANDLINE:
@@ -205,7 +205,7 @@ def _refuse_combination(option: str, *others: str) -> None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Return a time limit in seconds."""
+    """Return a time limit, given as text, in seconds."""
     if text is None:
         return None
     from pydantic_core import PydanticCustomError
@@ -221,7 +221,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _best(work: Workload, machine: Architecture, how: dict[str, Any]) -> MapAnswer:
-    """Search the best mappings, with a progress bar for each part."""
+    """Search for the best mappings, with a progress bar for each part."""
     from mappers.workload_search import search_workload
 
     from .. import simulate
@@ -267,7 +267,7 @@ def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
 
 
 def _front(work: Workload, machine: Architecture, axes: str, how: dict[str, Any]) -> MapAnswer:
-    """Search a Pareto front."""
+    """Search for a Pareto front of mappings."""
     from mappers.pareto.front_search import axes_called, search_front
     from mappers.views.reports import front_report
 
@@ -299,7 +299,7 @@ def _front(work: Workload, machine: Architecture, axes: str, how: dict[str, Any]
 
 
 def _curves(work: Workload, machine: Architecture, memory: str, how: dict[str, Any]) -> MapAnswer:
-    """Search the curve of a memory's capacity."""
+    """Search for the best mapping at each capacity of a memory."""
     from mappers.pareto.capacity_search import capacity_curves
     from mappers.views.reports import capacity_report
 

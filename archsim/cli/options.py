@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 
 class ChoiceWithHint(click.Choice[str]):
-    """Choice that suggests the nearest word for a wrong one."""
+    """Option type of a choice; an error suggests the nearest word for a wrong one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Return click's message with the nearest choice."""
+        """Return click's error message, with the nearest choice added."""
         message = super().get_invalid_choice_message(value, ctx)
         close = nearest(str(value), self.choices)
         return f"{message} Did you mean '{close}'?" if close else message
 
 
 class NamedPath(click.ParamType[Path]):
-    """Path with a name: an empty path does not mean the working folder.
+    """Option type of a path, which must not be empty: click takes an empty path for the working
+    folder.
 
     ``check`` refuses a path that cannot be written.
     """
@@ -47,7 +48,7 @@ class NamedPath(click.ParamType[Path]):
     def convert(
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Return the path. Raises InputError."""
+        """Return the checked path. Raises InputError."""
         if isinstance(value, str) and not value.strip():
             self.fail("the name is empty; the working folder is '.'", param, ctx)
         if self.check is not None:
@@ -74,7 +75,7 @@ def out_option(help_text: str, *, required: bool = False) -> Callable[[Any], Any
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse an output folder that exists as a file, or lies in one.
+    """Raise an error if an output folder is a file, or lies in a file.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse an output file in a missing folder, or in place of a folder.
+    """Raise an error if an output file lies in a missing folder, or is a folder.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def check_file(path: Path) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file that is no picture, or that cannot be written. Raises InputError."""
+    """Raise an InputError if a file is no picture by its suffix, or cannot be written."""
     from ..figure_style import check_suffix
 
     check_suffix(path)
@@ -131,7 +132,7 @@ def _is_folder(path: Path) -> bool | None:
 def refuse_mapping_settings(
     command: str, given: Overrides, why: str = "machines run mappings of their own"
 ) -> None:
-    """Refuse ``--set mapping.FIELD`` if several mappings run, or a generated one.
+    """Raise an error for ``--set mapping.FIELD`` if several mappings run, or a generated one.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def refuse_mapping_settings(
 
 
 def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Return names and numbers of settings such as ``M=64K`` or ``lam=0.9``, for a cascade.
+    """Return the number of each setting of a cascade by name, such as ``M=64K`` or ``lam=0.9``.
 
     Raises
     ------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _INCOMPLETE = 1
 _MOST_WORKERS = 8
 _RUNS_EACH = 64
-"""Runs per process: a process for fewer runs would take longer to start than to work."""
+"""Smallest number of runs per process: for fewer, a process takes longer to start than to work."""
 
 
 @click.command("reproduce")

@@ -51,7 +51,10 @@ def _sections() -> dict[str, tuple[str, tuple[type[Fields], ...]]]:
 
 
 def _workload(below: JsonObject) -> JsonObject:
-    """Let all fields of a workload stand beside ``workload: NAME``, and shapes beside the rest."""
+    """Change the schema so that a workload's fields may stand beside ``workload: NAME``.
+
+    Shapes may stand beside all other fields.
+    """
     fields = below["$defs"]["Workload"]
     count = fields["properties"]["shape"]["additionalProperties"]
     fields["patternProperties"] = {"^[A-Z][A-Z0-9_]*$": count}
@@ -64,7 +67,7 @@ def _workload(below: JsonObject) -> JsonObject:
 
 
 def _sweep(found: JsonObject) -> JsonObject:
-    """Let an axis be a list or a table, and points be a word or a table."""
+    """Change the schema so that an axis is a list or a table, and ``points`` a word or a table."""
     fields = found["$defs"]["Sweep"]["properties"]
     axis = {"anyOf": [{"type": "array", "minItems": 1}, {"$ref": "#/$defs/Axis"}]}
     fields["axes"] |= {"minProperties": 1, "additionalProperties": axis}
@@ -149,7 +152,8 @@ def _section(key: str, models: tuple[type[Fields], ...]) -> JsonObject:
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
     class FieldSchema(GenerateJsonSchema):
-        """Schemas of fields that code reads: a number or a text, or one item for a list."""
+        """Generator of schemas for fields that code reads: a number or a text, or one item for a
+        list."""
 
         def function_plain_schema(self, schema: Any) -> JsonObject:
             if schema.get("json_schema_input_schema", {"type": "any"})["type"] != "any":
@@ -202,7 +206,7 @@ def _said_of(model: type) -> dict[str, str]:
 
 @lru_cache
 def _classes_of(module: str) -> dict[str, list[ast.stmt]]:
-    """Return the bodies of the classes of one of our modules by name; empty for other modules."""
+    """Return the classes in the source of a module of this project, by name; else nothing."""
     if module.split(".")[0] not in _OURS:
         return {}
     tree = ast.parse(inspect.getsource(sys.modules[module]))
@@ -215,7 +219,7 @@ def _called(model: str) -> str:
 
 
 def _renamed(value: Any) -> Any:
-    """Rename definitions and references by the names of models, and drop titles."""
+    """Rename definitions and references after the names of models, and drop titles."""
     if isinstance(value, list):
         return [_renamed(v) for v in value]
     if not isinstance(value, dict):

@@ -111,7 +111,10 @@ def simulate_command(
 
 
 def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:
-    """Add settings that name the rewritten cascade, a file that lives as long as the command."""
+    """Return the settings, extended by one that names a file with the rewritten cascade.
+
+    The file is removed when the command ends.
+    """
     if not rules:
         return settings
     # Only a rewrite needs sympy.

@@ -87,7 +87,7 @@ def _run(
 
 
 def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
-    """Return the best mappings without a bar: several processes search at once."""
+    """Return the best mappings, found without a progress bar: several processes search at once."""
     from mappers.workload_search import best_mappings
 
     return best_mappings(workload, architecture)

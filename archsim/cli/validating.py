@@ -35,14 +35,15 @@ _CHECK_FAILED = 1
 
 
 Check = tuple["ValidationReport", str | None]
-"""Validation of a cascade, and the name of the mapping if its mapped nest ran."""
+"""Report of a validation, and the name of the mapping if its mapped nest ran."""
 
 
 class TypeOrFormats(ChoiceWithHint):
-    """Parameter type: a type by name, or formats of tensors: ``default=bf16,K=fp8_e4m3``."""
+    """Option type: a type by name, or formats of tensors such as ``default=bf16,K=fp8_e4m3``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name, or a ``TensorFormats``. Raises InputError if a format does not exist."""
+        """Return the type's name, or a ``TensorFormats``. Raises InputError if a format does not
+        exist."""
         if not isinstance(value, str) or "=" not in value:
             return super().convert(value, param, ctx)
         from ..validation.validate import formats_given
@@ -127,7 +128,7 @@ def validate_command(
 
 @dataclass(frozen=True)
 class ComparedHow:
-    """Reference of a cascade, and the numbers to compare on."""
+    """Conditions of a comparison: the reference, and the numbers of the runs."""
 
     reference: Reference | None
     dtype: str | TensorFormats
@@ -141,7 +142,10 @@ class ComparedHow:
         fitting: Named[str, int] = MappingProxyType({}),
         trials: int = 3,
     ) -> ValidationReport:
-        """Run a cascade, or ``run`` in its place; ``fitting`` are shapes used if none are given."""
+        """Validate a cascade, or the function ``run`` in its place.
+
+        ``fitting`` are the shapes used if the user gives none.
+        """
         from ..validation.validate import validate_cascade
 
         try:
@@ -163,7 +167,7 @@ class ComparedHow:
 
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
-    """Return the cascades to validate: as given, else the mapping's, else all built-in ones."""
+    """Return the cascades to validate: given ones, or the mapping's, or all built-in ones."""
     if ALL in given:
         for name in given:
             if name != ALL:
@@ -177,9 +181,9 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 def _checks(
     cascade: Cascade, mapping: Mapping | str | None, machine: Architecture, how: ComparedHow
 ) -> Iterator[Check]:
-    """Yield the check of the equations, and that of the nest if the mapping is for this cascade.
+    """Yield the report for the equations, and one for the nest if the mapping is for this cascade.
 
-    A mapping by name is generated.
+    A mapping given by name is generated.
     """
     from mappers.construct.generators import GENERATORS
 

@@ -1,7 +1,7 @@
-"""Published evaluations, recomputed: plans in YAML, runs, tables and figures.
+"""Published evaluations that are recomputed: plans in YAML, runs, tables and figures.
 
-Stands on top of the house: it may import every other room but the command line, and only that
-imports it.
+This package may import every other package of archsim but the command line, and only the command
+line imports this package.
 """
 
 from .plan import Reproduction

@@ -1,4 +1,4 @@
-"""Figures of a study, and the files of its output folder.
+"""Figures of a study, and the files in its output folder.
 
 Import this module only to draw: it loads matplotlib.
 """
@@ -46,13 +46,13 @@ _COLOURS = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"),
     *("#994455", "#004488", "#997700", "#44aa99", "#ddaa33"),
 )
-"""Colours that stay apart for most colour-blind readers."""
+"""Colours that most colour-blind readers can tell apart."""
 
 _OUTLINE = (Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY)
 _GAP = 0.1
 """Gap between neighbouring bars, as a share of a bar."""
 _GROUP = 0.84
-"""Total width of the bars of one length; lengths are one unit apart."""
+"""Total width of the bars of one sequence length; lengths are one unit apart."""
 _MODEL_INCHES = 3.0
 _ROW_INCHES = 1.9
 _HEAD_INCHES = 1.0
@@ -86,7 +86,8 @@ def _rendered(picture: Picture, form: str) -> bytes:
 
 
 def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
-    """Return axes for each row; lengths are one unit apart, models further."""
+    """Return a figure with axes for each row; bars of lengths are one unit apart, models
+    further."""
     plan, figure = data.plan, data.figure
     models, lengths = len(plan.workloads), len(plan.seq_len)
     width = _LEFT_INCHES + models * _MODEL_INCHES + _RIGHT_INCHES
@@ -133,12 +134,13 @@ def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
 
 
 def _title(axes: Axes, text: str) -> None:
-    """Title a row, at a fixed height: matplotlib need not search for free space."""
+    """Write the title of a row at a fixed height, so that matplotlib need not search for free
+    space."""
     axes.set_title(text, loc="left", fontsize=9, y=1.02)
 
 
 def _places(data: FigureData) -> Iterator[tuple[float, tuple[str, int]]]:
-    """Yield the middle of the bars of each model and length."""
+    """Yield the centre of the bars of each model and length."""
     for m, workload in enumerate(data.plan.workloads):
         for i, length in enumerate(data.plan.seq_len):
             yield m * (len(data.plan.seq_len) + 0.6) + i, (workload, length)
@@ -163,7 +165,7 @@ def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "
 
 
 class _StackedBars:
-    """Stacked bars of one axes, collected by the name of each segment.
+    """Stacked bars in one pair of axes, collected by the name of each segment.
 
     A bar is its left edge, its bottom and its top; a segment keeps its colour.
     """
@@ -174,7 +176,7 @@ class _StackedBars:
         self.highest = 0.0
 
     def add(self, left: float, parts: Mapping[str, float]) -> None:
-        """Add one stack, its segments from below."""
+        """Add one stack of bars, with its segments from the bottom up."""
         low = 0.0
         for part, share in parts.items():
             self.bars.setdefault(part, []).append((left, low, low + share))
@@ -182,7 +184,7 @@ class _StackedBars:
         self.highest = max(self.highest, low)
 
     def draw(self, axes: Axes, width: float) -> None:
-        """Draw the collected stacks with a gap after each, and forget them."""
+        """Draw the collected stacks with a gap after each, and start a new collection."""
         width *= 1 - _GAP
         for part, bars in self.bars.items():
             colour = self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
@@ -205,7 +207,7 @@ class _StackedBars:
 
 @dataclass(frozen=True)
 class _BarRow:
-    """Row of a figure of bars: a quantity of some configurations in one billing."""
+    """Row of bars in a figure: one quantity of several configurations in one billing."""
 
     title: str
     panel: FigurePanel
@@ -221,7 +223,7 @@ def _heights(axes: Axes, quantity: str, highest: float) -> None:
 
 
 def _bar_rows(data: FigureData) -> list[_BarRow]:
-    """Return a row for each panel and billing; of a breakdown, for each configuration."""
+    """Return a row for each panel and billing, and in a breakdown also for each configuration."""
     plan, names = data.plan, data.figure.configurations
     if data.figure.kind == "breakdown":
         names = tuple(c for c in names if data.parts_of(c)) or names
@@ -296,11 +298,12 @@ def _mean_lines(
 _UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
     {"area_um2": (" (mm²)", 1e6), "latency_s": (" (s)", 1.0)}
 )
-"""Suffix of a quantity's name at an axis, and the divisor of its numbers."""
+"""Suffix that names a quantity's unit at an axis, and the divisor of its numbers."""
 
 
 def _draw_scatter(data: FigureData) -> Picture:
-    """Draw the last panel against the first: a line for each model, a point for each machine."""
+    """Draw the last panel over the first one: a line for each model, with a point for each
+    machine."""
     plan, figure = data.plan, data.figure
     picture = Picture(figsize=(7.2, 4.8))
     axes = picture.subplots(gridspec_kw={"left": 0.11, "right": 0.97, "top": 0.9, "bottom": 0.12})
@@ -336,7 +339,7 @@ def _draw_scatter(data: FigureData) -> Picture:
 
 
 def _points(data: FigureData, billing: str, workload: str) -> Iterator[tuple[str, float, float]]:
-    """Yield the machines that ran a workload: name and coordinates."""
+    """Yield the name and the coordinates of each machine that ran a workload."""
     for run, numbers in data.shown.items():
         if (run.billing, run.workload) == (billing, workload):
             x, y = (
@@ -387,7 +390,7 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
 def drawn(
     study: Study, workers: int = 1, finished: Finished = nothing
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of all pictures, drawn by several processes.
+    """Yield names and contents of all pictures, which several processes draw.
 
     Parameters
     ----------

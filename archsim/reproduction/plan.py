@@ -26,7 +26,7 @@ from .runs import BY_NAME, PLAIN, RATIOS
 KEY = "reproduction"
 
 _BLANK = re.compile(r"\{([^{}]*)\}")
-"""Name in braces, which is filled in."""
+"""Pattern of a name in braces, for which a text is filled in."""
 _PRINTED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?[x%]")
 
 
@@ -53,7 +53,7 @@ class PrintedRatio:
         return f"{number:.{decimals}f}{self.text[-1]}"
 
     def agrees(self, ratio: float) -> bool:
-        """Return whether a ratio prints as this one does."""
+        """Return whether a ratio, printed with as many decimals, gives the same text."""
         return self.like(ratio) == self.text
 
 
@@ -89,7 +89,7 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:
-    """Return a text with every ``{name}`` replaced."""
+    """Return a text in which every ``{name}`` is replaced."""
     return _BLANK.sub(lambda found: names[found[1]], text)
 
 

@@ -1,1 +1,2 @@
-"""Validation: cascades and mapped nests run on numbers and compared with references."""
+"""Validation: cascades and mapped loop nests run on random numbers and are compared with
+references."""

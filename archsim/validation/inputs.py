@@ -28,7 +28,7 @@ _SHAPES = (4, 5, 7, 8, 11, 13, 16)
 _TILES = (1, 2, 3, 4, 5)
 _PARALLEL = (1, 2, 3)
 _MOST_ELEMENTS = 2**26
-"""Limit of elements of an input: 512 MiB in float64."""
+"""Largest number of elements of an input: 512 MiB in float64."""
 _NO_SHAPES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -83,7 +83,7 @@ def random_shapes(
 def _chosen_sizes(
     program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Return the given shapes, and drawn ones, just enough to fix every shape."""
+    """Return the given shapes, with just enough drawn ones added to fix every shape."""
     chosen: dict[str, Any] = dict(given)
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
@@ -114,7 +114,8 @@ def _chosen_sizes(
 
 
 def windowed_ranks(program: ir.Program) -> set[str]:
-    """Set ranks of inputs that are read at sums (``p + t``) to the length that the indices need."""
+    """Set the shapes of input ranks that are read at sums (``p + t``) to the length that these
+    indices need."""
     inputs = {t.name: t for t in program.inputs}
     found = set()
     reads = (a for e in program.einsums if e.where is None for a in e.reads)
@@ -129,7 +130,7 @@ def windowed_ranks(program: ir.Program) -> set[str]:
 
 @dataclass(frozen=True)
 class _DrawnShapes:
-    """Drawn shapes and those that follow from them; the drawn ones may still change."""
+    """Drawn shapes, which may still change, and the shapes that follow from them."""
 
     program: ir.Program
     given: Mapping[str, int]
@@ -137,7 +138,7 @@ class _DrawnShapes:
     shapes: Mapping[str, int]
 
     def cover_windows(self, einsum: ir.Einsum) -> None:
-        """Set the shape of a rank read at ``p + s`` to the largest of its indices."""
+        """Set the shape of a rank read at ``p + s`` so that it covers the largest index."""
         inputs = {t.name for t in self.program.inputs}
         for access in einsum.reads:
             pairs = zip(self.program.tensor_ranks[access.tensor], access.indices, strict=True)
@@ -154,14 +155,14 @@ class _DrawnShapes:
                     self.chosen[rank] = max(self.chosen[rank], needed)
 
     def cover_scatters(self, einsum: ir.Einsum) -> None:
-        """Provide a position for everything that is scattered."""
+        """Enlarge ranks so that each scattered element has a position."""
         for index in einsum.scattered:
             ranks = scattered_by(self.program, einsum, index)
             needed = prod(self.shapes[r] for r in ranks)
             self._enlarge(self.program.scatters_along(index), needed)
 
     def cover_distinct(self) -> None:
-        """Provide one position for each of the distinct entries."""
+        """Enlarge ranks so that each distinct entry has a position of its own."""
         for rank, needed in places_needed(self.program, self.shapes):
             self._enlarge(rank, needed)
 
@@ -170,7 +171,7 @@ class _DrawnShapes:
             self.chosen[rank] = max(self.chosen[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
-        """Limit selections to the number of candidates."""
+        """Reduce the number of selected elements to at most the number of candidates."""
         selected = ir.variables_of(einsum.expression)
         for variable in einsum.target.variables:
             rank = self.program.rank_of_variable[variable]
@@ -185,9 +186,9 @@ def random_parameters(
     rng: np.random.Generator,
     shapes: Mapping[str, int] = _NO_SHAPES,
 ) -> dict[str, float]:
-    """Return the given parameters, defaults, and random numbers from the domains of the others.
+    """Return the given parameters, defaults, and random numbers for all other parameters.
 
-    Numbers without a domain are between 0.5 and 1.
+    A random number is from the parameter's domain; without a domain it is between 0.5 and 1.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
-"""Validation of a mapping: its tiled and reordered loop nest runs in place of
-``Cascade.evaluate``.
+"""Validation of a mapping: its tiled and reordered loop nest runs instead of ``Cascade.evaluate``.
 
-The nest is that of the counts. The shared nest is walked step by step, in the mapping's order. In
-each step every Einsum walks its own temporal loops, and all lanes of its array compute at once.
+The nest is the one that is counted. The shared nest is walked step by step, in the mapping's order.
+In each step every Einsum walks its own temporal loops, and all lanes of its array compute at once.
 Each lane has one point of the iteration space, reads its operands, and updates its result
 (``tensors``).
 
@@ -51,7 +50,7 @@ _REST = 3
 _PARALLEL = 2
 
 MOST_ITERATIONS = 2_000_000
-"""Limit of temporal iterations of one execution."""
+"""Largest number of temporal iterations that one execution may take."""
 
 
 def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
@@ -69,12 +68,12 @@ def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
 
 
 def _computed(program: Program) -> Program:
-    """Return a cascade without its descriptions."""
+    """Return a cascade without its descriptions, to compare equations alone."""
     return replace(program, name="", title="", origin="", unverified="", reference="")
 
 
 def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
-    """Refuse cascades that a mapping is not for.
+    """Raise an error for each cascade to which a mapping does not belong.
 
     Raises
     ------
@@ -204,8 +203,10 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
 def _in_a_ring(
     mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> dict[str, int]:
-    """Return shapes that chips in a ring partition: equal tiles, whole for tensors that
-    circulate."""
+    """Return shapes that chips in a ring can partition.
+
+    Tiles are equal, and whole for tensors that circulate.
+    """
     found: dict[str, int] = {}
     for level in mapping.nest:
         memory = architecture.memory(level.level)
@@ -271,7 +272,8 @@ def _run(
     dtype: Any,
     parameters: Named[str, float],
 ) -> dict[str, Buffer]:
-    """Return the tensors that one nest makes; elements of tensors between nests may be absent."""
+    """Return the tensors that one nest computes; a tensor between nests may have absent
+    elements."""
     cores = tuple(_cores(bound))
     total = sum(e.iterations for core in cores for e in core.bound.einsums)
     if total > MOST_ITERATIONS:
@@ -299,7 +301,7 @@ def _run(
 
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
-    """Yield the walk of each core from the beginning of its parts."""
+    """Yield a walk for each core, which starts at the core's tile."""
     partitions, nests = bound.cores.partitions, bound.core_nests
     for numbers in product(*(range(s.parts) for s in partitions)):
         kinds = tuple(s.kind_of(n) for s, n in zip(partitions, numbers, strict=True))
@@ -308,8 +310,10 @@ def _cores(bound: Bound) -> Iterator[_NestWalk]:
 
 
 def _refuse_shared_scales(program: Program) -> None:
-    """Refuse intermediates in formats with scales: a nest computes value by value, and a scale
-    is shared by several values."""
+    """Raise an error if an intermediate has a format with shared scales.
+
+    A nest computes value by value, and a shared scale belongs to several values.
+    """
     formats = program.formats
     for e in program.einsums:
         fmt = formats.of(e.name)
@@ -325,9 +329,9 @@ class _NestWalk:
     def __init__(self, bound: Bound, begin: Named[str, int], whole: Bound) -> None:
         self.bound = bound
         self.whole = whole
-        """Masks of the whole iteration space, which use global coordinates."""
+        """Masks over the whole iteration space, in global coordinates."""
         self.begin = begin
-        """First coordinate by variable of each partitioned rank."""
+        """First coordinate of the core's tile, by variable of each partitioned rank."""
         self.shapes = dict(bound.shapes)
         self.waits = _waits(bound)
 
@@ -344,8 +348,8 @@ class _NestWalk:
             self._einsum(e, indices, store)
 
     def steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
-        """Yield the iterations of the shared nest: loop indices, and which loops are at their
-        end."""
+        """Yield each iteration of the shared nest: its loop indices, and the loops in their last
+        iteration."""
         members = [loop.member for loop in self.bound.nest]
         strides = [self.bound.tiling.members[member].stride for member in members]
         loops = [(loop.rank, s) for loop, s in zip(self.bound.nest, strides, strict=True)]
@@ -356,14 +360,15 @@ class _NestWalk:
             )
 
     def _runs(self, e: BoundEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
-        """Return whether an Einsum outside a loop runs now: in the first or last iteration."""
+        """Return whether an Einsum outside a loop runs in this iteration, which is the first or
+        the last."""
         waits = self.waits[e.name]
         if not all(last[m] for m in waits):
             return False
         return all(indices[m] == 0 for m in {*e.outside} - waits)
 
     def _einsum(self, e: BoundEinsum, indices: dict[str, int], store: TensorStore) -> None:
-        """Walk an Einsum's own temporal loops; all lanes compute at once."""
+        """Run an Einsum's own temporal loops; in each iteration all lanes compute at once."""
         whole = _IterationTile(tuple(0 for _ in e.axes), tuple(a.extent for a in e.axes))
         shared = whole.inside(e.shared, [indices[loop.member] for loop in e.shared])
         if min(shared.extents, default=1) <= 0:
@@ -381,7 +386,7 @@ class _NestWalk:
                 store.update(einsum, lanes)
 
     def _lanes(self, e: BoundEinsum, tile: _IterationTile) -> Coordinates:
-        """Return the coordinates of every lane that has a point of the iteration space."""
+        """Return the coordinates of all lanes that have a point of the iteration space."""
         begin, extents = tile.begin, tile.extents
         counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
         grid = np.indices(tuple(counts)).reshape(len(counts), prod(counts))
@@ -403,7 +408,7 @@ class _NestWalk:
 
 
 def _waits(bound: Bound) -> dict[str, frozenset[str]]:
-    """Return for every Einsum the shared loops whose end it waits for."""
+    """Return, for every Einsum, the shared loops after whose last iteration the Einsum runs."""
     found: dict[str, frozenset[str]] = {}
     for e in bound.einsums:
         late: set[str] = set()
@@ -418,7 +423,8 @@ def _waits(bound: Bound) -> dict[str, frozenset[str]]:
 
 
 def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
-    """Return the shared loops that enclose other Einsums of a group, but not this Einsum."""
+    """Return the shared loops that enclose another Einsum of the group, but not the given
+    Einsum."""
     if not e.outside:
         return ()
     others = [x for x in bound.einsums if not bound.in_different_groups(x.name, e.name)]
@@ -445,13 +451,13 @@ def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class _IterationTile:
-    """Tile of an Einsum's iteration space: its begin and its extent along every axis."""
+    """Tile of an Einsum's iteration space: its first coordinate and its extent along every axis."""
 
     begin: tuple[int, ...]
     extents: tuple[int, ...]
 
     def inside(self, loops: Sequence[Loop], indices: Sequence[int]) -> _IterationTile:
-        """Return the tile in one iteration of some loops."""
+        """Return the part of the tile that one iteration of some loops covers."""
         begin, extents = [*self.begin], [*self.extents]
         for loop, index in zip(loops, indices, strict=True):
             begin[loop.axis] += index * loop.stride
@@ -462,9 +468,9 @@ class _IterationTile:
 def _walk(
     loops: Sequence[tuple[Key, int]], extents: Named[Key, int]
 ) -> Iterator[tuple[tuple[int, ...], tuple[bool, ...]]]:
-    """Yield the indices of some loops, and which loops are in their last iteration, in order.
+    """Yield the iterations of some loops in order: indices, and the loops in their last iteration.
 
-    Loops are given as the rank or axis that they are along, and the stride of an iteration.
+    A loop is given by its rank or axis, and by the stride of an iteration.
     """
     if not loops:
         yield (), ()

@@ -1,4 +1,5 @@
-"""Tensors of a mapped run: values that lanes read and write, and selections of candidates."""
+"""Tensors of a mapped run: the values that lanes read and write, and selections among
+candidates."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ Coordinates = dict[str, Array]
 
 @dataclass(frozen=True)
 class _ArrayLanes(AlignedSpace):
-    """Lanes of an array along one axis, each with one point of the iteration space."""
+    """Lanes of an array in a row; each lane has one point of the iteration space."""
 
     coordinates: Mapping[str, Array] = field(default_factory=dict)
     pointwise: ClassVar[bool] = True
@@ -36,7 +37,7 @@ class _ArrayLanes(AlignedSpace):
 
     @property
     def ndim(self) -> int:
-        """Number of axes: one, the lanes."""
+        """Number of axes, which is one: the lanes are in a row."""
         return 1
 
     def values(self, variable: str) -> Array:
@@ -55,7 +56,8 @@ class _LaneEvaluator(Evaluator):
     tensors: TensorStore | None = None
 
     def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """Return the value of an expression in every lane; lanes that read nothing are excluded."""
+        """Return the value of an expression in every lane, and exclude lanes whose operands are
+        absent."""
         if not isinstance(node, ir.Access):
             return super().value(node)
         assert self.tensors is not None, "a lane belongs to a run"
@@ -91,7 +93,7 @@ class TensorStore:
         }
 
     def handed_on(self, name: str) -> Buffer:
-        """Return a tensor for later nests, in the storage format; absent elements are zero."""
+        """Return a tensor for later nests in its storage format; absent elements become zero."""
         tensor = self.tensors[name]
         missing = np.logical_or.reduce((*tensor.absent.values(), _unset(tensor)))
         values = np.where(missing, np.zeros((), tensor.values.dtype), tensor.values)
@@ -99,7 +101,7 @@ class TensorStore:
         return replace(tensor, values=values)
 
     def stored(self, name: str, values: Array) -> Array:
-        """Return values of a tensor as they are read: rounded to the storage format."""
+        """Return values of a tensor rounded to its storage format, as later reads see them."""
         if not np.issubdtype(values.dtype, np.floating):
             return values
         values = cast(values, self.binding.precision.storage)
@@ -107,7 +109,7 @@ class TensorStore:
         return values if name in self.binding.inputs else self.binding.precision.kept(name, values)
 
     def allocate(self, einsum: ir.Einsum) -> None:
-        """Make the tensor of an Einsum's result, with its initial values."""
+        """Create the tensor of an Einsum's result, with its initial values."""
         tensor = allocate(self.program, einsum, self.binding)
         # A scattered target is absent until it is written.
         tensor.unset = np.full(tensor.values.shape, not einsum.scattered)
@@ -147,7 +149,7 @@ class TensorStore:
             self._store(einsum, tensor, at[taken], cast(values, tensor.values.dtype)[taken])
 
     def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
-        """Settle the lanes that are skipped; an iterative rank keeps the state of the previous
+        """Finish the lanes that are skipped; in a recurrence they keep the state of the previous
         step.
 
         An empty reduction exists, unless an index outside the reduction makes it absent.
@@ -171,7 +173,7 @@ class TensorStore:
         )
 
     def _with_position(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
-        """Return the lanes whose result has a position; an absent entry of an index tensor has
+        """Return the lanes whose result has a position. An absent entry of an index tensor gives
         none."""
         space = self._space(lanes)
         nowhere = np.zeros(space.shape, bool)
@@ -208,7 +210,7 @@ class TensorStore:
         at: Array,
         absent: Mapping[frozenset[str], Array],
     ) -> None:
-        """Record which elements of the lanes exist, and why the others do not."""
+        """Record which elements in the lanes exist, and why other elements are absent."""
         missing = np.zeros(at.shape, bool)
         for variables, flags in absent.items():
             missing |= flags
@@ -226,9 +228,10 @@ class TensorStore:
     def _excluded(
         self, einsum: ir.Einsum, evaluator: _LaneEvaluator, lane: AlignedArray
     ) -> tuple[Array, dict[frozenset[str], Array]]:
-        """Return lanes without a point, and lanes with an absent result by the deciding index.
+        """Return two sets of lanes: those without a point, and those whose result is absent.
 
-        An index of reduced variables alone leaves a reduction without an operand.
+        An absent result comes with the index that decides it. An index of reduced variables alone
+        leaves a reduction without an operand.
         """
         skipped = np.zeros(evaluator.space.shape, bool)
         absent: dict[frozenset[str], Array] = {}
@@ -288,18 +291,18 @@ def _unset(tensor: Buffer) -> Array:
 
 
 def _flat_places(at: list[Array], tensor: Buffer) -> Array:
-    """Return positions along each axis as positions in the flattened tensor."""
+    """Return positions in the flattened tensor, from positions along each axis."""
     return np.ravel_multi_index(tuple(at), tensor.values.shape or (1,))
 
 
 def _stride(tensor: Buffer) -> int:
-    """Return the distance of two steps of the iterative rank in the flattened tensor."""
+    """Return the distance, in the flattened tensor, between two steps of the iterative rank."""
     assert tensor.carry is not None, "only a tensor with an iterative rank has steps"
     return prod(tensor.values.shape[tensor.carry + 1 :])
 
 
 def _carry(tensor: Buffer, at: Array) -> None:
-    """Keep the state at a masked step of an iterative rank."""
+    """Copy the state of the previous step to a masked step of an iterative rank."""
     if tensor.carry is not None:
         stride = _stride(tensor)
         at = at[at // stride % tensor.values.shape[tensor.carry] > 0]
@@ -315,7 +318,7 @@ def _fold(
     at: Array,
     values: Array,
 ) -> None:
-    """Apply a user's reduction, one lane after the other: lanes may meet at one result."""
+    """Apply a user's reduction one lane after the other, since lanes may share a result."""
     first, second = declared.arguments
     space = AlignedSpace((), ("",), {}, {"": 1}, {"": ""})
     for place, value in zip(at, values, strict=True):
@@ -334,7 +337,7 @@ class Selection:
     axis: int
     """Axis of the result that numbers the selected candidates (j)."""
     values: Array
-    """Values of the candidates, along the last axis; the others are those of the result (p)."""
+    """Values of the candidates, along the last axis; all other axes are those of the result (p)."""
     met: Array
 
     @classmethod
@@ -351,7 +354,7 @@ class Selection:
         return cls(candidate, axis, np.zeros(shape), np.zeros(shape, bool))
 
     def meet(self, result: Buffer, at: Array, candidates: Array, values: Array) -> None:
-        """Add candidates, and select again in the fibers that have new ones."""
+        """Add candidates, and select again in each fiber that has new candidates."""
         place = np.unravel_index(at, result.values.shape)
         fiber = (*place[: self.axis], *place[self.axis + 1 :])
         self.values[(*fiber, candidates)] = values

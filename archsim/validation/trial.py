@@ -1,4 +1,5 @@
-"""Trials: a cascade run on one random input, within a rounding tolerance of a reference."""
+"""Trials: runs of a cascade on random inputs, compared with a reference within a rounding
+tolerance."""
 
 from __future__ import annotations
 
@@ -22,11 +23,11 @@ from workloads.references import Reference
 from .inputs import random_inputs, random_parameters, random_shapes
 
 _MOVED = 2.0**-30
-"""Relative perturbation of inputs that measures the condition of the result."""
+"""Relative perturbation of inputs, to measure how strongly the result reacts to small changes."""
 
 _STEEP = 16
-"""Ratio of the result's to the inputs' perturbation above which the usual tolerance does not
-apply."""
+"""Largest ratio of the result's to the inputs' perturbation at which the usual tolerance applies.
+"""
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -116,7 +117,7 @@ class ValidationReport:
 
 @dataclass(frozen=True)
 class Trial:
-    """One random input."""
+    """Random input for one comparison, with its shapes and parameters."""
 
     cascade: Cascade
     dtype: str
@@ -124,7 +125,7 @@ class Trial:
     parameters: Mapping[str, float]
     inputs: Mapping[str, Any]
     formats: TensorFormats = field(default=TensorFormats())
-    """Formats to which the run rounds tensors; the inputs are not rounded then."""
+    """Formats to which the run rounds tensors; with formats the inputs are not rounded."""
 
     @classmethod
     def drawn(
@@ -196,7 +197,7 @@ class Trial:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """Return the parameters, and the shapes that no input carries."""
+        """Return the parameters, and the shapes that do not follow from inputs."""
         of_inputs = {r for t in self.cascade.program.inputs for r in t.ranks}
         of_inputs.update(self.cascade.program.parallel)
         sizes = {n: size for n, size in self.shapes.items() if n not in of_inputs}
@@ -205,7 +206,7 @@ class Trial:
     def _steep(
         self, reference: Reference | None, expected: Arrays, times: float
     ) -> tuple[str, ...]:
-        """Explain an error above the tolerance by rounding, in words, if rounding explains it.
+        """Return sentences that explain an error above the tolerance by rounding, or nothing.
 
         If a small change of the inputs changes the result much, so does every rounding error on the
         way.
@@ -241,12 +242,12 @@ class Trial:
 
 
 def _in_type(inputs: Mapping[str, Any], dtype: str = "float64") -> dict[str, Any]:
-    """Return inputs in a type; whole numbers stay."""
+    """Return the inputs converted to a type; whole numbers keep theirs."""
     return {n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()}
 
 
 def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
-    """Return the largest difference, absolute and relative to the magnitude of its output."""
+    """Return the largest absolute difference, and the largest relative to an output's magnitude."""
     absolute = relative = 0.0
     for name, wanted in expected.items():
         got = found[name].astype(float)
@@ -263,7 +264,8 @@ def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
 
 
 LAMBDA = 4.0
-"""Number of standard deviations of the rounding error that are allowed; see ``tolerance``."""
+"""Number of standard deviations of the rounding error that the tolerance allows; see
+``tolerance``."""
 
 _ROUNDINGS_PER_POINT = 3
 _UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
@@ -319,8 +321,8 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
 
 
 def decisions(program: ir.Program) -> tuple[str, ...]:
-    """Return tensors that hold positions or flags: ``<<``, and ``where(X > Y, 1, 0)`` of
-    tensors."""
+    """Return the tensors that hold positions (``<<``) or flags (``where(X > Y, 1, 0)`` of
+    tensors)."""
     return tuple(e.name for e in program.einsums if e.select is not None or _is_flag(e))
 
 
@@ -335,7 +337,7 @@ def _is_flag(einsum: ir.Einsum) -> bool:
 def changes_decisions(
     cascade: Cascade, inputs: Mapping[str, Any], dtype: str, numbers: Mapping[str, Any]
 ) -> bool:
-    """Return whether a run in ``dtype`` decides anything otherwise than one in float64.
+    """Return whether rounding to ``dtype`` changes a decision that a run in float64 makes.
 
     Parameters
     ----------
@@ -361,7 +363,7 @@ def changes_decisions(
 def unexplained_by_rounding(
     cascade: Cascade, rounding: Cascade, inputs: Mapping[str, Any], numbers: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Return the effects of formats that no rounding of results explains, in words.
+    """Return sentences about effects of formats that the rounding of results does not explain.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from .trial import Runner, Trial, ValidationReport, changes_decisions
 
 
 def as_reference(given: Reference | Callable[..., Any]) -> Reference:
-    """Return a reference; a function has its own name."""
+    """Return a function as a reference with the function's name; a reference stays as it is."""
     if isinstance(given, Reference):
         return given
     return Reference(getattr(given, "__name__", "the reference given"), given)
@@ -70,7 +70,7 @@ def reference_of(other: Cascade, cascade: Cascade) -> Reference:
 
 
 def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
-    """Return the shapes of a cascade that its inputs do not carry."""
+    """Return the shapes of a cascade that do not follow from its inputs."""
     program = cascade.program
     known: dict[str, int] = {}
     for tensor in program.inputs:
@@ -87,7 +87,7 @@ TRIALS = 3
 """Number of random inputs, each with its own shapes."""
 
 _MOST_DRAWS = 100
-"""Number of inputs drawn for a trial; the last one is used, and will fail."""
+"""Largest number of inputs drawn for a trial. The last input is used in any case, and will fail."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -158,7 +158,7 @@ def validate_cascade(
 
 
 def _check_parameters(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
-    """Refuse parameters that the cascade lacks, and zero trials."""
+    """Raise an error for parameters that the cascade lacks, or for zero trials."""
     known = {p.name for p in cascade.program.parameters}
     unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
     if unknown or trials < 1:
@@ -166,7 +166,8 @@ def _check_parameters(cascade: Cascade, parameters: Mapping[str, float], trials:
 
 
 def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
-    """Refuse formats of missing tensors, and accumulation in unsupported formats."""
+    """Raise an error for formats of missing tensors, or for accumulation in an unsupported
+    format."""
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     wrong = [
         Problem(f"'{program.name}' has no tensor '{name}'", hint=did_you_mean(name, known))
@@ -181,7 +182,7 @@ def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
 
 
 def _check_fits(program: ir.Program, reference: Reference) -> None:
-    """Refuse a reference whose arguments the cascade does not have."""
+    """Raise an error if a reference has an argument that the cascade does not have."""
     taken = inspect.signature(reference.function).parameters
     given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
     shapes = [r.name for r in program.ranks]
@@ -268,7 +269,7 @@ def validate(
 
 @dataclass(frozen=True)
 class GivenNumbers:
-    """Given shapes and parameters; the others are drawn."""
+    """Shapes and parameters that the user gives; all others are drawn."""
 
     shapes: Mapping[str, int]
     """Shapes in elements, by rank."""
@@ -276,7 +277,7 @@ class GivenNumbers:
 
 
 def given_numbers(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[GivenNumbers]:
-    """Return the shapes and parameters of each cascade among those given by name.
+    """Return, for each cascade, the given shapes and parameters that it has.
 
     Raises
     ------
@@ -308,7 +309,7 @@ def given_numbers(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list
 
 
 def formats_given(given: Mapping[str, str]) -> TensorFormats:
-    """Return formats by tensor, with ``default`` and ``accumulate``.
+    """Return the number formats by tensor, including ``default`` and ``accumulate``.
 
     Raises
     ------
@@ -330,7 +331,7 @@ def _loaded(cascade: Named) -> Cascade:
 
 
 def reference_for(cascade: Cascade, against: Cascade | None = None) -> Reference | None:
-    """Return the reference of a cascade: another cascade, the one its file names, or None.
+    """Return the reference of a cascade: another cascade, the one that its file names, or None.
 
     Raises
     ------
