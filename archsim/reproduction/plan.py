@@ -249,7 +249,7 @@ class Reproduction(Fields):
 
     @classmethod
     def load(cls, name: str | PathLike[str]) -> Reproduction:
-        """Return the built-in reproduction of a name, or the one in a file.
+        """Return the built-in reproduction with a name, or the reproduction in a file.
 
         Raises
         ------
@@ -271,12 +271,12 @@ class Reproduction(Fields):
 
     @property
     def other_billings(self) -> dict[str, str]:
-        """Descriptions of the other billings, by name."""
+        """Descriptions, by name, of all billings except the publication's own."""
         return {b: words for b, words in self.billings.items() if b != self.published_billing}
 
     @property
     def cases(self) -> list[tuple[str, int]]:
-        """Workload and length of every run that means are taken over."""
+        """Pairs of a workload and a length, over which means are taken."""
         return [(w, n) for w in self.workloads for n in self.seq_len]
 
     def configuration(self, name: str) -> Configuration:
@@ -293,7 +293,7 @@ class Reproduction(Fields):
         return f"{self.scope(mean.scope).title} {mean.quantity}, {of} over {over}"
 
     def figure(self, number: int) -> PublishedFigure:
-        """Return the figure of a number.
+        """Return the figure with a number in the publication.
 
         Raises
         ------
@@ -308,7 +308,7 @@ class Reproduction(Fields):
         raise InputError(f"'{self.name}' has no figure {number}; {hint}")
 
     def only(self, numbers: Sequence[int]) -> Reproduction:
-        """Return the plan with some of its figures, and the means that belong to them.
+        """Return the plan limited to some figures, with the means that belong to these figures.
 
         Raises
         ------
@@ -324,7 +324,7 @@ class Reproduction(Fields):
 
 
 def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """Yield names and numbers that occur twice."""
+    """Yield problems of names and numbers that occur twice."""
     lists: tuple[tuple[str, str, list[str]], ...] = (
         ("configurations", "name", [c.name for c in plan.configurations]),
         ("scopes", "name", [s.name for s in plan.scopes]),
@@ -338,7 +338,8 @@ def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
 
 
 def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """Yield names of configurations, scopes and billings that are not declared."""
+    """Yield problems of names of configurations, scopes and billings that the file does not
+    declare."""
     known = {
         "configuration": [c.name for c in plan.configurations],
         "scope": [s.name for s in plan.scopes],
@@ -359,7 +360,8 @@ def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
 
 
 def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
-    """Yield every reference to a configuration or a scope: kind, name, place in the file."""
+    """Yield every reference to a configuration or a scope: its kind, its name, its position in the
+    file."""
     for at, figure in enumerate(plan.figures):
         here: Path = ("figures", at)
         yield "scope", figure.scope, (*here, "scope")
@@ -383,7 +385,8 @@ def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
 
 
 def _unfilled(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """Yield a figure of a missing sweep, and points that leave a ``{name}`` open."""
+    """Yield problems of figures of a missing sweep, and of machines that leave a ``{name}``
+    open."""
     sweep = plan.sweep
     if sweep is None:
         if figure := next((f for f in plan.figures if f.is_of_sweep), None):

@@ -1,4 +1,4 @@
-"""Published figures that a reader has: CSV files, compared with reproduced numbers."""
+"""Published numbers from a user's CSV files, compared with reproduced numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tables import csv_text, single_table, tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedValue:
-    """Published number, and the run that reproduces it."""
+    """Published number with the run and the quantity that reproduce it."""
 
     run: StudyRun
     quantity: str
@@ -30,7 +30,7 @@ class PublishedValue:
 
 
 def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ...]:
-    """Return every number of the plan's published tables that a folder holds.
+    """Return all numbers of the plan's published tables whose files are in a folder.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _values(plan: Reproduction, table: PublishedTable, path: Path) -> Iterator[P
 
 
 def _run(plan: Reproduction, table: PublishedTable, row: dict[str, str]) -> StudyRun | None:
-    """Return the run that a row is about; None if the plan has no such run."""
+    """Return the run that a row of a table describes; None if the plan has no such run."""
     billing, key = plan.published_billing, table.key_of(row)
     if table.scope is None:
         sweep = plan.sweep
@@ -99,7 +99,7 @@ def _number(text: str | None, where: str) -> float:
 
 
 def differences_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
-    """Return published and reproduced numbers as CSV, with their relative difference."""
+    """Return published and reproduced numbers, with their relative differences, as CSV."""
     keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
     return csv_text(
         (*keys, "published", "reproduced", "relative_difference"),
@@ -117,7 +117,7 @@ def differences_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
 
 
 def differences_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
-    """Return the largest relative difference for every quantity and configuration.
+    """Return a table of the largest relative difference of each quantity and configuration.
 
     Parameters
     ----------
@@ -164,5 +164,6 @@ def _pairs(
 
 
 def difference(ours: float, theirs: float) -> float:
-    """Return the difference of a reproduced from a published number, relative to the latter."""
+    """Return the difference between a reproduced and a published number, relative to the published
+    one."""
     return (ours - theirs) / theirs if theirs else ours - theirs

@@ -1,4 +1,4 @@
-"""Requests of runs, their outcomes, and quantities of a run by name."""
+"""Runs of a reproduction: their requests, their outcomes, and their quantities by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..result.result import Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """Request of a run, in the words of ``simulate``: names of files, and settings."""
+    """Request of a run, with the arguments of ``simulate``: names of files, and settings."""
 
     workload: str
     architecture: str
@@ -22,7 +22,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingRun:
-    """Reason why a run has no result."""
+    """Outcome of a run without a result, which gives the reason."""
 
     reason: str
 
@@ -31,13 +31,15 @@ Outcome = Result | MissingRun
 
 
 PLAIN = ("latency_s", "energy_pj", "traffic_bytes", "area_um2")
-"""Quantities that are one number of a run, named as in ``Result``."""
+"""Names of quantities that are one number per run, as in ``Result``."""
 
 RATIOS = ("speedup", "energy")
-"""Quantities relative to a baseline: baseline latency over own, own energy over baseline energy."""
+"""Names of quantities relative to a baseline: baseline latency over own, own energy over baseline
+energy."""
 
 BY_NAME = ("utilization", "area")
-"""Quantities of one array or component: ``utilization.array_2d``, ``area.global_buffer``."""
+"""Names of quantities of one array or component: ``utilization.array_2d``, ``area.global_buffer``.
+"""
 
 
 def is_share(quantity: str) -> bool:
@@ -66,7 +68,8 @@ def quantity_of(result: Result, quantity: str) -> float:
 
 
 def ratio(quantity: str, own: Result, baseline: Result) -> float:
-    """Return the ratio of a quantity to a baseline's; for a speedup, of the latencies' inverse."""
+    """Return the ratio of a quantity to a baseline's; for a speedup, baseline latency over own
+    latency."""
     if quantity == "speedup":
         return baseline.latency_s / own.latency_s
     if quantity == "energy":

@@ -1,4 +1,4 @@
-"""Simulations of one process, which computes what runs share once."""
+"""Simulator of one process: computations that several runs share are made once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .runs import MissingRun, Outcome, RunRequest
 
 
 class Simulator:
-    """Simulator that remembers what requests share: specifications, and whole jobs.
+    """Simulator that remembers specifications and evaluated jobs, which requests may share.
 
     Attention alone is also a part of a whole layer, and layers of several models share projections.
     """
@@ -38,7 +38,7 @@ class Simulator:
         self._results: Cache[Result] = Cache()
 
     def outcome(self, request: RunRequest) -> Outcome:
-        """Return the result of one request, or why there is none."""
+        """Return the result of one request, or the reason why there is none."""
         try:
             return simulate(
                 self._workload(request.workload, request.workload_settings),
@@ -63,7 +63,8 @@ class Simulator:
         return replace(result, workload=job.name)
 
     def _choosing(self, job: Job, shapes: tuple[tuple[str, int], ...]) -> Job:
-        """Return a job that remembers the traffic of each combination of open choices."""
+        """Return a job whose selection among open choices remembers the traffic of each
+        combination."""
         if not job.mapping.choices:
             return job
         key = Key(job.mapping, binding_key(job.architecture), shapes)
@@ -85,7 +86,7 @@ def nothing(_: int) -> None:
 def run_all(
     requests: Sequence[RunRequest], *, workers: int = 1, finished: Finished = nothing
 ) -> tuple[Outcome, ...]:
-    """Return the outcome of every request, in their order.
+    """Return the outcomes of all requests, in the order of the requests.
 
     Parameters
     ----------
@@ -109,14 +110,14 @@ def run_all(
 
 
 NOTHING_WRITTEN = "nothing was written (fewer --workers need less memory)"
-"""State of a reproduction after a worker was killed."""
+"""Message after a worker was killed, which says that no file was written."""
 
 
 def _batches(requests: Sequence[RunRequest], workers: int) -> list[list[int]]:
-    """Group the numbers of requests so that the runs of a group have most in common.
+    """Return groups of request numbers, so that the runs of a group share most computations.
 
-    Runs of one workload share bound and counted parts on machines of one layout. If there are
-    fewer workloads than workers, runs are also grouped by mapping.
+    Runs of one workload share bound and counted parts on machines of one layout. If there are fewer
+    workloads than workers, runs are also grouped by mapping.
     """
     keys: list[tuple[str, ...]] = [(r.workload,) for r in requests]
     if len(set(keys)) < workers:

@@ -18,10 +18,10 @@ from .simulator import Finished, nothing, run_all
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """Run of a plan, named by the keys of a table row.
+    """Key of a run in a plan, with one field for each key of a table row.
 
-    ``label`` names a machine of the sweep, and ``omission`` a cost that is included; both are empty
-    elsewhere.
+    ``label`` names a machine of the sweep, and ``omission`` a cost that is included. Each is empty
+    for other runs.
     """
 
     billing: str
@@ -38,14 +38,14 @@ class ShownNumbers:
     """Numbers of one run in a figure. A number is None if the run or its baseline is missing."""
 
     whole: dict[str, float | None]
-    """Number of the run by quantity, panel by panel."""
+    """Number of the run for each panel's quantity."""
     parts: dict[str, float]
-    """Parts of the first panel's number: Einsums of a breakdown, components of a stack."""
+    """Addends of the first panel's number: Einsums of a breakdown, components of a stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureData:
-    """Content of a figure, from which its tables and its picture are made.
+    """Numbers of a figure, from which its tables and its picture are made.
 
     The record is small compared with a study: other processes draw the pictures.
     """
@@ -58,11 +58,12 @@ class FigureData:
     """Means of the figure's quantities, and their reproduced values by billing."""
 
     def numbers(self, billing: str, configuration: str, case: tuple[str, int]) -> ShownNumbers:
-        """Return the numbers of a configuration on a workload of a length."""
+        """Return the numbers of a configuration for a workload and a length."""
         return self.shown[StudyRun(billing, self.figure.scope, configuration, *case)]
 
     def parts_of(self, configuration: str) -> tuple[str, ...]:
-        """Return every part of a configuration's runs, in the order of first occurrence."""
+        """Return the names of all parts in a configuration's runs, in the order of first
+        occurrence."""
         parts = (n.parts for run, n in self.shown.items() if run.configuration == configuration)
         return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
@@ -84,7 +85,7 @@ _PlannedRuns = Iterator[tuple[StudyRun, tuple[str, ...]]]
 
 
 def _grid(plan: Reproduction) -> _PlannedRuns:
-    """Yield configurations on all workloads and lengths, in every billing."""
+    """Yield the runs of configurations on all workloads and lengths, in every billing."""
     figures = [f for f in plan.figures if not f.is_of_sweep]
     needed = {(f.scope, c) for f in figures for c in f.configurations}
     needed |= {(f.scope, f.baseline) for f in plan.figures if f.baseline}
@@ -97,7 +98,7 @@ def _grid(plan: Reproduction) -> _PlannedRuns:
 
 
 def _swept(plan: Reproduction) -> _PlannedRuns:
-    """Yield the sweep's machines, in the scope of every figure that shows them."""
+    """Yield the runs of the sweep's machines, in the scope of every figure that shows them."""
     sweep = plan.sweep
     if sweep is None:
         return
@@ -111,7 +112,7 @@ def _swept(plan: Reproduction) -> _PlannedRuns:
 
 
 def _omitted(plan: Reproduction) -> _PlannedRuns:
-    """Yield runs that include each omitted cost."""
+    """Yield runs that include omitted costs, one cost at a time."""
     some = plan.omissions
     if some is None:
         return
@@ -134,12 +135,12 @@ def _request(plan: Reproduction, run: StudyRun, settings: tuple[str, ...]) -> Ru
 MEANS: Mapping[MeanName, Callable[[Sequence[float]], float]] = MappingProxyType(
     {"arithmetic": fmean, "geometric": geometric_mean, "harmonic": harmonic_mean}
 )
-"""Functions of each kind of mean, for one or more positive numbers."""
+"""Functions that compute each kind of mean, for one or more positive numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Runs of a plan and their outcomes, in the order of the plan."""
+    """Study: a plan with its runs and their outcomes, in the order of the plan."""
 
     plan: Reproduction
     outcomes: tuple[tuple[StudyRun, Outcome], ...]
@@ -151,7 +152,7 @@ class Study:
 
     @property
     def missing(self) -> tuple[tuple[StudyRun, str], ...]:
-        """Runs without a result, and the reasons."""
+        """Runs without a result, each with the reason."""
         return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, MissingRun))
 
     def result(self, run: StudyRun) -> Result | None:
@@ -188,7 +189,7 @@ class Study:
         return found
 
     def put_right(self) -> Iterator[tuple[OmittedCost, Result, Result]]:
-        """Yield each simulated omission, with the results without and with the omitted cost."""
+        """Yield each simulated omission with two results: without and with the omitted cost."""
         some = self.plan.omissions
         if some is None:
             return
@@ -207,7 +208,7 @@ class Study:
                 yield run, outcome
 
     def data(self, figure: PublishedFigure) -> FigureData:
-        """Return the content of a figure."""
+        """Return the numbers of a figure."""
         plan, scope = self.plan, figure.scope
         panels = {(scope, p.quantity, figure.baseline) for p in figure.panels}
         runs = (
@@ -237,7 +238,8 @@ class Study:
             yield run, ShownNumbers(whole=whole, parts={})
 
     def _shown(self, figure: PublishedFigure, run: StudyRun) -> ShownNumbers:
-        """Return the quantities of a run, or their ratios to the baseline, and their parts."""
+        """Return the numbers of one run in a figure: quantities or ratios to the baseline, and
+        their parts."""
         own = self.result(run)
         base = own
         if figure.baseline is not None:

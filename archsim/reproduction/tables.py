@@ -1,4 +1,5 @@
-"""Tables of a study: stated means, the numbers of every figure, and every run."""
+"""Tables of a study: means that the publication states, the numbers of every figure, and every
+run."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from .runs import PLAIN, MissingRun, Outcome, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
 
 ABSENT = "missing"
-"""Content of the cell of a run without a result."""
+"""Text in the cell of a run without a result."""
 
 
 def tokens(length: int) -> str:
@@ -34,13 +35,13 @@ def single_table(
     subtitle: str = "",
     notes: tuple[str, ...] = (),
 ) -> Document:
-    """Return a document of one table."""
+    """Return a document with a single table."""
     table = Table(title="", columns=columns, rows=tuple(rows))
     return Document(title=title, subtitle=subtitle, tables=((table,),), notes=notes)
 
 
 def headline(study: Study) -> Document:
-    """Return each mean: published, reproduced, and in the plan's other billings.
+    """Return a table of means: published, reproduced, and in the plan's other billings.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def _mean_notes(plan: Reproduction) -> Iterator[str]:
 
 
 def _missing_notes(study: Study) -> Iterator[str]:
-    """Yield each reason of missing runs once, with the number of runs."""
+    """Yield each reason why runs are missing, with the number of these runs."""
     found = Counter((run.scope, run.configuration, reason) for run, reason in study.missing)
     for (scope, configuration, reason), times in found.items():
         runs = "1 run" if times == 1 else f"{times} runs"
@@ -108,7 +109,8 @@ def _missing_notes(study: Study) -> Iterator[str]:
 
 
 def omissions(study: Study) -> Document | None:
-    """Return the effect of each omitted cost on energy and latency; None if there are none."""
+    """Return a table of the effects of omitted costs on energy and latency; None without omitted
+    costs."""
     some = study.plan.omissions
     if some is None:
         return None
@@ -135,7 +137,8 @@ def omissions(study: Study) -> Document | None:
 
 
 def billings(study: Study) -> Document | None:
-    """Return the ratios of the other billings to the published one; None if there are none."""
+    """Return a table of all other billings' ratios to the published one; None without other
+    billings."""
     plan = study.plan
     others = plan.other_billings
     if not others:
@@ -166,7 +169,7 @@ def billings(study: Study) -> Document | None:
 
 
 def figure_document(study: Study, figure: PublishedFigure) -> Document:
-    """Return the numbers of one figure, billing by billing, a table for each panel.
+    """Return the numbers of one figure, with a table for each billing and panel.
 
     Parameters
     ----------
@@ -260,7 +263,8 @@ def _percent(value: float) -> str:
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> str:
-    """Return comma-separated text; floats in their shortest exact form, nothing for None."""
+    """Return rows as comma-separated text: floats in their shortest exact form, None as an empty
+    cell."""
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
@@ -269,7 +273,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]
 
 
 def runs_csv(study: Study) -> str:
-    """Return every run with all quantities, one row each; SI units, but picojoules."""
+    """Return all quantities of every run as CSV, a row each, in SI units except picojoules."""
     results = [o for _, o in study.outcomes if isinstance(o, Result)]
     arrays = dict.fromkeys(a for r in results for a in r.utilization)
     quantities = (*PLAIN, *(f"utilization.{a}" for a in arrays))
@@ -287,7 +291,7 @@ def runs_csv(study: Study) -> str:
 
 
 def means_csv(study: Study) -> str:
-    """Return each mean as a plain number in every billing, beside the published one."""
+    """Return each mean in every billing, beside the published one, as CSV with plain numbers."""
     billings = study.plan.billings
     keys = ("quantity", "scope", "of", "over", "mean", "source")
     return csv_text(
@@ -305,7 +309,7 @@ def means_csv(study: Study) -> str:
 
 
 def figure_csv(data: FigureData) -> str:
-    """Return the exact numbers of a figure, one value a row."""
+    """Return the exact numbers of a figure as CSV, with one value per row."""
     columns = ("billing", "configuration", "workload", "seq_len", "part", "quantity", "value")
     return csv_text(columns, _figure_rows(data))
 

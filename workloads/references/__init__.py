@@ -21,9 +21,9 @@ __all__ = ["REFERENCES", "Reference", "find_reference"]
 
 @dataclass(frozen=True)
 class Reference:
-    """Function of a cascade's inputs and parameters by keyword, with a name.
+    """Named reference function, which takes a cascade's inputs and parameters by keyword.
 
-    A keyword that is a rank receives its shape, where the result depends on it (the size of a
+    A keyword that is a rank receives the rank's shape, if the result depends on it (the size of a
     block). The function gives arrays by output, or the array of the only output.
     """
 
@@ -46,5 +46,5 @@ REFERENCES: tuple[Reference, ...] = tuple(
 
 
 def find_reference(name: str) -> Reference | None:
-    """Return the reference of a name, or None."""
+    """Return the reference with a name, or None."""
     return next((r for r in REFERENCES if r.name == name), None)

@@ -1,4 +1,4 @@
-"""Attention of particular networks: for images, clicks, routes and sounds."""
+"""References for attention in particular networks: for images, clicks, routes and sounds."""
 
 from __future__ import annotations
 

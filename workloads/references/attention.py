@@ -1,9 +1,4 @@
-"""Softmax attention: variants of scores, masks and results, shared heads, and the backward pass.
-
-Scores are not scaled: fold 1/sqrt(E) into ``Q``. Shapes are in the cascades' index order with any
-parallel ranks in front (``...``). Unless a function says otherwise, ``Q`` is (..., P, E), ``K``
-(..., M, E) and ``V`` (..., M, F).
-"""
+"""References for softmax attention: scores, masks, shared heads, and the backward pass."""
 
 from __future__ import annotations
 
@@ -100,7 +95,7 @@ def window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]
 
 
 def _window(Q: Array, K: Array, W: float = np.inf) -> Kept:
-    """Return which of the ``W`` keys up to its own position each query sees."""
+    """Return a mask: True for the ``W`` keys up to a query's own position."""
     at, m = _positions(Q, K)
     return (m <= at) & (m > at - W)
 
@@ -155,7 +150,7 @@ def flash_attention_backward(
 def _gradients(
     weights: Array, Q: Array, K: Array, V: Array, AV: Array, DO: Array
 ) -> dict[str, Array]:
-    """Return the gradients of attention whose weights are known."""
+    """Return the gradients of attention from its known weights."""
     row = np.sum(DO * AV, axis=-1, keepdims=True)
     scores = weights * (_scores(DO, V) - row)
     return {

@@ -25,7 +25,7 @@ def softmax(scores: Array) -> Array:
 
 
 def softmax_by_log(scores: Array) -> Array:
-    """Return softmax along the last axis, computed by a log-sum-exp: it rounds differently."""
+    """Return softmax along the last axis, computed by a log-sum-exp, whose rounding differs."""
     return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)))
 
 

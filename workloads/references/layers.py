@@ -1,4 +1,4 @@
-"""Linear layers, activation functions, normalisations and losses."""
+"""References for linear layers, activation functions, normalisations and losses."""
 
 from __future__ import annotations
 

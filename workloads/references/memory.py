@@ -1,4 +1,5 @@
-"""Memories that learn while they read, in-context regression, and bidirectional context."""
+"""References for memories that learn while they read, in-context regression, and bidirectional
+context."""
 
 from __future__ import annotations
 

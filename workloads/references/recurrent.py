@@ -1,9 +1,5 @@
-"""Linear attention and recurrences over positions: of a whole sequence, and from a given state.
-
-Shapes are in the cascades' index order with any parallel ranks in front (``...``); P is the
-sequence, E and F are the widths of keys and values. A scan carries the state from one position to
-the next, as the papers' recurrent forms do; few functions sum over pairs of positions instead.
-"""
+"""References for linear attention and recurrences over positions, with and without a given
+state."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Attention to keys, blocks, chunks and heads that the data select.
-
-Scores are not scaled unless a function says so: fold 1/sqrt(E) into ``Q``. Shapes are in the
-cascades' index order with any parallel ranks in front (``...``); query p stands at position
-p + M - P. Of equal scores, the first is selected first. Everything is done query by query.
-"""
+"""References for attention to keys, blocks, chunks and heads that the data select."""
 
 from __future__ import annotations
 
