@@ -46,7 +46,8 @@ class RepeatedGather:
 
     @property
     def stationary_along(self) -> frozenset[str]:
-        """Ranks along which a tile gathers no new elements, as it already holds all positions."""
+        """Ranks along which a tile gathers no new tensor elements, as it already holds all
+        positions."""
         return self.moved_by if self.indices >= self.positions else frozenset()
 
 
@@ -304,7 +305,7 @@ class MappingContext(Memoized):
         return words / self._gathered(access, tile).repetitions if self.gathers(access) else words
 
     def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
-        """Return the ranks whose loops change the elements that a tile holds."""
+        """Return the ranks whose loops replace the tensor elements that a tile holds."""
         ranks = self.ranks_of(access)
         return (
             ranks - self._gathered(access, tile).stationary_along if self.gathers(access) else ranks
@@ -344,7 +345,7 @@ class MappingContext(Memoized):
 
     @cached_property
     def nest(self) -> tuple[NestLevel, ...]:
-        """Shared loops of all strongly connected components, at the outermost memory."""
+        """Loops that Einsums of strongly connected components share, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
         loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
         return (NestLevel(level=self.architecture.home.name, loops=loops),) if loops else ()

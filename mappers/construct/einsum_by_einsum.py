@@ -353,7 +353,7 @@ class _InnerMemory:
     tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
     """Ranks of each tensor that is not gathered, and its bits per value times ``users``."""
     gathered: tuple[Access, ...]
-    """Accesses that gather; a tile may have fewer distinct elements than points."""
+    """Accesses that gather. Their tiles may have fewer distinct tensor elements than points."""
     users: int
     """Number by which the memory is divided: twice the Einsums that share loops, as only half is
     used."""
@@ -448,8 +448,10 @@ def smaller_capacity(one: int | None, other: int | None) -> int | None:
 
 
 def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
-    """Return the bytes of one tile of every tensor of an Einsum, gathered elements counted in
-    full."""
+    """Return the bytes of one tile of every tensor that an Einsum accesses.
+
+    If an access gathers, repeated elements count each time.
+    """
     return context.architecture.word_bytes * sum(
         prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
         for a in context.accesses(e)

@@ -242,7 +242,7 @@ class _Fusion:
     refused: set[Structure]
     """Structures of shared loops that are illegal for this cascade, whatever the tile sizes."""
     crossed: set[str] = field(default_factory=set)
-    """Ranks that cannot have shared loops, as a pass must end before the next one begins."""
+    """Ranks whose loops cannot be shared, as a boundary between two passes crosses them."""
 
     def all(self) -> Iterator[_Made]:
         """Yield legal mappings that fit, one for each choice of shared loops."""
@@ -288,8 +288,10 @@ class _Fusion:
         return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
     def gathering(self) -> Iterator[_Made]:
-        """Yield mappings in blocks of a rank that moves gathered indices, the largest that fit
-        first."""
+        """Yield mappings cut into blocks of a rank along which gathered indices change.
+
+        Block sizes that fit the memories are tried, the largest first.
+        """
         for sizes in blocks_for_gathers(self.context):
             found: dict[tuple[Structure, bool], int] = {}
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
@@ -711,7 +713,8 @@ def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
 def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]) -> list[Fraction]:
     """Return the cycles of each group of Einsums that depend on one another from step to step.
 
-    The Einsums of a group run in turn, so that their cycles add up. Late sums are included.
+    The Einsums of a group run in turn, so that their cycles add up. The cycles by which sums are
+    late are included.
     """
     found = []
     for group in strongly_connected_components(bound.program):

@@ -71,10 +71,10 @@ class SharedLoops:
         return around <= {p.name for p in self.loops[: self.heads]}
 
     def around(self, context: MappingContext, e: Einsum) -> frozenset[str]:
-        """Return the names of the loops around an Einsum; the first loop it does not take ends
-        them.
+        """Return the names of the shared loops around an Einsum.
 
-        An Einsum takes no loop over a rank that it lacks.
+        The Einsum is inside of all loops before the first one that it does not take. It takes no
+        loop over a rank that it lacks.
         """
         ranks = {*context.ranks(e)}
         found: list[str] = []
@@ -412,8 +412,7 @@ def gathering_einsums(program: Program) -> frozenset[str]:
 
 
 def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]:
-    """Return the ranks along which gathered indices change and that the named Einsums' results all
-    have."""
+    """Return the ranks along which gathered indices change, if all Einsums' results have them."""
     einsums = [e for e in context.program.einsums if e.name in names]
     moved = dict.fromkeys(
         v

@@ -442,7 +442,7 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CoveredTile:
-    """Ranks that decide how many tensor elements an Einsum's access covers in a tile."""
+    """Description of a tensor's tile that an Einsum accesses, from which its size follows."""
 
     tensor: str
     ranks: tuple[str, ...]

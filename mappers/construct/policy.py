@@ -95,7 +95,8 @@ MAX_GATHERING_RANKS = 2
 """Number of ranks that move gathered indices and are cut into blocks."""
 
 MAX_ARRAY_HALVINGS = 2
-"""Number of times that array sides are halved for lack of memory; more would idle most elements."""
+"""Number of times that array sides are halved if memories are too small. More halvings would leave
+most processing elements idle."""
 
 MIN_REFITTING_GAIN = Fraction(19, 20)
 """Ratio of estimated times, below which cutting each rank by itself beats cuts at array sides."""

@@ -307,7 +307,10 @@ class BranchAndBound:
         self._run_waiting()
 
     def _is_over(self) -> bool:
-        """Return whether the search ends because time is up; it needs an incumbent first."""
+        """Return whether the search must end because time is up.
+
+        It never ends before there is an incumbent.
+        """
         if self.best is not None and not self.ended and self.is_over():
             self.ended = TIME_LIMIT
         return bool(self.ended)

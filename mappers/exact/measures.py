@@ -164,10 +164,10 @@ class OpenLoop(NamedTuple):
 
 
 class OpenDigits(NamedTuple):
-    """Distinct values of nested variables on one axis, as the digits of a number.
+    """Distinct values of nested variables on one axis, described as the digits of a number.
 
-    Each digit has its stride, whether its values are distinguished, and the number of distinct
-    tuples of inner digits within one stride.
+    A digit is one variable: its stride, and whether different values of it count as different. Its
+    third entry is the number of distinct tuples of inner digits within one stride.
     """
 
     axis: int
@@ -366,7 +366,7 @@ class OpenMeter(Meter[Linear]):
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
 
     def _parts_of(self, size: Size) -> _Parts:
-        """Return the factors of a size, one for each part of its access map."""
+        """Return the factors whose product is a size, one for each part of its access map."""
         if size is one:
             return ()
         if isinstance(size, Lanes):

@@ -58,7 +58,7 @@ def instead(
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Search that prices every mapping of a mapspace or proves it no better (a ``Mapper``)."""
+    """Exhaustive strategy: it prices each mapping of a mapspace, or proves it to be no better."""
 
     effort: Effort = USUAL
 

@@ -255,8 +255,10 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
-    """Return the largest number of decisions to examine for one tiling; fewer if ``plain``, a
-    sketch."""
+    """Return the largest number of decisions to examine for one tiling.
+
+    There are fewer in a sketch (``plain``).
+    """
     fewest, most = policy.DECISIONS_PER_TILING
     together = policy.MAX_DECISIONS_PER_SKETCH if plain else policy.MAX_DECISIONS_PER_SUBSPACE
     return min(most, max(fewest, together // len(subspace.sizes)))

@@ -208,9 +208,9 @@ class StationaryOperandCosts:
         """Operand whose loads count, keyed by the identity of a bound Einsum."""
 
     def reloaded_at(self, e: BoundEinsum) -> tuple[str, ...]:
-        """Return the shared loops in which an Einsum reloads its stationary operand at every step.
+        """Return the shared loops that make an Einsum load its stationary operand at every step.
 
-        It reloads the operand if another Einsum uses the same processing elements in between.
+        This happens if another Einsum uses the same processing elements in between.
         """
         if e.array.overlap != "streams" or self._stationary[id(e)] is None:
             return ()

@@ -53,7 +53,7 @@ from .capacity_sweep import (
 )
 
 BUFFER = "buffer"
-"""Name that stands for the outermost memory of limited size, unless a memory is called so."""
+"""Name of the outermost memory of limited size in a query, unless a memory is called so."""
 
 
 def limited_memory(architecture: Architecture, name: str, option: str) -> Memory:
@@ -267,7 +267,7 @@ class CurveQuery(Query[CurveFound]):
             here += [m for m in relaxation.lift(run.run.mapping) if m not in here]
 
     def answer(self) -> CurveFound:
-        """Return the best lifted mappings at each capacity that the engine confirms."""
+        """Return, at each capacity, the best lifted mappings that the engine found legal."""
         runs = self._confirmed()
         if not runs and self.ended == TIME_LIMIT:
             # Nothing that there was time for is legal here; another relaxation may have more.

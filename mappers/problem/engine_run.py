@@ -193,7 +193,10 @@ def _run(
 
 
 def _are_slower(nests: BoundNests, seconds: float) -> bool:
-    """Return whether nests together take longer than a time; as few nests as possible are run."""
+    """Return whether all nests together take longer than a time in seconds.
+
+    A nest that has run before is not run again.
+    """
     if len(nests) == 1:
         return takes_longer(nests[0][1], seconds)
     # Results are rounded to floats, so equal times may differ by the rounding.

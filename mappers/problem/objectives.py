@@ -32,7 +32,7 @@ class SearchObjective:
     floor: Callable[[Result], float]
     """Function that returns the lower bound of the objective for any mapping."""
     other: str | None = None
-    """Name of the second objective, which decides ties; None without one."""
+    """Name of the second objective, which decides between mappings that are equal in the first."""
 
     def tie(self, result: Result) -> float:
         """Return the second objective of a result; 0 without a second objective."""

@@ -91,8 +91,8 @@ class Clock:
     def late(self) -> Callable[[], bool]:
         """Return a function that tells whether the time for runs after ``most`` is up.
 
-        These runs may take all time that is left when the function is first called. If the search
-        took too long, they still have their own share.
+        These runs may use all the time left when the function is first called. If the search took
+        too long, they still get their share of the time limit.
         """
         if self._end is None:
             return never

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 GOOD_ENOUGH_FOR_A_CHAIN = 1.05
-"""Ratio to the best value of a chain up to which a mapping ends the search of other chains. Other
-chains rarely promise more, and each costs a whole search."""
+"""Ratio to the best value of a chain at which the search stops. If a lifted mapping is as good, no
+other chain is searched: others rarely promise more, and each costs a whole search."""
 
 FLOOR_RATIO_FOR_LONGER_SEARCH = 1.1
 """Ratio to the floor above which the most promising chain is searched again with more effort."""

@@ -61,8 +61,7 @@ class FamilyMember:
     make: Callable[[], Relaxation]
     """Function that makes the relaxation. Raises ``InputError`` if the machine prevents it."""
     otherwise: Callable[[], Relaxation] | None = None
-    """Function that makes a second relaxation, searched if no mapping lifted from the first is
-    legal."""
+    """Function that makes a second relaxation, searched if the first gives no legal mapping."""
     is_slower: Callable[[float], bool] = _never
     """Function that returns whether input traffic alone exceeds a number of cycles."""
 
@@ -78,7 +77,8 @@ class Family:
     label: str = ""
     """Suffix of the strategy's name in a certificate; it names the searched part of the machine."""
     good_enough: float = 0.0
-    """Ratio to a member's best value up to which a lifted mapping ends the search of others."""
+    """Ratio to the best value of a relaxation at which the search stops. If a lifted mapping is as
+    good, no further relaxation is searched."""
     is_brief: bool = False
     """True if exhaustive searches of members are brief, and the best member is searched again
     longer."""

@@ -98,7 +98,10 @@ def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
 def _split(
     costs: Sequence[dict[str, Cells]], share: dict[str, float], grid: tuple[int, ...]
 ) -> Cells:
-    """Return the sum of Einsums' least weighted cycles, given a weight for each array."""
+    """Return the sum of all Einsums' weighted cycles, each on its cheapest array.
+
+    ``share`` has the weight of each array.
+    """
     total = np.zeros(grid)
     for able in costs:
         least = [cycles * share[array] for array, cycles in able.items()]

@@ -59,9 +59,9 @@ class MaskShares:
         return found
 
     def left(self, rank: str, size: int, sides: float | Floats) -> float | Floats:
-        """Return the length of a rank divided by the total length of its tiles.
+        """Return the ratio of a rank's length to the total length of its tiles.
 
-        A mask may skip the last tile, which is cut short. A rank in no mask has 1.
+        A mask may skip the last tile, which is cut short. The ratio is 1 for a rank without a mask.
 
         Parameters
         ----------

@@ -421,7 +421,7 @@ def _taken(
     bound: tuple[Floats, Floats, Floats],
     found: Floats,
 ) -> None:
-    """Fill the costs and memory shares of those choices whose cost equals the bound.
+    """Fill the costs and the memory shares of the choices that attain the lower bound.
 
     Parameters
     ----------
