@@ -276,7 +276,7 @@ class _BandwidthBound:
     def _extents(self, variables: Collection[str]) -> dict[str, int]:
         """Return the number of coordinates of each rank in an Einsum.
 
-        If the cascade cuts the rank and the Einsum lacks one of its tiles, the innermost tile is
+        An Einsum may lack one tile of a rank that the cascade cuts. The innermost tile is then
         assumed to be as long as an array is wide.
         """
         found = {r: self.problem.extent(r) for r in self._ranks(variables)}

@@ -1,9 +1,9 @@
 """Default mappings: the fastest known mapping of a part for which the user gives none.
 
 A machine that was designed for a mapping runs that mapping if it is legal. Otherwise the planner
-evaluates known mappings and takes the fastest: mappings that an earlier search found for the same
-problem, built-in mappings of the cascade, blocked mappings on machines of many cores, and generated
-mappings, with fused loops or one Einsum after the other.
+evaluates known mappings and takes the fastest. First come mappings that an earlier search found for
+the same problem, and built-in mappings of the cascade. Then come blocked mappings on machines of
+many cores, and generated mappings, with fused loops or one Einsum after the other.
 """
 
 from __future__ import annotations

@@ -690,8 +690,8 @@ def scan(inner: Callable[[Any], int] = expanded) -> MixerReader:
 def state_space_dual(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     """Return Mamba-2's mixer.
 
-    Parameters outside matrix products are the norm of its output, three numbers per head (A, the
-    bias of steps, the skip), and optional biases of the convolution and of both projections.
+    Parameters outside matrix products are the norm of its output and three numbers per head: A, the
+    bias of steps, the skip. The convolution and both projections may have biases.
 
     Raises
     ------
