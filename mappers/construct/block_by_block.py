@@ -202,10 +202,10 @@ def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
-    """Return the estimated cost of a mapping; candidates are compared by it in this order.
+    """Return the estimated cost of a mapping as three numbers, compared in this order.
 
-    The first number is the seconds of all Einsums. The second is the seconds of their slowest
-    memories. The third is the bytes moved.
+    The first is the seconds of all Einsums. The second is the seconds of their slowest memories.
+    The third is the bytes moved.
     """
     context = blocks.context
     total = memories = all_bytes = Fraction(0)

@@ -159,8 +159,7 @@ class RunnerUp:
     mapping: Mapping
     result: Result
     differences: tuple[Difference, ...]
-    """Differences from the mapping found, most important first. The value in the mapping found is
-    *here*."""
+    """Differences from the mapping found, most important first; *here* is the mapping found."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the runner-up as ``archsim map --json`` prints it."""

@@ -147,9 +147,9 @@ class Incumbents:
         return self.runs[1:]
 
     def or_deferred(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
-        """Return the search's outcome, or a better deferred mapping, and all deferred runs.
+        """Return the search's outcome, or a better deferred mapping; also return all deferred runs.
 
-        Deferred mappings are made only if the mapping found may be improved.
+        Deferred mappings are made and run only if the mapping found may be improved.
         """
         floor = self.problem.objective.floor(found.result)
         value = self.problem.objective.of(found.result)

@@ -219,7 +219,7 @@ def _projected(
 
 
 def memories_represented(whole: Architecture, other: Architecture) -> tuple[str, ...]:
-    """Return the memories that a relaxed machine's outermost memory replaces, except itself."""
+    """Return the memories for which a relaxed machine's outermost memory stands, except itself."""
     known = {m.name for m in other.memories[1:]}
     names = [m.name for m in whole.memories]
     first = next((n for n, name in enumerate(names) if name in known), len(names))

@@ -394,7 +394,7 @@ class Constraints:
 def _first_broken(
     constraints: Iterable[MappingConstraint], kinds: Any, *facts: Any
 ) -> MappingConstraint | None:
-    """Return the first constraint with a statement of some kinds that facts break.
+    """Return the first constraint whose statement is of a given type and does not hold, if any.
 
     Parameters
     ----------
