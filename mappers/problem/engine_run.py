@@ -21,6 +21,7 @@ from ..construct.choices import choose
 from ..space.constraints import broken_problem
 from ..space.mapspace import Mapspace
 from ..space.region import Region
+from . import policy
 from .objectives import LATENCY, SearchObjective
 
 _NEXT_NEST = "|"
@@ -91,11 +92,6 @@ def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
     return bind(space.program, mapping, space.architecture, given, choose=choose)
 
 
-_RECENT_NESTS = 8
-"""Number of bound mappings kept for each nest. A search changes one nest at a time, so that only
-this nest is bound again."""
-
-
 def bound_part(part: NestPart, architecture: Architecture) -> Bound:
     """Bind one of several nests, unless it was bound recently. Raises as ``bind``."""
     key = (part.mapping, Identity(architecture), tuple(part.shapes.items()))
@@ -106,7 +102,7 @@ def bound_part(part: NestPart, architecture: Architecture) -> Bound:
 
 def _recent_bounds(program: Program) -> Cache[Bound]:
     del program
-    return Cache(_RECENT_NESTS)
+    return Cache(policy.MAX_CACHED_NESTS)
 
 
 def bound_nests(space: Mapspace | Region, mapping: Mapping) -> BoundNests:

@@ -27,6 +27,7 @@ from workloads.workload import Workload
 from ..construct.generators import GENERATORS
 from ..memory import RUNNER_UP, MappingKey, recall, recall_details, remember, remember_details
 from ..space.mapspace import Mapspace
+from . import policy
 from .certificate import Certificate, Moment, RunnerUp, Searched, differences_of_nests
 from .constraint_files import ConstraintFile, constraints_of
 from .engine_run import EngineRun, bound_nests, run_mapping
@@ -119,10 +120,6 @@ def only_part(workload: Workload, what: str) -> Part:
     return workload.parts[0]
 
 
-_GOOD_ENOUGH_FLOOR_RATIO = 1.01
-"""Ratio of a result to the floor up to which no further mapping is made."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Incumbents:
     """Known mappings of a workload's part, and known mappings that are made only when needed."""
@@ -155,7 +152,7 @@ class Incumbents:
         value = self.problem.objective.of(found.result)
         if (
             not self.deferred
-            or value <= _GOOD_ENOUGH_FLOOR_RATIO * floor
+            or value <= policy.GOOD_ENOUGH_FLOOR_RATIO * floor
             or found.certificate.ended
         ):
             return found, ()
@@ -261,7 +258,7 @@ def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[Engin
 _EDITION = 1
 """Version of the search; certificates stored by other versions are ignored."""
 
-_EQUAL = 1e-9
+_EQUALITY_TOLERANCE = 1e-9
 """Relative difference up to which two values of the same mapping count as equal."""
 
 
@@ -333,7 +330,7 @@ def _recalled(
     if known["edition"] != _EDITION or certificate.tolerance != tolerance:
         return None
     run = run_mapping(space, mapping, objective)
-    if abs(run.value - certificate.value) > _EQUAL * certificate.value:
+    if abs(run.value - certificate.value) > _EQUALITY_TOLERANCE * certificate.value:
         return None
     return Searched(
         mapping=mapping,

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from archsim.result.result import Result
 
 from ..space.mapspace import Mapspace
+from . import policy
 from .certificate import Certificate, Searched, gap_to
 from .engine_run import EngineRun
 from .objectives import SearchObjective
@@ -59,10 +60,6 @@ def at_once() -> bool:
     return True
 
 
-_MOST = 0.8
-"""Share of the time limit for the search itself; the rest is for runs of the mappings found."""
-
-
 class Clock:
     """Time limit that several searches share.
 
@@ -74,7 +71,7 @@ class Clock:
 
     def __init__(self, limit_s: float | None) -> None:
         self._end = None if limit_s is None else monotonic() + limit_s
-        self._rest = 0.0 if limit_s is None else (1 - _MOST) * limit_s
+        self._rest = 0.0 if limit_s is None else (1 - policy.SEARCH_TIME_SHARE) * limit_s
 
     def part(self, searches: int) -> Clock:
         """Return the clock of the next search if several searches share the time that is left."""
@@ -86,7 +83,7 @@ class Clock:
         """Return the clock of a search that leaves some time for runs of its results."""
         if self._end is None:
             return self
-        return Clock(_MOST * max(0.0, self._end - monotonic()))
+        return Clock(policy.SEARCH_TIME_SHARE * max(0.0, self._end - monotonic()))
 
     def late(self) -> Callable[[], bool]:
         """Return a function that tells whether the time for runs after ``most`` is up.

@@ -16,6 +16,7 @@ from einsum_cascade.errors import InputError
 
 from ..space.mapspace import Mapspace
 from ..space.region import Region
+from . import policy
 from .certificate import (
     Certificate,
     Moment,
@@ -30,12 +31,6 @@ from .engine_run import (
     kind_of_nests,
 )
 from .protocol import SearchProblem
-
-_FEW = 8
-"""Number of runs that a search reports besides the best one."""
-
-_TRIES = 4
-"""Number of mappings of other kinds that are run at the end of a search."""
 
 
 class SearchLog:
@@ -98,7 +93,7 @@ class SearchLog:
         if known is None or run.value < known.value:
             self._runs[run.kind] = run
         self._few.setdefault(run.value, run)
-        if len(self._few) > _FEW:
+        if len(self._few) > policy.MAX_REPORTED_RUNS:
             del self._few[max(self._few)]
 
     def best(self) -> tuple[EngineRun, ...]:
@@ -145,7 +140,7 @@ class SearchLog:
         """Run mappings of other kinds whose estimates beat all runs, and yield the legal runs."""
         best = min((run.value for run in known), default=inf)
         promised = ((p, run) for its_kind, (p, run) in self._promises.items() if its_kind != kind)
-        for estimate, run in sorted(promised, key=lambda p: p[0])[:_TRIES]:
+        for estimate, run in sorted(promised, key=lambda p: p[0])[: policy.MAX_RUNNER_UP_RUNS]:
             if estimate < best:
                 try:
                     found = run()

@@ -302,13 +302,13 @@ def least_to_go(
                 to_go[state, g] = known[p.group[state], g] + to_go[p.after[state], g]
 
 
-_ROUNDED = 1e-9
+_ROUNDING_SHARE = 1e-9
 """Largest share of a bound that may be a rounding error; the bound is lowered by it."""
 
-_SHORTER = 0.7
+_STEP_SHRINKAGE = 0.7
 """Factor by which steps become shorter after a step that did not raise the bound."""
 
-_BEYOND = 1.02
+_STEP_OVERSHOOT = 1.02
 """Ratio of a step's target to the goal; steps approach their target but do not reach it."""
 
 
@@ -572,7 +572,7 @@ def raise_multipliers(
             # A goal far above the bound is approached step by step.
             aim = min(goal, 2 * best)
         else:
-            shorter *= _SHORTER
+            shorter *= _STEP_SHRINKAGE
         if best >= goal or best <= 0.0 or best == np.inf:
             break
         _taken(c, p, cost, sizes, (weighted, penalty, to_go), taken)
@@ -580,9 +580,9 @@ def raise_multipliers(
         if square == 0.0:
             break
         # Polyak's rule: the step that would reach ``towards`` if the bound rose at this rate.
-        towards = best + shorter * (_BEYOND * aim - best)
+        towards = best + shorter * (_STEP_OVERSHOOT * aim - best)
         _go(
             objective, weights, column_limits, columns, aim, along, (towards - bound) / aim / square
         )
     weights[:] = kept
-    return best * (1 - _ROUNDED)
+    return best * (1 - _ROUNDING_SHARE)

@@ -197,7 +197,7 @@ VALUE, TIE, LEAST = range(3)
 all choices of the tiling."""
 
 
-_NODES_OF_STEP = 50
+_NODES_PER_BOUND_STEP = 50
 """Number of decisions per tiling for each step that raises its bound; both take about as long."""
 
 
@@ -553,7 +553,7 @@ def search(
     penalised = 1 if objective == ENERGY else weights.shape[0] - 1
     # Each factor of a product has its own bound, which steps do not raise.
     enough = np.inf if objective == EDP else limit * (1 - slack)
-    goal = enough, min(steps, nodes // _NODES_OF_STEP)
+    goal = enough, min(steps, nodes // _NODES_PER_BOUND_STEP)
     for tiling in range(cost.shape[0]):
         least_sizes(c, tile[tiling], sizes)
         costs, row = cost[tiling], weights[penalised : penalised + 1]

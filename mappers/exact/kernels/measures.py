@@ -34,7 +34,7 @@ class FlatMeasures(NamedTuple):
     digits: Ints
 
 
-_LOOKED_AT = 1 << 12
+_MAX_EXAMINED_ROWS = 1 << 12
 """Largest number of rows of tiles that are examined; of more rows, only every n-th one is."""
 
 
@@ -59,7 +59,7 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     difference of its coordinates is from ``low`` to ``high``.
     """
     columns, rows = -(-x // wide), -(-y // deep)
-    every = -(-rows // _LOOKED_AT)
+    every = -(-rows // _MAX_EXAMINED_ROWS)
     # Rows are sampled, so they are the columns of the band with its coordinates swapped.
     found = _covered_tiles(-high, -low, y, x, deep, wide, every)
     return found / (-(-rows // every) * columns)
