@@ -151,7 +151,7 @@ def test_names_that_later_versions_save() -> None:
     assert model_of(GLM_5_2 | beside) == model_of(GLM_5_2)
     beside = {"use_rmsnorm": True, "num_nextn_predict_layers": 1}
     for fields in (ERNIE_MOE, BY_TYPE["ernie4_5"]):
-        assert replace(model_of(fields | beside), beside=()) == model_of(fields)
+        assert replace(model_of(fields | beside), omitted=()) == model_of(fields)
 
 
 def test_layers_with_experts() -> None:

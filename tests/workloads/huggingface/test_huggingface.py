@@ -319,8 +319,8 @@ def test_what_else_is_refused(fields: dict[str, Any], wanted: str) -> None:
 def test_what_published_files_have_beside_changes_nothing(case: Published) -> None:
     beside = BESIDE.get(str(case.fields["model_type"]), TEXT)
     # Layers that predict further tokens are named, and not counted.
-    found = replace(model_of(beside | case.fields), beside=())
-    assert found == replace(model_of(case.fields), beside=())
+    found = replace(model_of(beside | case.fields), omitted=())
+    assert found == replace(model_of(case.fields), omitted=())
 
 
 OF_OTHERS: dict[str, Any] = {
