@@ -74,7 +74,7 @@ def test_private_words_are_gone() -> None:
 
 
 def test_names_are_the_terms_of_the_field() -> None:
-    """Modules, classes, functions and fields have no part that says nothing to an architect."""
+    """No name, of a module down to a variable, has a part that says nothing to an architect."""
     gone = re.compile(rf"(?:^|_)(?:{'|'.join(GONE_FROM_NAMES)})(?:_|$)")
     found = []
     for file in FILES:
@@ -84,6 +84,10 @@ def test_names_are_the_terms_of_the_field() -> None:
                 names.append(node.name)
             elif isinstance(node, ast.AnnAssign):
                 names.append(ast.unparse(node.target).rpartition(".")[2])
+            elif isinstance(node, ast.arg):
+                names.append(node.arg)
+            elif isinstance(node, ast.Name):
+                names.append(node.id)
         words = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names)
         found += [f"{file.relative_to(ROOT)}: {word}" for word in words if gone.search(word)]
     assert found == []

@@ -33,7 +33,7 @@ _HEIGHT = 0.6
 _PLAIN, _FIRST = "#555555", "#bbbbbb"
 """Colours for the speedup of a machine, and for that of the first machine."""
 _WIDE_IN = 11.0
-_BESIDE_IN = 8.0
+_THREE_CHARTS_IN = 8.0
 """Smallest width of a picture, in inches, in which the three charts stand side by side."""
 
 
@@ -49,7 +49,7 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) ->
         In inches; in a narrow picture the three stand below one another.
     """
     rows = comparison.rows
-    wide = width_in >= _BESIDE_IN
+    wide = width_in >= _THREE_CHARTS_IN
     tall = 1.6 + 0.62 * len(rows) if wide else 1.3 + 3 * (0.45 + 0.42 * len(rows))
     spent = [(r.result.energy_by_component, r.result.energy_pj, r.energy_ratio) for r in rows]
     taken = [(r.result.area_by_component, r.result.area_um2, r.area_ratio) for r in rows]

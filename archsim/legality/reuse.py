@@ -283,8 +283,8 @@ def _streams_through(
     by side."""
     giver, access_map = given
     holds = giver.array.name in bound.registers(giver, access_map.access.tensor)
-    side_by_side = any(x.member == loop.member for x in giver.spatial)
-    return holds and giver.array is not taker.array and side_by_side
+    is_spatial = any(x.member == loop.member for x in giver.spatial)
+    return holds and giver.array is not taker.array and is_spatial
 
 
 def _same_tile(

@@ -80,10 +80,10 @@ def bandwidth_optimal(
     found = tried[
         min(fastest, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
-    spread = tuple(
+    partitioned = tuple(
         SpatialRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
     )
-    return ((bound.memory.name, spread),) if spread else None
+    return ((bound.memory.name, partitioned),) if partitioned else None
 
 
 def bandwidth_bounds(
@@ -115,7 +115,7 @@ def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -
 
 
 def _parts(partitioning: Partitioning) -> dict[str, int]:
-    return {s.rank: s.parts or 1 for _, spread in partitioning for s in spread}
+    return {s.rank: s.parts or 1 for _, partitioned in partitioning for s in partitioned}
 
 
 def _bandwidth_bound(problem: MappingProblem) -> _BandwidthBound | None:

@@ -375,8 +375,8 @@ def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> i
     >>> cores_with_shared_gathers(program, (("L2", tuple(ranks)),))
     27
     """
-    spread = (s for _, ranks in partitioning for s in ranks)
-    return prod(s.parts or 1 for s in spread if gathers_along(program, s.rank))
+    partitioned = (s for _, ranks in partitioning for s in ranks)
+    return prod(s.parts or 1 for s in partitioned if gathers_along(program, s.rank))
 
 
 def with_shared_gather_capacity(

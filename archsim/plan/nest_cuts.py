@@ -471,8 +471,8 @@ class _CutCascade:
                 made = make(program, core, core_shapes)
                 if made is None:
                     continue
-                spread = partition_mapping(made, partitioning, machine, program)
-                (mapping,) = join_nests(self.whole, (spread,)).nests
+                partitioned = partition_mapping(made, partitioning, machine, program)
+                (mapping,) = join_nests(self.whole, (partitioned,)).nests
                 bound = bind(program, mapping, machine, shapes)
                 if best is not None and takes_longer(
                     bound, policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s

@@ -101,23 +101,23 @@ def distinct_partitionings(
     --------
     64 sequences of 12 heads in 96 parts are 8 pairs in each, whichever are in more parts:
 
-    >>> def spread(**parts: int) -> Partitioning:
+    >>> def partitioned(**parts: int) -> Partitioning:
     ...     ranks = (SpatialRank(instances="sms", rank=r, parts=n) for r, n in parts.items())
     ...     return (("L2", tuple(ranks)),)
-    >>> candidates = spread(B=32, H=3), spread(B=16, H=6), spread(B=8, P=12)
+    >>> candidates = partitioned(B=32, H=3), partitioned(B=16, H=6), partitioned(B=8, P=12)
     >>> found = distinct_partitionings(candidates, ("B", "H"), {"B": 64, "H": 12, "P": 4096})
     >>> [[(s.rank, s.parts) for s in ranks] for ((_, ranks),) in found]
     [[('B', 32), ('H', 3)], [('B', 8), ('P', 12)]]
     """
     found: dict[Hashable, Partitioning] = {}
     for partitioning in candidates:
-        spread = [s for _, ranks in partitioning for s in ranks]
+        partitioned = [s for _, ranks in partitioning for s in ranks]
         key: Hashable = partitioning
-        if all(s.rank in parallel and s.rank in shapes for s in spread):
+        if all(s.rank in parallel and s.rank in shapes for s in partitioned):
             parts = tuple(
                 (memory, prod(s.parts or 1 for s in ranks)) for memory, ranks in partitioning
             )
-            key = parts, prod(-(-shapes[s.rank] // (s.parts or 1)) for s in spread)
+            key = parts, prod(-(-shapes[s.rank] // (s.parts or 1)) for s in partitioned)
         found.setdefault(key, partitioning)
     return tuple(found.values())
 
@@ -241,10 +241,10 @@ def follows_partition(program: Program, index: Index, variable: str) -> bool:
     return {t.variable for t in index.terms} == {m.lower() for m in members}
 
 
-def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+def partial_results(program: Program, partitioned: Collection[str]) -> tuple[str, ...]:
     """Return the tensors of which cores have partial results: sums over partitioned variables."""
     return tuple(
         e.name
         for e in program.einsums
-        if any(v in e.variables and v not in e.target.variables for v in spread)
+        if any(v in e.variables and v not in e.target.variables for v in partitioned)
     )

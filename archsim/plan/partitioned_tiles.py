@@ -204,13 +204,13 @@ def mapping_with_partitioned_tiles(
     cascade, sizes = with_parameters(program, problem.shapes)
     refused: InputError | None = None
     for mapping in _with_loops_sunk(made, architecture, tiles.partitioning):
-        spread = partition_mapping(mapping, tiles.partitioning, architecture, program)
+        partitioned = partition_mapping(mapping, tiles.partitioning, architecture, program)
         try:
-            bind(cascade, spread, architecture, sizes)
+            bind(cascade, partitioned, architecture, sizes)
         except InputError as wrong:
             refused = wrong.with_traceback(None)
         else:
-            return spread
+            return partitioned
     assert refused is not None, "one mapping is bound at the least"
     raise NoLegalMappingError(Problem(refused.problems[0].message))
 

@@ -157,11 +157,11 @@ def check_partitioned(job: Job) -> None:
 
 
 def _not_partitioned(
-    mapping: Mapping, memory: str, spread: SpatialRank, architecture: Architecture
+    mapping: Mapping, memory: str, spatial_rank: SpatialRank, architecture: Architecture
 ) -> Problem:
     fed = architecture.memory(memory)
     assert fed is not None, "ranks are partitioned over what a memory feeds"
-    name, rank = spread.instances, spread.rank
+    name, rank = spatial_rank.instances, spatial_rank.rank
     return Problem(
         f"no rank is partitioned over the {dict(fed.instances)[name]} {name} below {memory}:"
         " all but one would do nothing",

@@ -103,15 +103,15 @@ def _combinations(mapping: Mapping) -> Iterator[Candidate]:
         for c in mapping.choices
         for alternative in c.alternatives
     }
-    for picked in product(*(c.alternatives for c in mapping.choices)):
-        chosen = dict(zip(names, picked, strict=True))
+    for selected in product(*(c.alternatives for c in mapping.choices)):
+        chosen = dict(zip(names, selected, strict=True))
         active = tuple(sorted(frozenset.intersection(*(allowed[p] for p in chosen.items()))))
         if active not in seen:
             seen.add(active)
             # Choices that no applicable case depends on make no difference.
             asked = {name for number in active for name, _ in mapping.cases[number].when}
-            picks = tuple((n, a) for n, a in chosen.items() if n in asked)
-            yield Candidate(open=mapping, chosen=picks, active=active)
+            relevant = tuple((n, a) for n, a in chosen.items() if n in asked)
+            yield Candidate(open=mapping, chosen=relevant, active=active)
 
 
 def _patched(

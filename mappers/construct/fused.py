@@ -199,8 +199,8 @@ def _unrolled(
     contexts = [x.context for _, x in fusions]
     idle = underuses_arrays(contexts, [cycles for cycles, _ in least.values()])
     for _, fusion in fusions if idle else ():
-        for rank, beside in unrolled_steps(fusion.context):
-            for context in in_stretches(beside):
+        for rank, unrolled in unrolled_steps(fusion.context):
+            for context in in_stretches(unrolled):
                 yield from fusion.cut_as(context).with_unrolled(rank)
 
 

@@ -471,15 +471,15 @@ def with_short_rank_unrolled(context: MappingContext) -> tuple[MappingContext, .
 def _from_large_to_small(
     context: MappingContext, rank: str, among: frozenset[str]
 ) -> Iterator[list[BlocksAndLoops]]:
-    beside = independent_einsums(context.program, among)
+    independent = independent_einsums(context.program, among)
     # The largest power of two that fits: of 1,000 queries, 500 of which fit, 256. One block of all
     # of them would be no loop. 0, which fits nowhere, stays 0.
     size = 1 << (min(context.shapes[rank] - 1, _most(context, rank, among))).bit_length() >> 1
     while size:
         found = [_in_blocks(context, rank, size, among)]
-        if beside:
+        if independent:
             finer = (size // n for n in policy.FINER_BLOCK_FACTORS if size >= n)
-            found += [_in_finer(context, rank, (fine, size), beside) for fine in finer]
+            found += [_in_finer(context, rank, (fine, size), independent) for fine in finer]
         yield found
         size //= 2
 
@@ -524,7 +524,7 @@ def _in_blocks(
 
 
 def _in_finer(
-    context: MappingContext, rank: str, sizes: tuple[int, int], beside: frozenset[str]
+    context: MappingContext, rank: str, sizes: tuple[int, int], independent: frozenset[str]
 ) -> BlocksAndLoops:
     """Return plans of loops over blocks, shared by all Einsums, with finer blocks for some.
 
@@ -538,7 +538,7 @@ def _in_finer(
         SharedLoops(
             loops=(*heads, *blocks),
             close=frozenset(p.name for p in blocks if p.stride < size),
-            turning=frozenset((name, rank) for name in beside),
+            turning=frozenset((name, rank) for name in independent),
             heads=len(heads),
             extra=(rank,),
         )

@@ -503,14 +503,14 @@ def _has_distinct_runs(index: Gather) -> bool:
     Its indices must be distinct variables. From each position it may read one run along one rank.
     """
     inner = [i.as_variable if isinstance(i, Affine) else None for i in index.access.indices]
-    beside = [t.variable for t in index.offset.terms if t.variable]
-    names = [n.upper() for n in (*inner, *beside) if n is not None]
+    offsets = [t.variable for t in index.offset.terms if t.variable]
+    names = [n.upper() for n in (*inner, *offsets) if n is not None]
     return (
         None not in inner
-        and len(beside) < 2
+        and len(offsets) < 2
         and all(t.coefficient == 1 and not t.shapes for t in index.offset.terms)
         and len({*names}) == len(names)
-        and not {*beside} & {*inner}
+        and not {*offsets} & {*inner}
     )
 
 

@@ -241,9 +241,9 @@ class BranchAndBound:
         ranked = self._timed or self.cap is not None
         most = round(min(self.effort.regions if ranked else self.effort.untimed, self.space.size))
         within = self.cap[1] if self.cap is not None and self.cap[0].code == LATENCY else inf
-        promising = self.space.regions(most, spread=not ranked, within=within, fair=True)
-        if (beside := self.space.bound_outside(promising)) < inf:
-            self.unopened = beside if self._timed else 0.0
+        promising = self.space.regions(most, diverse=not ranked, within=within, fair=True)
+        if (outside := self.space.bound_outside(promising)) < inf:
+            self.unopened = outside if self._timed else 0.0
         return promising
 
     def _open(self, promising: Iterable[PromisedRegion]) -> None:

@@ -93,7 +93,7 @@ class Points:
     def __init__(self, space: Mapspace, objective: SearchObjective) -> None:
         timed = objective.code == LATENCY
         most = min(policy.MAX_REGIONS if timed else policy.MAX_UNRANKED_REGIONS, space.size)
-        promised = space.regions(most, spread=not timed)
+        promised = space.regions(most, diverse=not timed)
         if nothing := explain_infeasibility(space):
             raise nothing
         self.program = space.program

@@ -236,8 +236,8 @@ def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
     """Yield every choice of a mapping and its value, in the same order for all mappings."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
-    spread = bound.cores.partitions
-    yield "spread", _listed(f"{x.rank} over {x.parts:,} {x.instances}" for x in spread)
+    partitions = bound.cores.partitions
+    yield "partitions", _listed(f"{x.rank} over {x.parts:,} {x.instances}" for x in partitions)
     for level, memory in enumerate(bound.architecture.memories):
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]
         yield f"shared loops at {memory.name}", _listed(f"{x.rank} {x.bound:,}" for x in loops)

@@ -79,8 +79,8 @@ def shapes_of_part(
     given : mapping
         Shapes of the whole work in elements by rank.
     """
-    spread = (program.rank_of.get(s.rank) for _, ranks in partitioning for s in ranks)
-    of_cut = any(declared is not None and declared.family for declared in spread)
+    partitioned = (program.rank_of.get(s.rank) for _, ranks in partitioning for s in ranks)
+    of_cut = any(declared is not None and declared.family for declared in partitioned)
     return critical_core_shapes(partitioning, given, program if of_cut else None)
 
 
@@ -138,7 +138,7 @@ def core_view(
         # cores.
         seen = machine_of_one_core(architecture, partitioning)
         return replace(seen, memories=tuple(map(without_instances, seen.memories)))
-    spread = [
+    partitioned = [
         (n, s.rank, s.parts or 1)
         for n, m in enumerate(architecture.memories)
         for name, ranks in partitioning
@@ -148,7 +148,7 @@ def core_view(
     shapes = shapes_of_part(partitioning, given, program)
     moved = _compulsory(program, architecture, shapes)
     speeds = [
-        m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
+        m.bandwidth_bytes_per_s * _share(n, m, moved, partitioned)
         for n, m in enumerate(architecture.memories[: last + 1])
         if m.bandwidth_bytes_per_s is not None
     ]
@@ -209,13 +209,13 @@ def _share(
     number: int,
     memory: Memory,
     moved: Sequence[_CompulsoryTensor],
-    spread: Sequence[tuple[int, str, int]],
+    partitioned: Sequence[tuple[int, str, int]],
 ) -> Fraction:
     """Return one core's share of a memory's bandwidth while all cores do the same work."""
 
     # A rank that is partitioned outside of the memory distinguishes copies of it, each with the
     # full bandwidth.
-    splits = [(level, rank, parts) for level, rank, parts in spread if level >= number]
+    splits = [(level, rank, parts) for level, rank, parts in partitioned if level >= number]
 
     def served(tensor: _CompulsoryTensor) -> int:
         once = memory.reduces if tensor.result else memory.multicast
@@ -253,12 +253,12 @@ def with_ring_capacity(
     if outer.capacity_bytes is None:
         return chip
     words = words_of(program, chip.word_bits)
-    spread = [s for _, ranks in partitioning for s in ranks]
-    parts = prod(s.parts or 1 for s in spread)
+    partitioned = [s for _, ranks in partitioning for s in ranks]
+    parts = prod(s.parts or 1 for s in partitioned)
     going_round = sum(
         words.of(t.name) * prod(shapes.get(r, 1) for r in (*program.parallel, *t.ranks))
         for t in program.inputs
-        if not {s.rank for s in spread} & {*t.ranks}
+        if not {s.rank for s in partitioned} & {*t.ranks}
     )
     held = Fraction(2, parts) if parts > 2 else Fraction(1, 2)
     more = int(going_round * chip.word_bits * (1 - held) / 8)
@@ -279,8 +279,8 @@ def lifted_around_ring(
         Machine whose outermost memory is a ring of links.
     """
     links = architecture.memories[0].name
-    spread = {s.rank for name, ranks in partitioning if name == links for s in ranks}
-    needed = (t.ranks for t in program.inputs if not spread & {*t.ranks})
+    partitioned = {s.rank for name, ranks in partitioning if name == links for s in ranks}
+    needed = (t.ranks for t in program.inputs if not partitioned & {*t.ranks})
     ranks = dict.fromkeys(rank for ranks in needed for rank in ranks)
     for tiled in _at_links(mapping, architecture):
         moved = partition_mapping(tiled, partitioning, architecture)
@@ -418,10 +418,10 @@ def _lifted_from_shared(
     for more in dict.fromkeys((everything, ())):
         for here in dict.fromkeys((tuple(at_once), held.get(shared, ()))):
             keep = (*others, *([Keep(level=shared, tensors=here)] if here else []), *more)
-            spread = partition_mapping(
+            partitioned = partition_mapping(
                 replace(mapping, keep=keep), partitioning, whole.architecture
             )
-            yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
+            yield by_branches(whole.program, whole.architecture, replace(partitioned, keep=keep))
 
 
 def ring_relaxation(whole: Mapspace, partitioning: Partitioning) -> Relaxation:
@@ -445,14 +445,14 @@ def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Prog
     length from the middle of the rank, which has the mean work.
     """
     program = whole.program
-    for spread in chain.from_iterable(ranks for _, ranks in partitioning):
-        if spread.balanced:
-            extent = whole.given[spread.rank]
+    for partitioned in chain.from_iterable(ranks for _, ranks in partitioning):
+        if partitioned.balanced:
+            extent = whole.given[partitioned.rank]
             # ``extent // -n`` is minus the length of a part, rounded up: as much is before the part
             # as behind it.
-            begin = (extent + extent // -(spread.parts or 1)) // 2
-            lengths = whole_lengths(program, spread.rank, whole.given)
-            program = program.memo(shift_masks, spread.rank, begin, lengths)
+            begin = (extent + extent // -(partitioned.parts or 1)) // 2
+            lengths = whole_lengths(program, partitioned.rank, whole.given)
+            program = program.memo(shift_masks, partitioned.rank, begin, lengths)
     return program
 
 

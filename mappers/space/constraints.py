@@ -275,8 +275,8 @@ class Constraints:
         for c in self.of_tiles.get(rank, ()):
             if isinstance(s := c.statement, HasTiles):
                 # A rank that must not have 32 to 64 may have 31 or 65: neighbours are worth a try.
-                beside = 0 if c.must else 1
-                ends |= dict.fromkeys((s.size.least - beside, s.size.ends[-1] + beside))
+                margin = 0 if c.must else 1
+                ends |= dict.fromkeys((s.size.least - margin, s.size.ends[-1] + margin))
                 ends |= dict.fromkeys(s.size.ends)
         return tuple(n for n in ends if n > 0)
 

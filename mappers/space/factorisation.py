@@ -73,9 +73,9 @@ def cuts_sharing_dimensions(
     found: dict[Cut, None] = {}
     for companion in companions:
         for side in sides:
-            if 1 < (beside := side // companion) < min(size, side):
-                found[nested_strides((beside,), size=size)] = None
-                found[nested_strides((beside, side), size=size)] = None
+            if 1 < (shared := side // companion) < min(size, side):
+                found[nested_strides((shared,), size=size)] = None
+                found[nested_strides((shared, side), size=size)] = None
     return tuple(found)
 
 

@@ -221,7 +221,7 @@ class Mapspace:
         return sum(grid.size for grid in self._grids)
 
     def regions(
-        self, most: int, *, spread: bool = False, within: float = inf, fair: bool = False
+        self, most: int, *, diverse: bool = False, within: float = inf, fair: bool = False
     ) -> tuple[PromisedRegion, ...]:
         """Return the most promising regions, best first.
 
@@ -229,7 +229,7 @@ class Mapspace:
         ----------
         most : int
             Largest number of regions.
-        spread : bool
+        diverse : bool
             True if all families of the cascade's tiles take turns, where cycles do not rank them.
         within : float
             Largest bound of a region in cycles; slower regions are left out.
@@ -243,7 +243,7 @@ class Mapspace:
             enough = max(enough, policy.REGIONS_PER_WANTED_REGION * most)
         found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
-        if spread:
+        if diverse:
             # The best region of every family comes first, then the second of every family, and so
             # on.
             turns: dict[tuple[Tile, ...], int] = {}
@@ -393,14 +393,14 @@ class Mapspace:
         for rank in ranks:
             if rank in parallel or rank in unlaid:
                 continue
-            beside = cuts_sharing_dimensions(
+            sharing = cuts_sharing_dimensions(
                 shapes[rank], sides, self._companions(rank, shapes, narrowest)
             )
-            if beside := tuple(cut for cut in beside if cut not in usual[rank]):
+            if sharing := tuple(cut for cut in sharing if cut not in usual[rank]):
                 # A rank that fits whole seldom lies there in part.
                 yield (
                     policy.PARTIAL_RANK_ODDITY if shapes[rank] <= narrowest else 0,
-                    usual | {rank: beside},
+                    usual | {rank: sharing},
                 )
 
     @cached_property

@@ -255,7 +255,7 @@ def _parts(value: Any) -> _PartitionParts:
 
 
 Parts = Annotated[Any, PlainValidator(_parts)]
-Spread = Annotated[dict[Rank, Parts], BeforeValidator(_partitioned), Field(min_length=1)]
+RanksInParts = Annotated[dict[Rank, Parts], BeforeValidator(_partitioned), Field(min_length=1)]
 
 
 class LevelFields(Fields):
@@ -263,7 +263,7 @@ class LevelFields(Fields):
     """Memory, by name or role."""
     loops: Ranks = ()
     """Ranks or tiles, outermost first."""
-    spatial: dict[Name, Spread] = Field(default_factory=dict)
+    spatial: dict[Name, RanksInParts] = Field(default_factory=dict)
     """Ranks partitioned over the level's cores, by the name of the cores: a rank, several, or
     several with a number of parts each."""
     ring: Ranks = ()
@@ -575,13 +575,13 @@ def _level_problems(spec: MappingFields | NestFields, place: FilePlace) -> Itera
             )
             yield here.problem(text, "add 'spatial: {chips: P}'")
         yield from _twice(_named(level.ring, here.below("ring")), "goes round already")
-    spread = [
+    spatial_ranks = [
         (rank, here.below("spatial", instances))
         for level, here in levels
         for instances, ranks in level.spatial.items()
         for rank in ranks
     ]
-    yield from _twice(spread, "is already partitioned over instances")
+    yield from _twice(spatial_ranks, "is already partitioned over instances")
     names = [(level.level, here.below("level")) for level, here in levels]
     yield from _twice(names, "already has its loops; give them in one list")
 

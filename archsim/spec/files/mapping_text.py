@@ -178,11 +178,11 @@ def _partitioned(level: NestLevel) -> Plain:
     return found
 
 
-def _parts(spread: SpatialRank) -> int | str:
+def _parts(spatial_rank: SpatialRank) -> int | str:
     """Return the number of parts of a rank as a file states it."""
-    if not spread.balanced:
-        return spread.parts or REST
-    return BALANCED if spread.parts is None else f"{spread.parts} {BALANCED}"
+    if not spatial_rank.balanced:
+        return spatial_rank.parts or REST
+    return BALANCED if spatial_rank.parts is None else f"{spatial_rank.parts} {BALANCED}"
 
 
 def _einsum(e: EinsumMapping) -> Plain:

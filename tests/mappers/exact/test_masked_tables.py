@@ -43,7 +43,7 @@ def regions(cascade: str) -> tuple[Mapspace, tuple[PromisedRegion, ...]]:
     given = {"B": 1, "H": 2, "E": 16, "F": 16, **MASKED[cascade]}
     program, shapes = with_parameters(program, given)
     space = Mapspace.of(program, Architecture.load("fusemax", SIDES), shapes)
-    return space, (*space.regions(3, fair=True), *space.regions(60, spread=True)[5::20])
+    return space, (*space.regions(3, fair=True), *space.regions(60, diverse=True)[5::20])
 
 
 def chosen(promised: PromisedRegion, subspace: Subspace, random: Random) -> Iterator[Bound]:
