@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from einsum_cascade.errors import Problem, SpecError
 from mappers.construct.generators import GENERATORS
 from mappers.problem.objectives import objective_called
-from mappers.strategies import unless_usual
 from workloads.workload import Workload
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
@@ -149,7 +148,6 @@ def search(
     objective: str = "latency",
     settings: str | Sequence[str] = (),
     *,
-    strategy: str = "exhaustive",
     start: Sequence[Mapping | Name] = (),
     time_limit_s: float | None = None,
     **fields: int | float | str,
@@ -162,8 +160,6 @@ def search(
         As for ``simulate``.
     objective : str
         Quantity to minimise: ``"latency"``, ``"energy"`` or ``"edp"`` (energy x latency).
-    strategy : str
-        ``"exhaustive"``, ``"anneal"``, ``"random"`` or ``"optuna"``.
     start : sequence of Mapping or str
         Mappings to begin with: the result is no worse.
     time_limit_s : float, optional
@@ -192,7 +188,6 @@ def search(
         load_workload(workload, given),
         load_machine(architecture, given),
         objective_called(objective),
-        strategy=unless_usual(strategy),
         start=tuple(m if isinstance(m, Mapping) else Mapping.load(m) for m in start),
         time_limit_s=time_limit_s,
     )

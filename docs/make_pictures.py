@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from archsim import Architecture, Mapping, plot, simulate, sweep
+from archsim import Architecture, Mapping, plot, search, simulate, sweep
 from archsim.figure_style import Picture
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
 from archsim.result.figures import draw_array_time, draw_energy
 from archsim.spec.index import interchangeable_entries
 from einsum_cascade.errors import MappingError
+from mappers.views.plots import plot_history
 from workloads import load
 
 if TYPE_CHECKING:
@@ -182,6 +183,13 @@ def draw_sweep() -> None:
     plot(frame, "heatmap", colour="traffic_bytes.DRAM", out=IMAGES / "sweep-traffic.png")
 
 
+def draw_search() -> None:
+    """Draw a search that does not end in a proof: the guide's page on mapping."""
+    small = "architecture.memories.global_buffer.capacity=256KiB"
+    found = search("bert-base", "fusemax", "energy", small, cascade="attention-naive")
+    plot_history(found).write(IMAGES / "search.png")
+
+
 CACHES = ("bf16", "int8", "fp8_e4m3", "mxfp6", "nvfp4", "mxfp4")
 """Formats of keys and values in the cache."""
 
@@ -254,6 +262,7 @@ def main() -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(IMAGES / "formats.png", dpi=100)
     draw_sweep()
+    draw_search()
     sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
 

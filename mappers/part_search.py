@@ -18,26 +18,28 @@ from .problem.certificate import INTERRUPTED, Certificate, Searched
 from .problem.engine_run import EngineRun
 from .problem.incumbents import Incumbents, best_first, space_of
 from .problem.objectives import LATENCY
-from .problem.protocol import Mapper, Progress, SearchProblem
+from .problem.protocol import Progress, SearchProblem
 from .relax.relaxation import Family, FamilyMember, Query, Relaxation
 
 
-def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
+def search_machine(
+    strategy: Exhaustive | None, problem: SearchProblem, progress: Progress
+) -> Searched:
     """Search the best mapping of one part, beginning with its incumbents.
 
     Parameters
     ----------
-    strategy : Mapper or None
-        Search strategy; the exhaustive one for None.
+    strategy : Exhaustive or None
+        Search, with its effort; the usual one for None.
 
     Raises
     ------
     MappingError
-        As ``Mapper.search``.
+        As ``Exhaustive.search``.
     """
     strategy, began = strategy or STRATEGY, monotonic()
     found = search_cuts(strategy, problem, progress)
-    return improve_locally(problem, found, began) if isinstance(strategy, Exhaustive) else found
+    return improve_locally(problem, found, began)
 
 
 class SplitReductions(Query[Incumbents]):
@@ -47,8 +49,8 @@ class SplitReductions(Query[Incumbents]):
 
     Parameters
     ----------
-    strategy : Mapper or None
-        Search strategy; the exhaustive one for None.
+    strategy : Exhaustive or None
+        Search, with its effort; the usual one for None.
     problem : SearchProblem
         Problem of the part's own cascade.
     known : Incumbents
@@ -57,7 +59,7 @@ class SplitReductions(Query[Incumbents]):
 
     def __init__(
         self,
-        strategy: Mapper | None,
+        strategy: Exhaustive | None,
         part: Part,
         problem: SearchProblem,
         known: Incumbents,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from archsim.document import Listing
 from archsim.plan.job import JobPlan, Refusal
@@ -38,7 +38,6 @@ from .problem.objectives import EDP, LATENCY, SearchObjective, objective_called
 from .problem.protocol import (
     TOLERANCE,
     Clock,
-    Mapper,
     Progress,
     ProgressOfParts,
     SearchProblem,
@@ -48,7 +47,9 @@ from .problem.protocol import (
 )
 from .relax.relaxation import answer
 from .space.mapspace import Mapspace
-from .strategies import strategy_called
+
+if TYPE_CHECKING:
+    from .exact.search import Exhaustive
 
 T = TypeVar("T")
 
@@ -176,7 +177,7 @@ def search_workload(
     architecture: Architecture,
     objective: SearchObjective,
     *,
-    strategy: Mapper | None = None,
+    strategy: Exhaustive | None = None,
     tolerance: float = TOLERANCE,
     progress: ProgressOfParts = quiet,
     start: Sequence[Mapping] = (),
@@ -189,8 +190,8 @@ def search_workload(
     ----------
     objective : SearchObjective
         Objective of every part by itself.
-    strategy : Mapper, optional
-        Search strategy; exhaustive by default.
+    strategy : Exhaustive, optional
+        Search, with its effort; the usual one by default.
     tolerance : float
         Share by which a mapping has to promise to be better, to be run.
     progress : callable
@@ -207,7 +208,7 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        As ``Mapper.search`` and ``incumbents_of``.
+        As ``Exhaustive.search`` and ``incumbents_of``.
     """
     check_start(workload, start, constraints)
     clock = Clock(time_limit_s)
@@ -222,7 +223,7 @@ def search_workload(
         else:
             its = clock.part(len(workload.parts) - number)
             # Local search follows the exhaustive search, and needs some of the time.
-            search = its.most() if _is_usual(strategy) else its
+            search = its.most()
             is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
             space = replace(space, slow=objective.code != LATENCY)
             problem = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
@@ -231,10 +232,6 @@ def search_workload(
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
     return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
-
-
-def _is_usual(strategy: Mapper | None) -> bool:
-    return strategy is None or strategy == strategy_called("exhaustive")
 
 
 def _key_of(space: Mapspace) -> tuple[object, ...]:
@@ -298,7 +295,7 @@ def _remembered(part: Part, problem: SearchProblem, start: Sequence[Mapping]) ->
 
 
 def _searched(
-    strategy: Mapper | None,
+    strategy: Exhaustive | None,
     part: Part,
     problem: SearchProblem,
     start: Sequence[Mapping],
@@ -310,7 +307,7 @@ def _searched(
     machine was designed.
     """
     constraints = problem.space.constraints
-    whole = _is_usual(strategy) and not constraints
+    whole = strategy is None and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
@@ -332,8 +329,8 @@ def _searched(
     if constraints:
         certificate = replace(found.certificate, constraints=tuple(c.text for c in constraints.all))
         found = replace(found, certificate=certificate)
-    # A search is not remembered if it ended early, or if its strategy covers less than the
-    # exhaustive one.
+    # A search is not remembered if it ended early, or if its effort was not the
+    # usual one.
     another = found.mapping.cascade in splits.cascades
     if whole and not found.certificate.ended and (another or found.mapping.cascade == part.cascade):
         remember_search(_question(part, problem), found, another=another)

@@ -13,7 +13,6 @@ from click.core import ParameterSource
 
 from einsum_cascade.errors import InputError, Problem
 from mappers.problem.objectives import OBJECTIVES, objective_called
-from mappers.strategies import STRATEGIES, unless_usual
 
 from ..writing import OutputFolder, write_whole
 from .console import answer, part_progress
@@ -50,20 +49,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--strategy",
-    type=ChoiceWithHint(STRATEGIES),
-    default="exhaustive",
-    show_default=True,
-    help="Search strategy.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    help="Seed of a strategy that tries mappings; equal seeds find equal mappings.",
-)
-@click.option(
-    "--evaluations",
-    type=click.IntRange(min=1),
-    help="Number of legal mappings after which such a strategy stops.",
+    type=ChoiceWithHint(("exhaustive",)),
+    expose_value=False,
+    help="Search strategy: branch and bound is the only one.",
 )
 @click.option(
     "--start",
@@ -117,9 +105,6 @@ def map_command(
     workload: str,
     architecture: str,
     objective: str,
-    strategy: str,
-    seed: int | None,
-    evaluations: int | None,
     starts: tuple[str, ...],
     time_limit: str | None,
     pareto: str | None,
@@ -143,10 +128,9 @@ def map_command(
         "constraints": _constraints(fixed, forbidden),
     }
     if pareto is not None:
-        _refuse_combination("--pareto", "objective", "strategy", "seed", "evaluations", "memory")
+        _refuse_combination("--pareto", "objective", "memory")
     elif memory is not None:
-        others = ("objective", "strategy", "seed", "evaluations", "starts")
-        _refuse_combination("--capacity-curve", *others)
+        _refuse_combination("--capacity-curve", "objective", "starts")
     given = parse_overrides(settings)
     refuse_mapping_settings("map", given, "the mapping is what is searched for")
     work, machine = load(workload, given.workload), Architecture.load(architecture, given)
@@ -157,9 +141,7 @@ def map_command(
     elif memory is not None:
         found = _curves(work, machine, memory, how)
     else:
-        options = {"seed": seed, "evaluations": evaluations}
-        chosen = {name: value for name, value in options.items() if value is not None}
-        how |= {"objective": objective, "strategy": unless_usual(strategy, **chosen)}
+        how["objective"] = objective
         found = _best(work, machine, how)
     written = found.write(out) if out else ()
     if plot:

@@ -40,7 +40,7 @@ from ..exact.search import Exhaustive
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import EDP, ENERGY, LATENCY
-from ..problem.protocol import Mapper, Progress, SearchProblem, at_once, silent
+from ..problem.protocol import Progress, SearchProblem, at_once, silent
 from ..problem.search_log import with_better
 from ..relax.multi_core import partitionings_of
 from ..relax.search import best_mapping, family_of
@@ -138,7 +138,7 @@ NESTS_SUFFIX = ", nest by nest"
 """Suffix of the strategy's name in a certificate if several nests are best."""
 
 
-def search_cuts(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+def search_cuts(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping with one nest or several.
 
     On one core, an exhaustive search of one nest comes first, then searches of several nests. On
@@ -147,12 +147,12 @@ def search_cuts(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
     Raises
     ------
     MappingError
-        As ``Mapper.search``.
+        As ``Exhaustive.search``.
     """
     if problem.space.architecture.has_instances:
         return search_multi_core(strategy, problem, progress)
     found = best_mapping(strategy, problem, progress)
-    if isinstance(strategy, Exhaustive) and not problem.space.constraints:
+    if not problem.space.constraints:
         found = search_nests(problem, found, partial(_search_nest, strategy))
     return found
 
@@ -533,7 +533,7 @@ def _with_pinned(mapping: Mapping, pinned: Iterable[tuple[str, str, int]]) -> Ma
     return replace(mapping, tiles=(*tiles, *mapping.tiles))
 
 
-def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+def search_multi_core(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping with one partitioning, or with several nests, each with its own.
 
     Several nests are searched first if their bandwidth bound is clearly below that of one nest.
@@ -542,7 +542,7 @@ def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progre
     Raises
     ------
     MappingError
-        As ``Mapper.search``.
+        As ``Exhaustive.search``.
     """
     if problem.objective.code != LATENCY or problem.space.constraints:
         return best_mapping(strategy, problem, progress)
@@ -574,7 +574,7 @@ def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progre
 
 
 def _search_each(
-    strategy: Mapper, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
+    strategy: Exhaustive, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
 ) -> tuple[EngineRun | None, tuple[Certificate, ...]]:
     """Search each nest; return the run of all best mappings together, if legal, and the
     certificates."""

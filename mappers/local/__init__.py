@@ -1,1 +1,1 @@
-"""Local search and other strategies that try mappings one by one."""
+"""Local search: small changes of the best mapping found."""

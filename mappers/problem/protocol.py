@@ -1,4 +1,4 @@
-"""Interface of a search strategy: its problem, clock, progress, and garbage collection."""
+"""Search problem, with its clock, progress, and garbage collection."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from archsim.result.result import Result
 
 from ..space.mapspace import Mapspace
 from . import policy
-from .certificate import Certificate, Searched, gap_to
+from .certificate import Certificate, gap_to
 from .engine_run import EngineRun
 from .objectives import SearchObjective
 
@@ -161,26 +161,6 @@ class SearchProblem:
             floor=floor,
             **effort,
         )
-
-
-@runtime_checkable
-class Mapper(Protocol):
-    """Search strategy; its fields are its options. ``mappers.strategies`` lists all by name."""
-
-    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """Search the best mapping.
-
-        The engine has run the mapping found. The certificate tells how much of the mapspace was
-        covered, and by how much another mapping could be better.
-
-        Raises
-        ------
-        NoLegalMappingError
-            No mapping is known, and no mapping found is legal; tells why.
-        MappingError
-            The strategy cannot search this mapspace.
-        """
-        ...
 
 
 COLLECT_AFTER = 50_000

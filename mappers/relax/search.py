@@ -13,7 +13,7 @@ from ..exact.search import Exhaustive
 from ..problem.certificate import INTERRUPTED, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY
-from ..problem.protocol import Mapper, Progress, SearchProblem
+from ..problem.protocol import Progress, SearchProblem
 from ..problem.search_log import SearchLog
 from ..space.mapspace import Mapspace
 from . import policy
@@ -46,7 +46,7 @@ def family_of(space: Mapspace, memory: str = "") -> Family:
     return Family() if machine.tree.is_line else chain_family(space, memory)
 
 
-def best_mapping(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+def best_mapping(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping of a mapspace, by itself or through its relaxations.
 
     Returns
@@ -57,7 +57,7 @@ def best_mapping(strategy: Mapper, problem: SearchProblem, progress: Progress) -
     Raises
     ------
     NoLegalMappingError, MappingError
-        As ``Mapper.search``.
+        As ``Exhaustive.search``.
     """
     return answer(BestMapping(strategy, problem, progress, family_of(problem.space)))
 
@@ -66,7 +66,7 @@ class BestMapping(Query[Searched]):
     """Query for the mapping with the lowest objective."""
 
     def __init__(
-        self, strategy: Mapper, problem: SearchProblem, progress: Progress, family: Family
+        self, strategy: Exhaustive, problem: SearchProblem, progress: Progress, family: Family
     ) -> None:
         super().__init__(problem.space, family)
         brief = family.is_brief and strategy == Exhaustive()

@@ -97,8 +97,6 @@ def searches(draw: random.Random) -> Attack:
                 *(("--fix", "FILE"), ("--fix", "FILE"), ("--forbid", "FILE"), ("--json",)),
                 ("--objective", draw.choice(("energy", "edp", "latency", "area"))),
                 ("--strategy", draw.choice(("anneal", "random", "exhaustive", "x"))),
-                ("--evaluations", draw.choice(("1", "5", "0"))),
-                ("--seed", draw.choice(("1", "-1", "9" * 30))),
                 ("--pareto", draw.choice(("latency,energy", "latency", ""))),
                 ("--capacity-curve", draw.choice(("global_buffer", "L1", "nothing"))),
                 ("--start", draw.choice(("fusemax-binding", "flat", "FILE", "unfused"))),

@@ -25,7 +25,6 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
 from mappers.exact.policy import THOROUGH
 from mappers.exact.search import Exhaustive, exhaustive
-from mappers.local.trials import RandomSearch
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import space_of
@@ -264,22 +263,6 @@ def test_tiles_that_obey_are_all_there_and_no_others(
 def naive(**shapes: int) -> Workload:
     """A small workload whose space is searched in little time."""
     return load("bert-base", **{"batch": 2, "H": 2, "seq_len": 512, "cascade": NAIVE} | shapes)
-
-
-def test_strategies_that_try_mappings_try_none_that_breaks_a_constraint(tmp_path: Path) -> None:
-    machine = Architecture.load("fusemax")
-    name = next(iter(Cascade.load(NAIVE).program.einsum_of))
-    text = f"{{constraints: {{keep: {{global_buffer: {name}}}, shared: P}}}}"
-    fixed = ConstraintFile.read(written(tmp_path, text), must=True)
-    found = search_workload(
-        naive(),
-        machine,
-        objective_called("energy"),
-        strategy=RandomSearch(evaluations=5),
-        constraints=(fixed,),
-    )
-    (mapping,) = found.mappings
-    assert name in next(k.tensors for k in mapping.keep if k.level == "global_buffer")
 
 
 def test_a_known_mapping_that_breaks_a_constraint_neither_starts_nor_wins(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from archsim.spec.mapping import SpatialRank
 from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
+from mappers.exact.search import Exhaustive
 from mappers.local import policy
 from mappers.memory import VARIABLE
 from mappers.part_search import SplitReductions
@@ -23,7 +24,7 @@ from mappers.problem.certificate import INTERRUPTED, Searched
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import Incumbents, space_of
 from mappers.problem.objectives import objective_called
-from mappers.problem.protocol import Mapper, Progress, SearchProblem, silent
+from mappers.problem.protocol import Progress, SearchProblem, silent
 from mappers.relax.relaxation import Family, answer
 from mappers.relax.search import BestMapping
 from mappers.workload_search import search_workload
@@ -57,7 +58,7 @@ def cores(*settings: str) -> Architecture:
 def test_what_is_found_of_another_cascade_is_known(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    def first(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, for a search of all."""
         machine = problem.space.architecture
         search = BestMapping(strategy, problem, progress, Family())
@@ -89,7 +90,7 @@ def test_what_is_found_of_another_cascade_is_known(
 def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    def interrupted(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
         search = BestMapping(strategy, problem, progress, Family())
         machine = problem.space.architecture
         mapping = derived_mapping(PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),))
@@ -127,7 +128,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
 ) -> None:
     searches: list[str] = []
 
-    def spread(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    def spread(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, of the other cascade; what is known, of its own."""
         searches.append(problem.space.program.name)
         search = BestMapping(strategy, problem, progress, Family())

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from archsim import Architecture
-from mappers.local.trials import RandomSearch
+from mappers.exact.policy import BRIEF
+from mappers.exact.search import Exhaustive
 from mappers.problem.certificate import Moment
 from mappers.problem.objectives import objective_called
 from mappers.problem.search_log import SearchLog
@@ -35,7 +36,7 @@ def test_curves_are_those_of_the_history(objective: str, tmp_path: Path) -> None
         load("bert-base", batch=2, H=2, seq_len=256, cascade="attention-naive"),
         Architecture.load("fusemax"),
         objective_called(objective),
-        strategy=RandomSearch(evaluations=3),
+        strategy=Exhaustive(effort=BRIEF),
     )
     picture = plot_history(found)
     (axes,) = picture.axes
