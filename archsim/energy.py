@@ -8,7 +8,7 @@ Charges are counts times prices. Leakage is charged for the duration of the run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -27,9 +27,7 @@ from .spec.tensor_words import ONE_WORD, TensorWords
 Named = tuple[tuple[str, float], ...]
 
 MAX_CACHED_MACHINES = 8
-"""Number of machines whose prices, areas and leakage are cached: all runs of a machine share
-them.
-"""
+"""Number of machines whose prices are cached: all runs of a machine share them."""
 
 _AREA_BITS_EXPONENT = 1.05
 _AREA_WIDTH_EXPONENT = 3.5
@@ -136,17 +134,6 @@ def unlike_word(architecture: Architecture) -> tuple[str, ...]:
     )
 
 
-def action_pj(technology: Technology, name: str) -> float:
-    """Return the energy of one action in pJ.
-
-    Raises
-    ------
-    SpecError
-        The technology has no such action; the message names the nearest.
-    """
-    return _action(technology, name).energy_pj
-
-
 def areas(architecture: Architecture) -> Named:
     """Return the area in um^2 of every on-chip component, summed over all its copies.
 
@@ -157,23 +144,9 @@ def areas(architecture: Architecture) -> Named:
     SpecError
         The technology cannot size a component.
     """
-    return _AREAS.get(Identity(architecture), lambda: _areas(architecture))
-
-
-_AREAS = Cache[Named](MAX_CACHED_MACHINES)
-"""Cache of areas, by machine."""
-
-
-def _areas(architecture: Architecture) -> Named:
-    technology = architecture.technology
-    found: list[tuple[str, float]] = []
-    for memory in architecture.memories:
-        area = _memory_area(technology, memory)
-        if area is not None:
-            found.append((memory.name, area))
-    for array in architecture.arrays:
-        found.append((array.name, _array_area(architecture, array)))
-    return tuple((name, architecture.copies(name) * area) for name, area in found)
+    memories = ((m.name, memory_area(architecture, m)) for m in architecture.memories)
+    arrays = ((a.name, _array_area(architecture, a)) for a in architecture.arrays)
+    return (*((name, area) for name, area in memories if area is not None), *arrays)
 
 
 def memory_area(architecture: Architecture, memory: Memory) -> float | None:
@@ -184,16 +157,12 @@ def memory_area(architecture: Architecture, memory: Memory) -> float | None:
     SpecError
         As ``areas``.
     """
-    area = _memory_area(architecture.technology, memory)
-    return None if area is None else architecture.copies(memory.name) * area
-
-
-def _memory_area(technology: Technology, memory: Memory) -> float | None:
-    kind = _memory_class(technology, memory.energy, memory.name)
+    kind = _memory_class(architecture.technology, memory.energy, memory.name)
     if kind.kind != "sram":
         return None
     rows = _rows(memory, kind)
-    return sram_area(kind.points, rows, memory.line_bits) + _adder_area(kind.adder, rows)
+    area = sram_area(kind.points, rows, memory.line_bits) + _adder_area(kind.adder, rows)
+    return architecture.copies(memory.name) * area
 
 
 def functional_units(array: ProcessingArray) -> tuple[str, ...]:
@@ -227,25 +196,12 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     if (rows, width_bits) in known:
         return known[rows, width_bits]
-    return _area_fit(points).area_um2(rows, width_bits)
-
-
-@dataclass(frozen=True, slots=True)
-class _AreaFit:
-    """Fitted area function of ``sram_area`` for some compiled points, cached for further calls."""
-
-    base: Callable[[int, int], float]
-    weights: tuple[tuple[float, tuple[float, float]], ...]
-    """Weight of each compiled point, with the logarithms of the point's rows and width."""
-
-    def area_um2(self, rows: int, width_bits: int) -> float:
-        here = (log(rows), log(width_bits))
-        correction = sum(weight * _nearness(here, place) for weight, place in self.weights)
-        return self.base(rows, width_bits) * exp(correction)
+    return _area_fit(points)(rows, width_bits)
 
 
 @lru_cache(maxsize=16)
-def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
+def _area_fit(points: tuple[SramPoint, ...]) -> Callable[[int, int], float]:
+    """Return the area function of ``sram_area``, fitted to the compiled points."""
     import numpy as np
 
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
@@ -254,8 +210,14 @@ def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
     # Weights with which the correction at each known point equals the error of the base form there.
     misses = [log(area / base(r, w)) for (r, w), area in known.items()]
     kernel = [[_nearness(a, b) for b in places] for a in places]
-    weights = np.linalg.solve(np.array(kernel), np.array(misses))
-    return _AreaFit(base, tuple(zip(map(float, weights), places, strict=True)))
+    weights = [float(w) for w in np.linalg.solve(np.array(kernel), np.array(misses))]
+
+    def area_um2(rows: int, width: int) -> float:
+        here = (log(rows), log(width))
+        near = (w * _nearness(here, place) for w, place in zip(weights, places, strict=True))
+        return base(rows, width) * exp(sum(near))
+
+    return area_um2
 
 
 def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
@@ -331,14 +293,15 @@ def _along(points: list[tuple[int, float]], x: int) -> float:
 
 def _array_area(architecture: Architecture, array: ProcessingArray) -> float:
     technology = architecture.technology
-    units = sum(_action(technology, name).area_um2 for name in functional_units(array))
+    units = sum(action_of(technology, name).area_um2 for name in functional_units(array))
     registers = array.registers
     kind = _memory_class(technology, registers.energy, array.name)
     width = max(registers.width_bits or architecture.word_bits, kind.least_width_bits)
     entry = width * kind.area_per_bit_um2 + kind.area_per_entry_um2
     file = max(registers.depth, kind.least_depth) * entry
     element = units + file + _adder_area(kind.adder, registers.depth)
-    return array.elements * element + array.overhead_area_um2
+    area = array.elements * element + array.overhead_area_um2
+    return architecture.copies(array.name) * area
 
 
 def _adder_energy(adder: AddressAdder | None, rows: int) -> float:
@@ -360,7 +323,14 @@ def _rows(memory: Memory, kind: MemoryClass) -> int:
     return rows
 
 
-def _action(technology: Technology, name: str) -> Action:
+def action_of(technology: Technology, name: str) -> Action:
+    """Return an action of a technology.
+
+    Raises
+    ------
+    SpecError
+        The technology has no such action; the message names the nearest.
+    """
     action = technology.action(name)
     if action is None:
         known = did_you_mean(name, [a.name for a in technology.actions])
@@ -422,7 +392,7 @@ def _of_einsum(
     array = architecture.array(count.array)
     assert array is not None, "arrays are checked when a mapping is bound"
     # The published evaluation bills the registers of one element of each array.
-    own = _own_registers(count, array)
+    own = _own_registers(count, array, prices.words)
     charged = [prices.of(access) for access in (*count.accesses, *own)]
     charged += [
         (array.name, energy) for energy in operations_pj(architecture, array, count.operations)
@@ -432,39 +402,21 @@ def _of_einsum(
     return found
 
 
-def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[AccessCount]:
+def _own_registers(
+    count: EinsumCount, array: ProcessingArray, words: TensorWords
+) -> Iterator[AccessCount]:
     """Yield the accesses to the registers of an Einsum's own array, one for each width of
     values.
     """
     of_one = array.registers.billed == "one"
-    if not count.registers_by_tensor:
+    if words.alike:
         yield count.registers_of_one if of_one else count.registers
+        return
     for tensor, uses in count.registers_by_tensor:
-        found = uses.of_one if of_one else uses.of_all
-        yield replace(count.registers, tensor=tensor, reads=found.reads, writes=found.writes)
-
-
-def access_pj(
-    architecture: Architecture, access: AccessCount, words: TensorWords = ONE_WORD
-) -> tuple[str, float]:
-    """Return the component that is charged for accesses to a memory or to registers, and the
-    energy in pJ.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The machine, with the technology that prices its actions.
-    access : AccessCount
-        Tensor elements read and written at a memory, or in an array's registers.
-    words : TensorWords, optional
-        Number of machine words that a value of each tensor takes.
-
-    Raises
-    ------
-    SpecError
-        The technology lacks the class of this memory or these registers.
-    """
-    return prices_of(architecture, words).of(access)
+        reads, writes = uses.of_one if of_one else uses.of_all
+        yield AccessCount(
+            einsum=count.einsum, tensor=tensor, place=array.name, reads=reads, writes=writes
+        )
 
 
 class PriceList:
@@ -472,7 +424,7 @@ class PriceList:
 
     def __init__(self, architecture: Architecture, words: TensorWords) -> None:
         self._architecture = architecture
-        self._words = words
+        self.words = words
         self._known: dict[tuple[str, Fraction | int], PlacePrice] = {}
 
     def of(self, access: AccessCount) -> tuple[str, float]:
@@ -481,7 +433,7 @@ class PriceList:
 
     def at(self, place: str, tensor: str) -> PlacePrice:
         """Return the price of a tensor's values in a memory, or in an array's registers."""
-        key = (place, self._words.of(tensor))
+        key = (place, self.words.of(tensor))
         if key not in self._known:
             self._known[key] = _price_of(self._architecture, *key)
         return self._known[key]
@@ -588,14 +540,14 @@ def operations_pj(
         for action, uses in operation.bill:
             # This is as exact as a product with the fraction, which takes longer than the price.
             done = times * uses.numerator / uses.denominator
-            yield done * action_pj(architecture.technology, action)
+            yield done * action_of(architecture.technology, action).energy_pj
 
 
 LEAKAGE = "leakage"
 """Name that stands in place of an Einsum in charges for leakage, which all Einsums share."""
 
 
-def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
+def leakage_w(architecture: Architecture) -> Named:
     """Return the power in W of each component that leaks, over all cores.
 
     Functional units leak according to their actions, registers and on-chip memories by the bit, and
@@ -615,14 +567,7 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
     >>> leakage_w(Architecture.load("fusemax", ["technology.memories.sram.leakage=10 pW/bit"]))
     (('global_buffer', 0.00134217728),)
     """
-    return _LEAKAGE.get(
-        Identity(architecture),
-        lambda: tuple((name, watts) for name, watts in _components(architecture) if watts),
-    )
-
-
-_LEAKAGE = Cache[tuple[tuple[str, float], ...]](MAX_CACHED_MACHINES)
-"""Cache of the leaking components and their power, by machine."""
+    return tuple((name, watts) for name, watts in _components(architecture) if watts)
 
 
 def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:
@@ -637,17 +582,14 @@ def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:
             yield memory.name, bits * kind.leakage_w_per_bit
     for array in architecture.arrays:
         copies = architecture.copies(array.name)
-        yield f"{array.name}.registers", copies * _registers(architecture, array)
+        registers = array.registers
+        kind = technology.memory(registers.energy)
+        bits = registers.depth * (registers.width_bits or architecture.word_bits)
+        per_bit = 0.0 if kind is None else kind.leakage_w_per_bit
+        yield f"{array.name}.registers", copies * (array.elements * bits * per_bit)
         units = (technology.action(name) for name in functional_units(array))
         leaking = sum(u.leakage_w for u in units if u is not None)
         yield array.name, copies * array.elements * leaking
-
-
-def _registers(architecture: Architecture, array: ProcessingArray) -> float:
-    kind = architecture.technology.memory(array.registers.energy)
-    width = array.registers.width_bits or architecture.word_bits
-    per_bit = 0.0 if kind is None else kind.leakage_w_per_bit
-    return array.elements * array.registers.depth * width * per_bit
 
 
 def leakage_charges(architecture: Architecture, seconds: float) -> tuple[Charge, ...]:

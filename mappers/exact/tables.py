@@ -23,7 +23,7 @@ from archsim.counts.accesses import (
 )
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import StationaryOperand, stationary_operand
-from archsim.energy import access_pj, operations_pj
+from archsim.energy import operations_pj, prices_of
 from archsim.iteration.access_map import AccessMap
 from archsim.iteration.windowed import one
 from archsim.legality.dependences import crossed_stream, illegalities, interruption, is_still_held
@@ -602,8 +602,8 @@ class _Tabulator:
         words = self.base.words
         # Results are billed by the same function, so that a search has the same prices.
         one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
-        read = access_pj(self.machine, one, words)[1]
-        write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
+        prices = prices_of(self.machine, words)
+        read, write = prices.of(one)[1], prices.of(replace(one, reads=0, writes=1))[1]
         memory = self.machine.memory(place)
         cycles = 0.0
         if memory is not None and memory.bandwidth_bytes_per_s:

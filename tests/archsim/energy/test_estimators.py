@@ -87,12 +87,12 @@ def test_registers_are_never_scaled_below_64_by_32(depth: int, width: int) -> No
 )
 def test_actions(action: str, energy: float) -> None:
     technology = Technology.load("accelergy-45nm")
-    assert estimators.action_pj(technology, action) == energy
+    assert estimators.action_of(technology, action).energy_pj == energy
 
 
 def test_an_action_nobody_knows() -> None:
     with pytest.raises(SpecError, match="no action 'macc'; did you mean 'mac'"):
-        estimators.action_pj(Technology.load("accelergy-45nm"), "macc")
+        estimators.action_of(Technology.load("accelergy-45nm"), "macc")
 
 
 def test_every_number_of_the_technology_has_a_source() -> None:

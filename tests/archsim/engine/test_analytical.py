@@ -17,7 +17,7 @@ from nest_walker import NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.energy import action_pj, memory_access, register_access
+from archsim.energy import action_of, memory_access, register_access
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.legality.fit import divisors
@@ -101,7 +101,8 @@ def walked_energy(case: Case, walk: NestWalker, name: str) -> Counter[str]:
     own = counted.registers_of_one if array.registers.billed == "one" else counted.registers
     price = register_access(machine, array)
     found[f"{array.name}.registers"] += own["read"] * price.read_pj + own["write"] * price.write_pj
-    each = action_pj(machine.technology, "mac") + action_pj(machine.technology, "max") / 2
+    mac, most = (action_of(machine.technology, name).energy_pj for name in ("mac", "max"))
+    each = mac + most / 2
     lowered = bind(case.program, case.mapping, machine, case.given)
     operations = next(e.operations for e in lowered.einsums if e.name == name)
     found[array.name] += counted.allowed * sum(n for _, n in operations) * each
