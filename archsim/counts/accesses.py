@@ -67,9 +67,7 @@ class RegisterUses(NamedTuple, Generic[A_co]):
 class EinsumCount(Generic[A_co]):
     """All counts of one Einsum: iterations, operations and accesses.
 
-    ``iterations`` are temporal: the points that one processing element runs through. ``registers``
-    counts the accesses to the array's own register files, once as the sum over all processing
-    elements and once for the first element.
+    ``iterations`` are temporal: the points that one processing element runs through.
     """
 
     einsum: str
@@ -80,10 +78,24 @@ class EinsumCount(Generic[A_co]):
     iterations: A_co
     operations: tuple[tuple[str, int], ...]
     accesses: tuple[AccessCount[A_co], ...]
-    registers: AccessCount[A_co]
-    registers_of_one: AccessCount[A_co]
-    registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...] = ()
+    registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...]
     """Register accesses of each operand and of the result, kept apart because widths may differ."""
+
+    @property
+    def registers(self) -> AccessCount[A_co]:
+        """Register accesses of all processing elements."""
+        return self._in_registers([uses.of_all for _, uses in self.registers_by_tensor])
+
+    @property
+    def registers_of_one(self) -> AccessCount[A_co]:
+        """Register accesses of the first processing element."""
+        return self._in_registers([uses.of_one for _, uses in self.registers_by_tensor])
+
+    def _in_registers(self, used: list[Uses[Any]]) -> AccessCount[Any]:
+        reads, writes = (sum(amounts[1:], amounts[0]) for amounts in zip(*used, strict=True))
+        return AccessCount(
+            einsum=self.einsum, tensor="", place=self.array, reads=reads, writes=writes
+        )
 
 
 @overload
@@ -107,12 +119,6 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
     """
     allowed = allowed_points(bound, e, meter)
     access_maps = [(part, n) for part in (e, *e.initial) for n in range(len(part.access_maps))]
-    used = [
-        register_uses(
-            part, n, meter, waits=n < len(part.reads) and in_own_registers(bound, part, n)
-        )
-        for part, n in access_maps
-    ]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -121,22 +127,16 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
         iterations=meter.iterations(e),
         operations=tuple((kind, n * allowed) for kind, n in e.operations),
         accesses=tuple(a for part, n in access_maps for a in accesses_of(bound, part, n, meter)),
-        registers=_in_registers_of(e, [uses.of_all for uses in used], meter),
-        registers_of_one=_in_registers_of(e, [uses.of_one for uses in used], meter),
-        registers_by_tensor=()
-        if bound.words.alike
-        else tuple(
-            (part.access_maps[n].access.tensor, uses)
-            for (part, n), uses in zip(access_maps, used, strict=True)
+        registers_by_tensor=tuple(
+            (
+                part.access_maps[n].access.tensor,
+                register_uses(
+                    part, n, meter, waits=n < len(part.reads) and in_own_registers(bound, part, n)
+                ),
+            )
+            for part, n in access_maps
         ),
     )
-
-
-def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> AccessCount[T]:
-    reads = writes = meter.whole(0)
-    for uses in used:
-        reads, writes = reads + uses.reads, writes + uses.writes
-    return AccessCount(einsum=e.name, tensor="", place=e.array.name, reads=reads, writes=writes)
 
 
 def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
@@ -213,7 +213,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     fills, changes = meter.fills(e, moved), meter.changes(e, moved)
     if access_map is e.write:
         lanes = (True,) * len(e.spatial)
-        everywhere = meter.distinct(e, e.space.full_nest, (*moved, *lanes))
+        everywhere = meter.distinct(e, e.full_nest, (*moved, *lanes))
         in_one = meter.distinct(e, e.whole, moved)
         return RegisterUses(
             _updated(points, fills, everywhere), _updated(iterations, changes, in_one)

@@ -161,11 +161,8 @@ class _CoreSums:
         def all_of(value: Callable[[EinsumCount], Amount]) -> Amount:
             return self._sum(e, problems, lambda p: value(p.count), lambda _: True)
 
-        def uses(value: Callable[[EinsumCount], AccessCount | Uses]) -> Uses:
+        def uses(value: Callable[[EinsumCount], Uses]) -> Uses:
             return Uses(all_of(lambda c: value(c).reads), all_of(lambda c: value(c).writes))
-
-        def operations(number: int) -> int:
-            return int(all_of(lambda c: c.operations[number][1]))
 
         def register_uses(number: int) -> RegisterUses:
             return RegisterUses(
@@ -173,6 +170,7 @@ class _CoreSums:
                 of_one=uses(lambda c: c.registers_by_tensor[number][1].of_one),
             )
 
+        computed = int(all_of(lambda c: c.allowed))
         # ``allowed`` counts the work once, even if several cores replicate it.
         allowed = self._sum(
             e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
@@ -181,12 +179,8 @@ class _CoreSums:
             one,
             points=int(all_of(lambda c: c.points)),
             allowed=int(allowed),
-            operations=tuple((kind, operations(n)) for n, (kind, _) in enumerate(one.operations)),
+            operations=tuple((kind, n * computed) for kind, n in e.operations),
             accesses=places,
-            registers=replace(one.registers, **uses(lambda c: c.registers)._asdict()),
-            registers_of_one=replace(
-                one.registers_of_one, **uses(lambda c: c.registers_of_one)._asdict()
-            ),
             registers_by_tensor=tuple(
                 (tensor, register_uses(n)) for n, (tensor, _) in enumerate(one.registers_by_tensor)
             ),
