@@ -166,14 +166,6 @@ class ExactMeter(Meter[int]):
         return nest.delivered(relevant, size)
 
     @override
-    def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> int:
-        return e.space.fills(moved)
-
-    @override
-    def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> int:
-        return e.space.changes(moved)
-
-    @override
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> int:
         return nest.distinct(counted)
 

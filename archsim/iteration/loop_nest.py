@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 
 from einsum_cascade.memo import Memoized, cached_property, memoized
@@ -15,7 +14,6 @@ from .loops import (
     Extents,
     Loop,
     count_distinct,
-    count_points,
     even_deliveries,
     even_tiles,
     first_tile,
@@ -68,48 +66,11 @@ class LoopNest(Memoized):
         size : callable
             Size of the tile of given extents.
         """
-        if self.even is None:
-            window = self.window or EVERYTHING
-            return windowed_deliveries(self.loops, relevant, self.extents, window, size)
-        return size(self.even[1]) * self.deliveries_of_even_tiles(relevant)
-
-    def deliveries_of_even_tiles(self, relevant: tuple[bool, ...]) -> int:
-        """Count how often a tile is delivered, if all tiles have one size.
-
-        Of 4 tiles of keys by 4 tiles of queries a causal mask keeps 10, in each of 8 heads and for
-        each of 64 embeddings:
-
-        >>> from .bands import Band
-        >>> loops = tuple(
-        ...     Loop(member="", axis=axis, stride=stride, level=0, variable="")
-        ...     for axis, stride in enumerate((1, 2, 2, 1))
-        ... )
-        >>> causal = Window(plus=1, minus=2, band=Band(-7, 0, 8, 8), governed=4)
-        >>> nest = LoopNest(loops=loops, extents=(8, 8, 8, 64), window=causal)
-        >>> nest.deliveries_of_even_tiles((True, True, False, True))
-        5120
-        """
-        assert self.even is not None, "all tiles have one size"
-        (counts, _), window = self.even, self.window or EVERYTHING
-        if window.band.empty:
-            return 0
-        fixed = self._constant_trip_counts
-        if all(fixed):
-            return even_deliveries(counts, relevant)
-        # A loop of one iteration changes nothing, nor do the innermost loops that leave the tile.
-        depths = [depth for depth, count in enumerate(counts) if count > 1]
-        while depths and not relevant[depths[-1]]:
-            depths.pop()
-        if depths and fixed[depths[-1]]:
-            # Every iteration of the other loops has several tiles inside: none stays.
-            relevant = (True,) * len(self.loops)
-        times = 1
-        if all(relevant[depth] for depth in depths):
-            times = prod(counts[depth] for depth in depths if fixed[depth])
-            depths = [depth for depth in depths if not fixed[depth]]
-        moves = tuple(relevant[depth] for depth in depths)
-        alone, left, band = self._projected(window, depths)
-        return times * windowed_deliveries(alone, moves, left, band, one)
+        if self.window is None and self.even is not None:
+            counts, tile = self.even
+            return size(tile) * even_deliveries(counts, relevant)
+        window = self.window or EVERYTHING
+        return windowed_deliveries(self.loops, relevant, self.extents, window, size)
 
     @memoized
     def distinct(self, counted: tuple[bool, ...]) -> int:
@@ -117,66 +78,7 @@ class LoopNest(Memoized):
         entered once."""
         if self.window is None:
             return count_distinct(self.loops, counted, self.extents)
-        if self.even is None:
-            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
-        return self.distinct_of_even_tiles(self.window, counted)
-
-    def distinct_of_even_tiles(self, window: Window, counted: tuple[bool, ...]) -> int:
-        """Count the distinct index combinations of the ``counted`` loops, if all tiles have one
-        size.
-
-        Parameters
-        ----------
-        window : Window
-            Window of the nest.
-        counted : tuple of bool
-            See ``distinct``.
-        """
-        assert self.even is not None, "all tiles have one size"
-        counts, _ = self.even
-        if window.band.empty:
-            return 0
-        along = [window.side(loop.axis) is not None for loop in self.loops]
-        depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
-        marks = zip(counts, counted, along, strict=True)
-        times = prod(n for n, wanted, a in marks if wanted and not a)
-        wanted = tuple(counted[depth] for depth in depths)
-        if all(wanted):
-            # Ungoverned loops inside run all iterations.
-            times *= prod(counts[depth] for depth in depths if depth >= window.governed)
-            depths = [depth for depth in depths if depth < window.governed]
-            wanted = wanted[: len(depths)]
-        alone, left, band = self._projected(window, depths)
-        return times * windowed_distinct(alone, wanted, left, band, one)
-
-    @cached_property
-    def _constant_trip_counts(self) -> list[bool]:
-        """Flags of the loops: True if a loop has equally many iterations wherever it is entered."""
-        window = self.window or EVERYTHING
-        return [
-            depth >= window.governed or window.side(loop.axis) is None
-            for depth, loop in enumerate(self.loops)
-        ]
-
-    def _projected(
-        self, window: Window, depths: list[int]
-    ) -> tuple[tuple[Loop, ...], Extents, Window]:
-        """Return the loops at ``depths`` without their names, the extents of their axes, and their
-        window."""
-        loops = [self.loops[depth] for depth in depths]
-        axes = list(dict.fromkeys(loop.axis for loop in loops))
-        place: dict[int | None, int] = {axis: number for number, axis in enumerate(axes)}
-        plus, minus = place.get(window.plus), place.get(window.minus)
-        band = Window(
-            plus=plus,
-            minus=minus,
-            plus_scale=1 if plus is None else window.plus_scale,
-            minus_scale=1 if minus is None else window.minus_scale,
-            band=window.band,
-            governed=sum(depth < window.governed for depth in depths),
-        )
-        alone = tuple(Loop("", place[loop.axis], loop.stride, 0, "") for loop in loops)
-        return alone, tuple(self.extents[axis] for axis in axes), band
+        return windowed_distinct(self.loops, counted, self.extents, self.window, one)
 
     def accessed(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Count the distinct elements in all tiles that the loops deliver in the whole run.
@@ -192,32 +94,35 @@ class LoopNest(Memoized):
         if self.window is None:
             return whole
         # Tiles that a mask skips are never touched; gaps inside tiles that it cuts are.
-        if self.even is None:
-            tiles = windowed_distinct(self.loops, relevant, self.extents, self.window, size)
-        else:
-            tiles = size(self.even[1]) * self.distinct(relevant)
-        return min(whole, tiles)
+        return min(whole, windowed_distinct(self.loops, relevant, self.extents, self.window, size))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSpace(Memoized):
-    """Iteration space with its loops: ``temporal`` ones around ``spatial`` ones along an array.
+    """Iteration space with its loops, outermost first: ``shared`` and ``own`` temporal ones, then
+    ``spatial`` ones along an array.
 
     10 rows in tiles of 4, with the rows of a tile on 4 lanes:
 
     >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
     >>> lanes = Loop(member="M0", axis=0, stride=1, level=0, variable="m", dimension="lanes")
     >>> axis = Axis(name="M", extent=10, variables=(("m", 1),))
-    >>> space = LoopSpace(axes=(axis,), temporal=(rows,), spatial=(lanes,))
-    >>> space.iterations, space.points, space.fills((True,)), space.fills((False,))
-    (3, 10, 10, 4)
+    >>> space = LoopSpace(axes=(axis,), shared=(), own=(rows,), spatial=(lanes,))
+    >>> space.iterations, space.points, space.trip_counts
+    (3, 10, {'M1': 3, 'M0': 4})
     """
 
     axes: tuple[Axis, ...]
-    temporal: tuple[Loop, ...]
+    shared: tuple[Loop, ...]
+    own: tuple[Loop, ...]
     spatial: tuple[Loop, ...]
     window: Window | None = None
     """Window of the iterations that the mask keeps; None if all iterations run."""
+
+    @cached_property
+    def temporal(self) -> tuple[Loop, ...]:
+        """All temporal loops, outermost first."""
+        return (*self.shared, *self.own)
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -282,29 +187,4 @@ class LoopSpace(Memoized):
     @cached_property
     def iterations(self) -> int:
         """Number of temporal iterations of one processing element."""
-        return self.changes((True,) * len(self.temporal))
-
-    @memoized
-    def changes(self, moved: tuple[bool, ...]) -> int:
-        """Count how many values of a tensor the array's first processing element takes one after
-        the other.
-
-        Parameters
-        ----------
-        moved : tuple of bool
-            True for each temporal loop that brings another value.
-        """
-        return self.whole.delivered(moved, one)
-
-    @memoized
-    def fills(self, moved: tuple[bool, ...]) -> int:
-        """Count how many values of a tensor all processing elements take together.
-
-        Processing elements without points do not count.
-
-        Parameters
-        ----------
-        moved : tuple of bool
-            See ``changes``.
-        """
-        return self.whole.delivered(moved, partial(count_points, self.spatial))
+        return self.whole.delivered((True,) * len(self.temporal), one)

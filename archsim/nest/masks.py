@@ -19,7 +19,7 @@ from einsum_cascade.masks import conjuncts, depends_on_data
 from einsum_cascade.no_op_steps import no_op_obstacle
 
 from ..iteration.bands import RankBand, Window, enclosing_band
-from ..iteration.loop_nest import LoopNest, LoopSpace
+from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Axis
 from ..iteration.windowed import one
 from .record import Bound, BoundEinsum, nest_space
@@ -321,13 +321,14 @@ def skip_masked_tiles(bound: Bound) -> Bound:
         return bound
     masks = mask_bands(bound, _tile_sizes(bound))
     found = _windows(bound, masks)
-    spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
-    einsums: list[BoundEinsum] = []
-    for e in bound.einsums:
-        window = found.by_name.get(e.name)
-        masked = replace(e, window=window, partially_masked=e.name in masks.partially_masked)
-        vars(masked)["space"] = spaces.setdefault((e.space, window), masked.space)
-        einsums.append(masked)
+    einsums = (
+        replace(
+            e,
+            window=found.by_name.get(e.name),
+            partially_masked=e.name in masks.partially_masked,
+        )
+        for e in bound.einsums
+    )
     return replace(
         bound,
         einsums=tuple(einsums),

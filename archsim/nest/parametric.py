@@ -8,40 +8,18 @@ pattern, such as legality (``Bound.pattern_facts``).
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Affine, Gather, Program
 
-from ..iteration.loop_nest import LoopSpace
-from ..iteration.loops import Axis, Loop
+from ..iteration.loops import Loop
 from .binder import initial_einsums
 from .checks import selection_problems
 from .record import Bound, BoundEinsum, UnitLoopPattern, shared_loops, step_count
 from .tiling import Addressing, Tiling
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SizeConditions:
-    """Conditions on sizes under which an Einsum can keep its loops."""
-
-    variables: tuple[str, ...]
-    """Variables of the iteration space; variables of parallel ranks come first."""
-    uncovered: tuple[str, ...]
-    """Partitioned ranks (members) of the Einsum without a loop: each must have one iteration."""
-    spatial: tuple[tuple[tuple[str, ...], int], ...]
-    """Partitioned ranks (members) along each dimension of the array, and the processing elements
-    along the dimension."""
-
-    def hold(self, tiling: Tiling) -> bool:
-        """Return whether the Einsum's loops cover its ranks, and the ranks along its array fit the
-        array."""
-        bounds = tiling.bounds
-        return all(bounds[name] == 1 for name in self.uncovered) and all(
-            prod([bounds[name] for name in names]) <= size for names, size in self.spatial
-        )
 
 
 class ParametricNest:
@@ -49,7 +27,6 @@ class ParametricNest:
 
     def __init__(self, first: Bound) -> None:
         self.first = first
-        self._conditions = [_conditions_of(first, e) for e in first.einsums]
         self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
             first.pattern: first.pattern_facts
         }
@@ -78,44 +55,31 @@ class ParametricNest:
         like, first = like or self.first, self.first
         if wrong := [*selection_problems(first.program, tiling)]:
             raise SpecError(wrong)
-        if not all(c.hold(tiling) for c in self._conditions):
+        if not all(_loops_fit(e, tiling) for e in first.einsums):
             return None
         sizes = _Sizes(first.program, tiling, like)
         shared = shared_loops(first.mapping, first.architecture, tiling)
-        einsums = zip(self._conditions, like.einsums, strict=True)
         found = replace(
             first,
             shapes=tuple(tiling.shapes.items()),
             tiling=tiling,
             nest=shared,
             steps=step_count(tiling, shared),
-            einsums=tuple(sizes.einsum(c.variables, e) for c, e in einsums),
+            einsums=tuple(map(sizes.einsum, like.einsums)),
         )
         vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
         return found
 
 
-def _conditions_of(bound: Bound, e: BoundEinsum) -> _SizeConditions:
-    looped = {loop.member for loop in (*e.temporal, *e.spatial)}
-    members = (m.name for rank in e.ranks for m in bound.tiling.of_rank(rank))
-    return _SizeConditions(
-        variables=(*bound.program.parallel_variables, *e.einsum.variables),
-        uncovered=tuple(name for name in members if name not in looped),
-        spatial=tuple(
-            (tuple(x.member for x in e.spatial if x.dimension == d.name), d.size)
-            for d in e.array.dimensions
-        ),
+def _loops_fit(e: BoundEinsum, tiling: Tiling) -> bool:
+    """Return whether an Einsum's loops cover its ranks, and the ranks along its array fit the
+    array."""
+    bounds, looped = tiling.bounds, e.trip_counts
+    members = (m.name for rank in e.ranks for m in tiling.of_rank(rank))
+    return all(name in looped or bounds[name] == 1 for name in members) and all(
+        prod(bounds[x.member] for x in e.spatial if x.dimension == d.name) <= d.size
+        for d in e.array.dimensions
     )
-
-
-class _SizedLoops(NamedTuple):
-    """Loops of an Einsum, over axes whose extents are known."""
-
-    axes: tuple[Axis, ...]
-    shared: tuple[Loop, ...]
-    own: tuple[Loop, ...]
-    spatial: tuple[Loop, ...]
-    space: LoopSpace
 
 
 class _Sizes:
@@ -132,24 +96,16 @@ class _Sizes:
             new.get(s) == old.get(s) for s in program.memo(_coefficient_shapes)
         )
         self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
-        self.loops: dict[Hashable, _SizedLoops] = {}
-        """Loops with these sizes, by the variables and loops of the Einsum in other sizes."""
 
-    def einsum(self, variables: tuple[str, ...], e: BoundEinsum) -> BoundEinsum:
-        """Return an Einsum with the strides of these sizes, or the Einsum itself if its strides
-        stay.
-
-        Parameters
-        ----------
-        variables : tuple of str
-            Variables of its iteration space.
-        e : BoundEinsum
-            Einsum in tiles of other sizes.
-        """
-        key = variables, e.shared, e.own, e.spatial
-        if key not in self.loops:
-            self.loops[key] = self.sized(variables, e)
-        axes, shared, own, spatial, space = self.loops[key]
+    def einsum(self, e: BoundEinsum) -> BoundEinsum:
+        """Return an Einsum of ``like`` with the strides of these sizes, or the Einsum itself if its
+        strides stay."""
+        variables = (*self.program.parallel_variables, *e.einsum.variables)
+        axes = e.axes if self.same_shapes else self.tiling.axes(variables)
+        units = [dict(axis.variables) for axis in axes]
+        shared, own, spatial = (
+            tuple([self._loop(x, units) for x in loops]) for loops in (e.shared, e.own, e.spatial)
+        )
         same_weights = self.same_shapes or (self.same_weights and not _has_gather(e))
         # Statements of ``init`` may have ranks of their own.
         settled = self.same_shapes or (same_weights and not e.initial)
@@ -160,36 +116,22 @@ class _Sizes:
             addressing = Addressing(self.program, self.tiling, axes)
             reads = tuple(addressing.of(a) for a in e.einsum.reads)
             write = addressing.of(e.einsum.target)
-        # A search makes many of these records, and ``replace`` takes longer.
-        found = BoundEinsum(
-            einsum=e.einsum,
-            array=e.array,
+        found = replace(
+            e,
             axes=axes,
             shared=shared,
             own=own,
             spatial=spatial,
-            outside=e.outside,
-            bypass=e.bypass,
-            operations=e.operations,
-            operands=e.operands,
             reads=reads,
             write=write,
+            initial=(),
+            window=None,
+            partially_masked=False,
         )
-        vars(found)["space"] = space
         if not e.initial:
             return found
         innermost = len(self.like.architecture.memories) - 1
         return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
-
-    def sized(self, variables: tuple[str, ...], e: BoundEinsum) -> _SizedLoops:
-        """Return the axes with these sizes, and an Einsum's loops over these axes."""
-        axes = e.axes if self.same_shapes else self.tiling.axes(variables)
-        units = [dict(axis.variables) for axis in axes]
-        shared, own, spatial = (
-            tuple([self._loop(x, units) for x in loops]) for loops in (e.shared, e.own, e.spatial)
-        )
-        space = LoopSpace(axes=axes, temporal=(*shared, *own), spatial=spatial)
-        return _SizedLoops(axes, shared, own, spatial, space)
 
     def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
         """Return a loop with the stride of its partitioned rank; ``units`` has the unit of each

@@ -19,9 +19,9 @@ from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.operations import Operations
 
 from ..iteration.access_map import AccessMap
-from ..iteration.bands import RankBand, Window
-from ..iteration.loop_nest import LoopNest, LoopSpace
-from ..iteration.loops import Axis, Extents, Loop, count_points, iterations
+from ..iteration.bands import RankBand
+from ..iteration.loop_nest import LoopSpace
+from ..iteration.loops import Axis, Loop, count_points, iterations
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
 from ..spec.tensor_words import TensorWords, words_of
@@ -49,16 +49,11 @@ class SharedLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundEinsum(Memoized):
-    """Einsum with its loops, outermost first: ``shared`` and ``own`` temporal ones, then
-    ``spatial`` ones."""
+class BoundEinsum(LoopSpace):
+    """Einsum with its iteration space and its loops."""
 
     einsum: Einsum
     array: ProcessingArray
-    axes: tuple[Axis, ...]
-    shared: tuple[Loop, ...]
-    own: tuple[Loop, ...]
-    spatial: tuple[Loop, ...]
     outside: tuple[str, ...]
     """Shared loops, by partitioned rank (member), inside of which the Einsum does not run."""
     bypass: frozenset[tuple[str, str]]
@@ -71,8 +66,6 @@ class BoundEinsum(Memoized):
     initial: tuple[BoundEinsum, ...] = ()
     """Statements of ``init`` that read inputs and begin the Einsum's result (``initial_einsums``).
     """
-    window: Window | None = None
-    """Window of the iterations that the mask keeps; None if all iterations run."""
     partially_masked: bool = False
     """True if the mask also drops points inside the window."""
     is_initial: bool = False
@@ -89,43 +82,10 @@ class BoundEinsum(Memoized):
         return (*self.reads, self.write)
 
     @cached_property
-    def temporal(self) -> tuple[Loop, ...]:
-        """All temporal loops, outermost first."""
-        return (*self.shared, *self.own)
-
-    @cached_property
-    def space(self) -> LoopSpace:
-        """Iteration space: axes with loops over them. Einsums with equal loops share one record."""
-        return LoopSpace(
-            axes=self.axes, temporal=self.temporal, spatial=self.spatial, window=self.window
-        )
-
-    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """Ranks of the iteration space. For a rank that the cascade cuts, its partitioned ranks
         (members) are listed, outermost first."""
         return tuple([v.upper() for axis in self.axes for v, _ in axis.variables])
-
-    @cached_property
-    def variables(self) -> frozenset[str]:
-        """Rank variables of the iteration space."""
-        return self.space.variables
-
-    @cached_property
-    def extents(self) -> Extents:
-        """Extents of the whole iteration space, one for each axis."""
-        return self.space.extents
-
-    @cached_property
-    def trip_counts(self) -> dict[str, int]:
-        """Iterations of each loop inside the first tile of the loops around it, by partitioned
-        rank (member)."""
-        return self.space.trip_counts
-
-    @cached_property
-    def nonunit_loops(self) -> tuple[Loop, ...]:
-        """Temporal loops of more than one iteration; loops of one iteration have no effect."""
-        return self.space.nonunit_loops
 
     def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
         """Return the loops that step through the tiles of an access at a level, outermost first.
@@ -161,30 +121,10 @@ class BoundEinsum(Memoized):
         # Elements of an array hold no common tile: each one fetches its own gathered elements.
         return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
 
-    def nest(self, level: int) -> LoopNest:
-        """Return the nest of the temporal loops around the tiles that ``level`` holds."""
-        return self.space.nest(level)
-
-    @cached_property
-    def whole(self) -> LoopNest:
-        """Nest of all temporal loops; one processing element runs all of their iterations."""
-        return self.space.whole
-
-    @cached_property
-    def points(self) -> int:
-        """Number of points in the tiles that run, including points that the mask drops inside a
-        tile."""
-        return self.space.points
-
     @cached_property
     def cycles_of_point(self) -> Fraction:
         """Cycles that a processing element needs for one point."""
         return self.array.memo(ProcessingArray.cycles_of, self.operations)
-
-    @cached_property
-    def iterations(self) -> int:
-        """Number of temporal iterations of one processing element."""
-        return self.space.iterations
 
     @cached_property
     def cycles(self) -> Fraction:
@@ -294,7 +234,7 @@ class Bound(Memoized):
         them."""
         return (
             tuple([loop.bound == 1 for loop in self.nest]),
-            tuple([e.space.loop_is_nonunit for e in self.einsums]),
+            tuple([e.loop_is_nonunit for e in self.einsums]),
             tuple([rank for rank, size in self.shapes if size == 1]),
         )
 
