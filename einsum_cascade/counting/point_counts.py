@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
-from math import gcd, lcm, prod
+from math import lcm, prod
 from typing import Any
 
 from .. import ir
@@ -162,14 +161,20 @@ def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
         CountedAxis(a.symbol, *(_integer(x, numbers) for x in (a.size, a.tile, a.total)))
         for a in space.axes
     )
-    sizes = {a.symbol: a.size for a in axes}
-    left = [_value(i, numbers, sizes.keys()) for i in space.inequalities]
-    if any(not i.free_symbols and not i <= 0 for i in left):
+    kept = {a.symbol for a in axes}
+    left = tuple(_value(i, numbers, kept) for i in space.inequalities)
+    return _count_uncoupled(PointSet(axes, left))
+
+
+def _count_uncoupled(space: PointSet) -> int | None:
+    """Return the number of points of a set of known sizes, as the product of coupled groups."""
+    sizes = {a.symbol: a.size for a in space.axes}
+    if any(not i.free_symbols and not i <= 0 for i in space.inequalities):
         return 0
     # An inequality that always holds, such as the last tile's end for whole tiles, couples nothing.
-    left = [i for i in left if i.free_symbols and not Inequality.of(i).always(sizes)]
+    left = (i for i in space.inequalities if i.free_symbols and not Inequality.of(i).always(sizes))
     total = 1
-    for group, inequalities in PointSet(axes, tuple(left)).groups():
+    for group, inequalities in PointSet(space.axes, tuple(left)).groups():
         found = _count_coupled(group, inequalities) if inequalities else group[0].total
         if not found:
             return found
@@ -193,12 +198,10 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     if work[x] > policy.MAX_COMBINATIONS:
         return None
     others = [a for a in axes if a is not x]
-    if (found := _by_periods(x, others, forms)) is not None:
-        return found
-    if (
-        work[x] >= policy.MIN_COMBINATIONS_TO_SPLIT
-        and (found := _value_by_value(axes, inequalities)) is not None
-    ):
+    short = min(axes, key=lambda a: a.size)
+    if work[x] >= policy.MIN_COMBINATIONS_TO_SPLIT and short.size <= policy.MAX_SPLIT_VALUES:
+        return _value_by_value(short, axes, inequalities)
+    if len(others) == 1 and (found := _by_periods(x, others[0], forms)) is not None:
         return found
     combinations = prod(a.size for a in others)
     batch = policy.COMBINATIONS_PER_BATCH
@@ -208,83 +211,81 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     )
 
 
-def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int | None:
-    """Return the number of points, added up over the values of the shortest axis.
-
-    The result is None if that axis is long, or if inequalities still couple the other axes at a
-    fixed value.
+def _value_by_value(
+    short: CountedAxis, axes: Sequence[CountedAxis], inequalities: Sequence[Any]
+) -> int | None:
+    """Return the number of points, added up over the values of one axis.
 
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
     >>> axes = [CountedAxis(p, 8, 1, 8), CountedAxis(l, 3, 1, 3), CountedAxis(j, 4, 1, 4)]
-    >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
+    >>> _value_by_value(axes[1], axes, [p - 2**l * sympy.floor(p / 2**l), j - l])
     22
     """
-    short = min(axes, key=lambda a: a.size)
-    others = [a for a in axes if a is not short]
-    if len(others) < 2 or short.size > policy.MAX_SPLIT_VALUES or short.tile != 1:
-        return None
     total = 0
+    others = tuple(a for a in axes if a is not short)
     for value in range(short.size):
-        left = [i.xreplace({short.symbol: value}) for i in inequalities]
-        naming = [{a for a in others if a.symbol in i.free_symbols} for i in left]
-        if any(len(named) > 1 for named in naming):
-            return None
-        if any(not named and not i <= 0 for i, named in zip(left, naming, strict=True)):
-            continue
-        counts = 1
-        for axis in others:
-            mine = tuple(i for i, named in zip(left, naming, strict=True) if axis in named)
-            found = _count_coupled((axis,), mine) if mine else axis.total
-            if found is None:
-                return None
-            counts *= found
-        total += counts
-    return total
-
-
-def _count_along_one_axis(y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
-    """Return the number of points of one axis, from one period of its inequalities.
-
-    The result is None if the inequalities do not repeat, or if the axis is no longer than a period.
-    """
-    # A dummy that no form names stands for x, so the period is along y alone.
-    alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
-    period = None if alone is None else alone.period({})
-    if period is None or period >= y.size:
-        return None
-    size: int = y.size
-    whole, rest = divmod(size, period)
-    first, last = (_count_batch(_NO_AXIS, [y], forms, 0, stop) for stop in (period, rest))
-    return whole * first + last
-
-
-def _by_periods(
-    x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality]
-) -> int | None:
-    """Return the number of points from bounds that repeat along x and the longest other axis.
-
-    The result is None if no bounds repeat, or if enumerating all values is faster.
-    """
-    y = max(others, key=lambda a: a.size, default=_NO_AXIS)
-    rest = [a for a in others if a is not y]
-    # Each combination of the rest costs one numpy call on a period, while an enumeration handles
-    # many combinations per call: periods pay off if y alone has most of the points.
-    if y.size < policy.MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
-        return None
-    if any(a.tile != 1 for a in (x, *others)):
-        return None
-    if x is _NO_AXIS:
-        return None if rest else _count_along_one_axis(y, forms)
-    periodic = Periodic.of(x.symbol, y.symbol, forms)
-    total = 0
-    for at in product(*(range(a.size) for a in rest)):
-        values = {a.symbol: n for a, n in zip(rest, at, strict=True)}
-        found = None if periodic is None else periodic.count(x.size, y.size, values)
+        at = {short.symbol: sympy.Integer(value)}
+        left = tuple(i.xreplace(at) for i in inequalities)
+        found = _count_uncoupled(PointSet(others, left))
         if found is None:
             return None
-        total += found
+        total += found * min(short.tile, short.total - value * short.tile)
     return total
 
+
+def _by_periods(x: CountedAxis, y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
+    """Return the number of points on two axes, from one period of the bounds of x along y.
+
+    The result is None if no bounds repeat, or if an intermediate number is too large.
+    """
+    period = period_of(x.symbol, y.symbol, forms)
+    if period is None or y.size < max(policy.MIN_VALUES_FOR_PERIODS, 2 * period):
+        return None
+    if x.tile != 1 or y.tile != 1 or x.size * y.size > _LARGEST:
+        return None
+    values = {y.symbol: np.arange(period, dtype=np.int64)}
+    low, high = np.full(period, -_LARGEST), np.full(period, _LARGEST)
+    holds: Any = np.ones(period, dtype=bool)
+    for form in forms:
+        if not form.names(x.symbol):
+            holds = holds & form.holds(values)
+            continue
+        edge = form.edge(x.symbol, values)
+        if edge is None or np.any(np.abs(edge[1]) > _LARGEST):
+            return None
+        from_below, bound = edge
+        if from_below:
+            low = np.maximum(low, bound.astype(np.int64))
+        else:
+            high = np.minimum(high, bound.astype(np.int64))
+    # A period later the bounds are a period larger.
+    periods, at = np.divmod(np.arange(y.size, dtype=np.int64), period)
+    ends = [np.clip(bound[at] + periods * period, 0, x.size) for bound in (low, high)]
+    return int(np.sum(np.maximum(ends[1] - ends[0], 0) * holds[at]))
+
+
+def period_of(x: Any, y: Any, forms: Sequence[Inequality]) -> int | None:
+    """Return a number of steps along both x and y after which inequalities repeat, or None.
+
+    ``x`` is None if y is the only variable.
+
+    >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
+    >>> level = Inequality.of(sympy.floor(p / 8) - sympy.floor(m / 8))
+    >>> period_of(m, p, [level, Inequality.of(m - p)])
+    8
+    >>> period_of(m, p, [level, Inequality.of(m - 3)]) is None
+    True
+    """
+    numbers = (n for form in forms for n in form.expression.atoms(sympy.Rational))
+    period = lcm(*(n.q for n in numbers))
+    later = {v: v + period for v in (x, y) if v is not None}
+    same = (sympy.expand(f.expression.xreplace(later) - f.expression) == 0 for f in forms)
+    bounded = all(f.is_linear or f.rounded(x) for f in forms if f.names(x))
+    return period if bounded and all(same) else None
+
+
+_LARGEST = 1 << 52
+"""Magnitude up to which every integer is exact in floating point."""
 
 _NO_AXIS = CountedAxis(None, 1, 1, 1)
 """Placeholder for the counted axis if no axis is counted from its bounds."""
@@ -413,28 +414,19 @@ class Inequality:
 
     def bounds(self, symbol: Any) -> bool:
         """Return whether the inequality is monotonic in a variable, and so bounds it."""
-        return self.is_linear or self._direction(symbol) is not None
+        return self.is_linear or direction(self.expression, symbol) is not None
 
     def evaluations(self, symbol: Any, size: int) -> int:
         """Return the number of evaluations that find the bound of a variable from 0 to ``size -
         1``.
         """
-        return 1 if self.is_linear or self._rounded(symbol) else size.bit_length()
+        return 1 if self.is_linear or self.rounded(symbol) else size.bit_length()
 
-    def _direction(self, symbol: Any) -> int | None:
-        return direction(self.expression, symbol)
-
-    def _rounded(self, symbol: Any) -> _Rounded | None:
+    def rounded(self, symbol: Any) -> _Rounded | None:
         """Return the form in which a single rounded quotient holds the variable; None without such
         a form.
         """
-        if symbol not in self._known:
-            self._known[symbol] = _Rounded.of(self.expression, symbol)
-        return self._known[symbol]
-
-    @cached_property
-    def _known(self) -> dict[Any, _Rounded | None]:
-        return {}
+        return _Rounded.of(self.expression, symbol)
 
     def holds(self, values: Mapping[Any, Any]) -> Any:
         """Return whether the inequality holds, element by element for arrays of values of its
@@ -473,12 +465,6 @@ class Inequality:
         assert found is not None, "where it is linear, a division says it"
         return found
 
-    def has_edge(self, symbol: Any) -> bool:
-        """Return whether ``edge`` gives the bound of a variable, as long as numbers are not too
-        large.
-        """
-        return self.is_linear or self._rounded(symbol) is not None
-
     def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
         """Return the bound of a variable without clipping it to the range of the variable.
 
@@ -486,7 +472,7 @@ class Inequality:
         large for floats.
         """
         if self.coefficients is None:
-            rounded = self._rounded(symbol)
+            rounded = self.rounded(symbol)
             return None if rounded is None else rounded.edge(values)
         step = self.coefficients[symbol]
         terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
@@ -495,7 +481,7 @@ class Inequality:
         return (False, -rest // step + 1) if step > 0 else (True, -(-rest // -step))
 
     def _by_bisection(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
-        falls = self._direction(symbol) == -1
+        falls = direction(self.expression, symbol) == -1
         # A binary search in every element of the arrays at once: ``size.bit_length()`` halvings
         # leave low == high everywhere, and finished elements stay as they are (``inside``).
         shape = np.shape(next(iter(values.values()))) if values else (1,)
@@ -526,6 +512,7 @@ class _Rounded:
     rest: Callable[[Mapping[Any, Any]], Any]
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of(cls, expression: Any, symbol: Any) -> _Rounded | None:
         """Return a sympy expression in this form, or None if it has another form."""
         rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
@@ -648,151 +635,3 @@ def _functions() -> Mapping[str, Any]:
     return {
         name: of_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
     } | {"erf": of_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": of_floats(_quotient)}
-
-
-# ------------------------------------------------------------------ bounds that repeat
-
-_LARGEST = 1 << 52
-"""Magnitude up to which every integer is exact in floating point."""
-
-
-@dataclass(frozen=True)
-class _LinearBound:
-    """Mean change of one term of an inequality per step along both axes: ``times * by / below``."""
-
-    times: int
-    by: int
-    below: Callable[[Mapping[Any, Any]], Any]
-
-
-@dataclass(frozen=True)
-class Periodic:
-    """Inequalities in the variables x and y that may repeat along both of them.
-
-    All other variables have fixed values. ``moving`` holds, per inequality, its terms that change
-    along x and y.
-    """
-
-    x: Any
-    y: Any
-    forms: tuple[Inequality, ...]
-    moving: tuple[tuple[_LinearBound, ...], ...]
-
-    @classmethod
-    def of(cls, x: Any, y: Any, forms: Sequence[Inequality]) -> Periodic | None:
-        """Return the inequalities if they may repeat along both variables, else None.
-
-        >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
-        >>> level = Inequality.of(sympy.floor(p / 2**l) - sympy.floor(m / 2**l))
-        >>> before = Inequality.of(m - p)
-        >>> found = Periodic.of(m, p, [level, before])
-        >>> found.period({l: 3})
-        8
-        >>> Periodic.of(m, p, [level, Inequality.of(m - 3)]).period({l: 3}) is None
-        True
-        """
-        moving = []
-        for form in forms:
-            if form.names(x) and not form.has_edge(x):
-                return None
-            terms = _terms(form, x, y)
-            if terms is None:
-                return None
-            moving.append(terms)
-        return cls(x, y, tuple(forms), tuple(moving))
-
-    def period(self, others: Mapping[Any, int]) -> int | None:
-        """Return the number of steps along both variables after which the pattern repeats, or
-        None.
-        """
-        found = [[(t, int(t.below(others))) for t in terms] for terms in self.moving]
-        # (a + b) * period / below is an integer for every term, so all rounded values change by
-        # integers. If the sum of a form changes over a period, the form ceases to hold in the end.
-        period = lcm(*(below // gcd(below, t.by) for terms in found for t, below in terms))
-        gained = (sum(t.times * t.by * period // below for t, below in terms) for terms in found)
-        return None if any(gained) else period
-
-    def count(self, size: int, steps: int, others: Mapping[Any, int]) -> int | None:
-        """Return the number of points with x below ``size`` and y below ``steps``.
-
-        ``others`` fixes the other variables. The result is None if the pattern does not repeat, or
-        if an intermediate number is too large.
-        """
-        period = self.period(others)
-        # The sums below fit 64-bit integers, and edges are exact as floats.
-        if period is None or 8 * steps * (size + 2 * steps) > _LARGEST:
-            return None
-        period = min(period, steps)
-        at = np.arange(period, dtype=np.int64)
-        values = {**{s: np.int64(n) for s, n in others.items()}, self.y: at}
-        # Number of periods in which each value of y occurs.
-        times = -(-(steps - at) // period)
-        # In the n-th period the bounds of x are low + n * period and high + n * period, because
-        # they move along with y. ``_beyond`` therefore compares bounds with 0 and with the size of
-        # the axis.
-        low: Any = np.full(period, -steps - period, dtype=np.int64)
-        high: Any = np.full(period, size, dtype=np.int64)
-        holds: Any = True
-        for form in self.forms:
-            if not form.names(self.x):
-                holds = holds & form.holds(values)
-                continue
-            edge = form.edge(self.x, values)
-            if edge is None or np.any(np.abs(edge[1]) > _LARGEST):
-                return None
-            from_below, bound = edge
-            if from_below:
-                low = np.maximum(low, bound.astype(np.int64))
-            else:
-                high = np.minimum(high, bound.astype(np.int64))
-        low = np.minimum(low, size)
-        high = np.maximum(low, high)
-        # Size of [low, high) + n * period inside [0, size): with r(t) = max(0, t), it is r(high) -
-        # r(low) - r(high - size) + r(low - size), summed over n.
-        within = [
-            _beyond(high, times, period),
-            -_beyond(low, times, period),
-            -_beyond(high - size, times, period),
-            _beyond(low - size, times, period),
-        ]
-        return int(np.sum(sum(within) * holds))
-
-
-def _beyond(first: Any, times: Any, period: int) -> Any:
-    """Return the sum of ``max(0, first + n * period)`` over n from 0 to ``times - 1``."""
-    # Terms from n = begin on are not negative: -(first // period) is ceiling(-first / period).
-    begin = np.clip(-(first // period), 0, times)
-    many = times - begin
-    return many * first + period * ((begin + times - 1) * many // 2)
-
-
-def _terms(form: Inequality, x: Any, y: Any) -> tuple[_LinearBound, ...] | None:
-    """Return the terms of an inequality that change along two variables, or None if unknown.
-
-    ``times * floor((a * x + b * y + c) / below)`` grows by ``times * (a + b) / below`` per step of
-    both variables on average, and exactly so in a whole period. A linear inequality grows by the
-    sum of its two coefficients.
-    """
-    if form.coefficients is not None:
-        linear = sum(form.coefficients.get(v, 0) for v in (x, y))
-        return (_LinearBound(times=linear, by=1, below=lambda _: 1),)
-    found = []
-    for term in sympy.Add.make_args(sympy.expand(form.expression)):
-        times, rest = term.as_coeff_Mul()
-        if not rest.free_symbols & {x, y}:
-            continue
-        rounded = isinstance(rest, sympy.floor | sympy.ceiling)
-        above, below = sympy.fraction(sympy.together(rest.args[0] if rounded else rest))
-        above = sympy.expand(above)
-        by = [above.coeff(v) for v in (x, y)]
-        constant = sympy.expand(above - by[0] * x - by[1] * y)
-        if (constant.free_symbols | below.free_symbols) & {x, y} or not all(
-            b.is_Integer for b in by
-        ):
-            return None
-        if not (below.is_integer and below.is_positive and (rounded or below == 1)):
-            return None
-        if not times.is_Integer:
-            return None
-        found.append(_LinearBound(times=int(times), by=int(sum(by)), below=on_floats(below)))
-    return tuple(found)
