@@ -9,7 +9,7 @@ of the reduction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +24,13 @@ from ..algebra.sympy_bridge import (
 )
 from ..algebra.terms import (
     at_access,
+    combine,
     substitute_variables,
     target_variables,
     variables_of,
 )
-from ..functions import REDUCTIONS
-from ..ir import Access, Einsum, Expression, Name, UserReduction, accesses_of
+from ..functions import ARITHMETIC, REDUCTIONS
+from ..ir import Access, Binary, Einsum, Expression, Name, Program, accesses_of
 from ..libraries import sympy
 from ..memo import cached_property
 
@@ -74,9 +75,20 @@ class Correction:
     factor: Expression
 
 
-def marked(access: Access, mark: str) -> Access:
-    """Return an access to a value before or after a step, under a name that no tensor has."""
-    return replace(access, tensor=access.tensor + mark)
+def moved_finals(
+    view: RankView, bridge: Bridge, expression: Expression
+) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return symbols of the final values in an expression, before a step and after it.
+
+    Their names, which end with OLD and NEW, belong to no tensor.
+    """
+    finals = [a for a in accesses_of(expression) if view.is_final(a)]
+
+    def moved(mark: str) -> dict[Any, Any]:
+        marked = (replace(a, tensor=a.tensor + mark) for a in finals)
+        return dict(zip(map(bridge.symbol, finals), map(bridge.symbol, marked), strict=True))
+
+    return moved(OLD), moved(NEW)
 
 
 @dataclass(frozen=True)
@@ -116,14 +128,10 @@ class Corrections:
         self._check_form(einsum)
         bridge = Bridge(self.view.program, self._positive)
         value = bridge.to_sympy(einsum.expression)
-        old, new = {}, {}
+        old, new = moved_finals(self.view, bridge, einsum.expression)
         for access in dict.fromkeys(accesses_of(einsum.expression)):
-            symbol = bridge.symbol(access)
-            if self.view.is_final(access):
-                old[symbol] = bridge.symbol(marked(access, OLD))
-                new[symbol] = bridge.symbol(marked(access, NEW))
-            elif access.tensor in self.view.stale:
-                new[symbol] = self._corrected(bridge, access)
+            if access.tensor in self.view.stale and not self.view.is_final(access):
+                new[bridge.symbol(access)] = self._corrected(bridge, access)
         # Simultaneously, because the replacement of a stale operand contains the operand itself.
         before, after = value.subs(old), value.subs(new, simultaneous=True)
         reasons = []
@@ -163,17 +171,16 @@ class Corrections:
         correction = self.of(source)
         factor = substitute_variables(correction.factor, at_access(source, access))
         moved = bridge.to_sympy(factor)
-        return apply_operator(bridge.symbol(access), correction.operator, moved)
+        return ARITHMETIC[correction.operator].python(bridge.symbol(access), moved)
 
     def _operators(self, einsum: Einsum) -> tuple[Operator, ...]:
         if not einsum.over:
             return ("*", "+", "**")
         if einsum.reduction in _DISTRIBUTES:
             return _DISTRIBUTES[einsum.reduction]
-        declared = next(r for r in self.view.program.reductions if r.name == einsum.reduction)
-        bridge = Bridge(self.view.program)
         operators: tuple[Operator, ...] = ("+", "*")
-        return tuple(o for o in operators if distributes(bridge, declared, o))
+        program = self.view.program
+        return tuple(o for o in operators if distributes(program, einsum.reduction, o))
 
     def _objection(
         self, einsum: Einsum, bridge: Bridge, factor: Any, operator: Operator
@@ -214,47 +221,35 @@ class Corrections:
         return not variables_of(node) & set(bound)
 
 
-def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
-    """Return ``value (operator) factor`` for one of the operators ``*``, ``+`` and ``**``."""
-    match operator:
-        case "*":
-            return value * factor
-        case "+":
-            return value + factor
-    return value**factor
-
-
-def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) -> bool:
+def distributes(program: Program, reduction: str, operator: Operator) -> bool:
     """Return whether applying ``(operator) c`` distributes over a declared reduction.
 
     False also means that sympy cannot prove it; the correction is then refused.
 
     Parameters
     ----------
-    bridge : Bridge
-    reduction : UserReduction
+    program : Program
+        Program that declares the reduction.
+    reduction : str
     operator : str
         For ``+``: whether ``r(a, b) + c`` equals ``r(a + c, b + c)``.
     """
-    a, b, c = sympy.symbols("a b c", real=True)
-    merged = _merge_of(bridge, reduction)
-    outside = apply_operator(merged(a, b), operator, c)
-    inside = merged(apply_operator(a, operator, c), apply_operator(b, operator, c))
-    return bool(sympy.simplify(outside - inside) == 0)
+    a, b, c = (Access(name) for name in "abc")
+    outside = Binary(operator, combine(program, reduction, a, b), c)
+    inside = combine(program, reduction, Binary(operator, a, c), Binary(operator, b, c))
+    return _are_equal(program, outside, inside)
 
 
-def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
+def is_associative(program: Program, reduction: str) -> bool:
     """Return whether sympy proves a declared reduction associative."""
-    a, b, c = sympy.symbols("a b c", real=True)
-    merged = _merge_of(bridge, reduction)
-    return bool(sympy.simplify(merged(merged(a, b), c) - merged(a, merged(b, c))) == 0)
+    a, b, c = (Access(name) for name in "abc")
+    left = combine(program, reduction, combine(program, reduction, a, b), c)
+    right = combine(program, reduction, a, combine(program, reduction, b, c))
+    return _are_equal(program, left, right)
 
 
-def _merge_of(bridge: Bridge, reduction: UserReduction) -> Callable[[Any, Any], Any]:
-    """Return a declared reduction operator as a function of two sympy expressions."""
-    first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
-    body = bridge.to_sympy(reduction.body)
-    return lambda left, right: body.subs({first: left, second: right}, simultaneous=True)
+def _are_equal(program: Program, left: Expression, right: Expression) -> bool:
+    return bool(sympy.simplify(Bridge(program).to_sympy(Binary("-", left, right))) == 0)
 
 
 def known_reduction(view: RankView, einsum: Einsum) -> bool:
@@ -262,12 +257,9 @@ def known_reduction(view: RankView, einsum: Einsum) -> bool:
 
     A reduction may be split if its operator is built in, or proved associative.
     """
-    if einsum.select is not None:
-        return False
-    if einsum.reduction in REDUCTIONS:
-        return True
-    declared = next(r for r in view.program.reductions if r.name == einsum.reduction)
-    return is_associative(Bridge(view.program), declared)
+    return einsum.select is None and (
+        einsum.reduction in REDUCTIONS or is_associative(view.program, einsum.reduction)
+    )
 
 
 def _divisors(factor: Any) -> tuple[Any, ...]:

@@ -11,11 +11,11 @@ from ..algebra.sympy_bridge import Bridge, render
 from ..algebra.terms import tensors_of
 from ..errors import RewriteError
 from ..graphs import reachable
-from ..ir import Einsum, Gather, Program, accesses_of, walk
+from ..ir import Einsum, Gather, Program, walk
 from ..notation import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
-from .corrections import NEW, OLD, Blocked, Corrections, marked
+from .corrections import Blocked, Corrections, moved_finals
 from .factor import factor_out, separated
 from .running import RunningPlan, plan_of, write
 
@@ -250,12 +250,7 @@ def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tup
         expression = view.inlined(einsum)
         bridge = Bridge(view.program)
         value = bridge.to_sympy(expression)
-        old, new = {}, {}
-        for access in accesses_of(expression):
-            if view.is_final(access):
-                symbol = bridge.symbol(access)
-                old[symbol] = bridge.symbol(marked(access, OLD))
-                new[symbol] = bridge.symbol(marked(access, NEW))
+        old, new = moved_finals(view, bridge, expression)
         correction = corrections.of(einsum)
         factor = expression_text(correction.factor)
         lines.append(

@@ -5,16 +5,14 @@ A *final* value is known only after a whole sweep of the rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from .. import ir
 from ..algebra.conditions import Masks
 from ..algebra.sweeps import RankView, is_map, non_stop_indices
+from ..algebra.sympy_bridge import Bridge, constant
 from ..algebra.terms import (
     Names,
     at_access,
@@ -35,13 +33,14 @@ from ..algebra.terms import (
     variable,
     variables_of,
 )
-from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..functions import ARITHMETIC
 from ..graphs import reachable
 from ..ir import accesses_of
+from ..libraries import sympy
 from ..masks import conjuncts
 from ..notation import expression_text
 from ..operations import identity_of
-from .corrections import NEW, OLD, Blocked, Correction, Corrections, apply_operator, known_reduction
+from .corrections import NEW, OLD, Blocked, Correction, Corrections, known_reduction
 
 
 @dataclass(frozen=True)
@@ -248,16 +247,6 @@ class RunningValues:
         return replace(access, indices=indices)
 
 
-_NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        name: row.real if row.max_arity is None else of(np, row.numpy)
-        for name, row in FUNCTIONS.items()
-        if row.sympy and row.algebra
-    }
-)
-"""Numpy versions of the functions that corrections may contain."""
-
-
 def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -> bool:
     """Return whether the first correction leaves the identity of a reduction unchanged.
 
@@ -271,15 +260,14 @@ def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -
         Reduction whose running value is corrected.
     correction : Correction
     """
-    identity = identity_of(view.program, einsum.reduction)
-    with np.errstate(all="ignore"):
-        factor = _evaluate(_at_start(view, correction.factor))
-        left = np.float64(identity)
-        value = apply_operator(left, correction.operator, factor)
+    identity = constant(identity_of(view.program, einsum.reduction))
+    factor = Bridge(view.program).to_sympy(_at_start(view, correction.factor))
     # An infinite factor may happen to leave an infinite identity unchanged; on a machine it still
-    # is a division by zero.
-    sound = correction.operator == "+" or bool(np.isfinite(factor))
-    return sound and bool(value == left)
+    # is a division by zero. Nothing is known about functions that sympy cannot simplify.
+    unknown = sympy.core.function.AppliedUndef
+    if correction.operator != "+" and factor.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, unknown):
+        return False
+    return bool(ARITHMETIC[correction.operator].python(identity, factor) == identity)
 
 
 def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
@@ -305,33 +293,6 @@ def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
     if view.sweeps(source):
         return ir.Number(identity_of(view.program, source.reduction))
     return _at_start(view, substitute_variables(source.expression, at_access(source, access)))
-
-
-def _evaluate(expression: ir.Expression) -> Any:
-    """Return the value of an expression in float64, with sample numbers for unknowns.
-
-    Only infinities and zeros matter here, so accesses are distinct numbers of ordinary size, and
-    names are 1.5.
-    """
-    accesses = dict.fromkeys(accesses_of(expression))
-    return _number(expression, {a: np.float64(1.25 + 0.5 * k) for k, a in enumerate(accesses)})
-
-
-def _number(node: ir.Expression | ir.Condition, values: Mapping[ir.Access, Any]) -> Any:
-    match node:
-        case ir.Number(value=value):
-            return np.float64(value)
-        case ir.Name():
-            return np.float64(1.5)
-        case ir.Access():
-            return values[node]
-        case ir.Unary(operand=operand):
-            return -_number(operand, values)
-        case ir.Binary(operator=operator, left=left, right=right):
-            return ARITHMETIC[operator].python(_number(left, values), _number(right, values))
-        case ir.Call(function=function, arguments=arguments) if function in _NUMERIC:
-            return _NUMERIC[function](*(_number(a, values) for a in arguments))
-    return np.float64("nan")
 
 
 Expansion = Generator[ir.Einsum, None, ir.Expression]
