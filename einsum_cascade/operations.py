@@ -116,10 +116,10 @@ def operations_of(program: ir.Program) -> dict[str, Operations]:
     return {e.name: _counted(program, e) for e in program.einsums}
 
 
-def is_constant(expression: ir.Expression | ir.Condition) -> bool:
-    """Return whether an expression is constant: it has no tensor and no rank variable."""
+def _is_constant(expression: ir.Expression | ir.Condition) -> bool:
+    """Return whether an expression has no tensor, no rank variable and no argument."""
     return not any(
-        isinstance(n, ir.Access) or (isinstance(n, ir.Name) and n.kind == "variable")
+        isinstance(n, ir.Access) or (isinstance(n, ir.Name) and n.kind in ("variable", "argument"))
         for n in ir.walk(expression)
     )
 
@@ -128,58 +128,37 @@ def _reduction(program: ir.Program, operator: str) -> Counter[str]:
     if operator in REDUCTIONS:
         return Counter({REDUCTIONS[operator].merge.operation: 1})
     declared = {r.name: r for r in program.reductions}[operator]
-    return _body(program, declared.body, declared.arguments)
+    return _expression(program, declared.body)
 
 
-def _body(program: ir.Program, body: ir.Expression, arguments: tuple[str, ...]) -> Counter[str]:
-    """Return the operations of a declared function or reduction, applied to tensor elements."""
-    return _expression(program, body, frozenset(arguments))
-
-
-def _expression(
-    program: ir.Program, node: ir.Expression | ir.Condition, bound: frozenset[str] = frozenset()
-) -> Counter[str]:
-    if _constant(node, bound):
+def _expression(program: ir.Program, node: ir.Expression | ir.Condition) -> Counter[str]:
+    """Return the operations of an expression; arguments of its function are tensor elements."""
+    if _is_constant(node):
         return Counter()
+    operands = () if isinstance(node, ir.Access) else ir.children(node)
+    inner = sum((_expression(program, o) for o in operands), Counter[str]())
     match node:
-        case ir.Number() | ir.Name() | ir.Access():
-            return Counter()
-        case ir.Unary(operand=operand):
-            return Counter({"neg": 1}) + _expression(program, operand, bound)
-        case ir.Binary(operator=operator, left=left, right=right):
-            inner = _expression(program, left, bound) + _expression(program, right, bound)
-            return inner + _binary(operator, right)
-        case ir.Relational(left=left, right=right):
-            inner = _expression(program, left, bound) + _expression(program, right, bound)
+        case ir.Unary():
+            return inner + Counter({"neg": 1})
+        case ir.Binary(operator="**", right=ir.Number(value=2 | 3 as power)):
+            return inner + Counter({"mul": int(power) - 1})
+        case ir.Binary(operator=operator):
+            return inner + Counter({ARITHMETIC[operator].operation: 1})
+        case ir.Relational():
             return inner + Counter({"compare": 1})
-        case ir.Logical(operands=operands):
-            return sum((_expression(program, o, bound) for o in operands), Counter())
         case ir.Call():
-            return _call(program, node, bound)
+            return inner + _call(program, node)
+    return inner
 
 
-def _constant(node: ir.Expression | ir.Condition, bound: frozenset[str]) -> bool:
-    return is_constant(node) and not any(
-        isinstance(n, ir.Name) and n.name in bound for n in ir.walk(node)
-    )
-
-
-def _binary(operator: str, right: ir.Expression) -> Counter[str]:
-    if operator == "**" and isinstance(right, ir.Number) and right.value in (2, 3):
-        return Counter({"mul": int(right.value) - 1})
-    return Counter({ARITHMETIC[operator].operation: 1})
-
-
-def _call(program: ir.Program, call: ir.Call, bound: frozenset[str]) -> Counter[str]:
-    inner = sum((_expression(program, a, bound) for a in call.arguments), Counter[str]())
-    declared = {f.name: f for f in program.functions}
-    if call.function in declared:
-        function = declared[call.function]
-        return inner + _body(program, function.body, function.arguments)
+def _call(program: ir.Program, call: ir.Call) -> Counter[str]:
+    """Return the operations of a call, without those of its arguments."""
+    for declared in program.functions:
+        if declared.name == call.function:
+            return _expression(program, declared.body)
     row = FUNCTIONS[call.function]
     # With any number of arguments: one operation between every two neighbours.
-    times = len(call.arguments) - 1 if row.max_arity is None else 1
-    return inner + Counter({row.operation: times})
+    return Counter({row.operation: len(call.arguments) - 1 if row.max_arity is None else 1})
 
 
 def identity_of(program: ir.Program, reduction: str) -> int | float:

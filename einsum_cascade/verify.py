@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from . import ir
 from .affine import digits, linear
@@ -149,12 +148,9 @@ def _unused(program: ir.Program) -> Iterator[Problem]:
         if parameter.name not in names:
             yield Problem(f"parameter '{parameter.name}' is never used", parameter.span)
     for rank in program.ranks:
-        if not names & {rank.name, rank.variable, *rank.partition, *_variables(rank.partition)}:
+        own = (rank.name, *rank.partition)
+        if names.isdisjoint((*own, *(name.lower() for name in own))):
             yield Problem(f"rank '{rank.name}' is never used", rank.span)
-
-
-def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(n.lower() for n in names)
 
 
 def _mentioned(program: ir.Program) -> frozenset[str]:
@@ -177,7 +173,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     """Yield problems of declared names: spelling, duplicates, clashes, and wrong declarations."""
     yield from _spelling(program)
     yield from _duplicates(_ranks(program))
-    yield from _written_twice(program)
+    yield from _written(program)
     yield from _duplicates(_values(program))
     yield from _callables(program, spoiled)
     yield from _partitions(program)
@@ -227,7 +223,7 @@ def _values(program: ir.Program) -> Iterator[Declared]:
             yield ("tensor", name, program.einsum_of[name].target.span)
 
 
-def _duplicates(declared: Iterable[Declared]) -> Iterator[Problem]:
+def _duplicates(declared: Iterable[Declared], verb: str = "declared") -> Iterator[Problem]:
     seen: dict[str, Declared] = {}
     for kind, name, span in declared:
         if name not in seen:
@@ -236,7 +232,7 @@ def _duplicates(declared: Iterable[Declared]) -> Iterator[Problem]:
         other, _, first = seen[name]
         where = f" (first on line {first.line})" if first else ""
         if kind == other:
-            yield Problem(f"{kind} '{name}' is declared twice{where}", span)
+            yield Problem(f"{kind} '{name}' is {verb} twice{where}", span)
         else:
             article = "an" if other[0] in "aeiou" else "a"
             yield Problem(f"{kind} '{name}' has the name of {article} {other}{where}", span)
@@ -264,18 +260,13 @@ def _spelling(program: ir.Program) -> Iterator[Problem]:
             yield Problem(what, parameter.span)
 
 
-def _written_twice(program: ir.Program) -> Iterator[Problem]:
-    first: dict[str, ir.Einsum] = {}
+def _written(program: ir.Program) -> Iterator[Problem]:
     inputs = {t.name for t in program.inputs}
     for einsum in program.einsums:
-        span = einsum.target.span
         if einsum.name in inputs:
-            yield Problem(f"input '{einsum.name}' cannot be written", span)
-        elif einsum.name in first:
-            before = first[einsum.name].target.span
-            where = f" (first on line {before.line})" if before else ""
-            yield Problem(f"tensor '{einsum.name}' is written twice{where}", span)
-        first.setdefault(einsum.name, einsum)
+            yield Problem(f"input '{einsum.name}' cannot be written", einsum.target.span)
+    tensors = (("tensor", e.name, e.target.span) for e in program.einsums if e.name not in inputs)
+    yield from _duplicates(tensors, "written")
 
 
 def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
@@ -380,21 +371,6 @@ def _accumulated(program: ir.Program) -> Iterator[Problem]:
             hint = did_you_mean(name, program.einsum_of)
             what = f"'accumulate' names '{name}', which no Einsum writes"
             yield Problem(what, program.place("accumulate", name), hint)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Index of a tensor that is read, with the rank expected there."""
-
-    program: ir.Program
-    tensor: str
-    rank: str
-    index: ir.Index
-    guarded: bool
-
-    def problem(self, message: str, hint: str | None = None) -> Problem:
-        """Return a problem whose place is this index."""
-        return Problem(message, self.index.span, hint)
 
 
 def index_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
@@ -630,12 +606,12 @@ def _read(
         yield Problem(what, access.span, f"it is {access.tensor}{shape}")
         return
     for rank, index in zip(ranks, access.indices, strict=True):
-        place = _Place(program, access.tensor, rank, index, guarded)
         if isinstance(index, ir.Gather):
             if wrong := _no_coordinates(program, index):
                 yield wrong
-        else:
-            yield from _affine(place, index)
+        elif misread := _misread(program, access.tensor, rank, index, guarded):
+            message, hint = misread
+            yield Problem(message, index.span, hint)
 
 
 def _no_coordinates(program: ir.Program, index: ir.Gather) -> Problem | None:
@@ -647,59 +623,48 @@ def _no_coordinates(program: ir.Program, index: ir.Gather) -> Problem | None:
     return Problem(f"'{index.access.tensor}' does not hold coordinates", index.span, hint)
 
 
-def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
+def _misread(
+    program: ir.Program, tensor: str, expected: str, index: ir.Affine, guarded: bool
+) -> tuple[str, str | None] | None:
+    """Return a message and a hint if an index does not fit the rank it stands for, else None."""
+    # An iterative tensor has one more coordinate: the state before the first step.
+    last = 1 if expected in program.iterative.get(tensor, ()) else 0
     if not index.variables:
-        yield from _constant(place, index)
-        return
+        return _constant(tensor, expected, index, last)
     offset = index.offset
     if offset is None:
-        family = family_of(place.program, index)
-        is_other = family not in (None, place.rank)
-        if is_other and not place.program.share_shape(family or "", place.rank):
-            yield place.problem(f"this index walks '{family}', but '{place.rank}' is expected")
-        return
-    found = place.program.rank_of_variable.get(index.variables[0])
+        family = family_of(program, index)
+        if family in (None, expected) or program.share_shape(family or "", expected):
+            return None
+        return f"this index walks '{family}', but '{expected}' is expected", None
+    found = program.rank_of_variable.get(index.variables[0])
     if found is None:
-        return
-    if found != place.rank and not place.program.share_shape(found, place.rank):
-        yield place.problem(
-            f"'{index.variables[0]}' walks rank '{found}', but '{place.tensor}' has "
-            f"'{place.rank}' here",
-            _rank_hint(place, found),
-        )
-        return
-    iterative = place.rank in place.program.iterative.get(place.tensor, ())
-    # An iterative tensor has one more coordinate: the state before the first step.
-    last = 1 if iterative else 0
-    if not place.guarded and not 0 <= offset <= last:
-        what = f"this reads beyond the end of '{place.tensor}' along '{place.rank}'"
-        if offset < 0:
-            what = f"this reads before the start of '{place.tensor}' along '{place.rank}'"
-        yield place.problem(what, "restrict the equation by 'where', or read another coordinate")
-
-
-def _rank_hint(place: _Place, found: str) -> str | None:
-    rank = place.program.rank_of.get(place.rank)
-    if rank is None:
         return None
-    if found in rank.partition:
-        return f"write {family_text(place.program, rank.name)}"
-    return f"write {rank.variable}"
+    if found != expected and not program.share_shape(found, expected):
+        message = (
+            f"'{index.variables[0]}' walks rank '{found}', but '{tensor}' has '{expected}' here"
+        )
+        rank = program.rank_of.get(expected)
+        if rank is None:
+            return message, None
+        is_member = found in rank.partition
+        return message, f"write {family_text(program, rank.name) if is_member else rank.variable}"
+    if guarded or 0 <= offset <= last:
+        return None
+    side = "before the start" if offset < 0 else "beyond the end"
+    hint = "restrict the equation by 'where', or read another coordinate"
+    return f"this reads {side} of '{tensor}' along '{expected}'", hint
 
 
-def _constant(place: _Place, index: ir.Affine) -> Iterator[Problem]:
-    iterative = place.rank in place.program.iterative.get(place.tensor, ())
+def _constant(
+    tensor: str, expected: str, index: ir.Affine, last: int
+) -> tuple[str, str | None] | None:
     shapes = {s for t in index.terms for s in t.shapes}
-    value = sum(t.coefficient for t in index.terms if not t.shapes)
     if not shapes:
-        if value < 0:
-            yield place.problem("a coordinate cannot be negative")
-        return
-    if shapes == {place.rank} and len(index.terms) == 1 and index.terms[0].coefficient == 1:
-        if not iterative:
-            what = f"coordinate {place.rank} is beyond the end of '{place.tensor}'"
-            yield place.problem(what, f"its last coordinate is {place.rank}-1")
-        return
-    if len(shapes) == 1 and shapes != {place.rank}:
-        other = next(iter(shapes))
-        yield place.problem(f"shape '{other}' indexes rank '{place.rank}' of '{place.tensor}'")
+        return ("a coordinate cannot be negative", None) if index.constant < 0 else None
+    if shapes == {expected} and len(index.terms) == 1 and index.terms[0].coefficient == 1:
+        hint = f"its last coordinate is {expected}-1"
+        return None if last else (f"coordinate {expected} is beyond the end of '{tensor}'", hint)
+    if len(shapes) == 1 and shapes != {expected}:
+        return f"shape '{min(shapes)}' indexes rank '{expected}' of '{tensor}'", None
+    return None

@@ -47,7 +47,7 @@ class Masks:
             every = self._at_points(einsum, found)
             own = {c for c in every if not variables_of(c) & over}
             if ends:
-                own |= {*self._inside(frozenset(einsum.target.variables))}
+                own |= {*self._inside(frozenset(einsum.target.variables), whole=False)}
             if einsum.select is not None and len(own) < len(every):
                 # If candidates are too few, a missing entry of the selection is no position.
                 zero = ir.Number(0)
@@ -153,7 +153,8 @@ class Masks:
         """
         own = conjuncts(einsum.where)
         places = frozenset(einsum.variables)
-        given = [*self._ends(places), *(f for c in own for f in self._forms(c))]
+        known = (*self._inside(places, whole=True), *own)
+        given = [f for c in known for f in self._forms(c)]
         added: list[ir.Condition] = []
         skipped = self.skipped(einsum)
         beyond = self._at_points(einsum, self._absent_or_beyond) - skipped
@@ -170,27 +171,18 @@ class Masks:
                 given += forms
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
-    def _ends(self, places: frozenset[str]) -> Iterator[Affine]:
-        """Yield sums that are at most zero at every point, since variables end with their rank."""
-        for rank in self.program.ranks:
-            if (whole := rank.name.lower()) in places:
-                end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
-                yield self._with_model_shapes(Affine((AffineTerm(1, (), whole),)).minus(end))
-            if rank.partition and {m.lower() for m in rank.partition} <= places:
-                end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
-                yield self._with_model_shapes(digits(rank.partition).minus(end))
-
-    def _inside(self, places: frozenset[str]) -> Iterator[ir.Condition]:
-        """Yield the condition that a position lies inside a rank with a partial last tile.
+    def _inside(self, places: frozenset[str], *, whole: bool) -> Iterator[ir.Condition]:
+        """Yield the conditions that positions lie inside ranks, which may have a partial last tile.
 
         An Einsum that reads the position with another variable of tile length has no point beyond
-        the end.
+        the end. ``whole`` adds the ends of ranks that ``places`` contains by their own variable.
         """
         for rank in self.program.ranks:
+            end = ir.Name(rank.name, "shape")
             if rank.partition and {m.lower() for m in rank.partition} <= places:
-                place = affine_value(digits(rank.partition))
-                end = ir.Name(rank.name, "shape")
-                yield ir.Relational("<", place, end)
+                yield ir.Relational("<", affine_value(digits(rank.partition)), end)
+            if whole and rank.variable in places:
+                yield ir.Relational("<", ir.Name(rank.variable, "variable"), end)
 
     def _forms(self, condition: ir.Condition) -> tuple[Affine, ...]:
         """Return the affine sums that are at most zero wherever a condition holds."""

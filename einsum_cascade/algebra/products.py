@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from typing_extensions import override
-
 from ..affine import Sign, product_of
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
 from ..notation import expression_text
@@ -48,8 +46,13 @@ def parts_of(
     tuple of ProductPart
         Parts in written order; ``a / b`` gives a with count 1 and b with count -1.
     """
-    opener = _Opener(additive, program, einsum, free)
-    return tuple(opener.parts(einsum.expression, 1))
+
+    def opened(access: Access, count: int) -> list[ProductPart]:
+        body = None if free(access) else readable_map(program, access, einsum)
+        inner = [] if body is None else _parts(body, count, additive, opened)
+        return inner if any(free(p.value) for p in inner) else [ProductPart(access, count)]
+
+    return tuple(_parts(einsum.expression, 1, additive, opened))
 
 
 def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
@@ -61,68 +64,38 @@ def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
     >>> [(p.value.name, p.count) for p in factors_of(quotient)]
     [('a', 1), ('b', -1)]
     """
-    return tuple(_Parts(additive=False).parts(expression, 1))
+    return tuple(_parts(expression, 1, additive=False))
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Decomposition of an expression into the factors of a product or the summands of a sum."""
+def _parts(
+    expression: Expression,
+    count: int,
+    additive: bool,
+    read: Callable[[Access, int], list[ProductPart]] | None = None,
+) -> list[ProductPart]:
+    """Return the factors of a product or the summands of a sum; ``read`` may open operands."""
 
-    additive: bool
+    def parts(inner: Expression, times: int) -> list[ProductPart]:
+        return _parts(inner, times, additive, read)
 
-    def parts(self, expression: Expression, count: int) -> list[ProductPart]:
-        match expression:
-            case Access():
-                return self.read(expression, count)
-            case Unary(operand=operand):
-                if self.additive:
-                    return self.parts(operand, -count)
-                # (-x) ** count is (-1) ** count * x ** count.
-                sign = [ProductPart(Number(-1))] if count % 2 else []
-                return [*sign, *self.parts(operand, count)]
-            case Binary(operator=operator, left=left, right=right):
-                return self._binary(expression, operator, left, right, count)
-            case _:
-                return [ProductPart(expression, count)]
-
-    def _binary(
-        self, whole: Expression, operator: str, left: Expression, right: Expression, count: int
-    ) -> list[ProductPart]:
-        joins, parts_ = ("+", "-") if self.additive else ("*", "/")
-        if operator == joins:
-            return [*self.parts(left, count), *self.parts(right, count)]
-        if operator == parts_:
-            return [*self.parts(left, count), *self.parts(right, -count)]
-        is_power = isinstance(right, Number) and isinstance(right.value, int)
-        if not self.additive and operator == "**" and is_power:
-            assert isinstance(right, Number)
-            return self.parts(left, count * int(right.value))
-        return [ProductPart(whole, count)]
-
-    def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Return the parts of an operand: the operand itself."""
-        return [ProductPart(access, count)]
-
-
-@dataclass(frozen=True)
-class _Opener(_Parts):
-    """Decomposition that also opens operands, by replacing a map with its expression."""
-
-    program: Program
-    einsum: Einsum
-    free: Free
-
-    @override
-    def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Return the parts of the map that an operand reads, if one is free; else the operand."""
-        if self.free(access):
-            return [ProductPart(access, count)]
-        body = readable_map(self.program, access, self.einsum)
-        if body is not None:
-            inner = self.parts(body, count)
-            if any(self.free(p.value) for p in inner):
-                return inner
-        return [ProductPart(access, count)]
+    match expression:
+        case Access() if read is not None:
+            return read(expression, count)
+        case Unary(operand=operand) if additive:
+            return parts(operand, -count)
+        case Unary(operand=operand):
+            # (-x) ** count is (-1) ** count * x ** count.
+            sign = [ProductPart(Number(-1))] if count % 2 else []
+            return [*sign, *parts(operand, count)]
+        case Binary(operator="+" | "*" as operator, left=left, right=right):
+            if additive == (operator == "+"):
+                return [*parts(left, count), *parts(right, count)]
+        case Binary(operator="-" | "/" as operator, left=left, right=right):
+            if additive == (operator == "-"):
+                return [*parts(left, count), *parts(right, -count)]
+        case Binary(operator="**", left=left, right=Number(value=int(power))) if not additive:
+            return parts(left, count * power)
+    return [ProductPart(expression, count)]
 
 
 def is_worth_moving(part: Expression) -> bool:
@@ -150,18 +123,16 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
 
 def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
     """Return the sum of parts, ``first + a - b``; the sum of no parts is 0."""
-    parts = tuple(parts)
     result = first
-    for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
-        term = part.value
-        if abs(part.count) != 1:
-            term = Binary("*", Number(abs(part.count)), term)
+    for part in sorted(parts, key=lambda p: p.count < 0):
+        times = abs(part.count)
+        term = part.value if times == 1 else Binary("*", Number(times), part.value)
         if result is None:
             result = term if part.count > 0 else Unary("-", term)
         else:
             operator: Sign = "+" if part.count > 0 else "-"
             result = Binary(operator, result, term)
-    return result if result is not None else Number(0)
+    return result or Number(0)
 
 
 def size_of(program: Program, variables: Iterable[str]) -> Expression:

@@ -57,10 +57,6 @@ class Bridge:
             self._nodes[symbol] = node
         return self._symbols[node]
 
-    def node(self, symbol: Any) -> ir.Access | ir.Name:
-        """Return the access or name that a sympy symbol stands for."""
-        return self._nodes[symbol]
-
     def nodes(self, value: Any) -> tuple[ir.Access | ir.Name, ...]:
         """Return the accesses and names that the symbols in a sympy expression stand for."""
         return tuple(self._nodes[s] for s in value.free_symbols if s in self._nodes)

@@ -179,17 +179,10 @@ def variables_of(*nodes: ir.Node | None) -> frozenset[str]:
     return frozenset(ir.variables_of(*nodes))
 
 
-def tensors_of(*nodes: ir.Node | None) -> frozenset[str]:
-    """Return the names of the tensors read below the nodes."""
-    return frozenset(a.tensor for a in ir.accesses_of(*nodes))
-
-
 def readers(program: ir.Program, tensor: str) -> tuple[ir.Einsum, ...]:
     """Return the Einsums that read ``tensor``, except the one that writes it."""
     return tuple(
-        e
-        for e in program.einsums
-        if e.name != tensor and tensor in tensors_of(e.expression, e.where)
+        e for e in program.einsums if e.name != tensor and any(a.tensor == tensor for a in e.reads)
     )
 
 

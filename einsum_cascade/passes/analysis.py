@@ -206,9 +206,18 @@ class _RankAnalysis:
         words = _Words(self.traversals, self.name)
         revisits = self._revisits(node, forcing)
         paths = [path for p in forcing if (path := self._path(p))]
-        if not paths:
-            return words.opposite(node, number, revisits)
-        return words.barrier(min(paths, key=len), number, revisits)
+        if paths:
+            because, chain = words.waiting(min(paths, key=len), number, revisits)
+        else:
+            because, chain = words.opposite(node)
+        return Barrier(
+            rank=self.name,
+            einsum=node.owner,
+            opens=number,
+            because=tuple(because),
+            chain=chain,
+            revisits=revisits,
+        )
 
     def _path(self, pair: Pair) -> tuple[str, ...]:
         """Return the shortest path of node names that explains a dependence.
@@ -382,7 +391,10 @@ class _Words:
         self._variables = (rank.lower(), *(m.lower() for m in partition))
         self._einsums = traversals.program.einsum_of
 
-    def barrier(self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]) -> Barrier:
+    def waiting(
+        self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]
+    ) -> tuple[list[str], str]:
+        """Return the sentences and the short form for a node that waits along a path of reads."""
         nodes = [self._traversals.dependences.node_of[name] for name in path]
         first, last = nodes[0], nodes[-1]
         sentences, links = self._beginning(first, nodes[1])
@@ -391,28 +403,16 @@ class _Words:
             links.append(self._link(node, after))
         sentences.append(self._end(nodes[-2], last, number, revisits))
         links.append(last.owner)
-        return self._barrier(last, number, sentences, " -> ".join(dict.fromkeys(links)), revisits)
+        return sentences, " -> ".join(dict.fromkeys(links))
 
-    def opposite(self, node: PassNode, number: int, revisits: tuple[str, ...]) -> Barrier:
+    def opposite(self, node: PassNode) -> tuple[list[str], str]:
+        """Return the sentence and the short form for loops that run in opposite directions."""
         at = self._rank.lower()
         what = (
             f"{node.owner} needs the elements along {at} in the opposite order to the loop "
             f"before it, so one traversal cannot serve both"
         )
-        chain = f"{node.owner} (opposite order of {at})"
-        return self._barrier(node, number, [what], chain, revisits)
-
-    def _barrier(
-        self, node: PassNode, number: int, because: list[str], chain: str, revisits: tuple[str, ...]
-    ) -> Barrier:
-        return Barrier(
-            rank=self._rank,
-            einsum=node.owner,
-            opens=number,
-            because=tuple(because),
-            chain=chain,
-            revisits=revisits,
-        )
+        return [what], f"{node.owner} (opposite order of {at})"
 
     # -------------------------------------------------------------------- sentences
 
@@ -442,15 +442,13 @@ class _Words:
         return sentences, links
 
     def _does(self, node: PassNode, tensor: str | None, after: PassNode) -> str:
-        einsum = self._einsums.get(node.owner)
-        over = self._over(einsum)
+        over = self._over(node)
         what = tensor or "its operand"
-        if einsum is not None and over:
+        if over:
             names = " and ".join(over)
-            by = "topk" if einsum.select else einsum.reduction
-            verb = "selects from" if einsum.select else "reduces"
+            verb = "selects from" if self._einsums[node.owner].select else "reduces"
             return (
-                f"{node.owner} {verb} {what} over {names} by {_operator(by)}: "
+                f"{node.owner} {verb} {what} over {names} by {self._operator(node)}: "
                 f"complete only when every {names} has been seen"
             )
         if self._at_stop(node, after):
@@ -461,8 +459,7 @@ class _Words:
         return f"{node.owner} is computed element by element along {self._rank.lower()}"
 
     def _middle(self, before: PassNode, node: PassNode, after: PassNode) -> str:
-        over = self._over(self._einsums.get(node.owner))
-        if over:
+        if self._over(node):
             return self._does(node, before.owner, after)
         if self._at_stop(node, after):
             return f"{self._does(node, None, after)}, and it needs {before.owner}"
@@ -471,8 +468,7 @@ class _Words:
     def _end(self, before: PassNode, node: PassNode, number: int, revisits: tuple[str, ...]) -> str:
         at = self._rank.lower()
         needs = before.owner if before.owner != node.owner else "the positions that were chosen"
-        einsum = self._einsums.get(before.owner)
-        if einsum is not None and einsum.select:
+        if self._einsums[before.owner].select:
             needs = f"the positions in {before.owner}"
         if revisits:
             again = f" and touches {_listed(revisits)} along {at} again"
@@ -493,25 +489,22 @@ class _Words:
         )
 
     def _link(self, node: PassNode, after: PassNode) -> str:
-        einsum = self._einsums.get(node.owner)
-        over = self._over(einsum)
-        if einsum is not None and over:
-            by = "topk" if einsum.select else einsum.reduction
-            return f"{node.owner} ({_operator(by)} over {', '.join(over)})"
+        if over := self._over(node):
+            return f"{node.owner} ({self._operator(node)} over {', '.join(over)})"
         if self._at_stop(node, after):
             return f"{node.owner} (at its stop)"
         return node.owner
 
-    def _over(self, einsum: ir.Einsum | None) -> tuple[str, ...]:
-        if einsum is None:
-            return ()
+    def _over(self, node: PassNode) -> tuple[str, ...]:
+        """Return the variables along the rank that the node's Einsum reduces or selects over."""
         families = self._traversals.families
         own = {*self._variables, families.family_of(self._rank.lower())}
-        return tuple(v for v in einsum.over if v in own)
+        return tuple(v for v in self._einsums[node.owner].over if v in own)
 
-
-def _operator(name: str) -> str:
-    return REDUCTIONS[name].word if name in REDUCTIONS else name
+    def _operator(self, node: PassNode) -> str:
+        einsum = self._einsums[node.owner]
+        row = REDUCTIONS.get(einsum.reduction)
+        return einsum.select or (row.word if row else einsum.reduction)
 
 
 def _listed(names: tuple[str, ...]) -> str:

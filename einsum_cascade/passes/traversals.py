@@ -19,21 +19,6 @@ Place = tuple[str, int]
 """Tensor and number of a dimension; the pair stands for the tensor's fibers along it."""
 
 
-Steps = Iterator["Steps"]
-"""Recursive walk as a generator of deeper walks; Python's stack does not limit its depth."""
-
-
-def _run(steps: Steps) -> None:
-    """Run a walk to its end, each deeper walk when it is yielded."""
-    stack = [steps]
-    while stack:
-        deeper = next(stack[-1], None)
-        if deeper is None:
-            stack.pop()
-        else:
-            stack.append(deeper)
-
-
 @dataclass(frozen=True, eq=False)
 class Provenance:
     """Finder of the fibers that a node traverses, element by element back to the inputs."""
@@ -61,17 +46,15 @@ class Provenance:
         key = (node.name, variable)
         if key not in self._known:
             found: dict[Place, int] = {}
-            _run(self._collect(node, variable, 1, found, set()))
-            self._known[key] = found
+            seen: set[tuple[str, str]] = set()
+            reads = self._reads(node, variable, 1, found, seen)
+            self._known[key] = self._followed(reads, found, seen)
         return self._known[key]
 
     def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
         """Return the fibers along ``variable`` that ``node`` traverses by reading one tensor."""
-        found: dict[Place, int] = {}
-        for read in node.reads:
-            if read.tensor == tensor:
-                _run(self._follow(read, variable, 1, found, set()))
-        return frozenset(found)
+        reads = [(read, variable, 1) for read in node.reads if read.tensor == tensor]
+        return frozenset(self._followed(reads, {}, set()))
 
     def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
         """Return the tensors that the node itself traverses along ``variable``.
@@ -86,41 +69,44 @@ class Provenance:
                 found.append((read.tensor, False))
         return tuple(dict.fromkeys(found))
 
-    def _collect(
+    def _reads(
         self,
         node: PassNode,
         variable: str,
         sign: int,
         found: dict[Place, int],
         seen: set[tuple[str, str]],
-    ) -> Steps:
+    ) -> list[tuple[Read, str, int]]:
+        """Return a node's reads to follow along a variable, and add what it writes to ``found``."""
         if (node.name, variable) in seen:
-            return
+            return []
         seen.add((node.name, variable))
-        for v in node.same_as(variable):
-            if node.kind != "gather":
-                for dimension, s in self._along(node.written, v):
-                    # The first path to a place determines its direction: -1 if it is read
-                    # backwards.
-                    found.setdefault((node.tensor, dimension), sign * s)
-            for read in node.reads:
-                yield self._follow(read, v, sign, found, seen)
+        own = node.same_as(variable)
+        for v in own if node.kind != "gather" else ():
+            for dimension, s in self._along(node.written, v):
+                # The first path to a place determines its direction: -1 if it is read backwards.
+                found.setdefault((node.tensor, dimension), sign * s)
+        return [(read, v, sign) for v in own for read in node.reads]
 
-    def _follow(
+    def _followed(
         self,
-        read: Read,
-        variable: str,
-        sign: int,
+        pending: list[tuple[Read, str, int]],
         found: dict[Place, int],
         seen: set[tuple[str, str]],
-    ) -> Steps:
-        for dimension, s in self._along(read, variable):
-            found.setdefault((read.tensor, dimension), sign * s)
-            for writer in self._writers.get(read.tensor, ()):
-                if dimension < len(writer.target):
-                    v = self._inside(writer.target[dimension], variable)
-                    if v is not None:
-                        yield self._collect(writer, v, sign * s, found, seen)
+    ) -> dict[Place, int]:
+        """Return ``found`` with the fibers that some reads traverse, back to the inputs."""
+        while pending:
+            read, variable, sign = pending.pop(0)
+            deeper = []
+            for dimension, s in self._along(read, variable):
+                found.setdefault((read.tensor, dimension), sign * s)
+                for writer in self._writers.get(read.tensor, ()):
+                    if dimension < len(writer.target):
+                        v = self._inside(writer.target[dimension], variable)
+                        if v is not None:
+                            deeper += self._reads(writer, v, sign * s, found, seen)
+            pending[:0] = deeper
+        return found
 
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
         """Yield each dimension of ``read`` that varies with ``variable``, with its direction."""

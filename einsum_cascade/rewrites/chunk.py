@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 from .. import ir
-from ..affine import affine_value, product_of
+from ..affine import affine_value, digits, product_of
 from ..algebra.conditions import Masks
 from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import RankView, grain_of
@@ -35,7 +35,7 @@ from ..operations import identity_of
 from .base import Rewrite, RewriteStep, einsum_named, rank_named, refuse, step
 from .corrections import Corrections, known_reduction
 from .factor import opened_sum
-from .partition import member_index, with_members
+from .partition import with_members
 from .running import RunningPlan, write
 
 _RULE = "chunk"
@@ -161,7 +161,7 @@ class _Chunks:
         """Return the index of a query or key inside its chunk, and in the whole sequence."""
         if kind == self.query.variable:
             inside = variable(self.inner.lower())
-            return inside, member_index((self.outer, self.inner))
+            return inside, digits((self.outer, self.inner))
         inside = variable(self.key_inner.lower())
         tile = ir.AffineTerm(1, (self.key_inner,), self.outer.lower())
         return inside, ir.Affine((tile, *inside.terms))
@@ -177,7 +177,7 @@ class _ChunkWriter:
     shared: dict[ir.Expression, ir.Access] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
 
-    def rewritten(self, einsum: ir.Einsum, causal_: CausalSum | None) -> Iterator[ir.Einsum]:
+    def rewritten(self, einsum: ir.Einsum, causal_: CausalReduction | None) -> Iterator[ir.Einsum]:
         """Yield the Einsums that replace one Einsum of the program."""
         if causal_ is None:
             new = map_einsum(einsum, self.node, self.target(einsum))
@@ -185,14 +185,13 @@ class _ChunkWriter:
         else:
             yield from self._split(causal_)
 
-    def _split(self, found: CausalSum) -> Iterator[ir.Einsum]:
+    def _split(self, found: CausalReduction) -> Iterator[ir.Einsum]:
         einsum = found.einsum
         self._explain(found)
         indices = self.indices(einsum.target.indices, computed=True)
         own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
         yield settled(map_einsum(einsum, self.node, own))
-        name, variables = found.state(self.chunks.key.variable)
-        state, kept = self.names.fresh(f"R{name}"), tuple(map(variable, variables))
+        state, kept = self.names.fresh(f"R{found.name}"), tuple(map(variable, found.kept))
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
         steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
@@ -206,7 +205,7 @@ class _ChunkWriter:
         yield from self._recurrence(found, state, kept)
 
     def _recurrence(
-        self, found: CausalSum, state: str, kept: tuple[ir.Affine, ...]
+        self, found: CausalReduction, state: str, kept: tuple[ir.Affine, ...]
     ) -> Iterator[ir.Einsum]:
         """Yield the Einsums of the state: the decayed previous state plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
@@ -330,7 +329,7 @@ class _ChunkWriter:
         whole = {name: self.chunks.position(name)[1] for name in (query, key)}
         return substitute_variables(rebuild(node, change), whole)
 
-    def _explain(self, found: CausalSum) -> None:
+    def _explain(self, found: CausalReduction) -> None:
         chunks = self.chunks
         p, m = chunks.query.variable, chunks.key.variable
         p1, p0 = chunks.outer.lower(), chunks.inner.lower()
@@ -366,31 +365,32 @@ def _is_distance(part: ir.Binary, query: str, key: str) -> bool:
 
 
 @dataclass(frozen=True)
-class CausalSum:
-    """Sum over the keys before a query: ``w(p - m) * queries(p) * keys(m)``.
+class CausalReduction:
+    """Reduction over the keys before a query; of a sum, ``w(p - m) * queries(p) * keys(m)``.
 
     Attributes
     ----------
     einsum : Einsum
         Reduction.
+    name : str
+        Name for the reduction of the key factors, which a state carries.
+    kept : tuple of str
+        Rank variables of the state.
     queries, keys : tuple of ProductPart
         Factors with the query variable, and factors with the key variable.
     decay : Expression or None
         Factor of the weight per position; None without decay.
+    inclusive : bool
+        True if the key at the query's own position takes part.
     """
 
     einsum: ir.Einsum
+    name: str
+    kept: tuple[str, ...]
     queries: tuple[ProductPart, ...]
     keys: tuple[ProductPart, ...]
     decay: ir.Expression | None
-
-    def state(self, key: str) -> tuple[str, tuple[str, ...]]:
-        """Return a name for the sum of the key factors, and the rank variables it keeps."""
-        values = [part.value for part in self.keys]
-        name = product_name(values) or self.einsum.name
-        if len(values) == 1 and isinstance(values[0], ir.Access):
-            name = values[0].tensor
-        return name, tuple(v for v in ir.variables_of(*values) if v != key)
+    inclusive: bool
 
 
 def recurrence(
@@ -463,7 +463,7 @@ def causal(condition: ir.Condition) -> tuple[str, str] | None:
     return (right.name, left.name) if left.kind == right.kind == "variable" else None
 
 
-def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalSum:
+def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalReduction:
     """Return a masked reduction over the keys as a causal sum.
 
     The term is separated into factors of queries, factors of keys, and the weight between a query
@@ -483,9 +483,7 @@ def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> 
     """
     if einsum.select is not None or einsum.reduction != "+":
         raise refuse(_RULE, f"it is a {einsum.select or einsum.reduction}, not a sum", einsum)
-    mask = tuple(Masks(program).skipped(einsum))
-    if len(mask) != 1 or causal(mask[0]) != (query, key):
-        raise refuse(_RULE, f"its mask is not {key} <= {query} alone", einsum)
+    inclusive = _is_inclusive(program, einsum, query, key, _RULE)
     factors, _ = opened_sum(program, einsum)
     queries, keys, weights = [], [], []
     for part in factors:
@@ -507,7 +505,12 @@ def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> 
         raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
     if scale is not None:
         queries.append(ProductPart(scale))
-    return CausalSum(einsum, tuple(queries), tuple(keys), decay)
+    values = [part.value for part in keys]
+    name = product_name(values) or einsum.name
+    if len(values) == 1 and isinstance(values[0], ir.Access):
+        name = values[0].tensor
+    kept = tuple(v for v in ir.variables_of(*values) if v != key)
+    return CausalReduction(einsum, name, kept, tuple(queries), tuple(keys), decay, inclusive)
 
 
 def _coupling(program: ir.Program, part: ProductPart, query: str, key: str) -> str:
@@ -648,15 +651,16 @@ def prefix_step(
         rank = program.rank_of[program.rank_of_variable[name]]
         if rank.partition or rank.family:
             raise refuse(MakeIterative.name, f"'{rank.name}' is partitioned", einsum)
-    state = _state_of(program, einsum, query, key)
+    state = _carried(program, einsum, query, key)
     names = Names(program)
-    indices = (variable(query), *map(variable, state.variables))
+    indices = (variable(query), *map(variable, state.kept))
     before = ir.Access(names.fresh(f"R{state.name}"), indices)
     factor = None if state.decay is None else decay_power(state.decay, ir.Number(1))
-    new, previous, start = recurrence(program, names, einsum, before, state.added, factor)
+    added = substitute_variables(product(state.keys), {key: variable(query)})
+    new, previous, start = recurrence(program, names, einsum, before, added, factor)
     # Under ``m < p`` the newest key is one step older, and so decayed once.
     read = new[-1].target if state.inclusive else previous
-    whole = product(state.outside, read) if state.outside else read
+    whole = product(state.queries, read)
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
     init = (*program.init, start)
     # One loop iterates over both ranks now, so they must be equally long.
@@ -671,33 +675,10 @@ def prefix_step(
     return step(rule, program, drop_unread(rewritten), reason)
 
 
-@dataclass(frozen=True)
-class _CarriedState:
-    """State that a recurrence carries: its name and indices, its increment per step, its decay.
-
-    ``outside`` holds the factors of the query, which stay outside the state.
-    """
-
-    name: str
-    variables: tuple[str, ...]
-    added: ir.Expression
-    outside: tuple[ProductPart, ...]
-    decay: ir.Expression | None
-    inclusive: bool
-
-
-def _state_of(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> _CarriedState:
-    here = {key: variable(query)}
+def _carried(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalReduction:
     if einsum.reduction == "+":
-        found = causal_sum(program, einsum, query, key)
-        name, kept = found.state(key)
-        added = substitute_variables(product(found.keys), here)
-        return _CarriedState(
-            name, kept, added, found.queries, found.decay, _is_inclusive(program, einsum)
-        )
-    conditions = Masks(program).skipped(einsum)
-    if len(conditions) != 1 or causal(next(iter(conditions))) != (query, key):
-        raise refuse(MakeIterative.name, f"its mask is not {key} <= {query} alone", einsum)
+        return causal_sum(program, einsum, query, key)
+    inclusive = _is_inclusive(program, einsum, query, key, MakeIterative.name)
     if query in variables_of(einsum.expression):
         raise refuse(
             MakeIterative.name, f"what it reduces depends on '{query}' beside the mask", einsum
@@ -705,10 +686,13 @@ def _state_of(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> _
     if set(einsum.over) != {key}:
         raise refuse(MakeIterative.name, f"it reduces more than '{key}'", einsum)
     kept = tuple(v for v in einsum.target.variables if v != query)
-    added = substitute_variables(einsum.expression, here)
-    return _CarriedState(einsum.name, kept, added, (), None, _is_inclusive(program, einsum))
+    reduced = (ProductPart(einsum.expression),)
+    return CausalReduction(einsum, einsum.name, kept, (), reduced, None, inclusive)
 
 
-def _is_inclusive(program: ir.Program, einsum: ir.Einsum) -> bool:
-    condition = next(iter(Masks(program).skipped(einsum)))
-    return isinstance(condition, ir.Relational) and condition.operator in ("<=", ">=")
+def _is_inclusive(program: ir.Program, einsum: ir.Einsum, query: str, key: str, rule: str) -> bool:
+    """Return whether the only mask of an Einsum is ``key <= query``, and not ``key < query``."""
+    mask = tuple(Masks(program).skipped(einsum))
+    if len(mask) != 1 or causal(mask[0]) != (query, key):
+        raise refuse(rule, f"its mask is not {key} <= {query} alone", einsum)
+    return isinstance(mask[0], ir.Relational) and mask[0].operator == "<="

@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 
 from .. import ir
 from ..algebra.conditions import Masks
-from ..algebra.products import ProductPart, is_worth_moving, parts_of, product, size_of, total
+from ..algebra.products import (
+    ProductPart,
+    factors_of,
+    is_worth_moving,
+    parts_of,
+    product,
+    size_of,
+    total,
+)
 from ..algebra.sweeps import readable_map
 from ..algebra.sympy_bridge import (
     Bridge,
@@ -64,19 +72,18 @@ class Factor(Rewrite):
                 raise refuse(self.name, _why_not(einsum), einsum)
             return (found,)
         steps: list[RewriteStep] = []
-        moved = True
-        while moved:
-            # Restart at the first Einsum: a factor that left one may leave the next.
-            moved = False
-            for einsum in program.einsums:
-                found = factor_out(program, einsum, is_worth_moving)
-                if found is not None:
-                    steps.append(found)
-                    program, moved = found.after, True
-                    break
+        # Restart at the first Einsum: a factor that left one may leave the next.
+        while found := _first_factored(program):
+            steps.append(found)
+            program = found.after
         if not steps:
             raise refuse(self.name, "no reduction has a factor free of what it reduces")
         return tuple(steps)
+
+
+def _first_factored(program: Program) -> RewriteStep | None:
+    found = (factor_out(program, einsum, is_worth_moving) for einsum in program.einsums)
+    return next(filter(None, found), None)
 
 
 def factor_out(
@@ -180,8 +187,10 @@ def reduction_of(
         )
         if same and other.name != einsum.name and bridge.to_sympy(other.expression) == wanted:
             return other.target, ()
-    factors = [p.value for p in _shallow(term)]
-    base = product_name(factors) or _reduced_name(einsum, term)
+    parts = factors_of(term)
+    is_product = all(p.count > 0 for p in parts)
+    joined = product_name(p.value for p in parts for _ in range(p.count)) if is_product else None
+    base = joined or _reduced_name(einsum, term)
     target = Access(Names(program).fresh(base), kept)
     return target, (settled(replace(einsum, target=target, expression=term)),)
 
@@ -194,17 +203,6 @@ def _reduced_name(einsum: Einsum, term: Expression) -> str:
     if isinstance(term, Access):
         return f"{'S' if einsum.reduction == '+' else 'G'}{term.tensor}"
     return f"N{einsum.name}"
-
-
-def _shallow(term: Expression) -> list[ProductPart]:
-    """Return the factors of a term as written; a square counts as two equal factors."""
-    match term:
-        case Binary(operator="*", left=left, right=right):
-            return [*_shallow(left), *_shallow(right)]
-        case Binary(operator="**", left=left, right=Number(value=2)):
-            return [ProductPart(left), ProductPart(left)]
-        case _:
-            return [ProductPart(term)]
 
 
 def _why_not(einsum: Einsum) -> str:
@@ -381,37 +379,29 @@ class Reassociate(Rewrite):
             einsum = einsum_named(program, self.einsum, self.name)
             found = attempt(program, einsum)
             if isinstance(found, Objection):
-                raise found.error(einsum)
+                raise found.error
             return (found,)
-        refusals: list[tuple[Einsum, Objection]] = []
+        refusals = [refuse(self.name, "no Einsum sums over a sum of products it reads as a factor")]
+        nearest = 0
         for einsum in program.einsums:
             found = attempt(program, einsum)
             if isinstance(found, RewriteStep):
                 return (found,)
-            refusals.append((einsum, found))
-        close = [r for r in refusals if r[1].is_chain] or [r for r in refusals if r[1].is_near]
-        if close:
-            einsum, objection = close[-1]
-            raise objection.error(einsum)
-        raise refuse(self.name, "no Einsum sums over a sum of products it reads as a factor")
+            if found.closeness >= max(nearest, 1):
+                nearest = found.closeness
+                refusals.append(found.error)
+        raise refusals[-1]
 
 
 @dataclass(frozen=True)
 class Objection:
-    """Reason why an Einsum cannot be reassociated.
+    """Error for an Einsum that cannot be reassociated.
 
-    ``is_chain`` is True if the Einsum is a chain of products. ``is_near`` is True if only a
-    non-linear map in between prevents a chain.
+    ``closeness`` is 2 for a chain of products, 1 if only a non-linear map prevents a chain, else 0.
     """
 
-    condition: str
-    hint: str | None = None
-    is_chain: bool = True
-    is_near: bool = False
-
-    def error(self, einsum: Einsum) -> RewriteError:
-        """Return the error that reports this reason for an Einsum."""
-        return refuse(Reassociate.name, self.condition, einsum, self.hint)
+    error: RewriteError
+    closeness: int = 2
 
 
 def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Einsum | None]:
@@ -437,27 +427,28 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
 def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     """Return the step that sums over the outer variables first, or the reason why none exists."""
     if einsum.reduction != "+" or not einsum.over or einsum.select:
-        return Objection("it is not a sum", is_chain=False)
+        return Objection(refuse(Reassociate.name, "it is not a sum", einsum), closeness=0)
     factors, inner = opened_sum(program, einsum)
     if inner is None:
         reason = _no_chain(program, factors)
-        return Objection(reason, is_chain=False, is_near="linear" in reason)
+        closeness = int("linear" in reason)
+        return Objection(refuse(Reassociate.name, reason, einsum), closeness)
     outer = frozenset(einsum.over)
     masks = Masks(program)
     if masks.skipped(einsum) or masks.skipped(inner):
-        return Objection(
+        reason = (
             f"a mask ties {', '.join(sorted(outer))} to other ranks, so what is summed "
-            "first is not the same for all of them",
-            "for a causal mask m <= p the rule 'chunk' splits the mask first",
+            "first is not the same for all of them"
         )
+        hint = "for a causal mask m <= p the rule 'chunk' splits the mask first"
+        return Objection(refuse(Reassociate.name, reason, einsum, hint))
     # QK[p, m] * V[m, f] with QK substituted is Q[p, e] * K[m, e] * V[m, f]: K and V have the outer
     # m and are summed over it first; Q and the sum over e come after.
     first = [p for p in factors if variables_of(p.value) & outer]
     rest = [p for p in factors if not variables_of(p.value) & outer]
     if not variables_of(*(p.value for p in rest)) & set(inner.over):
-        return Objection(
-            f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
-        )
+        reason = f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
+        return Objection(refuse(Reassociate.name, reason, einsum))
     read, new = inner_sum(program, einsum, first, outer)
     whole = Binary("*", product(rest), read)
     after = drop_unread(

@@ -57,8 +57,9 @@ class Partition(Rewrite):
         """Return the rule's single step."""
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
-        index = member_index(self.members)
-        change = _InMembers(family.variable, variables, index, self._stored_whole(program, family))
+        index = digits(self.members)
+        stored = self._stored_whole(program, family)
+        change = _InMembers(family.variable, variables, index, stored)
         einsums = [e for old in program.einsums for e in self._parts(program, change, old)]
         model = program.model_of(self.rank)
         after = replace(
@@ -69,12 +70,12 @@ class Partition(Rewrite):
             ),
             einsums=tuple(einsums),
             init=tuple(change.of(e) for e in program.init),
-            accumulate=tuple((dict(change.held).get(n, n), t) for n, t in program.accumulate),
+            accumulate=tuple((stored.get(n, n), t) for n, t in program.accumulate),
         )
         text = f"{family.variable} = {index_text(index, tight=True)}"
         return (step(str(self), program, after, text),)
 
-    def _stored_whole(self, program: ir.Program, family: ir.Rank) -> tuple[tuple[str, str], ...]:
+    def _stored_whole(self, program: ir.Program, family: ir.Rank) -> dict[str, str]:
         """Return computed tensors, each with the name of its version that is indexed by members.
 
         An output keeps its name and its index in the whole rank; other Einsums then read a new
@@ -82,17 +83,17 @@ class Partition(Rewrite):
         """
         names = Names(program)
         whole = _read_whole(program, family)
-        held = []
+        held = {}
         for einsum in program.einsums:
             name = einsum.name
             if name in whole:
                 continue
             is_kept = name in program.outputs and family.variable in einsum.target.variables
             if is_kept and readers(program, name):
-                held.append((name, names.fresh(f"B{name}")))
+                held[name] = names.fresh(f"B{name}")
             elif not is_kept:
-                held.append((name, name))
-        return tuple(held)
+                held[name] = name
+        return held
 
     def _parts(
         self, program: ir.Program, change: _InMembers, old: ir.Einsum
@@ -189,16 +190,16 @@ class FusePartition(Rewrite):
         after = replace(
             program, ranks=_like_the_first(program, family, ranks), einsums=einsums, init=init
         )
-        text = f"{index_text(member_index(family.partition), tight=True)} = {family.variable}"
+        text = f"{index_text(digits(family.partition), tight=True)} = {family.variable}"
         return (step(str(self), program, after, text),)
 
     def _fused(self, einsum: ir.Einsum, family: ir.Rank, members: tuple[str, ...]) -> ir.Einsum:
-        whole = member_index(family.partition)
+        whole = digits(family.partition)
 
         def change(part: ir.Node) -> ir.Node:
             if isinstance(part, ir.Affine):
                 return family_index(part, whole, family.variable)
-            return _whole_name(part, whole, family.variable)
+            return ir.Name(family.variable, "variable") if part == affine_value(whole) else part
 
         def fuse(part: _N) -> _N:
             return rebuild(
@@ -223,7 +224,7 @@ class _InMembers:
     family: str
     members: tuple[str, ...]
     index: ir.Affine
-    held: tuple[tuple[str, str], ...]
+    held: dict[str, str]
 
     def of(self, einsum: ir.Einsum) -> ir.Einsum:
         new = map_einsum(einsum, self._node, self._node(einsum.target))
@@ -238,8 +239,7 @@ class _InMembers:
 
     def _access(self, access: ir.Access) -> ir.Access:
         """Return an access to a computed tensor with the rank's index as one index per member."""
-        held = dict(self.held)
-        if access.tensor not in held:
+        if access.tensor not in self.held:
             return access
         indices: list[ir.Index] = []
         for index in access.indices:
@@ -247,7 +247,7 @@ class _InMembers:
                 indices.extend(variable(m) for m in self.members)
             else:
                 indices.append(index)
-        return replace(access, tensor=held[access.tensor], indices=tuple(indices))
+        return replace(access, tensor=self.held[access.tensor], indices=tuple(indices))
 
 
 def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
@@ -266,11 +266,6 @@ def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
     return frozenset(found & set(program.einsum_of))
 
 
-def member_index(members: tuple[str, ...]) -> ir.Affine:
-    """Return the index of a partitioned rank in terms of its members: ``m2*M1*M0 + m1*M0 + m0``."""
-    return digits(members)
-
-
 def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
     """Return ``index`` with the rank's variable in place of the combination of members.
 
@@ -287,12 +282,6 @@ def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
         return index
     rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
     return ir.collected((ir.AffineTerm(factor, variable=name), *rest))
-
-
-def _whole_name(part: ir.Node, whole: ir.Affine, name: str) -> ir.Node:
-    if isinstance(part, ir.Binary) and part == affine_value(whole):
-        return ir.Name(name, "variable")
-    return part
 
 
 def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:

@@ -6,18 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.sweeps import Grain, RankView, grain_of
+from ..algebra.sweeps import Grain, RankView, gathers_through, grain_of
 from ..algebra.sympy_bridge import Bridge, render
-from ..algebra.terms import tensors_of
 from ..errors import RewriteError
 from ..graphs import reachable
-from ..ir import Einsum, Gather, Program, walk
+from ..ir import Einsum, Program
 from ..notation import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
 from .corrections import Blocked, Corrections, moved_finals
 from .factor import factor_out, separated
-from .running import RunningPlan, plan_of, write
+from .running import SELECTION, RunningPlan, plan_of, write
 
 # Bound on the steps of a derivation, in case one rule undoes another.
 _MAX_STEPS = 200
@@ -132,7 +131,7 @@ def _next(view: RankView) -> RewriteStep:
     program = view.program
     selection = _selection(view)
     if selection is not None:
-        raise refuse(_RULE, _SELECTION.format(kind=selection.select), selection)
+        raise refuse(_RULE, SELECTION.format(selection.select), selection)
     for einsum in _held_or_swept(view):
         if (found := factor_out(program, einsum, view.depends)) is not None:
             return found
@@ -155,10 +154,6 @@ def _next(view: RankView) -> RewriteStep:
 
 
 _RULE = ReducePasses.name
-_SELECTION = (
-    "{kind} is a selection, not a reduction: no correction exists, what is selected at the "
-    "end may be nothing that was selected on the way"
-)
 
 
 def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
@@ -191,13 +186,11 @@ def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
 
 def _selection(view: RankView) -> Einsum | None:
     """Return a selection over the swept rank whose result gathers by position, or None."""
-    for einsum in view.program.einsums:
-        if einsum.select is None or not view.reduces(einsum):
-            continue
-        for reader in view.program.einsums:
-            for node in walk(reader.expression):
-                if isinstance(node, Gather) and einsum.name in tensors_of(node.access):
-                    return einsum
+    einsums = view.program.einsums
+    for einsum in einsums:
+        selects = einsum.select is not None and view.reduces(einsum)
+        if selects and any(gathers_through(e.expression, einsum.name) for e in einsums):
+            return einsum
     return None
 
 
@@ -219,15 +212,14 @@ def _idle(view: RankView) -> RewriteError:
     Either nothing waits for the end of a sweep, or no reduction is among the waiting Einsums.
     """
     family = view.grain.family
-    waiting = [view.program.einsum_of[n] for n in sorted(view.stale)]
+    waiting = [e for e in view.program.einsums if e.name in view.stale]
     if not waiting:
         return refuse(f"{_RULE}:{family}", f"nothing waits for the end of a sweep of {family}")
-    first = next((e for e in view.program.einsums if e.name in view.stale), waiting[0])
     return refuse(
         f"{_RULE}:{family}",
         f"it is computed for every element of {family} from the end of a sweep, and no "
         "reduction follows that a correction could repair",
-        first,
+        waiting[0],
     )
 
 

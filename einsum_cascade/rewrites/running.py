@@ -42,6 +42,12 @@ from ..notation import expression_text
 from ..operations import identity_of
 from .corrections import NEW, OLD, Blocked, Correction, Corrections, known_reduction
 
+SELECTION = (
+    "{} is a selection, not a reduction: no correction exists, what is selected at the end may be "
+    "nothing that was selected on the way"
+)
+"""Reason why a selection has no running form."""
+
 
 @dataclass(frozen=True)
 class RunningPlan:
@@ -116,11 +122,7 @@ def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
 
 def _check_base(view: RankView, einsum: ir.Einsum) -> None:
     if einsum.select is not None:
-        raise Blocked(
-            einsum,
-            f"{einsum.select} is a selection, not a reduction: no correction exists, what is "
-            "selected at the end may be nothing that was selected on the way",
-        )
+        raise Blocked(einsum, SELECTION.format(einsum.select))
     if not known_reduction(view, einsum):
         raise Blocked(
             einsum,
@@ -264,8 +266,8 @@ def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -
     factor = Bridge(view.program).to_sympy(_at_start(view, correction.factor))
     # An infinite factor may happen to leave an infinite identity unchanged; on a machine it still
     # is a division by zero. Nothing is known about functions that sympy cannot simplify.
-    unknown = sympy.core.function.AppliedUndef
-    if correction.operator != "+" and factor.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, unknown):
+    unsound = (sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, sympy.core.function.AppliedUndef)
+    if correction.operator != "+" and factor.has(*unsound):
         return False
     return bool(ARITHMETIC[correction.operator].python(identity, factor) == identity)
 
@@ -462,13 +464,9 @@ class _RunningWriter:
         If a later pass needs the map too, its version for that pass follows.
         """
         program = self.view.program
-        needed_later = einsum.name in program.outputs or any(
-            einsum.name in {a.tensor for a in e.reads}
-            for e in program.einsums
-            if e.name not in self.plan.cone
-        )
+        later = {e.name for e in readers(program, einsum.name)} - self.plan.cone
         now = map_einsum(einsum, self.values.now)
-        if not needed_later:
+        if not later and einsum.name not in program.outputs:
             yield now
             return
         name = self.names.fresh(f"U{einsum.name}")
