@@ -8,17 +8,18 @@ other value of the step is read later.
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from . import ir
-from .algebra.sympy_bridge import Bridge, constant
+from .algebra.sympy_bridge import Bridge
+from .algebra.terms import rebuild
 from .operations import identity_of
 
-_ABSENT = object()
-"""Marker for a tensor that has no elements in the step."""
+Equality = Callable[[ir.Expression, ir.Expression], bool]
+"""Predicate on two expressions: whether they have one value."""
 
 
 def no_op_obstacle(
@@ -87,14 +88,16 @@ def _effects(
     """
     inside = [e for e in program.einsums if stepping <= {*e.variables}]
 
-    def changed(rules: PlainValues | SympyValues) -> dict[str, str]:
-        step = _EmptyStep(program, masked, stepping, rules)
+    def changed(is_equal: Equality) -> dict[str, str]:
+        step = _EmptyStep(program, masked, stepping, is_equal)
         return {e.name: why for e in inside if (why := step.add(e))}
 
     # Try the cheap rules first; sympy decides only if they fail.
-    found = changed(PlainValues(program))
+    found = changed(operator.eq)
     if found:
-        found = {name: why for name, why in changed(SympyValues(program)).items() if name in found}
+        convert = Bridge(program).to_sympy
+        exact = changed(lambda one, other: bool(convert(one) == convert(other)))
+        found = {name: why for name, why in exact.items() if name in found}
     for einsum in inside:
         if why := _later_use(program, einsum, inside, stepping):
             found.setdefault(einsum.name, why)
@@ -170,42 +173,36 @@ class _EmptyStep:
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
-    algebra: PlainValues | SympyValues
-    values: dict[ir.Access, Any] = field(default_factory=dict)
-    """Known value of each access that an Einsum of the step writes."""
+    is_equal: Equality
+    values: dict[ir.Access, ir.Expression | None] = field(default_factory=dict)
+    """Known value of each access that an Einsum of the step writes; None without elements."""
 
     def add(self, einsum: ir.Einsum) -> str | None:
         """Evaluate one Einsum; return the reason if it has an effect in the step, else None."""
         if einsum.select is not None:
             return f"{einsum.name} selects"
         running = _iterative(self.program, einsum) & self.stepping
-        value = _ABSENT if einsum.name in self.masked else self._value(einsum)
+        value = None if einsum.name in self.masked else self._value(einsum)
         if running:
-            before = self.algebra.symbol(_before(einsum.target, running))
-            if value is not _ABSENT and value != before:
+            before = _before(einsum.target, running)
+            if value is not None and not self.is_equal(value, before):
                 return f"{einsum.name} changes even so"
             # Readers of the new state in this step see the old state.
-            self.values[einsum.target] = before
-            return None
-        if einsum.over:
-            value = self._reduced(einsum, value)
-            if {*einsum.over} & self.stepping and value is None:
-                return f"{einsum.name} adds something even so"
-        if value is not None:
-            self.values[einsum.target] = value
+            value = before
+        elif einsum.over:
+            identity = ir.Number(identity_of(self.program, einsum.reduction))
+            if value is not None and not self.is_equal(value, identity):
+                adds = {*einsum.over} & self.stepping
+                return f"{einsum.name} adds something even so" if adds else None
+            value = identity
+        self.values[einsum.target] = value
         return None
 
-    def _reduced(self, einsum: ir.Einsum, value: Any) -> Any:
-        """Return the identity if only identities or no elements are reduced; None if unknown."""
-        identity = self.algebra.constant(identity_of(self.program, einsum.reduction))
-        return identity if value is _ABSENT or value == identity else None
-
-    def _value(self, einsum: ir.Einsum) -> Any:
-        """Return the value of an Einsum at one point, computed from the known values."""
+    def _value(self, einsum: ir.Einsum) -> ir.Expression | None:
+        """Return the value of an Einsum at one point; None if an operand has no elements."""
         known = {a: self.values[a] for a in einsum.reads if a in self.values}
-        if any(v is _ABSENT for v in known.values()):
-            return _ABSENT
-        return self.algebra.evaluate(einsum.expression, known)
+        present = {a: value for a, value in known.items() if value is not None}
+        return simplified(einsum.expression, present) if len(present) == len(known) else None
 
 
 def _before(access: ir.Access, running: set[str]) -> ir.Access:
@@ -219,53 +216,24 @@ def _before(access: ir.Access, running: set[str]) -> ir.Access:
     return replace(access, indices=indices)
 
 
-class PlainValues:
-    """Algebra on expressions of the language, which are simplified by a few rules."""
+def simplified(
+    expression: ir.Expression, known: Mapping[ir.Access, ir.Expression]
+) -> ir.Expression:
+    """Return an expression with known values in place, simplified as far as a few rules go."""
 
-    def __init__(self, program: ir.Program) -> None:
-        self._own = {f.name for f in program.functions}
-
-    def symbol(self, access: ir.Access) -> ir.Expression:
-        """Return the access itself, as an unknown."""
-        return access
-
-    def constant(self, number: int | float) -> ir.Expression:
-        """Return a number as a literal."""
-        return ir.Number(number)
-
-    def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-        """Return an expression with known values in place, simplified as far as the rules go."""
-        match expression:
+    def change(node: ir.Node) -> ir.Node:
+        match node:
             case ir.Access():
-                found: ir.Expression = known.get(expression, expression)
-                return found
-            case ir.Binary(operator=operator, left=left, right=right):
-                return _binary(operator, self.evaluate(left, known), self.evaluate(right, known))
-            case ir.Call(function=function) if function not in self._own and function != "where":
-                values = tuple(
-                    self.evaluate(a, known)
-                    for a in expression.arguments
-                    if not isinstance(a, ir.Relational | ir.Logical)
-                )
-                return _call(function, values)
-            case ir.Number() | ir.Name():
-                return expression
-            case _:
-                return _opaque(expression, known)
+                return known.get(node, node)
+            case ir.Binary():
+                return _binary(node)
+            case ir.Call(function="max" | "min"):
+                return _extremum(node)
+            case ir.Call(function="exp", arguments=(ir.Number(value=0),)):
+                return ir.Number(1)
+        return node
 
-
-def _opaque(expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-    """Return an expression that no rule simplifies.
-
-    If it reads a known access, a name that equals nothing else stands for its value.
-    """
-    inside = [n for n in ir.walk(expression) if isinstance(n, ir.Access) and n in known]
-    # A unique name equals itself only.
-    return ir.Call(f"unknown {id(expression)}", ()) if inside else expression
-
-
-def _number(value: ir.Expression) -> float | None:
-    return value.value if isinstance(value, ir.Number) else None
+    return rebuild(expression, change)
 
 
 def _finite(value: ir.Expression) -> bool:
@@ -273,57 +241,28 @@ def _finite(value: ir.Expression) -> bool:
     return not any(isinstance(n, ir.Number) and math.isinf(n.value) for n in ir.walk(value))
 
 
-def _binary(operator: Any, left: ir.Expression, right: ir.Expression) -> ir.Expression:
-    a, b = _number(left), _number(right)
-    match operator:
-        case "+" if a == 0:
+def _binary(node: ir.Binary) -> ir.Expression:
+    left, right = node.left, node.right
+    zero, one = ir.Number(0), ir.Number(1)
+    match node.operator:
+        case "+" if left == zero:
             return right
-        case "+" | "-" if b == 0:
+        case "+" | "-" if right == zero:
             return left
         # Accesses count as finite, like sympy's real symbols; inf - inf would be NaN.
         case "-" if left == right and _finite(left):
-            return ir.Number(0)
-        case "*" if (a == 0 and _finite(right)) or (b == 0 and _finite(left)):
-            return ir.Number(0)
-        case "*" if a == 1:
+            return zero
+        case "*" if (left == zero and _finite(right)) or (right == zero and _finite(left)):
+            return zero
+        case "*" if left == one:
             return right
-        case "*" | "/" if b == 1:
+        case "*" | "/" if right == one:
             return left
-        case _:
-            return ir.Binary(operator, left, right)
+    return node
 
 
-def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
-    match function:
-        case "max" | "min":
-            empty = -math.inf if function == "max" else math.inf
-            # max(x, -inf, x) is x: drop the identity and repeated operands.
-            left = [v for v in dict.fromkeys(values) if _number(v) != empty]
-            if len(left) == 1:
-                return left[0]
-            return ir.Call(function, tuple(left)) if left else values[0]
-        case "exp" if _number(values[0]) == 0:
-            return ir.Number(1)
-        case _:
-            return ir.Call(function, values)
-
-
-class SympyValues:
-    """Algebra on sympy expressions."""
-
-    def __init__(self, program: ir.Program) -> None:
-        self._bridge = Bridge(program)
-
-    def symbol(self, access: ir.Access) -> Any:
-        """Return a real sympy symbol for an access."""
-        return self._bridge.symbol(access)
-
-    def constant(self, number: int | float) -> Any:
-        """Return an exact sympy number."""
-        return constant(number)
-
-    def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:
-        """Return an expression with known values in place, in sympy's normal form."""
-        value = self._bridge.to_sympy(expression)
-        put = {self._bridge.symbol(access): found for access, found in known.items()}
-        return value.subs(put, simultaneous=True)
+def _extremum(node: ir.Call) -> ir.Node:
+    """Return a maximum or minimum without repeated operands and its identity: max(x, -inf) is x."""
+    identity = ir.Number(-math.inf if node.function == "max" else math.inf)
+    left = tuple(a for a in dict.fromkeys(node.arguments) if a != identity)
+    return left[0] if len(left) == 1 else replace(node, arguments=left) if left else identity

@@ -20,77 +20,49 @@ _SAMPLES = (-1.5, -0.25, 0.0, 0.5, 1.0, 3.0)
 _TOLERANCE = 1e-9
 
 
-def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Program) -> float:
-    """Return the value of an expression without tensors; ``names`` gives the values of its names.
+def value_of(
+    node: ir.Expression | ir.Condition, names: Mapping[str, float], program: ir.Program
+) -> float:
+    """Return the value of an expression or condition without tensors.
+
+    ``names`` gives the values of its names.
 
     Raises
     ------
-    ArithmeticError, ValueError
+    ArithmeticError, ValueError, TypeError
         The expression has no value there.
     """
+
+    def value(child: ir.Expression | ir.Condition) -> float:
+        return value_of(child, names, program)
+
     match node:
-        case ir.Number(value=value):
+        case ir.Number(value=number):
             # Never a Python integer: a power of two integers could fill the memory.
-            return float(value)
+            return float(number)
         case ir.Name(name=name):
             return names[name]
         case ir.Unary(operand=operand):
-            return -value_of(operand, names, program)
+            return -value(operand)
         case ir.Binary(operator=operator, left=left, right=right):
-            return _binary(
-                operator, value_of(left, names, program), value_of(right, names, program)
-            )
-        case ir.Call(function="where", arguments=(condition, yes, no)):
-            chosen = yes if _holds(condition, names, program) else no
-            return _argument(chosen, names, program)
-        case ir.Call(function=function, arguments=arguments):
-            values = [_argument(a, names, program) for a in arguments]
-            return _call(function, values, names, program)
-        case _:
-            raise ValueError("a tensor has no scalar value")
-
-
-def _argument(
-    node: ir.Expression | ir.Condition, names: Mapping[str, float], program: ir.Program
-) -> float:
-    if isinstance(node, ir.Relational | ir.Logical):
-        raise ValueError("a condition has no value")
-    return value_of(node, names, program)
-
-
-def _call(
-    function: str, values: list[float], names: Mapping[str, float], program: ir.Program
-) -> float:
-    for declared in program.functions:
-        if declared.name == function:
-            inner = dict(names) | dict(zip(declared.arguments, values, strict=True))
-            return value_of(declared.body, inner, program)
-    return FUNCTIONS[function].real(*values)
-
-
-def _binary(operator: str, left: float, right: float) -> float:
-    found = ARITHMETIC[operator].python(left, right)
-    if isinstance(found, complex):
-        raise ValueError("a root of a negative number")
-    return float(found)
-
-
-def _holds(
-    node: ir.Expression | ir.Condition, names: Mapping[str, float], program: ir.Program
-) -> bool:
-    match node:
+            # The root of a negative number is complex, which is no float.
+            return float(ARITHMETIC[operator].python(value(left), value(right)))
         case ir.Relational(operator=operator, left=left, right=right):
-            return COMPARISONS[operator].python(
-                value_of(left, names, program), value_of(right, names, program)
-            )
-        case ir.Logical(operator="not", operands=(operand,)):
-            return not _holds(operand, names, program)
-        case ir.Logical(operator="and", operands=operands):
-            return all(_holds(o, names, program) for o in operands)
-        case ir.Logical(operands=operands):
-            return any(_holds(o, names, program) for o in operands)
-        case _:
-            raise ValueError("not a condition")
+            return COMPARISONS[operator].python(value(left), value(right))
+        case ir.Logical(operator="not", operands=(condition,)):
+            return not value(condition)
+        case ir.Logical(operator=operator, operands=operands):
+            return (all if operator == "and" else any)(map(value, operands))
+        case ir.Call(function="where", arguments=(condition, yes, no)):
+            return value(yes if value(condition) else no)
+        case ir.Call(function=function, arguments=arguments):
+            values = [value(a) for a in arguments]
+            for declared in program.functions:
+                if declared.name == function:
+                    inner = dict(names) | dict(zip(declared.arguments, values, strict=True))
+                    return value_of(declared.body, inner, program)
+            return FUNCTIONS[function].real(*values)
+    raise ValueError("a tensor has no scalar value")
 
 
 def operator_problems(program: ir.Program) -> Iterator[Problem]:

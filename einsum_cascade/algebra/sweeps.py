@@ -159,22 +159,6 @@ class RankView:
         reads = accesses_of(einsum.expression, einsum.where)
         return tuple(dict.fromkeys(a for a in reads if self.is_final(a)))
 
-    def inlined(self, einsum: Einsum) -> Expression:
-        """Return the Einsum's expression with stale maps replaced by their expressions.
-
-        A stale tensor stays if ``readable_map`` returns None for it.
-        """
-        return self._inlined(einsum, einsum.expression)
-
-    def _inlined(self, reader: Einsum, expression: Expression) -> Expression:
-        def change(access: Access) -> Expression | None:
-            if access.tensor not in self.stale:
-                return None
-            body = readable_map(self.program, access, reader)
-            return None if body is None else self._inlined(reader, body)
-
-        return replace_accesses(expression, change)
-
 
 def _operands(einsum: Einsum) -> Iterator[Access]:
     """Yield the accesses of an Einsum to tensors other than its own."""
@@ -224,6 +208,27 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
         if not set(conjuncts(mask)) <= set(conjuncts(reader.where)):
             return None
     return substitute_variables(source.expression, values)
+
+
+def inlined(
+    program: Program, reader: Einsum, expression: Expression, wanted: Callable[[Access], bool]
+) -> Expression:
+    """Return an expression of ``reader`` with the maps that it reads replaced by theirs.
+
+    Parameters
+    ----------
+    program : Program
+    reader : Einsum
+    expression : Expression
+    wanted : callable
+        Predicate on accesses: whether to replace one, if it reads a map (``readable_map``).
+    """
+
+    def change(access: Access) -> Expression | None:
+        body = readable_map(program, access, reader) if wanted(access) else None
+        return None if body is None else inlined(program, reader, body, wanted)
+
+    return replace_accesses(expression, change)
 
 
 def gathers_through(node: Expression | Condition, tensor: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import ir
 from ..algebra.reduction_laws import operator_problems
@@ -150,7 +150,7 @@ class _RankAnalysis:
             order = p.order if p.shared or not sharing else None
             if order is Order.NEVER and (p.later, p.earlier) in tied:
                 order = Order.UP  # one loop carries both; neither can wait for all of it
-            constraints.append(Constraint(p.earlier, p.later, order))
+            constraints.append(replace(p, order=order))
         if not sharing:
             return Level(names, (frozenset(names),), tuple(constraints))
         first: dict[tuple[str, int], str] = {}
@@ -264,40 +264,26 @@ MAX_SEARCHED = 7
 
 
 @dataclass(frozen=True)
-class Constraint:
-    """Lower bound on the pass of ``later`` relative to the pass of ``earlier``.
-
-    ``later`` is in the same pass or in a later one; it must be in a later one if ``order`` forbids
-    a common traversal. If ``order`` is None, the two Einsums share no tensor, and only their
-    sequence counts.
-    """
-
-    earlier: str
-    later: str
-    order: Order | None
-
-
-@dataclass(frozen=True)
 class Level:
     """Einsums that wait for passes to be assigned, in groups that traverse common tensors.
 
     ``B`` has to wait for all of ``A``, and ``C`` reads both in one loop:
 
-    >>> wait = Constraint("A", "B", Order.NEVER)
-    >>> together = Constraint("B", "C", Order.ANY)
+    >>> wait = Pair("A", "B", Order.NEVER)
+    >>> together = Pair("B", "C", Order.ANY)
     >>> Level(("A", "B", "C"), (), (wait, together)).numbers
     {'A': 1, 'B': 2, 'C': 2}
 
     Two running sums in opposite directions over one tensor need two passes:
 
-    >>> up, down = Constraint("U", "U", Order.UP), Constraint("D", "D", Order.DOWN)
+    >>> up, down = Pair("U", "U", Order.UP), Pair("D", "D", Order.DOWN)
     >>> Level(("U", "D"), (frozenset("UD"),), (up, down)).numbers
     {'U': 1, 'D': 2}
     """
 
     names: tuple[str, ...]
     groups: tuple[frozenset[str], ...]
-    constraints: tuple[Constraint, ...]
+    constraints: tuple[Pair, ...]
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -345,9 +331,7 @@ class Level:
         return numbers
 
 
-def _earliest(
-    c: Constraint, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]
-) -> int:
+def _earliest(c: Pair, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]) -> int:
     """Return the first possible pass of ``c.later``, given the present pass of ``c.earlier``."""
     here = max(numbers[c.earlier], numbers[c.later])
     if c.order is None or c.order is Order.ANY:

@@ -148,14 +148,16 @@ class Order(Enum):
 class Pair:
     """Dependence of the node ``later`` on ``earlier`` at equal coordinates of all other ranks.
 
-    ``shared`` is True if both nodes traverse fibers of one tensor.
+    ``later`` is in the same pass or in a later one; it must be in a later one if ``order`` forbids
+    a common traversal. If ``order`` is None, only the sequence of the two nodes counts. ``shared``
+    is True if both nodes traverse fibers of one tensor.
     """
 
     earlier: str
     later: str
-    order: Order
-    shared: bool
-    steps: tuple[ReadChain, ...]
+    order: Order | None
+    shared: bool = True
+    steps: tuple[ReadChain, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, Self, TypeVar, overload
+from typing import Generic, Protocol, Self, TypeVar, cast
 
 from ..errors import RewriteError, did_you_mean
 from ..ir import Program
@@ -127,8 +127,7 @@ class HasProgram(Protocol):
         ...
 
 
-C = TypeVar("C")
-Held = TypeVar("Held", bound=HasProgram)
+C = TypeVar("C", bound=Program | HasProgram)
 Rules = str | Rewrite | Iterable[str | Rewrite]
 
 
@@ -182,21 +181,7 @@ class Derivation(Generic[C]):
             yield from (f"   {line}" for line in self.proof.text().splitlines())
 
 
-@overload
-def rewrite(
-    cascade: Program, *rules: Rules, prove_it: bool = ..., seed: int = ...
-) -> Derivation[Program]: ...
-
-
-@overload
-def rewrite(
-    cascade: Held, *rules: Rules, prove_it: bool = ..., seed: int = ...
-) -> Derivation[Held]: ...
-
-
-def rewrite(
-    cascade: Program | Held, *rules: Rules, prove_it: bool = True, seed: int = 0
-) -> Derivation[Program] | Derivation[Held]:
+def rewrite(cascade: C, *rules: Rules, prove_it: bool = True, seed: int = 0) -> Derivation[C]:
     """Apply rules one after the other and prove the result equal to the original.
 
     Parameters
@@ -233,9 +218,9 @@ def rewrite(
             f"float64 results differ by {proof.error_float64:.1e}",
             program.span,
         )
-    if isinstance(cascade, Program):
-        return Derivation(program, tuple(steps), steps[-1].after, proof)
-    return Derivation(program, tuple(steps), cascade.with_program(steps[-1].after), proof)
+    after = steps[-1].after
+    result = after if isinstance(cascade, Program) else cascade.with_program(after)
+    return Derivation(program, tuple(steps), cast(C, result), proof)
 
 
 def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterator[Rewrite]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from ..algebra.terms import in_order
+from ..algebra.terms import drop_unread, in_order
 from ..errors import Problem, RewriteError, did_you_mean
 from ..ir import Einsum, Node, Program, Rank
 from ..verify import check
@@ -62,7 +62,7 @@ class Rewrite:
 
 
 def step(rule: str, before: Program, after: Program, *because: str) -> RewriteStep:
-    """Return a step after putting its result into execution order and verifying it.
+    """Return a step after dropping what no output needs, ordering the rest and verifying it.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def step(rule: str, before: Program, after: Program, *because: str) -> RewriteSt
     CascadeError
         The result is malformed: a defect of the rule, not of the input.
     """
-    after = in_order(after)
+    after = in_order(drop_unread(after))
     check(after)
     return RewriteStep(rule=rule, before=before, after=after, because=tuple(because))
 

@@ -16,7 +16,6 @@ from ..algebra.terms import (
     Names,
     combine,
     conjunction,
-    drop_unread,
     map_einsum,
     product_name,
     rebuild,
@@ -81,7 +80,6 @@ class Chunk(Rewrite):
             einsums=tuple(einsums),
             init=(*program.init, *writer.init),
         )
-        after = drop_unread(after)
         return (step(f"{_RULE}:{query.name},{key.name}", program, after, *writer.because),)
 
     def _ranks(self, program: ir.Program) -> tuple[ir.Rank, ir.Rank]:
@@ -672,7 +670,7 @@ def prefix_step(
     reason = f"the {key} <= {query} of one {query} are those of the one before and {key} = {query}"
     if state.decay is not None:
         reason += f"; one step later every weight has one more {expression_text(state.decay)}"
-    return step(rule, program, drop_unread(rewritten), reason)
+    return step(rule, program, rewritten, reason)
 
 
 def _carried(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalReduction:

@@ -17,7 +17,7 @@ from ..algebra.products import (
     size_of,
     total,
 )
-from ..algebra.sweeps import readable_map
+from ..algebra.sweeps import inlined, readable_map
 from ..algebra.sympy_bridge import (
     Bridge,
     expand_products,
@@ -28,9 +28,7 @@ from ..algebra.sympy_bridge import (
 from ..algebra.terms import (
     Names,
     at_access,
-    drop_unread,
     product_name,
-    replace_accesses,
     replace_einsum,
     settled,
     substitute_variables,
@@ -145,7 +143,7 @@ def _split(
             return None
     build = total if additive else product
     outer = replace(einsum, expression=build(outside, inner), over=(), reduction="+", where=None)
-    after = drop_unread(replace_einsum(program, einsum.name, (*new, outer)))
+    after = replace_einsum(program, einsum.name, (*new, outer))
     text = ", ".join(expression_text(p.value) for p in outside)
     word = "sum" if einsum.reduction == "+" else einsum.reduction
     reason = f"{text} is free of {', '.join(einsum.over)}, so it leaves the {word}"
@@ -272,7 +270,11 @@ def separated(
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return None
     bridge = Bridge(program)
-    expression = _written_out(program, einsum, einsum.expression, opened)
+    # A tensor of a function call stays.
+    arithmetic = {
+        e.name for e in program.einsums if isinstance(e.expression, Binary | Unary) and opened(e)
+    }
+    expression = inlined(program, einsum, einsum.expression, lambda a: a.tensor in arithmetic)
     terms = expand_products(bridge.to_sympy(expression))
     groups = _grouped(bridge, terms, frozenset(einsum.over))
     # (x - mu)**2: sums of x**2, of x with -2*mu outside, and of 1 with mu**2 outside.
@@ -295,27 +297,9 @@ def separated(
     except ValueError:
         return None
     outer = replace(einsum, expression=combined, over=(), reduction="+", where=None)
-    after = drop_unread(replace_einsum(before, einsum.name, (*new, outer)))
+    after = replace_einsum(before, einsum.name, (*new, outer))
     text = f"{expression_text(expression)} = {render(bridge, sympy.Add(*terms))}"
     return step(f"{Separate.name}:{einsum.name}", before, after, text)
-
-
-def _written_out(
-    program: Program,
-    einsum: Einsum,
-    expression: Expression,
-    opened: Callable[[Einsum], bool],
-) -> Expression:
-    """Return the expression with arithmetic maps substituted; a tensor of a function call stays."""
-
-    def change(access: Access) -> Expression | None:
-        source = program.einsum_of.get(access.tensor)
-        if source is None or not isinstance(source.expression, Binary | Unary):
-            return None
-        body = readable_map(program, access, einsum) if opened(source) else None
-        return None if body is None else _written_out(program, einsum, body, opened)
-
-    return replace_accesses(expression, change)
 
 
 def _grouped(bridge: Bridge, terms: tuple[Any, ...], over: frozenset[str]) -> list[tuple[Any, Any]]:
@@ -451,9 +435,8 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
         return Objection(refuse(Reassociate.name, reason, einsum))
     read, new = inner_sum(program, einsum, first, outer)
     whole = Binary("*", product(rest), read)
-    after = drop_unread(
-        replace_einsum(program, einsum.name, (new, settled(replace(einsum, expression=whole))))
-    )
+    outer_sum = settled(replace(einsum, expression=whole))
+    after = replace_einsum(program, einsum.name, (new, outer_sum))
     names = ", ".join(_text(p.value) for p in first)
     reason = (
         f"the sums over {', '.join(inner.over)} and {', '.join(einsum.over)} commute, and "

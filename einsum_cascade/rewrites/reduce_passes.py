@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.sweeps import Grain, RankView, gathers_through, grain_of
+from ..algebra.sweeps import Grain, RankView, gathers_through, grain_of, inlined
 from ..algebra.sympy_bridge import Bridge, render
 from ..errors import RewriteError
 from ..graphs import reachable
@@ -51,9 +51,13 @@ class ReducePasses(Rewrite):
         grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
         waiting = [g for g in grains if not nothing_to_reduce(RankView(program, g))]
         if not waiting:
-            return _one_state(
-                program, _of_all(program, [_idle(RankView(program, g)) for g in grains])
-            )
+            # A causal sum sweeps the keys once for every query; a state carried from chunk to chunk
+            # replaces these sweeps by one sweep for all queries.
+            try:
+                return Chunk().derive(program)
+            except RewriteError:
+                idle = [_idle(RankView(program, g)) for g in grains]
+                raise _of_all(program, idle) from None
         # Report a selection first: it is the plainest reason.
         waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
         steps = _all_along(program, waiting)
@@ -88,17 +92,6 @@ def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
     last = refused[0].problems[-1]
     hints = (*([last.hint] if last.hint else []), f"{' and '.join(rules)} can be derived")
     raise RewriteError([*refused[0].problems[:-1], replace(last, hint="; ".join(hints))])
-
-
-def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
-    """Return the ``chunk`` step for a causal sum that sweeps the keys once for every query.
-
-    A state carried from chunk to chunk replaces these sweeps by one sweep for all queries.
-    """
-    try:
-        return Chunk().derive(program)
-    except RewriteError:
-        raise idle from None
 
 
 def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
@@ -239,7 +232,9 @@ def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tup
     lines: list[str] = []
     for name in plan.targets:
         einsum = view.program.einsum_of[name]
-        expression = view.inlined(einsum)
+        expression = inlined(
+            view.program, einsum, einsum.expression, lambda a: a.tensor in view.stale
+        )
         bridge = Bridge(view.program)
         value = bridge.to_sympy(expression)
         old, new = moved_finals(view, bridge, expression)
