@@ -116,7 +116,7 @@ def operations_of(program: ir.Program) -> dict[str, Operations]:
     return {e.name: _counted(program, e) for e in program.einsums}
 
 
-def _is_constant(expression: ir.Expression | ir.Condition) -> bool:
+def _is_constant(expression: ir.Node) -> bool:
     """Return whether an expression has no tensor, no rank variable and no argument."""
     return not any(
         isinstance(n, ir.Access) or (isinstance(n, ir.Name) and n.kind in ("variable", "argument"))
@@ -131,7 +131,7 @@ def _reduction(program: ir.Program, operator: str) -> Counter[str]:
     return _expression(program, declared.body)
 
 
-def _expression(program: ir.Program, node: ir.Expression | ir.Condition) -> Counter[str]:
+def _expression(program: ir.Program, node: ir.Node) -> Counter[str]:
     """Return the operations of an expression; arguments of its function are tensor elements."""
     if _is_constant(node):
         return Counter()

@@ -610,8 +610,7 @@ def _read(
             if wrong := _no_coordinates(program, index):
                 yield wrong
         elif misread := _misread(program, access.tensor, rank, index, guarded):
-            message, hint = misread
-            yield Problem(message, index.span, hint)
+            yield Problem(misread[0], index.span, misread[1])
 
 
 def _no_coordinates(program: ir.Program, index: ir.Gather) -> Problem | None:

@@ -129,21 +129,18 @@ def _requires_model(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -
         return True
     either = {rank.name, model.name}
 
-    def families(a: Access) -> Iterator[tuple[str, set[str]]]:
-        for index, declared in zip(a.indices, program.tensor_ranks[a.tensor], strict=False):
-            names = (program.rank_of_variable.get(v, v.upper()) for v in index.variables)
-            yield declared, {program.whole_rank(name) for name in names}
-
     nodes = (node for e in einsums for root in e.roots for node in walk(root))
     accesses = [node for node in nodes if isinstance(node, Access)]
     if any(d.rank in either for a in accesses if (d := program.domain(a.tensor)) is not None):
         return True  # positions along one of them
-    return any(
-        program.whole_rank(declared) in either
-        and bool(over & (either - {program.whole_rank(declared)}))
-        for a in accesses
-        for declared, over in families(a)
-    )
+    for access in accesses:
+        ranks = program.tensor_ranks[access.tensor]
+        for declared, index in zip(map(program.whole_rank, ranks), access.indices, strict=False):
+            names = (program.rank_of_variable.get(v, v.upper()) for v in index.variables)
+            over = {program.whole_rank(name) for name in names}
+            if declared in either and over & (either - {declared}):
+                return True
+    return False
 
 
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:

@@ -79,20 +79,14 @@ class Bridge:
                 return self._call(expression)
 
     def _call(self, call: ir.Call) -> Any:
-        if call.function == "where":
-            condition, *rest = call.arguments
-            name, operands = self._condition(condition)
-            values = [self.to_sympy(_value(a)) for a in rest]
-            return self._opaque_function(f"where {name}")(*operands, *values)
-        arguments = [self.to_sympy(_value(a)) for a in call.arguments]
+        parts = [self._condition(a) for a in call.arguments]
+        values = [v for _, inside in parts for v in inside]
         if call.function in self._functions:
             return self.to_sympy(applied(self._functions[call.function], call.arguments))
         if call.function in _functions():
-            return _functions()[call.function](*arguments)
-        return self._opaque_function(call.function)(*arguments)
-
-    def _opaque_function(self, name: str) -> Any:
-        return sympy.Function(name, real=True)
+            return _functions()[call.function](*values)
+        name = f"where {parts[0][0]}" if call.function == "where" else call.function
+        return sympy.Function(name, real=True)(*values)
 
     def _condition(self, condition: ir.Expression | ir.Condition) -> tuple[str, list[Any]]:
         """Return a text that describes a condition's operators, and its operands in sympy."""
@@ -341,15 +335,6 @@ def _literal(value: Any) -> ir.Expression:
     if not value.is_finite:
         raise ValueError(f"'{value}' has no form in the language")
     return ir.Number(float(value))
-
-
-def _value(node: ir.Expression | ir.Condition) -> ir.Expression:
-    """Return a function argument, which must be an expression and no condition.
-
-    Only ``where`` takes a condition, and it comes first.
-    """
-    assert not isinstance(node, ir.Relational | ir.Logical)
-    return node
 
 
 def _negative(value: Any) -> bool:

@@ -8,24 +8,11 @@ from typing import ClassVar, TypeVar
 
 from .. import ir
 from ..affine import affine_value, digits, product_of
+from ..algebra import terms
 from ..algebra.conditions import Masks
 from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import RankView, grain_of
 from ..algebra.sympy_bridge import Bridge, tidy
-from ..algebra.terms import (
-    Names,
-    combine,
-    conjunction,
-    map_einsum,
-    product_name,
-    rebuild,
-    replace_einsum,
-    settled,
-    substitute_variables,
-    target_variables,
-    variable,
-    variables_of,
-)
 from ..errors import RewriteError
 from ..ir import accesses_of
 from ..libraries import sympy
@@ -72,7 +59,7 @@ class Chunk(Rewrite):
             for e in program.einsums
             if key.variable in e.over
         }
-        writer = _ChunkWriter(program, _Chunks.of(program, query, key), Names(program))
+        writer = _ChunkWriter(program, _Chunks.of(program, query, key), terms.Names(program))
         einsums = [new for e in program.einsums for new in writer.rewritten(e, sums.get(e.name))]
         after = replace(
             program,
@@ -148,7 +135,7 @@ class _Chunks:
     @property
     def chunk(self) -> ir.Affine:
         """Index of the chunk, as a variable."""
-        return variable(self.outer.lower())
+        return terms.variable(self.outer.lower())
 
     @property
     def size(self) -> ir.Name:
@@ -158,9 +145,9 @@ class _Chunks:
     def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
         """Return the index of a query or key inside its chunk, and in the whole sequence."""
         if kind == self.query.variable:
-            inside = variable(self.inner.lower())
+            inside = terms.variable(self.inner.lower())
             return inside, digits((self.outer, self.inner))
-        inside = variable(self.key_inner.lower())
+        inside = terms.variable(self.key_inner.lower())
         tile = ir.AffineTerm(1, (self.key_inner,), self.outer.lower())
         return inside, ir.Affine((tile, *inside.terms))
 
@@ -169,7 +156,7 @@ class _Chunks:
 class _ChunkWriter:
     program: ir.Program
     chunks: _Chunks
-    names: Names
+    names: terms.Names
     init: list[ir.Einsum] = field(default_factory=list)
     because: list[str] = field(default_factory=list)
     shared: dict[ir.Expression, ir.Access] = field(default_factory=dict)
@@ -178,8 +165,8 @@ class _ChunkWriter:
     def rewritten(self, einsum: ir.Einsum, causal_: CausalReduction | None) -> Iterator[ir.Einsum]:
         """Yield the Einsums that replace one Einsum of the program."""
         if causal_ is None:
-            new = map_einsum(einsum, self.node, self.target(einsum))
-            yield self._ended(settled(new) if einsum.select is None else new)
+            new = terms.map_einsum(einsum, self.node, self.target(einsum))
+            yield self._ended(terms.settled(new) if einsum.select is None else new)
         else:
             yield from self._split(causal_)
 
@@ -188,8 +175,8 @@ class _ChunkWriter:
         self._explain(found)
         indices = self.indices(einsum.target.indices, computed=True)
         own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
-        yield settled(map_einsum(einsum, self.node, own))
-        state, kept = self.names.fresh(f"R{found.name}"), tuple(map(variable, found.kept))
+        yield terms.settled(terms.map_einsum(einsum, self.node, own))
+        state, kept = self.names.fresh(f"R{found.name}"), tuple(map(terms.variable, found.kept))
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
         steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
@@ -197,7 +184,7 @@ class _ChunkWriter:
         before = ir.Access(self.names.fresh(f"X{einsum.name}"), indices)
         now = ir.Access(state, (self.chunks.chunk, *kept))
         whole = now if decayed is None else ir.Binary("*", decayed, now)
-        yield settled(ir.Einsum(before, whole, span=einsum.span))
+        yield terms.settled(ir.Einsum(before, whole, span=einsum.span))
         both = ir.Binary("+", own, before)
         yield ir.Einsum(self.target(einsum), both, span=einsum.span)
         yield from self._recurrence(found, state, kept)
@@ -215,7 +202,7 @@ class _ChunkWriter:
         added = yield from self._decayed("D", list(found.keys), found.decay, steps)
         assert added is not None
         local = ir.Access(self.names.fresh(f"L{state[1:]}"), (chunk, *kept))
-        yield self._ended(settled(ir.Einsum(local, added, span=einsum.span)))
+        yield self._ended(terms.settled(ir.Einsum(local, added, span=einsum.span)))
         factor = None if found.decay is None else decay_power(found.decay, self.chunks.size)
         state_access = ir.Access(state, (chunk, *kept))
         update, _, start = recurrence(self.program, self.names, einsum, state_access, local, factor)
@@ -248,7 +235,7 @@ class _ChunkWriter:
         if expression not in self.shared:
             target = ir.Access(
                 self.names.fresh(prefix + first.tensor),
-                tuple(variable(v) for v in ir.variables_of(expression)),
+                tuple(terms.variable(v) for v in ir.variables_of(expression)),
             )
             self.shared[expression] = target
             yield self._ended(ir.Einsum(target, expression))
@@ -263,7 +250,7 @@ class _ChunkWriter:
         absent.
         """
         inside, whole = self.chunks.position(self.chunks.key.variable)
-        used = variables_of(einsum.expression)
+        used = terms.variables_of(einsum.expression)
         queries = self.chunks.position(self.chunks.query.variable)[0].variables
         reads = (i for a in einsum.reads for i in a.indices)
         if used & set(queries) or not used & set(inside.variables) or whole not in reads:
@@ -273,7 +260,7 @@ class _ChunkWriter:
         self.ended.add(einsum.name)
         end = ir.Name(self.chunks.key.name, "shape")
         there = ir.Relational("<", affine_value(whole), end)
-        return replace(einsum, where=conjunction(einsum.where, there))
+        return replace(einsum, where=terms.conjunction(einsum.where, there))
 
     # ---------------------------------------------------------------------- indices
 
@@ -316,16 +303,16 @@ class _ChunkWriter:
 
         def change(part: ir.Node) -> ir.Node:
             if isinstance(part, ir.Relational) and causal(part) == (query, key):
-                return substitute_variables(part, own)
+                return terms.substitute_variables(part, own)
             if isinstance(part, ir.Binary) and _is_distance(part, query, key):
-                return substitute_variables(part, own)
+                return terms.substitute_variables(part, own)
             if isinstance(part, ir.Access):
                 changed = self.indices(part.indices, computed=part.tensor in computed)
                 return replace(part, indices=changed)
             return part
 
         whole = {name: self.chunks.position(name)[1] for name in (query, key)}
-        return substitute_variables(rebuild(node, change), whole)
+        return terms.substitute_variables(terms.rebuild(node, change), whole)
 
     def _explain(self, found: CausalReduction) -> None:
         chunks = self.chunks
@@ -393,7 +380,7 @@ class CausalReduction:
 
 def recurrence(
     program: ir.Program,
-    names: Names,
+    names: terms.Names,
     einsum: ir.Einsum,
     state: ir.Access,
     added: ir.Expression,
@@ -430,8 +417,8 @@ def recurrence(
         previous = ir.Access(names.fresh(f"P{state.tensor[1:]}"), state.indices)
         decayed = ir.Binary("*", state, factor)
         update.append(ir.Einsum(previous, decayed, span=einsum.span))
-    after = ir.Access(state.tensor, (variable(loop.variables[0], 1), *kept))
-    merged = combine(program, einsum.reduction, previous, added)
+    after = ir.Access(state.tensor, (terms.variable(loop.variables[0], 1), *kept))
+    merged = terms.combine(program, einsum.reduction, previous, added)
     update.append(ir.Einsum(after, merged, span=einsum.span))
     first = ir.Access(state.tensor, (ir.Affine(), *kept))
     start = ir.Number(identity_of(program, einsum.reduction))
@@ -485,12 +472,12 @@ def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> 
     factors, _ = opened_sum(program, einsum)
     queries, keys, weights = [], [], []
     for part in factors:
-        used = variables_of(part.value) & {query, key}
+        used = terms.variables_of(part.value) & {query, key}
         if used == {key}:
             keys.append(part)
         elif used != {query, key}:
             queries.append(part)
-        elif variables_of(*accesses_of(part.value)) & {query, key}:
+        elif terms.variables_of(*accesses_of(part.value)) & {query, key}:
             raise refuse(_RULE, _coupling(program, part, query, key), einsum)
         else:
             weights.append(part)
@@ -498,13 +485,13 @@ def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> 
         raise refuse(_RULE, f"no factor of its term carries '{key}' alone", einsum)
     decay, scale = _decay(program, einsum, product(weights), query, key)
     # The state is indexed by the variables of the keys, so it cannot decay along another one.
-    lacking = variables_of(decay) - variables_of(*(p.value for p in keys))
+    lacking = terms.variables_of(decay) - terms.variables_of(*(p.value for p in keys))
     if lacking:
         raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
     if scale is not None:
         queries.append(ProductPart(scale))
     values = [part.value for part in keys]
-    name = product_name(values) or einsum.name
+    name = terms.product_name(values) or einsum.name
     if len(values) == 1 and isinstance(values[0], ir.Access):
         name = values[0].tensor
     kept = tuple(v for v in ir.variables_of(*values) if v != key)
@@ -601,7 +588,7 @@ class MakeIterative(Rewrite):
             raise refuse(
                 self.name, f"the reduction '{einsum.reduction}' is not proved associative", einsum
             )
-        if target_variables(einsum) is None:
+        if terms.target_variables(einsum) is None:
             raise refuse(self.name, "its target is not indexed by bare rank variables", einsum)
         alone = RunningPlan((), frozenset(), frozenset({einsum.name}), frozenset())
         after = write(view, alone, Corrections(view), in_sweep=False)
@@ -650,23 +637,23 @@ def prefix_step(
         if rank.partition or rank.family:
             raise refuse(MakeIterative.name, f"'{rank.name}' is partitioned", einsum)
     state = _carried(program, einsum, query, key)
-    names = Names(program)
-    indices = (variable(query), *map(variable, state.kept))
+    names = terms.Names(program)
+    indices = (terms.variable(query), *map(terms.variable, state.kept))
     before = ir.Access(names.fresh(f"R{state.name}"), indices)
     factor = None if state.decay is None else decay_power(state.decay, ir.Number(1))
-    added = substitute_variables(product(state.keys), {key: variable(query)})
+    added = terms.substitute_variables(product(state.keys), {key: terms.variable(query)})
     new, previous, start = recurrence(program, names, einsum, before, added, factor)
     # Under ``m < p`` the newest key is one step older, and so decayed once.
     read = new[-1].target if state.inclusive else previous
     whole = product(state.queries, read)
-    new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
+    new.append(terms.settled(replace(einsum, expression=whole, over=(), where=None)))
     init = (*program.init, start)
     # One loop iterates over both ranks now, so they must be equally long.
     ranks = tuple(
         replace(r, like=program.rank_of_variable[query]) if r.variable == key else r
         for r in program.ranks
     )
-    rewritten = replace(replace_einsum(program, einsum.name, new), init=init, ranks=ranks)
+    rewritten = replace(terms.replace_einsum(program, einsum.name, new), init=init, ranks=ranks)
     reason = f"the {key} <= {query} of one {query} are those of the one before and {key} = {query}"
     if state.decay is not None:
         reason += f"; one step later every weight has one more {expression_text(state.decay)}"
@@ -677,7 +664,7 @@ def _carried(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> Ca
     if einsum.reduction == "+":
         return causal_sum(program, einsum, query, key)
     inclusive = _is_inclusive(program, einsum, query, key, MakeIterative.name)
-    if query in variables_of(einsum.expression):
+    if query in terms.variables_of(einsum.expression):
         raise refuse(
             MakeIterative.name, f"what it reduces depends on '{query}' beside the mask", einsum
         )

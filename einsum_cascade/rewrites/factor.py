@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .. import ir
+from ..algebra import terms
 from ..algebra.conditions import Masks
 from ..algebra.products import (
     ProductPart,
@@ -24,17 +25,6 @@ from ..algebra.sympy_bridge import (
     positive_tensors,
     render,
     symbol_text,
-)
-from ..algebra.terms import (
-    Names,
-    at_access,
-    product_name,
-    replace_einsum,
-    settled,
-    substitute_variables,
-    target_variables,
-    variable,
-    variables_of,
 )
 from ..errors import RewriteError
 from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary, accesses_of
@@ -104,7 +94,7 @@ def factor_out(
     over = frozenset(einsum.over)
 
     def free(part: Expression) -> bool:
-        return not variables_of(part) & over and wanted(part)
+        return not terms.variables_of(part) & over and wanted(part)
 
     if einsum.reduction == "+":
         return _split(program, einsum, free, additive=False)
@@ -127,7 +117,7 @@ def _split(
     if not outside:
         return None
     # If everything leaves, a sum of ones remains: the number of points, which a mask would change.
-    if not any(variables_of(p.value) & over for p in inside):
+    if not any(terms.variables_of(p.value) & over for p in inside):
         if einsum.where is not None or einsum.reduction != "+":
             return None
         # The sum of c over m is M * c.
@@ -143,7 +133,7 @@ def _split(
             return None
     build = total if additive else product
     outer = replace(einsum, expression=build(outside, inner), over=(), reduction="+", where=None)
-    after = replace_einsum(program, einsum.name, (*new, outer))
+    after = terms.replace_einsum(program, einsum.name, (*new, outer))
     text = ", ".join(expression_text(p.value) for p in outside)
     word = "sum" if einsum.reduction == "+" else einsum.reduction
     reason = f"{text} is free of {', '.join(einsum.over)}, so it leaves the {word}"
@@ -171,7 +161,7 @@ def reduction_of(
     tuple of Einsum
         New Einsum to place before ``einsum``; empty if one exists already.
     """
-    used = variables_of(term, einsum.where)
+    used = terms.variables_of(term, einsum.where)
     kept = tuple(i for i in einsum.target.indices if set(i.variables) & used)
     bridge = Bridge(program)
     wanted = bridge.to_sympy(term)
@@ -186,11 +176,12 @@ def reduction_of(
         if same and other.name != einsum.name and bridge.to_sympy(other.expression) == wanted:
             return other.target, ()
     parts = factors_of(term)
-    is_product = all(p.count > 0 for p in parts)
-    joined = product_name(p.value for p in parts for _ in range(p.count)) if is_product else None
+    # A square counts as two equal factors, and a quotient has no name.
+    factors = [p.value for p in parts for _ in range(p.count)]
+    joined = terms.product_name(factors) if all(p.count > 0 for p in parts) else None
     base = joined or _reduced_name(einsum, term)
-    target = Access(Names(program).fresh(base), kept)
-    return target, (settled(replace(einsum, target=target, expression=term)),)
+    target = Access(terms.Names(program).fresh(base), kept)
+    return target, (terms.settled(replace(einsum, target=target, expression=term)),)
 
 
 def _reduced_name(einsum: Einsum, term: Expression) -> str:
@@ -275,8 +266,8 @@ def separated(
         e.name for e in program.einsums if isinstance(e.expression, Binary | Unary) and opened(e)
     }
     expression = inlined(program, einsum, einsum.expression, lambda a: a.tensor in arithmetic)
-    terms = expand_products(bridge.to_sympy(expression))
-    groups = _grouped(bridge, terms, frozenset(einsum.over))
+    summands = expand_products(bridge.to_sympy(expression))
+    groups = _grouped(bridge, summands, frozenset(einsum.over))
     # (x - mu)**2: sums of x**2, of x with -2*mu outside, and of 1 with mu**2 outside.
     if len(groups) < 2 or not (split_terms or any(h != 1 for _, h in groups)):
         return None
@@ -297,18 +288,20 @@ def separated(
     except ValueError:
         return None
     outer = replace(einsum, expression=combined, over=(), reduction="+", where=None)
-    after = replace_einsum(before, einsum.name, (*new, outer))
-    text = f"{expression_text(expression)} = {render(bridge, sympy.Add(*terms))}"
+    after = terms.replace_einsum(before, einsum.name, (*new, outer))
+    text = f"{expression_text(expression)} = {render(bridge, sympy.Add(*summands))}"
     return step(f"{Separate.name}:{einsum.name}", before, after, text)
 
 
-def _grouped(bridge: Bridge, terms: tuple[Any, ...], over: frozenset[str]) -> list[tuple[Any, Any]]:
+def _grouped(
+    bridge: Bridge, summands: tuple[Any, ...], over: frozenset[str]
+) -> list[tuple[Any, Any]]:
     """Return each distinct summand with reduced variables, and the factor of its sum."""
     groups: dict[Any, Any] = {}
-    for term in terms:
+    for term in summands:
         inside, outside = sympy.Integer(1), sympy.Integer(1)
         for factor in sympy.Mul.make_args(term):
-            if any(variables_of(n) & over for n in bridge.nodes(factor)):
+            if any(terms.variables_of(n) & over for n in bridge.nodes(factor)):
                 inside *= factor
             else:
                 outside *= factor
@@ -326,7 +319,7 @@ def _reduced(
         term = bridge.from_sympy(inside)
     except ValueError:
         return None
-    if set(einsum.over) - variables_of(term):
+    if set(einsum.over) - terms.variables_of(term):
         # A rank that occurs only in the condition or another term is counted, not summed.
         return None
     if not masks.keeps_points(einsum, replace(einsum, expression=term)):
@@ -402,7 +395,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
             found.append(part)
             continue
         assert isinstance(part.value, Access)
-        body = substitute_variables(source.expression, at_access(source, part.value))
+        body = terms.substitute_variables(source.expression, terms.at_access(source, part.value))
         found.extend(flat(program, source, body, 1))
         inner = source
     return found, inner
@@ -428,15 +421,15 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
         return Objection(refuse(Reassociate.name, reason, einsum, hint))
     # QK[p, m] * V[m, f] with QK substituted is Q[p, e] * K[m, e] * V[m, f]: K and V have the outer
     # m and are summed over it first; Q and the sum over e come after.
-    first = [p for p in factors if variables_of(p.value) & outer]
-    rest = [p for p in factors if not variables_of(p.value) & outer]
-    if not variables_of(*(p.value for p in rest)) & set(inner.over):
+    first = [p for p in factors if terms.variables_of(p.value) & outer]
+    rest = [p for p in factors if not terms.variables_of(p.value) & outer]
+    if not terms.variables_of(*(p.value for p in rest)) & set(inner.over):
         reason = f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
         return Objection(refuse(Reassociate.name, reason, einsum))
     read, new = inner_sum(program, einsum, first, outer)
     whole = Binary("*", product(rest), read)
-    outer_sum = settled(replace(einsum, expression=whole))
-    after = replace_einsum(program, einsum.name, (new, outer_sum))
+    outer_sum = terms.settled(replace(einsum, expression=whole))
+    after = terms.replace_einsum(program, einsum.name, (new, outer_sum))
     names = ", ".join(_text(p.value) for p in first)
     reason = (
         f"the sums over {', '.join(inner.over)} and {', '.join(einsum.over)} commute, and "
@@ -471,9 +464,9 @@ def inner_sum(
     term = product(factors)
     order = [v for p in factors for v in ir.variables_of(p.value)]
     kept = [v for v in dict.fromkeys(order) if v not in over]
-    name = product_name(p.value for p in factors) or f"N{einsum.name}"
-    target = Access(Names(program).fresh(name), tuple(variable(v) for v in kept))
-    return target, settled(Einsum(target, term, span=einsum.span))
+    name = terms.product_name(p.value for p in factors) or f"N{einsum.name}"
+    target = Access(terms.Names(program).fresh(name), tuple(terms.variable(v) for v in kept))
+    return target, terms.settled(Einsum(target, term, span=einsum.span))
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
@@ -514,7 +507,7 @@ def summed(program: Program, part: ProductPart) -> Einsum | None:
     is_product = isinstance(source.expression, Binary) and source.expression.operator in "*/"
     if source.reduction != "+" or source.select or not is_product:
         return None
-    return source if target_variables(source) is not None else None
+    return source if terms.target_variables(source) is not None else None
 
 
 def _no_chain(program: Program, factors: Iterable[ProductPart]) -> str:

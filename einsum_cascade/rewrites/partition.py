@@ -8,17 +8,7 @@ from typing import ClassVar, TypeVar
 
 from .. import ir
 from ..affine import affine_value, digits
-from ..algebra.terms import (
-    Names,
-    map_einsum,
-    readers,
-    rebuild,
-    settled,
-    stop_rank,
-    substitute_variables,
-    variable,
-    variables_of,
-)
+from ..algebra import terms
 from ..errors import RewriteError, did_you_mean
 from ..ir import accesses_of
 from ..notation import index_text
@@ -81,7 +71,7 @@ class Partition(Rewrite):
         An output keeps its name and its index in the whole rank; other Einsums then read a new
         tensor in members (``BA``).
         """
-        names = Names(program)
+        names = terms.Names(program)
         whole = _read_whole(program, family)
         held = {}
         for einsum in program.einsums:
@@ -89,7 +79,7 @@ class Partition(Rewrite):
             if name in whole:
                 continue
             is_kept = name in program.outputs and family.variable in einsum.target.variables
-            if is_kept and readers(program, name):
+            if is_kept and terms.readers(program, name):
                 held[name] = names.fresh(f"B{name}")
             elif not is_kept:
                 held[name] = name
@@ -101,18 +91,17 @@ class Partition(Rewrite):
         einsum = change.of(old)
         if einsum.name != old.name:
             yield einsum
-            whole = substitute_variables(old.target, {change.family: change.index})
+            whole = terms.substitute_variables(old.target, {change.family: change.index})
             yield ir.Einsum(whole, einsum.target, span=old.span)
             return
         outer, inner = self.members[0].lower(), {m.lower() for m in self.members[1:]}
         if not self.split or einsum.select or not {outer, *inner} <= set(einsum.over):
             yield einsum
             return
-        local = ir.Access(
-            Names(program).fresh(f"L{einsum.name}"), (variable(outer), *einsum.target.indices)
-        )
-        yield settled(replace(einsum, target=local))
-        yield settled(replace(einsum, expression=local, where=None))
+        name = terms.Names(program).fresh(f"L{einsum.name}")
+        local = ir.Access(name, (terms.variable(outer), *einsum.target.indices))
+        yield terms.settled(replace(einsum, target=local))
+        yield terms.settled(replace(einsum, expression=local, where=None))
 
     def _checked(self, program: ir.Program) -> ir.Rank:
         family = rank_named(program, self.rank, self.name)
@@ -140,14 +129,14 @@ class Partition(Rewrite):
                 _RULE, f"no equation walks '{self.rank}', it is only gathered from", family
             )
         for einsum in (*program.einsums, *program.init):
-            fibers = set(einsum.target.variables) & variables_of(einsum.expression)
+            fibers = set(einsum.target.variables) & terms.variables_of(einsum.expression)
             if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
                 text = f"{einsum.select} selects along '{self.rank}' as a whole"
                 raise refuse(_RULE, text, einsum)
             if self.rank in program.iterative.get(einsum.name, ()):
                 raise refuse(_RULE, f"it is iterative along '{self.rank}'", einsum)
             for access in accesses_of(einsum.expression, einsum.where):
-                if any(stop_rank(i) == self.rank for i in access.indices):
+                if any(terms.stop_rank(i) == self.rank for i in access.indices):
                     raise refuse(
                         _RULE, f"it reads '{access.tensor}' at the stop '{self.rank}'", einsum
                     )
@@ -202,19 +191,19 @@ class FusePartition(Rewrite):
             return ir.Name(family.variable, "variable") if part == affine_value(whole) else part
 
         def fuse(part: _N) -> _N:
-            return rebuild(
-                rebuild(part, change), lambda n: _fused_index(n, members, family.variable)
+            return terms.rebuild(
+                terms.rebuild(part, change), lambda n: _fused_index(n, members, family.variable)
             )
 
-        new = map_einsum(einsum, fuse, fuse(einsum.target))
-        left = variables_of(*new.roots) & set(members)
+        new = terms.map_einsum(einsum, fuse, fuse(einsum.target))
+        left = terms.variables_of(*new.roots) & set(members)
         if left:
             raise refuse(
                 self.name,
                 f"it uses {', '.join(sorted(left))} apart from the rest of '{family.name}'",
                 einsum,
             )
-        return settled(new) if einsum.select is None else new
+        return terms.settled(new) if einsum.select is None else new
 
 
 @dataclass(frozen=True)
@@ -227,15 +216,15 @@ class _InMembers:
     held: dict[str, str]
 
     def of(self, einsum: ir.Einsum) -> ir.Einsum:
-        new = map_einsum(einsum, self._node, self._node(einsum.target))
+        new = terms.map_einsum(einsum, self._node, self._node(einsum.target))
         if einsum.select is None:
-            return settled(new)
+            return terms.settled(new)
         own = {self.family: self.members}
         return replace(new, over=tuple(m for v in einsum.over for m in own.get(v, (v,))))
 
     def _node(self, node: _N) -> _N:
-        marked = rebuild(node, lambda n: self._access(n) if isinstance(n, ir.Access) else n)
-        return substitute_variables(marked, {self.family: self.index})
+        marked = terms.rebuild(node, lambda n: self._access(n) if isinstance(n, ir.Access) else n)
+        return terms.substitute_variables(marked, {self.family: self.index})
 
     def _access(self, access: ir.Access) -> ir.Access:
         """Return an access to a computed tensor with the rank's index as one index per member."""
@@ -244,7 +233,7 @@ class _InMembers:
         indices: list[ir.Index] = []
         for index in access.indices:
             if isinstance(index, ir.Affine) and index.as_variable == self.family:
-                indices.extend(variable(m) for m in self.members)
+                indices.extend(terms.variable(m) for m in self.members)
             else:
                 indices.append(index)
         return replace(access, tensor=self.held[access.tensor], indices=tuple(indices))
@@ -271,14 +260,14 @@ def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
 
     2*m1*M0 + 2*m0 + 1 becomes 2*m + 1; m1*M0 + 2*m0 stays.
     """
-    terms = {(t.variable, t.shapes): t.coefficient for t in index.terms}
+    given = {(t.variable, t.shapes): t.coefficient for t in index.terms}
     wanted = {(t.variable, t.shapes): t.coefficient for t in whole.terms}
     # A guess by integer division; the check below decides whether it is exact.
-    factors = {terms.get(k, 0) // c for k, c in wanted.items()}
+    factors = {given.get(k, 0) // c for k, c in wanted.items()}
     if len(factors) != 1 or 0 in factors:
         return index
     factor = factors.pop()
-    if any(terms[k] != factor * c for k, c in wanted.items()):
+    if any(given[k] != factor * c for k, c in wanted.items()):
         return index
     rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
     return ir.collected((ir.AffineTerm(factor, variable=name), *rest))
@@ -292,7 +281,7 @@ def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:
     for at in range(len(names) - len(members) + 1):
         if tuple(names[at : at + len(members)]) == members:
             rest = part.indices[at + len(members) :]
-            return replace(part, indices=(*part.indices[:at], variable(name), *rest))
+            return replace(part, indices=(*part.indices[:at], terms.variable(name), *rest))
     return part
 
 

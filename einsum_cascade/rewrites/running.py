@@ -10,29 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from .. import ir
+from ..algebra import terms
 from ..algebra.conditions import Masks
 from ..algebra.sweeps import RankView, is_map, non_stop_indices
 from ..algebra.sympy_bridge import Bridge, constant
-from ..algebra.terms import (
-    Names,
-    at_access,
-    bare,
-    combine,
-    conjunction,
-    drop_unread,
-    in_order,
-    map_einsum,
-    readers,
-    replace_accesses,
-    settled,
-    shape,
-    sources,
-    stop_rank,
-    substitute_variables,
-    target_variables,
-    variable,
-    variables_of,
-)
 from ..functions import ARITHMETIC
 from ..graphs import reachable
 from ..ir import accesses_of
@@ -129,7 +110,7 @@ def _check_base(view: RankView, einsum: ir.Einsum) -> None:
             f"the reduction '{einsum.reduction}' is not proved associative, so it has no "
             "running form",
         )
-    if target_variables(einsum) is None and readers(view.program, einsum.name):
+    if terms.target_variables(einsum) is None and terms.readers(view.program, einsum.name):
         raise Blocked(einsum, "its target is not indexed by bare rank variables")
 
 
@@ -154,99 +135,11 @@ def _check_masks(view: RankView, masks: Masks, target: ir.Einsum) -> None:
 
 def bases_below(view: RankView, einsum: ir.Einsum) -> tuple[ir.Einsum, ...]:
     """Return the reductions over the swept rank that an Einsum depends on, in written order."""
-    found = {e.name for e in sources(view.program, einsum) if view.reduces(e)} - {einsum.name}
+    found = {e.name for e in terms.sources(view.program, einsum) if view.reduces(e)} - {einsum.name}
     return tuple(e for e in view.program.einsums if e.name in found)
 
 
 _N = TypeVar("_N", bound=ir.Node)
-
-
-@dataclass
-class RunningValues:
-    """Names of running values, which are filled in while a plan is written.
-
-    Attributes
-    ----------
-    running : dict
-        Iterative tensor by the reduction it replaces.
-    in_sweep : bool
-        True if the sweep reads final values as known so far, False if it reads them at its end.
-    so_far : dict
-        Tensor that holds a value computed from running ones, after each step.
-    finite : dict
-        Tensor that holds the same value with 0 for the infinity of an empty mask.
-    """
-
-    view: RankView
-    running: Mapping[str, str]
-    in_sweep: bool = True
-    so_far: dict[str, str] = field(default_factory=dict)
-    finite: dict[str, str] = field(default_factory=dict)
-
-    def at(self, access: ir.Access, step: ir.Affine) -> ir.Access:
-        """Return an access to a running value at one coordinate of the swept rank."""
-        return ir.Access(self.running[access.tensor], (step, *access.indices))
-
-    def final(self, node: _N) -> _N:
-        """Return a node for a later pass, which reads running values at the end of the sweep."""
-        stop = shape(self.view.grain.rank)
-
-        def change(access: ir.Access) -> ir.Expression | None:
-            return self.at(access, stop) if access.tensor in self.running else None
-
-        return replace_accesses(node, change)
-
-    def now(self, node: _N, *, finite: bool = True) -> _N:
-        """Return a node for this pass, in which final values are read as known after this step."""
-        if not self.in_sweep:
-            return self.final(node)
-
-        def change(access: ir.Access) -> ir.Expression | None:
-            if self.view.is_final(access):
-                return self.new(access, finite=finite)
-            name = self.so_far.get(access.tensor)
-            return replace(access, tensor=name) if name else None
-
-        return replace_accesses(node, change)
-
-    def new(self, access: ir.Access, *, finite: bool = True) -> ir.Access:
-        """Return an access to a final value as it is known after this step."""
-        name, grain = access.tensor, self.view.grain.variable
-        held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
-        if held:
-            return ir.Access(held, (variable(grain), *non_stop_indices(access)))
-        return self._moved(access, variable(grain, 1))
-
-    def old(self, access: ir.Access) -> ir.Expression:
-        """Return a final value as it was before this step; derived values are computed again."""
-        source = self.view.program.einsum_of[access.tensor]
-        if access.tensor in self.running or self.view.is_iterative(access.tensor):
-            return self._moved(access, variable(self.view.grain.variable))
-        body = substitute_variables(source.expression, at_access(source, access))
-
-        def change(inner: ir.Access) -> ir.Expression | None:
-            return self.old(inner) if self.view.is_final(inner) else None
-
-        return replace_accesses(body, change)
-
-    def unmarked(self, factor: ir.Expression) -> ir.Expression:
-        """Return a correction factor with tensors in place of the names marked OLD and NEW."""
-
-        def change(access: ir.Access) -> ir.Expression | None:
-            if access.tensor.endswith(NEW):
-                return self.new(replace(access, tensor=access.tensor.removesuffix(NEW)))
-            if access.tensor.endswith(OLD):
-                return self.old(replace(access, tensor=access.tensor.removesuffix(OLD)))
-            return None
-
-        return replace_accesses(factor, change)
-
-    def _moved(self, access: ir.Access, step: ir.Affine) -> ir.Access:
-        if access.tensor in self.running:
-            return self.at(access, step)
-        rank = self.view.grain.rank
-        indices = tuple(step if stop_rank(i) == rank else i for i in access.indices)
-        return replace(access, indices=indices)
 
 
 def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -> bool:
@@ -279,12 +172,12 @@ def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
         name = access.tensor
         if name.endswith(NEW):
             return None
-        bare = ir.Access(name.removesuffix(OLD), access.indices)
-        if not name.endswith(OLD) and not view.is_final(bare):
+        plain = ir.Access(name.removesuffix(OLD), access.indices)
+        if not name.endswith(OLD) and not view.is_final(plain):
             return None
-        return _start_of(view, bare)
+        return _start_of(view, plain)
 
-    return replace_accesses(factor, change)
+    return terms.replace_accesses(factor, change)
 
 
 def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
@@ -294,7 +187,8 @@ def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
         return first.expression if first is not None else None
     if view.sweeps(source):
         return ir.Number(identity_of(view.program, source.reduction))
-    return _at_start(view, substitute_variables(source.expression, at_access(source, access)))
+    body = terms.substitute_variables(source.expression, terms.at_access(source, access))
+    return _at_start(view, body)
 
 
 Expansion = Generator[ir.Einsum, None, ir.Expression]
@@ -316,13 +210,12 @@ def write(
     in_sweep : bool
         Whether the plan's reductions read finals during the sweep; otherwise at its end.
     """
-    names = Names(view.program)
+    names = terms.Names(view.program)
     running = {
         e.name: names.fresh(f"R{e.name}") for e in view.program.einsums if e.name in plan.bases
     }
-    writer = _RunningWriter(
-        view, plan, corrections, Masks(view.program), names, RunningValues(view, running, in_sweep)
-    )
+    masks = Masks(view.program)
+    writer = _RunningWriter(view, plan, corrections, masks, names, running, in_sweep)
     einsums = [new for e in view.program.einsums for new in writer.rewritten(e)]
     init = (*view.program.init, *writer.init)
     # A running sum is accumulated in the type of its reduction.
@@ -333,17 +226,40 @@ def write(
         if name is not None
     )
     written = replace(view.program, einsums=tuple(einsums), init=init, accumulate=accumulate)
-    return in_order(drop_unread(written), frozenset(writer.late))
+    return terms.in_order(terms.drop_unread(written), frozenset(writer.late))
 
 
 @dataclass
 class _RunningWriter:
+    """Writer of the running form of a plan; it names new tensors while it goes on.
+
+    Attributes
+    ----------
+    running : dict
+        Iterative tensor by the reduction it replaces.
+    in_sweep : bool
+        True if the sweep reads final values as known so far, False if it reads them at its end.
+    so_far : dict
+        Tensor that holds a value computed from running ones, after each step.
+    finite : dict
+        Tensor that holds the same value with 0 for the infinity of an empty mask.
+    shared : dict
+        Tensor of each correction, by its operator and factor.
+    local : dict
+        Tensor of the local part of each reduction.
+    late : set of str
+        Tensors to compute after everything that does not need them.
+    """
+
     view: RankView
     plan: RunningPlan
     corrections: Corrections
     masks: Masks
-    names: Names
-    values: RunningValues
+    names: terms.Names
+    running: Mapping[str, str]
+    in_sweep: bool
+    so_far: dict[str, str] = field(default_factory=dict)
+    finite: dict[str, str] = field(default_factory=dict)
     shared: dict[tuple[str, ir.Expression], str] = field(default_factory=dict)
     local: dict[str, str] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
@@ -355,14 +271,14 @@ class _RunningWriter:
         if name in self.plan.bases:
             yield from self._running(einsum)
             if name in self.view.program.outputs:
-                at_stop = self.values.final(bare(einsum.target))
+                at_stop = self.final(terms.bare(einsum.target))
                 yield ir.Einsum(einsum.target, at_stop, span=einsum.span)
         elif name in self.plan.cone:
             yield from self._cone(einsum)
         else:
             if name in self.plan.derived:
                 yield from self._derived(einsum)
-            yield map_einsum(einsum, self.values.final)
+            yield terms.map_einsum(einsum, self.final)
 
     # ------------------------------------------------------------------- reductions
 
@@ -370,18 +286,18 @@ class _RunningWriter:
         """Yield the Einsums of a running reduction: local part, corrected old value, update."""
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
-        previous: ir.Expression = self.values.at(bare(einsum.target), variable(grain))
+        previous: ir.Expression = self.at(terms.bare(einsum.target), terms.variable(grain))
         # A target is summed from finals as known so far, so its sum is corrected when they change.
         # A final such as a running maximum is not, and takes the new term as it is.
         if einsum.name in self.plan.targets:
             previous = yield from self._corrected(einsum, previous)
-            update = combine(program, einsum.reduction, term, previous)
+            update = terms.combine(program, einsum.reduction, term, previous)
         else:
-            update = combine(program, einsum.reduction, previous, term)
-        after = self.values.at(bare(einsum.target), variable(grain, 1))
+            update = terms.combine(program, einsum.reduction, previous, term)
+        after = self.at(terms.bare(einsum.target), terms.variable(grain, 1))
         yield ir.Einsum(after, update, span=einsum.span)
         start = ir.Number(identity_of(program, einsum.reduction))
-        first = self.values.at(bare(einsum.target), ir.Affine())
+        first = self.at(terms.bare(einsum.target), ir.Affine())
         self.init.append(ir.Einsum(first, start, span=einsum.span))
         if self._is_read_in_sweep(einsum.name) and self.masks.may_be_infinite(einsum):
             seen = ir.Relational("!=", after, start)
@@ -395,12 +311,12 @@ class _RunningWriter:
         """
         grain = self.view.grain.variable
         inside = frozenset(einsum.over) - {grain}
-        whole = [c for c in self._mask(einsum) if not variables_of(c) & inside]
+        whole = [c for c in self._mask(einsum) if not terms.variables_of(c) & inside]
         rest = [c for c in conjuncts(einsum.where) if c not in whole]
-        einsum = map_einsum(replace(einsum, where=conjunction(*rest)), self.values.now)
+        einsum = terms.map_einsum(replace(einsum, where=terms.conjunction(*rest)), self.now)
         if whole:
             empty = ir.Number(identity_of(self.view.program, einsum.reduction))
-            condition = conjunction(*whole)
+            condition = terms.conjunction(*whole)
             assert condition is not None
             chosen = ir.Call("where", (condition, einsum.expression, empty))
             einsum = replace(einsum, expression=chosen)
@@ -408,7 +324,7 @@ class _RunningWriter:
             return einsum.expression
         local = self._per_step("L", einsum)
         self.local[einsum.name] = local.tensor
-        yield settled(replace(einsum, target=local))
+        yield terms.settled(replace(einsum, target=local))
         return local
 
     def _mask(self, einsum: ir.Einsum) -> list[ir.Condition]:
@@ -420,7 +336,7 @@ class _RunningWriter:
     def _corrected(self, einsum: ir.Einsum, previous: ir.Expression) -> Expansion:
         """Return the previous running value, corrected for the changes of this step."""
         correction = self.corrections.of(einsum)
-        factor = self.values.unmarked(correction.factor)
+        factor = self.unmarked(correction.factor)
         if not leaves_identity(self.view, einsum, correction):
             factor = self._after_first_step(factor, correction)
         key = (correction.operator, factor)
@@ -429,7 +345,7 @@ class _RunningWriter:
             yield ir.Einsum(self._correction_at(key, einsum), factor)
         repaired = self._per_step("P", einsum)
         # Corrections and updates come after Einsums that need only the new elements.
-        self.late |= {self.shared[key], repaired.tensor, self.values.running[einsum.name]}
+        self.late |= {self.shared[key], repaired.tensor, self.running[einsum.name]}
         expression = ir.Binary(correction.operator, previous, self._correction_at(key, einsum))
         yield ir.Einsum(repaired, expression, span=einsum.span)
         return repaired
@@ -438,23 +354,23 @@ class _RunningWriter:
         """Return the factor, guarded to be neutral until there is a value to correct."""
         seen: list[ir.Condition] = []
         for access in accesses_of(factor):
-            base = next((b for b, r in self.values.running.items() if r == access.tensor), None)
+            base = next((b for b, r in self.running.items() if r == access.tensor), None)
             einsum = self.view.program.einsum_of[base] if base else None
             if einsum is None or not self.masks.may_be_infinite(einsum):
                 continue
             empty = ir.Number(identity_of(self.view.program, einsum.reduction))
-            step = variable(self.view.grain.variable)
+            step = terms.variable(self.view.grain.variable)
             before = replace(access, indices=(step, *access.indices[1:]))
             seen.append(ir.Relational("!=", before, empty))
         begun = ir.Name(self.view.grain.variable, "variable")
-        condition = conjunction(*seen) or ir.Relational(">", begun, ir.Number(0))
+        condition = terms.conjunction(*seen) or ir.Relational(">", begun, ir.Number(0))
         neutral = ir.Number(0 if correction.operator == "+" else 1)
         return ir.Call("where", (condition, factor, neutral))
 
     def _correction_at(self, key: tuple[str, ir.Expression], einsum: ir.Einsum) -> ir.Access:
-        used = variables_of(key[1])
-        kept = (i for i in bare(einsum.target).indices if set(i.variables) & used)
-        return ir.Access(self.shared[key], (variable(self.view.grain.variable), *kept))
+        used = terms.variables_of(key[1])
+        kept = (i for i in terms.bare(einsum.target).indices if set(i.variables) & used)
+        return ir.Access(self.shared[key], (terms.variable(self.view.grain.variable), *kept))
 
     # ------------------------------------------------------------------------- maps
 
@@ -464,25 +380,25 @@ class _RunningWriter:
         If a later pass needs the map too, its version for that pass follows.
         """
         program = self.view.program
-        later = {e.name for e in readers(program, einsum.name)} - self.plan.cone
-        now = map_einsum(einsum, self.values.now)
+        later = {e.name for e in terms.readers(program, einsum.name)} - self.plan.cone
+        now = terms.map_einsum(einsum, self.now)
         if not later and einsum.name not in program.outputs:
             yield now
             return
         name = self.names.fresh(f"U{einsum.name}")
-        self.values.so_far[einsum.name] = name
+        self.so_far[einsum.name] = name
         yield replace(now, target=replace(einsum.target, tensor=name))
-        yield map_einsum(einsum, self.values.final)
+        yield terms.map_einsum(einsum, self.final)
 
     def _derived(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
         """Yield the Einsums of a value computed from final values, as known after this step."""
-        now = map_einsum(einsum, lambda node: self.values.now(node, finite=False))
+        now = terms.map_einsum(einsum, lambda node: self.now(node, finite=False))
         so_far = self._per_step("U", einsum)
         yield replace(now, target=so_far)
-        self.values.so_far[einsum.name] = so_far.tensor
-        sources = bases_below(self.view, einsum)
+        self.so_far[einsum.name] = so_far.tensor
+        bases = bases_below(self.view, einsum)
         if self._is_read_in_sweep(einsum.name) and any(
-            self.masks.may_be_infinite(e) for e in sources
+            self.masks.may_be_infinite(e) for e in bases
         ):
             size = ir.Call("abs", (so_far,))
             seen = ir.Relational("!=", size, ir.Number(float("inf")))
@@ -490,18 +406,85 @@ class _RunningWriter:
 
     def _made_finite(self, einsum: ir.Einsum, value: ir.Access, seen: ir.Relational) -> ir.Einsum:
         target = self._per_step("F", einsum)
-        self.values.finite[einsum.name] = target.tensor
+        self.finite[einsum.name] = target.tensor
         guarded = ir.Call("where", (seen, value, ir.Number(0)))
         return ir.Einsum(target, guarded, span=einsum.span)
 
     def _per_step(self, prefix: str, einsum: ir.Einsum) -> ir.Access:
         """Return an access to a new tensor with one value of the target of ``einsum`` per step."""
-        indices = (variable(self.view.grain.variable), *bare(einsum.target).indices)
+        indices = (terms.variable(self.view.grain.variable), *terms.bare(einsum.target).indices)
         return ir.Access(self.names.fresh(prefix + einsum.name), indices)
 
     def _is_read_in_sweep(self, name: str) -> bool:
         einsum_of = self.view.program.einsum_of
         return any(name in {a.tensor for a in einsum_of[r].reads} for r in self.plan.cone)
+
+    # ------------------------------------------------------------------- values
+
+    def at(self, access: ir.Access, step: ir.Affine) -> ir.Access:
+        """Return an access to a running value at one coordinate of the swept rank."""
+        return ir.Access(self.running[access.tensor], (step, *access.indices))
+
+    def final(self, node: _N) -> _N:
+        """Return a node for a later pass, which reads running values at the end of the sweep."""
+        stop = terms.shape(self.view.grain.rank)
+
+        def change(access: ir.Access) -> ir.Expression | None:
+            return self.at(access, stop) if access.tensor in self.running else None
+
+        return terms.replace_accesses(node, change)
+
+    def now(self, node: _N, *, finite: bool = True) -> _N:
+        """Return a node for this pass, in which final values are read as known after this step."""
+        if not self.in_sweep:
+            return self.final(node)
+
+        def change(access: ir.Access) -> ir.Expression | None:
+            if self.view.is_final(access):
+                return self.new(access, finite=finite)
+            name = self.so_far.get(access.tensor)
+            return replace(access, tensor=name) if name else None
+
+        return terms.replace_accesses(node, change)
+
+    def new(self, access: ir.Access, *, finite: bool = True) -> ir.Access:
+        """Return an access to a final value as it is known after this step."""
+        name, grain = access.tensor, self.view.grain.variable
+        held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
+        if held:
+            return ir.Access(held, (terms.variable(grain), *non_stop_indices(access)))
+        return self._moved(access, terms.variable(grain, 1))
+
+    def old(self, access: ir.Access) -> ir.Expression:
+        """Return a final value as it was before this step; derived values are computed again."""
+        source = self.view.program.einsum_of[access.tensor]
+        if access.tensor in self.running or self.view.is_iterative(access.tensor):
+            return self._moved(access, terms.variable(self.view.grain.variable))
+        body = terms.substitute_variables(source.expression, terms.at_access(source, access))
+
+        def change(inner: ir.Access) -> ir.Expression | None:
+            return self.old(inner) if self.view.is_final(inner) else None
+
+        return terms.replace_accesses(body, change)
+
+    def unmarked(self, factor: ir.Expression) -> ir.Expression:
+        """Return a correction factor with tensors in place of the names marked OLD and NEW."""
+
+        def change(access: ir.Access) -> ir.Expression | None:
+            if access.tensor.endswith(NEW):
+                return self.new(replace(access, tensor=access.tensor.removesuffix(NEW)))
+            if access.tensor.endswith(OLD):
+                return self.old(replace(access, tensor=access.tensor.removesuffix(OLD)))
+            return None
+
+        return terms.replace_accesses(factor, change)
+
+    def _moved(self, access: ir.Access, step: ir.Affine) -> ir.Access:
+        if access.tensor in self.running:
+            return self.at(access, step)
+        rank = self.view.grain.rank
+        indices = tuple(step if terms.stop_rank(i) == rank else i for i in access.indices)
+        return replace(access, indices=indices)
 
 
 def _changed(correction: Correction) -> str:
