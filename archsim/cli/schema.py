@@ -163,7 +163,8 @@ def _section(key: str, models: tuple[type[Fields], ...]) -> JsonObject:
         def model_schema(self, schema: Any) -> JsonObject:
             made = super().model_schema(schema)
             for name, text in _said_of(schema["cls"]).items():
-                field = made["properties"].get(name, {})
+                alias = getattr(schema["cls"].model_fields.get(name), "alias", None)
+                field = made["properties"].get(alias or name, {})
                 kind = field.get("description")
                 field["description"] = f"{text} ({kind})" if kind else text
             return made

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest
@@ -302,12 +303,17 @@ def _fields_at(model: type[Fields], loc: Path) -> tuple[str, ...]:
     annotation = _bare(annotation)
     if not _is_model(annotation):
         return ()
-    return (*annotation.model_fields, *getattr(annotation, "also_known", ()))
+    return (*_fields_by_key(annotation), *getattr(annotation, "also_known", ()))
+
+
+def _fields_by_key(model: type[Fields]) -> dict[str | int, FieldInfo]:
+    """Return the fields of a model by their keys in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _below(annotation: Any, step: str | int) -> Any:
     if _is_model(annotation):
-        field = annotation.model_fields.get(step)
+        field = _fields_by_key(annotation).get(step)
         return field.annotation if field else None
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
@@ -21,7 +21,7 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import FilePlace, YamlMapping, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import FilePlace, YamlNode, YamlScalar
 
 from ..arch import (
     OF_WORDS,
@@ -47,6 +47,7 @@ from .fields import (
     Seconds,
     SquareMicrometres,
     Words,
+    given_fields,
 )
 
 
@@ -127,8 +128,6 @@ def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Oper
 
 
 KEY = "architecture"
-ARRAYS = "arrays"
-"""Name of the field with the arrays."""
 
 
 def _latency(value: Any) -> int | str:
@@ -165,13 +164,13 @@ class _MemoryFields(Fields):
     """Name used in mappings and settings."""
     energy: str
     """Memory class of the technology that bills it."""
-    line: Bits
+    line_bits: Bits = Field(alias="line")
     """Bits that one access moves."""
-    capacity: Bytes | None = None
+    capacity_bytes: Bytes | None = Field(default=None, alias="capacity")
     """Capacity; unlimited if left out, which an SRAM cannot be."""
-    billed_capacity: Bytes | None = None
+    billed_bytes: Bytes | None = Field(default=None, alias="billed_capacity")
     """Capacity that energy and area are billed for, if it differs."""
-    bandwidth: Bandwidth | None = None
+    bandwidth_bytes_per_s: Bandwidth | None = Field(default=None, alias="bandwidth")
     """Bandwidth of reads and writes together; unlimited if left out."""
     write_buffer: Annotated[int, PlainValidator(_depth)] = 1
     """Steps whose results may wait while operands of later ones are read."""
@@ -193,7 +192,7 @@ class _RegistersFields(Fields):
     """Registers of each element, in words."""
     energy: str = "register_file"
     """Register class of the technology that bills them."""
-    width: Bits | None = None
+    width_bits: Bits | None = Field(default=None, alias="width")
     """Width of a register in bits; the word if left out."""
     billed: Literal["all", "one"] = "all"
     """Registers that an access bills: those of all elements, or of one."""
@@ -231,11 +230,11 @@ class _ArrayFields(Fields):
     overlap: Annotated[bool | Literal["streams"] | None, PlainValidator(_overlap)] = None
     """Systolic operands: whether fill and drain hide behind other work. With `streams` only
     those of streaming operands do, and loads wait until the array is drained."""
-    overhead_area: SquareMicrometres = 0.0
+    overhead_area_um2: SquareMicrometres = Field(default=0.0, alias="overhead_area")
     """Area of the array's network."""
 
 
-class _WithoutArrays(Fields):
+class _ArchitectureFields(Fields):
     name: Title
     """Name of the machine."""
     title: Words = ""
@@ -255,71 +254,32 @@ class _WithoutArrays(Fields):
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Memories, outermost first."""
 
-
-class _ArchitectureFields(_WithoutArrays):
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
     """Arrays of processing elements."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArraysRead:
-    """Arrays of a file, checked and built once; most machines of a sweep share them."""
-
-    checked: tuple[_ArrayFields, ...]
-    technology: Technology
-    word_bits: int
-    built: tuple[ProcessingArray, ...]
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
 """Fields of an architecture file, below the key that names its kind."""
 
 
-def arrays_node(root: YamlNode) -> YamlNode | None:
-    """Return the node of the file's tree that holds the arrays."""
-    return root.at((KEY, ARRAYS))
-
-
-def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _ArchitectureFields:
+def check_architecture(root: YamlNode) -> _ArchitectureFields:
     """Check every field of an architecture file on its own, and return the fields.
 
     Parameters
     ----------
     root : YamlNode
         Tree of the file with settings applied; its spans locate problems.
-    known : ArraysRead, optional
-        Arrays of the file, if they were checked before.
 
     Raises
     ------
     SpecError
         A field is wrong; names every problem with its place.
     """
-    path = section(root, KEY)
-    if known is not None:
-        try:
-            rest = validate(_WithoutArrays, _without_arrays(root), path)
-        except SpecError:
-            pass  # The check of all fields below names the problem.
-        else:
-            return _ArchitectureFields.model_construct(**dict(rest), arrays=known.checked)
-    return validate(_ArchitectureFields, root, path)
-
-
-def _without_arrays(root: YamlNode) -> YamlNode:
-    """Return the tree of a file without its arrays."""
-    assert isinstance(root, YamlMapping)
-    (key, machine), *_ = root.entries
-    assert isinstance(machine, YamlMapping)
-    rest = tuple((k, v) for k, v in machine.entries if k.text != ARRAYS)
-    return replace(root, entries=((key, replace(machine, entries=rest)),))
+    return validate(_ArchitectureFields, root, section(root, KEY))
 
 
 def build_architecture(
-    spec: _ArchitectureFields,
-    root: YamlNode,
-    technology: Technology,
-    known: ArraysRead | None = None,
+    spec: _ArchitectureFields, root: YamlNode, technology: Technology
 ) -> Architecture:
     """Build a machine from its checked fields and its technology.
 
@@ -331,27 +291,19 @@ def build_architecture(
         Tree of the file, for the places of problems.
     technology : Technology
         Technology that the fields name.
-    known : ArraysRead, optional
-        Arrays of the file, if they were built before.
 
     Raises
     ------
     SpecError
         Names clash, or refer to parts that the machine, the technology or the project lacks.
     """
-    if known is not None and known.technology is not technology:
-        known = None
     place = FilePlace(root, (KEY,))
-    memories = tuple(map(_memory, spec.memories))
-    arrays = (
-        known.built
-        if known and known.word_bits == spec.word
-        else tuple(_array(a, spec.word) for a in spec.arrays)
-    )
+    memories = tuple(Memory(**given_fields(m)) for m in spec.memories)
+    arrays = tuple(_array(a, spec.word) for a in spec.arrays)
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
     problems = problems or [*_tree(spec, memories, arrays, place)]
-    for at, array in enumerate(() if known else spec.arrays):
-        problems += _array_problems(array, place.below(ARRAYS, at), technology)
+    for at, array in enumerate(spec.arrays):
+        problems += _array_problems(array, place.below("arrays", at), technology)
     if problems:
         raise SpecError(problems)
     return Architecture(
@@ -372,44 +324,20 @@ def build_architecture(
     )
 
 
-def _memory(m: _MemoryFields) -> Memory:
-    return Memory(
-        name=m.name,
-        energy=m.energy,
-        line_bits=m.line,
-        capacity_bytes=m.capacity,
-        billed_bytes=m.billed_capacity,
-        bandwidth_bytes_per_s=m.bandwidth,
-        write_buffer=m.write_buffer,
-        instances=tuple(m.instances.items()),
-        multicast=m.multicast is True,
-        reduces=m.reduces is True,
-        ring=m.ring is True,
-        inside=m.inside,
-    )
-
-
 def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
+    given = given_fields(spec)
+    del given["shape"], given["reduction"]
     return ProcessingArray(
-        name=spec.name,
-        dimensions=tuple(_dimension(spec, name) for name in spec.shape),
-        registers=Registers(
-            depth=spec.registers.depth,
-            energy=spec.registers.energy,
-            width_bits=spec.registers.width,
-            billed=spec.registers.billed,
-        ),
-        operations=tuple(
-            o for kind, costs in spec.operations.items() for o in operations(kind, costs, word_bits)
-        ),
-        wider=spec.wider,
-        convert=tuple(spec.convert.items()),
-        units=spec.units,
-        operands=spec.operands,
-        overlap=True if spec.overlap is None else spec.overlap,
-        overhead_area_um2=spec.overhead_area,
-        reads=spec.reads,
-        writes=spec.writes,
+        **given
+        | {
+            "dimensions": tuple(_dimension(spec, name) for name in spec.shape),
+            "registers": Registers(**given_fields(spec.registers)),
+            "operations": tuple(
+                operation
+                for kind, costs in spec.operations.items()
+                for operation in operations(kind, costs, word_bits)
+            ),
+        }
     )
 
 
@@ -463,10 +391,10 @@ def _memories(
         kinds = ("link",) if memory.ring else ("dram", "sram")
         yield from _class_problem(memory.energy, kinds, here.below("energy"), technology)
         kind = technology.memory(memory.energy)
-        if kind and kind.kind == "sram" and memory.capacity is None:
+        if kind and kind.kind == "sram" and memory.capacity_bytes is None:
             text = f"'{memory.name}' is billed as {memory.energy} and needs a 'capacity'"
             yield here.problem(text)
-        if kind and kind.kind == "dram" and memory.billed_capacity is not None:
+        if kind and kind.kind == "dram" and memory.billed_bytes is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
             yield here.below("billed_capacity").key_problem(text, "leave it out")
         if memory.ring:
@@ -475,18 +403,18 @@ def _memories(
             if getattr(memory, key) is not None and not memory.instances:
                 text = f"'{memory.name}' has no 'instances' to which '{key}' could apply"
                 yield here.below(key).key_problem(text, "give 'instances: {cores: 4}'")
-        if memory.capacity is not None and 8 * memory.capacity < memory.line:
-            text = f"'{memory.name}' does not hold one line of {memory.line} bit"
+        if memory.capacity_bytes is not None and 8 * memory.capacity_bytes < memory.line_bits:
+            text = f"'{memory.name}' does not hold one line of {memory.line_bits} bit"
             yield here.below("capacity").problem(text)
 
 
 def _ring_of_links(memory: _MemoryFields, place: FilePlace) -> Iterator[Problem]:
     """Yield a problem for each field that a ring of links lacks, or may not have."""
-    if memory.bandwidth is None:
+    if memory.bandwidth_bytes_per_s is None:
         text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
         yield place.problem(text)
     for key in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
-        if key in memory.model_fields_set:
+        if place.root.at((*place.path, key)) is not None:
             text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{key}'"
             yield place.below(key).key_problem(text, "leave it out")
 

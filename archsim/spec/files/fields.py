@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSc
 
 from einsum_cascade.errors import did_you_mean, nearest
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, expected, format_value
+from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, Fields, expected, format_value
 from einsum_cascade.yaml.source import shorten
 
 
@@ -280,6 +280,15 @@ def _schema(measure: QuantityKind) -> WithJsonSchema:
 Name = Annotated[str, AfterValidator(_name)]
 """Name of a memory, array or similar, by which overrides and mappings refer to it."""
 Words = str
+
+
+def given_fields(model: Fields) -> dict[str, Any]:
+    """Return the fields that a file gives, by the names of attributes; mappings become pairs."""
+    return {
+        name: tuple(value.items()) if isinstance(value, dict) else value
+        for name, value in vars(model).items()
+        if value is not None
+    }
 
 
 def one_or_more(value: Any) -> Any:

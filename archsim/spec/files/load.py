@@ -12,72 +12,22 @@ from typing import Final, Literal
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.memo import Cache, Identity
-from einsum_cascade.yaml.edit import NAME_KEYS, Setting, apply_settings
+from einsum_cascade.memo import Cache
+from einsum_cascade.yaml.edit import NAME_KEYS, Setting
 from einsum_cascade.yaml.library import is_file_name, resolve_reference, spec_tree
-from einsum_cascade.yaml.source import YamlNode, YamlScalar
+from einsum_cascade.yaml.source import YamlScalar
 
 from ..arch import Architecture
 from ..mapping import Mapping
 from ..overrides import Overrides, Overriding
 from ..technology import Technology
-from .architecture import (
-    ARRAYS,
-    KEY,
-    ArraysRead,
-    arrays_node,
-    build_architecture,
-    check_architecture,
-)
+from .architecture import KEY, build_architecture, check_architecture
 from .fields import BANDWIDTH, CAPACITY, parse_quantity
 from .mapping import build_mapping
 from .technology import build_technology
 
-_MAX_ARRAYS = 32
-"""Maximum number of cached groups of arrays: a grid varies few sizes of arrays, in any order."""
-_MAX_MACHINES: Final = 8
-"""Maximum number of cached machines, whose sizes are set anew: a sweep names few machines."""
-
-
-class ArrayCache:
-    """Cache of checked arrays; the key is their node in a file's tree with settings applied."""
-
-    def __init__(self) -> None:
-        self._arrays = Cache[ArraysRead](_MAX_ARRAYS)
-        self._trees = Cache[YamlNode](_MAX_ARRAYS)
-
-    def tree(self, file: YamlNode, settings: tuple[Setting, ...]) -> YamlNode:
-        """Apply settings to a file's tree; equal settings of arrays give one and the same node of
-        arrays.
-
-        Parameters
-        ----------
-        file : YamlNode
-            Tree of the file as written.
-        settings : tuple of Setting
-            Settings with paths from the root of the file.
-
-        Raises
-        ------
-        SpecError
-            As ``apply_settings``.
-        """
-        mine = tuple(s for s in settings if [step.text for step in s.path[:2]] == [KEY, ARRAYS])
-        if not mine or any(len(s.path) < 2 for s in settings):
-            return apply_settings(file, settings)
-        # Settings of arrays and all other settings change different parts of the tree.
-        rest = [s for s in settings if s not in mine]
-        root = self._trees.get((Identity(file), mine), lambda: apply_settings(file, mine))
-        return apply_settings(root, rest)
-
-    def find(self, root: YamlNode) -> ArraysRead | None:
-        """Return the checked arrays of a tree; None if they are not cached."""
-        return self._arrays.find(Identity(arrays_node(root)))
-
-    def keep(self, root: YamlNode, arrays: ArraysRead) -> None:
-        """Store the checked arrays of a tree."""
-        self._arrays.keep(Identity(arrays_node(root)), arrays)
-
+_MAX_MACHINES: Final = 128
+"""Maximum number of cached machines, whose sizes are set anew: a grid varies few other fields."""
 
 _NODE = "node"
 _TEXTS = ("title", "source")
@@ -167,17 +117,13 @@ def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
     return load_architectures([name], overrides)[0]
 
 
-def load_architectures(
-    names: Iterable[Name], overrides: Overriding = (), recent: ArrayCache | None = None
-) -> list[Architecture]:
+def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> list[Architecture]:
     """Load several machines, all with the given settings.
 
     Parameters
     ----------
     names, overrides
         See ``Architecture.load``.
-    recent : ArrayCache, optional
-        Arrays of machines that were loaded before.
 
     Raises
     ------
@@ -185,28 +131,17 @@ def load_architectures(
         As ``Architecture.load``; or no machine bills the action or class that a setting changes.
     """
     given = _only("architecture", overrides)
-    recent = recent or ArrayCache()
-    machines = [_architecture(name, given, recent) for name in names]
+    machines = [_architecture(name, given) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
 
 
-def _architecture(name: Name, given: Overrides, recent: ArrayCache) -> Architecture:
-    root = recent.tree(spec_tree("architectures", name), given.rooted("architecture"))
-    known = recent.find(root)
-    spec = check_architecture(root, known)
+def _architecture(name: Name, given: Overrides) -> Architecture:
+    root = spec_tree("architectures", name, given.rooted("architecture"))
+    spec = check_architecture(root)
     span = root.span_of((KEY, "technology"))
     technology = load_technology(resolve_reference("technology", spec.technology, span), given)
-    machine = build_architecture(spec, root, technology, known)
-    if known is None:
-        read = ArraysRead(
-            checked=spec.arrays,
-            technology=technology,
-            word_bits=machine.word_bits,
-            built=machine.arrays,
-        )
-        recent.keep(root, read)
-    return machine
+    return build_architecture(spec, root, technology)
 
 
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:
@@ -263,7 +198,6 @@ class MachineCache:
     """
 
     def __init__(self) -> None:
-        self._arrays = ArrayCache()
         self._machines = Cache[Architecture](_MAX_MACHINES)
 
     def machine(self, name: str, given: Overrides) -> Architecture:
@@ -283,15 +217,12 @@ class MachineCache:
         """
         split = _split_settings(given)
         if split is None:
-            return self._load(name, given)
+            return load_architecture(name, given)
         sizes, others = split
         key = (name, tuple((s.memory, s.field) for s in sizes), others)
         if (known := self._machines.find(key)) is not None:
-            return _sized(known, sizes) or self._load(name, given)
-        return self._machines.keep(key, self._load(name, given))
-
-    def _load(self, name: str, given: Overrides) -> Architecture:
-        return load_architectures([name], given, self._arrays)[0]
+            return _sized(known, sizes) or load_architecture(name, given)
+        return self._machines.keep(key, load_architecture(name, given))
 
 
 def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | None:

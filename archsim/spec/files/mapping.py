@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
@@ -48,9 +47,10 @@ from ..mapping import (
     TileSize,
 )
 from ..mapping import Mapping as MappingSpec
-from .fields import Name, Names, Words, one_or_more
+from .fields import Name, Names, Words, given_fields, one_or_more
 
 KEY = "mapping"
+R = TypeVar("R")
 _MAX_COMBINATIONS = 1000
 
 
@@ -96,28 +96,9 @@ class ObjectiveFields(Fields):
     """Elements of a tensor that have to arrive before work begins."""
 
 
-def _built_spill(spec: SpillFields | None, place: FilePlace) -> Spill | None:
-    """Return the spill that a section of a file describes; None without such a section."""
-    if spec is None:
-        return None
-    return Spill(
-        level=spec.level,
-        copies=tuple(spec.copies.items()),
-        staged=tuple(spec.staged.items()),
-        span=place.below("spill").key_span,
-    )
-
-
-def _built_objective(spec: ObjectiveFields | None, place: FilePlace) -> ChoiceObjective | None:
-    """Return the objective that a section of a file describes; None without such a section."""
-    if spec is None:
-        return None
-    return ChoiceObjective(
-        latency_of=spec.latency_of,
-        start_cycles=tuple(spec.start_cycles.items()),
-        first_tiles=tuple(spec.first_tiles.items()),
-        span=place.below("objective").key_span,
-    )
+def _section(record: type[R], spec: Fields | None, place: FilePlace) -> R | None:
+    """Return the record of a section with the same fields; None without such a section."""
+    return None if spec is None else record(**given_fields(spec), span=place.key_span)
 
 
 def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
@@ -239,19 +220,12 @@ def _partitioned(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _PartitionParts:
-    """Number of parts of a rank, if stated, and whether the parts have equal work."""
-
-    number: int | None
-    balanced: bool
-
-
-def _parts(value: Any) -> _PartitionParts:
+def _parts(value: Any) -> dict[str, Any]:
+    """Parse the number of parts of a rank, if stated, and whether the parts have equal work."""
     number, balanced = value, False
     if isinstance(value, str) and (found := _BALANCED.fullmatch(value)):
         number, balanced = found[1] or REST, True
-    return _PartitionParts(None if number == REST else parse_count(number), balanced)
+    return {"parts": None if number == REST else parse_count(number), "balanced": balanced}
 
 
 Parts = Annotated[Any, PlainValidator(_parts)]
@@ -394,13 +368,13 @@ def build_mapping(root: YamlNode) -> MappingSpec:
     return MappingSpec(
         **whole,
         **_nest_fields(spec, place),
-        spill=_built_spill(spec.spill, place),
+        spill=_section(Spill, spec.spill, place.below("spill")),
         choices=tuple(
             Choice(name=name, alternatives=found, span=place.below("choices", name).key_span)
             for name, found in spec.choices.items()
         ),
         cases=tuple(_case(case, place.below("cases", at)) for at, case in enumerate(spec.cases)),
-        objective=_built_objective(spec.objective, place),
+        objective=_section(ChoiceObjective, spec.objective, place.below("objective")),
         nests=tuple(
             MappingSpec(**whole, **_nest_fields(nest, place.below("nests", at)))
             for at, nest in enumerate(spec.nests)
@@ -410,17 +384,10 @@ def build_mapping(root: YamlNode) -> MappingSpec:
 
 def _nest_fields(spec: MappingFields | NestFields, place: FilePlace) -> dict[str, Any]:
     """Return the fields that a mapping and each of its nests have in common."""
-    schedule = spec.schedule
     return {
         **_placed_fields(spec, place),
         "einsums": tuple(_einsum(name, e, place) for name, e in spec.einsums.items()),
-        "schedule": Schedule(
-            kind=schedule.kind,
-            lookahead=FIT if schedule.lookahead is None else schedule.lookahead,
-            groups=schedule.groups or (),
-            exposes=schedule.exposes,
-            span=place.below("schedule").key_span,
-        ),
+        "schedule": _section(Schedule, spec.schedule, place.below("schedule")),
     }
 
 
@@ -432,8 +399,8 @@ def _case(spec: CaseFields, place: FilePlace) -> Case:
             EinsumPatch(mapping=_einsum(name, e, place), given=frozenset(e.model_fields_set))
             for name, e in spec.einsums.items()
         ),
-        spill=_built_spill(spec.spill, place),
-        objective=_built_objective(spec.objective, place),
+        spill=_section(Spill, spec.spill, place.below("spill")),
+        objective=_section(ChoiceObjective, spec.objective, place.below("objective")),
         span=place.span,
     )
 
@@ -458,9 +425,7 @@ def _placed_fields(
                 level=level.level,
                 loops=level.loops,
                 spatial=tuple(
-                    SpatialRank(
-                        instances=instances, rank=rank, parts=parts.number, balanced=parts.balanced
-                    )
+                    SpatialRank(instances=instances, rank=rank, **parts)
                     for instances, ranks in level.spatial.items()
                     for rank, parts in ranks.items()
                 ),
@@ -478,19 +443,14 @@ def _placed_fields(
 
 def _einsum(name: str, spec: EinsumFields, above: FilePlace) -> EinsumMapping:
     place = above.below("einsums", name)
-    return EinsumMapping(
-        einsum=name,
-        array=spec.array,
-        spatial=tuple(spec.spatial.items()),
-        nest=tuple(
-            NestLevel(level=level, loops=loops, span=place.below("loops", level).span)
-            for level, loops in spec.loops.items()
-            if loops
-        ),
-        outside=spec.outside,
-        bypass=tuple(spec.bypass.items()),
-        span=place.key_span,
+    given = given_fields(spec)
+    del given["loops"]
+    nest = tuple(
+        NestLevel(level=level, loops=loops, span=place.below("loops", level).span)
+        for level, loops in spec.loops.items()
+        if loops
     )
+    return EinsumMapping(einsum=name, nest=nest, span=place.key_span, **given)
 
 
 Named = list[tuple[str, FilePlace]]

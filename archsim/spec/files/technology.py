@@ -23,28 +23,29 @@ from .fields import (
     Watts,
     WattsPerBit,
     Words,
+    given_fields,
 )
 
 KEY = "technology"
 
 
 class _ActionFields(Fields):
-    energy: Picojoules
+    energy_pj: Picojoules = Field(alias="energy")
     """Energy of one action."""
-    area: SquareMicrometres = 0.0
+    area_um2: SquareMicrometres = Field(default=0.0, alias="area")
     """Area of the circuit that does it."""
-    leakage: Watts = 0.0
+    leakage_w: Watts = Field(default=0.0, alias="leakage")
     """Leakage of one circuit, idle or not."""
     source: Words
     """Source of the numbers."""
 
 
 class _AddressFields(Fields):
-    energy: Picojoules
+    energy_fixed_pj: Picojoules = Field(alias="energy")
     """Energy of one address."""
-    energy_per_bit: Picojoules
+    energy_per_bit_pj: Picojoules = Field(alias="energy_per_bit")
     """Energy of each bit of an address."""
-    area_per_bit: SquareMicrometres
+    area_per_bit_um2: SquareMicrometres = Field(alias="area_per_bit")
     """Area for each bit of an address."""
     generators: Count = 1
     """Number of generators."""
@@ -53,13 +54,13 @@ class _AddressFields(Fields):
 class _PointFields(Fields):
     rows: Count
     """Lines of the memory."""
-    width: Bits
+    width_bits: Bits = Field(alias="width")
     """Bits of a line."""
-    area: SquareMicrometres | None = None
+    area_um2: SquareMicrometres | None = Field(default=None, alias="area")
     """Area of the memory."""
-    read: Picojoules | None = None
+    read_pj: Picojoules | None = Field(default=None, alias="read")
     """Energy of reading a line."""
-    write: Picojoules | None = None
+    write_pj: Picojoules | None = Field(default=None, alias="write")
     """Energy of writing a line."""
 
 
@@ -68,29 +69,29 @@ class _MemoryClassFields(Fields):
     """Kind of memory; decides which other fields the class has."""
     source: Words
     """Source of the numbers."""
-    energy: PicojoulesPerBit | None = None
+    energy_per_bit_pj: PicojoulesPerBit | None = Field(default=None, alias="energy")
     """DRAM and links: energy of each bit moved."""
-    idle: Watts | None = None
+    idle_w: Watts | None = Field(default=None, alias="idle")
     """DRAM: power of the whole memory, idle or not."""
-    leakage: WattsPerBit | None = None
+    leakage_w_per_bit: WattsPerBit | None = Field(default=None, alias="leakage")
     """SRAM and registers: leakage of each bit, idle or not."""
     points: Annotated[tuple[_PointFields, ...] | None, Field(min_length=1)] = None
     """SRAM: sizes with known energy and area."""
-    address: _AddressFields | None = None
+    adder: _AddressFields | None = Field(default=None, alias="address")
     """Generator of the addresses."""
-    read_per_bit: PicojoulesPerBit | None = None
+    read_per_bit_pj: PicojoulesPerBit | None = Field(default=None, alias="read_per_bit")
     """Registers: energy of reading, per bit of width."""
-    write_per_bit: PicojoulesPerBit | None = None
+    write_per_bit_pj: PicojoulesPerBit | None = Field(default=None, alias="write_per_bit")
     """Registers: energy of writing, per bit of width."""
-    access_per_entry: Picojoules | None = None
+    access_per_entry_pj: Picojoules | None = Field(default=None, alias="access_per_entry")
     """Registers: energy of an access, per entry of depth."""
-    area_per_bit: SquareMicrometres | None = None
+    area_per_bit_um2: SquareMicrometres | None = Field(default=None, alias="area_per_bit")
     """Registers: area of one bit of one entry."""
-    area_per_entry: SquareMicrometres | None = None
+    area_per_entry_um2: SquareMicrometres | None = Field(default=None, alias="area_per_entry")
     """Registers: area of one entry."""
     least_depth: Count | None = None
     """Depth that smaller register files are billed for."""
-    least_width: Bits | None = None
+    least_width_bits: Bits | None = Field(default=None, alias="least_width")
     """Width that narrower register files are billed for."""
 
 
@@ -163,62 +164,31 @@ def build_technology(root: YamlNode) -> Technology:
         name=spec.name,
         node_nm=spec.node,
         words_bits=spec.words,
-        actions=tuple(
-            Action(
-                name=n, energy_pj=a.energy, area_um2=a.area, source=a.source, leakage_w=a.leakage
-            )
-            for n, a in spec.actions.items()
-        ),
+        actions=tuple(Action(name=n, **given_fields(a)) for n, a in spec.actions.items()),
         memories=tuple(_memory(n, m) for n, m in spec.memories.items()),
         source=root.span.source.name,
     )
 
 
 def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
-    return MemoryClass(
-        name=name,
-        kind=spec.kind,
-        source=spec.source,
-        energy_per_bit_pj=spec.energy or 0.0,
-        idle_w=spec.idle or 0.0,
-        leakage_w_per_bit=spec.leakage or 0.0,
-        points=tuple(
-            SramPoint(
-                rows=p.rows,
-                width_bits=p.width,
-                area_um2=p.area,
-                read_pj=p.read,
-                write_pj=p.write,
-            )
-            for p in spec.points or ()
-        ),
-        adder=None
-        if (address := spec.address) is None
-        else AddressAdder(
-            energy_fixed_pj=address.energy,
-            energy_per_bit_pj=address.energy_per_bit,
-            area_per_bit_um2=address.area_per_bit,
-            generators=address.generators,
-        ),
-        least_depth=spec.least_depth or 1,
-        least_width_bits=spec.least_width or 1,
-        read_per_bit_pj=spec.read_per_bit or 0.0,
-        write_per_bit_pj=spec.write_per_bit or 0.0,
-        access_per_entry_pj=spec.access_per_entry or 0.0,
-        area_per_bit_um2=spec.area_per_bit or 0.0,
-        area_per_entry_um2=spec.area_per_entry or 0.0,
-    )
+    given = given_fields(spec)
+    if spec.points is not None:
+        given["points"] = tuple(SramPoint(**given_fields(point)) for point in spec.points)
+    if spec.adder is not None:
+        given["adder"] = AddressAdder(**given_fields(spec.adder))
+    return MemoryClass(name=name, **given)
 
 
 def _misfits(spec: _MemoryClassFields, place: FilePlace) -> Iterator[Problem]:
     """Yield a problem for each field that a kind of memory lacks, or may not have."""
     known = (*_ALWAYS, *_NEEDS[spec.kind], *_MAY[spec.kind])
+    values = {f.alias or name: getattr(spec, name) for name, f in type(spec).model_fields.items()}
     for field in _NEEDS[spec.kind]:
-        if getattr(spec, field) is None:
+        if values[field] is None:
             text = f"'{place.path[-1]}' is of kind {spec.kind} and needs the field '{field}'"
             yield place.key_problem(text)
-    for field in type(spec).model_fields:
-        if getattr(spec, field) is not None and field not in known:
+    for field, value in values.items():
+        if value is not None and field not in known:
             text = f"a memory of kind {spec.kind} has no '{field}'"
             yield place.below(field).key_problem(text, f"its fields are {', '.join(known)}")
     yield from _point_problems(spec.points or (), place)
@@ -228,17 +198,17 @@ def _point_problems(points: tuple[_PointFields, ...], place: FilePlace) -> Itera
     seen: set[tuple[int, int]] = set()
     for at, point in enumerate(points):
         here = place.below("points", at)
-        if (point.rows, point.width) in seen:
-            text = f"the point of {point.rows} rows of {point.width} bit is given twice"
+        if (point.rows, point.width_bits) in seen:
+            text = f"the point of {point.rows} rows of {point.width_bits} bit is given twice"
             yield here.problem(text)
-        seen.add((point.rows, point.width))
-        if point.area is None and point.read is None:
+        seen.add((point.rows, point.width_bits))
+        if point.area_um2 is None and point.read_pj is None:
             yield here.problem("a point has an 'area', or 'read' and 'write', or all three")
-        if point.area is not None and point.area <= 0:
+        if point.area_um2 is not None and point.area_um2 <= 0:
             yield here.problem("a compiled memory has an area above zero")
-        if (point.read is None) != (point.write is None):
+        if (point.read_pj is None) != (point.write_pj is None):
             yield here.problem("a point has both 'read' and 'write', or neither")
-    if points and all(p.read is None for p in points):
+    if points and all(p.read_pj is None for p in points):
         yield place.key_problem("at least one point needs 'read' and 'write'")
-    if points and all(p.area is None for p in points):
+    if points and all(p.area_um2 is None for p in points):
         yield place.key_problem("at least one point needs an 'area'")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import pytest
 from commands import refused, run
 
 from archsim.spec.arch import Architecture
-from archsim.spec.files.load import ArrayCache, MachineCache, load_architectures
+from archsim.spec.files.load import MachineCache
 from archsim.spec.mapping import Mapping
 from archsim.spec.overrides import Overrides, parse_overrides
 from archsim.spec.technology import Technology
@@ -234,51 +236,6 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
-def test_arrays_that_were_read_before_are_those_read_afresh() -> None:
-    recent = ArrayCache()
-    for settings in (
-        ["memories.DRAM.bandwidth=1 TB/s"],
-        ["memories.DRAM.bandwidth=2 TB/s"],
-        ["word=8 bit"],
-        ["technology.actions.fp_mul.energy=3 pJ"],
-        ["arrays.array_2d.shape.rows=128", "clock=1 GHz"],
-        ["clock=2 GHz"],
-        ["memories.DRAM.bandwith=2 TB/s", "memories.DRAM.line=3"],
-        ["aray=2"],
-        ["technology=tsmc"],
-    ):
-        given = Overrides.of_part("architecture", settings)
-        assert outcome(given, recent) == outcome(given, None)
-
-
-def test_arrays_that_are_set_alike_are_read_once() -> None:
-    recent = ArrayCache()
-    rows, more = "arrays.array_2d.shape.rows=128", "arrays.array_1d.shape.lanes=64"
-    machines = [
-        load_architectures(["fusemax"], Overrides.of_part("architecture", settings), recent)[0]
-        for settings in (
-            [rows, more],
-            [more, rows],
-            ["clock=2 GHz", rows, more],
-            [rows, "memories.DRAM.bandwidth=2 TB/s", more],
-            [rows],
-        )
-    ]
-    first, turned, clocked, between, other = (machine.arrays for machine in machines)
-    assert clocked is first
-    assert between is first
-    assert turned == first
-    assert other != first
-    assert machines[2].clock_hz == 2e9
-
-
-def outcome(given: Overrides, recent: ArrayCache | None) -> object:
-    try:
-        return load_architectures(["fusemax"], given, recent)
-    except SpecError as wrong:
-        return str(wrong)
-
-
 def test_machines_that_differ_in_sizes_alone_are_those_read_afresh() -> None:
     recent, sizes = MachineCache(), "memories.global_buffer.capacity="
     for settings in (
@@ -301,14 +258,18 @@ def test_machines_that_differ_in_sizes_alone_are_those_read_afresh() -> None:
         ["memories.bufer.capacity=3 MiB"],
     ):
         given = Overrides.of_part("architecture", settings)
-        try:
-            found: object = [recent.machine("fusemax", given)]
-        except SpecError as wrong:
-            found = str(wrong)
-        assert found == outcome(given, None)
-        if isinstance(found, list):
-            (fresh,) = load_architectures(["fusemax"], given)
-            assert (found[0].tree, found[0].source) == (fresh.tree, fresh.source)
+        found = outcome(partial(recent.machine, "fusemax", given))
+        fresh = outcome(partial(Architecture.load, "fusemax", given))
+        assert found == fresh
+        if isinstance(found, Architecture) and isinstance(fresh, Architecture):
+            assert (found.tree, found.source) == (fresh.tree, fresh.source)
+
+
+def outcome(read: Callable[[], Architecture]) -> Architecture | str:
+    try:
+        return read()
+    except SpecError as wrong:
+        return str(wrong)
 
 
 def test_a_machine_of_another_size_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,5 +280,5 @@ def test_a_machine_of_another_size_is_not_read_again(monkeypatch: pytest.MonkeyP
         return recent.machine("fusemax", Overrides.of_part("architecture", given))
 
     sized("2 MiB")
-    monkeypatch.setattr("archsim.spec.files.load.load_architectures", None)
+    monkeypatch.setattr("archsim.spec.files.load.load_architecture", None)
     assert sized("3 MiB").memories[1].capacity_bytes == 3 << 20
