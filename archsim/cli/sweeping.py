@@ -65,11 +65,11 @@ def _run(
 ) -> SweepDone:
     from mappers.construct.generators import GENERATORS
 
-    from ..sweeping.file import load_sweep_file
+    from ..sweeping.file import sweep_of
     from ..sweeping.sweep import run_sweep
 
     # Workers of a cluster may run in another folder.
-    loaded = load_sweep_file(sweep.resolve() if dask else sweep)
+    loaded = sweep_of(sweep.resolve() if dask else sweep)
     try:
         return run_sweep(
             loaded,

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from einsum_cascade.errors import SpecError, did_you_mean
-from einsum_cascade.memo import Memoized
+from einsum_cascade.memo import Memoized, memoized
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
@@ -195,6 +195,7 @@ class ProcessingArray(Memoized):
         """Return the axis called ``name``, or None."""
         return next((d for d in self.dimensions if d.name == name), None)
 
+    @memoized
     def operation(self, kind: str) -> Operation | None:
         """Return the operation with which a processing element does ``kind``; None if there is
         none.
@@ -213,7 +214,13 @@ class ProcessingArray(Memoized):
         >>> array.operation("exp") is None
         True
         """
-        return self.memo(_operation, kind)
+        listed = self.listed(kind)
+        if listed is not None:
+            return listed
+        plain, fmt = kind_and_format(kind)
+        if plain == "copy":
+            return Operation(kind="copy", cycles=Fraction(1), bill=())
+        return self.operation(in_format(STAND_INS[plain], fmt)) if plain in STAND_INS else None
 
     def listed(self, kind: str) -> Operation | None:
         """Return the entry that the operations table has for ``kind``, or None.
@@ -222,24 +229,16 @@ class ProcessingArray(Memoized):
         ``convert``, a wider one if ``wider``, and the entry for any format.
         """
         plain, fmt = kind_and_format(kind)
-        wanted, anyhow = fmt or OF_WORDS, None
-        for o in self.operations:
-            if o.kind == plain:
-                if o.format == wanted:
-                    return o
-                anyhow = anyhow if o.format else o
-        if not fmt:
-            return anyhow
         found = {o.format: o for o in self.operations if o.kind == plain}
-        done_in = dict(self.convert).get(fmt, "")
-        if done_in and done_in in found:
-            return found[done_in]
+        for name in (fmt or OF_WORDS, dict(self.convert).get(fmt, fmt)):
+            if name in found:
+                return found[name]
         if self.wider and fmt in FORMATS:
             able = [FORMATS[name] for name in found if name in FORMATS]
             wide = [f for f in able if f.holds(FORMATS[fmt])]
             if wide:
                 return found[min(wide, key=lambda f: f.rank).name]
-        return anyhow
+        return found.get("")
 
     def formats_of(self, kind: str) -> tuple[str, ...]:
         """Return the formats in which the table lists a kind of operation.
@@ -247,10 +246,6 @@ class ProcessingArray(Memoized):
         An entry for any format does not count.
         """
         return tuple(o.format for o in self.operations if o.kind == kind and o.format in FORMATS)
-
-    def does(self, kind: str) -> bool:
-        """Return whether the table lists a kind of operation in some format."""
-        return any(o.kind == kind for o in self.operations)
 
     def cannot_do(self, kinds: Iterable[str]) -> tuple[str, ...]:
         """Return the kinds of operation that the array can do neither by an entry nor by a
@@ -285,16 +280,6 @@ class ProcessingArray(Memoized):
                 raise ValueError(f"{self.name} cannot do '{kind}'")
             total += count * found.cycles
         return total
-
-
-def _operation(array: ProcessingArray, kind: str) -> Operation | None:
-    listed = array.listed(kind)
-    if listed is not None:
-        return listed
-    plain, fmt = kind_and_format(kind)
-    if plain == "copy":
-        return Operation(kind="copy", cycles=Fraction(1), bill=())
-    return array.operation(in_format(STAND_INS[plain], fmt)) if plain in STAND_INS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -596,13 +581,8 @@ def _unknown(
         if memory.inside is not None and memory.inside not in known:
             text = f"'{memory.inside}' is not a memory, so '{memory.name}' cannot be inside of it"
             others = [name for name in known if name != memory.name]
-            yield TreeProblem(
-                "memories",
-                at,
-                "inside",
-                text,
-                did_you_mean(memory.inside, others) if others else "",
-            )
+            hint = did_you_mean(memory.inside, others) if others else ""
+            yield TreeProblem("memories", at, "inside", text, hint)
     for at, array in enumerate(arrays):
         for what, names in (("reads", array.reads), ("writes", array.writes)):
             for name in names:
@@ -641,10 +621,8 @@ def _unfed(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> Ite
     named = {name for a in arrays for name in (*a.reads, *a.writes)}
     silent = [n for n, a in enumerate(arrays) if not a.reads]
     for at in silent if len(leaves) > 1 else ():
-        text = (
-            f"{' and '.join(leaves)} are side by side: '{arrays[at].name}' must say which it "
-            "reads from"
-        )
+        sides = " and ".join(leaves)
+        text = f"{sides} are side by side: '{arrays[at].name}' must say which it reads from"
         yield TreeProblem("arrays", at, "name", text, f"add 'reads: {leaves[0]}', or a list")
     if silent:
         named.update(leaves)
@@ -676,9 +654,8 @@ def _copied_in_part(
             if not all(at in tree.paths[end] for end in (*tree.reads[a.name], *tree.writes[a.name]))
         ]
         if elsewhere:
-            text = (
-                f"'{memory.name}' feeds instances, but {', '.join(elsewhere)} is not inside of it"
-            )
+            outside = ", ".join(elsewhere)
+            text = f"'{memory.name}' feeds instances, but {outside} is not inside of it"
             hint = "give 'instances' to a memory that all arrays are inside of"
             yield TreeProblem("memories", at, "instances", text, hint)
 

@@ -50,7 +50,7 @@ def array_in_role(architecture: Architecture, role: str) -> ProcessingArray | No
 
 
 def _is_matrix(array: ProcessingArray) -> bool:
-    return len(array.dimensions) > 1 and array.does("mac")
+    return len(array.dimensions) > 1 and any(o.kind == "mac" for o in array.operations)
 
 
 def memory_in_role(architecture: Architecture, role: str) -> str | None:

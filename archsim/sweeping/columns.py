@@ -7,7 +7,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.source import Span
 
 from ..spec.files import fields
@@ -85,7 +85,7 @@ def right_side(
     if not number:
         if sign not in ("==", "!="):
             what = f"where: {column} is a text, which is '==' or '!=' another"
-            raise SpecError(Problem(what, place))
+            raise SpecError(what, place)
         return text
     right = found is not None and (
         found.kind in (None, kind) or (axis is not None and kind is None)
@@ -93,5 +93,5 @@ def right_side(
     if found is None or not right:
         example = f"{column} {sign} {kind.example if kind else '4K'}"
         what = f"where: '{text}' is no number of {symbol(kind) or 'that'} to compare {column} with"
-        raise SpecError(Problem(what, place, example))
+        raise SpecError(what, place, example)
     return found.number

@@ -16,7 +16,6 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import Scalar
 
-from ..processes import extra_processes, report_killed_workers
 from ..writing import write_whole
 from .columns import TEXTS, header, unit_of
 from .file import read_sweep
@@ -31,8 +30,6 @@ CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
 _ROWS_PER_PIECE = 4_000
 """Number of rows held in memory at once, so that memory does not grow with the sweep."""
-_MIN_ROWS_FOR_A_PROCESS = 20_000
-"""Smallest number of rows for which a second process saves more time than it takes to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +64,17 @@ class ResultTable:
         return {column: unit for column, unit in found.items() if unit}
 
 
-def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
+def export(store: Store, sweep: Sweep) -> tuple[Path, ...]:
     """Write the results to files, and return the paths of the files.
-
-    Parameters
-    ----------
-    workers : int
-        Processes; with several, one writes the one file of many rows and this process the other.
 
     Raises
     ------
     InputError
-        A file cannot be written, or a process was killed; says why.
+        A file cannot be written; says why.
     """
     table = ResultTable.of(store, sweep)
-    if not has_parquet():
-        return (_write(CSV, _csv, table),)
-    if workers == 1 or store.count() < _MIN_ROWS_FOR_A_PROCESS:
-        return _write(CSV, _csv, table), _write(PARQUET, _parquet, table)
-    with extra_processes(1) as pool, report_killed_workers("the store has it all, start again"):
-        other = pool.executor.submit(_parquet_of, store.folder, sweep)
-        return _write(CSV, _csv, table), other.result()
-
-
-def _parquet_of(folder: Path, sweep: Sweep) -> Path:
-    """Write the Parquet file from another process, which opens the store by itself."""
-    with opened(folder) as store:
-        return _write(PARQUET, _parquet, ResultTable.of(store, sweep))
+    writers = {CSV: _csv, PARQUET: _parquet} if has_parquet() else {CSV: _csv}
+    return tuple(_write(name, write, table) for name, write in writers.items())
 
 
 def has_parquet() -> bool:

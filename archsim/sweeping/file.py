@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
 from einsum_cascade.source import Source
@@ -25,9 +25,7 @@ from .spec import (
     ROLES,
     Condition,
     PointChoice,
-    RandomPoints,
     Role,
-    SearchedPoints,
     Sweep,
     SweepAxis,
     generated_values,
@@ -39,7 +37,6 @@ KEY = "sweep"
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
 _MOST_POINTS = 10**9
-_FROM = "from"
 _SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
 """Names of columns that a search can minimise, besides the columns with one number per run."""
 
@@ -66,9 +63,7 @@ class SweepFields(Fields):
 
 
 class AxisFields(Fields):
-    """Axis that is no plain list. The field ``from`` is read separately."""
-
-    also_known = (_FROM,)
+    """Axis that is no plain list."""
 
     field: str | None = None
     """Field that is set, if its name is not that of the axis."""
@@ -76,6 +71,8 @@ class AxisFields(Fields):
     """Several fields, all set to the same value."""
     values: tuple[Any, ...] | None = None
     """Values of the axis."""
+    start: Any = Field(default=None, alias="from")
+    """First value of a range."""
     to: Any = None
     """Last value of a range that begins with `from`."""
     steps: Count | None = None
@@ -100,29 +97,15 @@ class PointsFields(Fields):
 
 
 def sweep_of(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
-    """Return the sweep in a dict with the content of a sweep file; the key ``sweep`` is optional.
+    """Return the sweep in a file, or in a dict with its content; the key ``sweep`` is optional.
 
     Raises
     ------
     SpecError
         All that is wrong with it, or something in it that a file cannot say.
     """
-    return sweep_of_dict(given) if isinstance(given, Mapping) else load_sweep_file(given)
-
-
-def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
-    """Return the sweep in a file. Raises SpecError with all errors."""
-    return read_sweep(read_source(path))
-
-
-def sweep_of_dict(given: Mapping[str, Any]) -> Sweep:
-    """Return the sweep of a dict with the content of a file, with or without its ``sweep:``.
-
-    Raises
-    ------
-    SpecError
-        All that is wrong with it, or something in it that a file cannot say.
-    """
+    if not isinstance(given, Mapping):
+        return read_sweep(read_source(given))
     inner = given if set(given) == {KEY} else {KEY: dict(given)}
     try:
         text = json.dumps(inner, indent=2, default=_plain, ensure_ascii=False)
@@ -148,7 +131,7 @@ def read_sweep(source: Source) -> Sweep:
     path = section(root, KEY)
     node = root.at(path)
     if not isinstance(node, YamlMapping):
-        raise SpecError(Problem(f"expected the fields of a sweep below '{KEY}:'", root.span))
+        raise SpecError(f"expected the fields of a sweep below '{KEY}:'", root.span)
     problems: list[Problem] = []
     name = ""
     # Errors in later sections are reported as well.
@@ -159,7 +142,7 @@ def read_sweep(source: Source) -> Sweep:
     _refuse_repeated_fields(settings, axes, problems)
     named = {role: _named(node, role, axes, problems) for role in ROLES}
     conditions = tuple(_conditions(node, axes, problems))
-    points: PointChoice = "all"
+    points: PointChoice | None = None
     with collect_problems(problems):
         points = _points(node, axes)
     if problems:
@@ -205,10 +188,10 @@ def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:
     role: Role = next((r for r in ROLES if r == name), "settings")
     if not _AXIS.fullmatch(name):
         text = f"expected a name of letters, digits, '_', '-' and '.', got '{name}'"
-        raise SpecError(Problem(text, key.span))
+        raise SpecError(text, key.span)
     if role == "settings" and (name in FIXED or name.startswith(LEVELS)):
         text = f"'{name}' is a column of the results, an axis needs another name"
-        raise SpecError(Problem(text, key.span, f"swept_{name}"))
+        raise SpecError(text, key.span, f"swept_{name}")
     if isinstance(node, YamlSequence):
         return SweepAxis(
             name=name,
@@ -218,42 +201,35 @@ def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:
         )
     if not isinstance(node, YamlMapping):
         text = f"{name}: expected a list of values, or from, to and steps, got {node.kind}"
-        raise SpecError(
-            Problem(text, node.span, f"{name}: [{format_value(node.plain())}]".replace("'", ""))
-        )
+        raise SpecError(text, node.span, f"{name}: [{format_value(node.plain())}]".replace("'", ""))
     return _axis_of_fields(key, role, node)
 
 
 def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis:
     name = key.text
-    others = YamlMapping(
-        span=node.span, entries=tuple(e for e in node.entries if e[0].text != _FROM)
-    )
-    parsed = validate(AxisFields, others)
-    start, stop = node.child(_FROM), node.child("to")
+    parsed = validate(AxisFields, node)
     fields = tuple(_fields(key, node, parsed)) if role == "settings" else ()
     if role != "settings" and (parsed.field or parsed.fields):
         text = f"{name}: an axis of this name chooses the {name}, it sets no field"
-        raise SpecError(Problem(text, key.span))
+        raise SpecError(text, key.span)
     values = node.child("values")
     if isinstance(values, YamlSequence):
-        extra = [k for k in (_FROM, "to", "steps", "scale") if node.child(k) is not None]
+        extra = [k for k in ("from", "to", "steps", "scale") if node.child(k) is not None]
         if extra:
             text = f"{name}: values are given, '{extra[0]}' says others"
-            raise SpecError(Problem(text, node.key_span((extra[0],))))
+            raise SpecError(text, node.key_span((extra[0],)))
         return SweepAxis(name=name, role=role, fields=fields, values=written_values(values, name))
-    missing = [k for k in (_FROM, "to", "steps") if node.child(k) is None]
+    ends: list[YamlScalar] = []
+    missing = [k for k in ("from", "to", "steps") if node.child(k) is None]
     if missing:
-        text = f"{name}: '{missing[0]}' is missing"
         hint = "give values: [..], or from, to and steps"
-        raise SpecError(Problem(text, key.span, hint))
-    for end in (start, stop):
+        raise SpecError(f"{name}: '{missing[0]}' is missing", key.span, hint)
+    for end in (node.child("from"), node.child("to")):
         if not isinstance(end, YamlScalar):
-            kind = "nothing" if end is None else end.kind
-            text = f"{name}: expected a number or a quantity, got {kind}"
-            raise SpecError(Problem(text, node.span if end is None else end.span))
-    assert isinstance(start, YamlScalar)
-    assert isinstance(stop, YamlScalar)
+            assert end is not None, "an end is not missing"
+            raise SpecError(f"{name}: expected a number or a quantity, got {end.kind}", end.span)
+        ends.append(end)
+    start, stop = ends
     made, kind_of = generated_values(
         start, stop, parsed.steps or 0, parsed.scale or "linear", name, node.key_span(("steps",))
     )
@@ -265,9 +241,9 @@ def _fields(key: YamlScalar, node: YamlMapping, parsed: AxisFields) -> Iterator[
     one, several = node.child("field"), node.child("fields")
     if one is not None and several is not None:
         text = f"{key.text}: 'field' and 'fields' are both given"
-        raise SpecError(Problem(text, node.key_span(("fields",))))
+        raise SpecError(text, node.key_span(("fields",)))
     if several is not None and not parsed.fields:
-        raise SpecError(Problem(f"{key.text}: fields: expected at least one", several.span))
+        raise SpecError(f"{key.text}: fields: expected at least one", several.span)
     if isinstance(one, YamlScalar):
         yield _checked(one)
     elif isinstance(several, YamlSequence):
@@ -345,44 +321,39 @@ def _conditions(
             yield Condition(text=item.text, column=column, sign=sign, node=item, value=right)
 
 
-def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
-    """Return the choice of the points to run. Raises SpecError."""
+def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice | None:
+    """Return the choice of the points to run; None for all. Raises SpecError."""
     given = node.child("points")
     total = prod(len(axis.values) for axis in axes)
     if given is None or (isinstance(given, YamlScalar) and given.text == "all"):
         if total > _MOST_POINTS:
             text = f"points: the axes make {total:,} points, more than would ever be run"
-            span = node.key_span(("axes",))
-            raise SpecError(Problem(text, span, "points: {random: 1000, seed: 1}"))
-        return "all"
+            raise SpecError(text, node.key_span(("axes",)), "points: {random: 1000, seed: 1}")
+        return None
     hint = "points: all, or {random: 1000, seed: 1}"
     if not isinstance(given, YamlMapping):
-        raise SpecError(
-            Problem(f"points: expected 'all' or a mapping, got {given.kind}", given.span, hint)
-        )
+        raise SpecError(f"points: expected 'all' or a mapping, got {given.kind}", given.span, hint)
     parsed = validate(PointsFields, given)
     if (parsed.random is None) == (parsed.search is None):
-        raise SpecError(
-            Problem("points: expected 'random' or 'search', and one of them", given.span, hint)
-        )
+        text = "points: expected 'random' or 'search', and one of them"
+        raise SpecError(text, given.span, hint)
     if parsed.random is not None:
         for other in ("trials", "objectives"):
             if given.child(other) is not None:
                 text = f"points: '{other}' is for a search, this draws at random"
-                raise SpecError(Problem(text, given.key_span((other,))))
-        if parsed.random > total:
-            text = f"points: {parsed.random} at random are more than the {total} that there are"
-            raise SpecError(Problem(text, given.key_span(("random",)), "points: all"))
-        return RandomPoints(count=parsed.random, seed=parsed.seed or 0)
-    if parsed.trials is None:
-        raise SpecError(Problem("points: a search needs 'trials'", given.span, "trials: 500"))
-    if parsed.trials > total:
-        text = f"points: {parsed.trials} trials are more than the {total} points that there are"
-        raise SpecError(Problem(text, given.key_span(("trials",)), "points: all"))
-    objectives = parsed.objectives or ("latency_s",)
-    for name in objectives:
-        if not (name in NUMBERS or name.startswith(_SMALL)) or objectives.count(name) > 1:
+                raise SpecError(text, given.key_span((other,)))
+        key, number, text = "random", parsed.random, "at random are more than the {} that"
+    elif parsed.trials is not None:
+        key, number, text = "trials", parsed.trials, "trials are more than the {} points that"
+    else:
+        raise SpecError("points: a search needs 'trials'", given.span, "trials: 500")
+    if number > total:
+        text = f"points: {number} {text.format(total)} there are"
+        raise SpecError(text, given.key_span((key,)), "points: all")
+    searched = () if parsed.search is None else parsed.objectives or ("latency_s",)
+    for name in searched:
+        if not (name in NUMBERS or name.startswith(_SMALL)) or searched.count(name) > 1:
             text = f"points: '{name}' is no column whose numbers are to be small, or stands twice"
             hint = did_you_mean(name, (*NUMBERS, *(f"{each}NAME" for each in _SMALL)))
-            raise SpecError(Problem(text, given.key_span(("objectives",)), hint))
-    return SearchedPoints(trials=parsed.trials, objectives=objectives, seed=parsed.seed or 0)
+            raise SpecError(text, given.key_span(("objectives",)), hint)
+    return PointChoice(number=number, seed=parsed.seed or 0, objectives=searched)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import Kind, resolve_reference
 from einsum_cascade.yaml.source import YamlScalar
@@ -132,7 +132,7 @@ class InputLoader:
         if given and name.text != DEFAULT:
             what = "searched for" if name.text == AUTO else "made from the cascade"
             text = f"mapping.{given[0].field}: the mapping is {what} and takes no settings"
-            raise SpecError(Problem(text, given[0].span))
+            raise SpecError(text, given[0].span)
         return None
 
     def _input(self, role: Role, point: Point) -> Any:
@@ -177,7 +177,7 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
     """Return the name at a position of an axis. Raises SpecError if it is no name."""
     node = axis.values[place].node
     if not isinstance(node, YamlScalar):
-        raise SpecError(Problem(f"{axis.name}: expected a name, got {node.kind}", node.span))
+        raise SpecError(f"{axis.name}: expected a name, got {node.kind}", node.span)
     return node
 
 
@@ -237,8 +237,11 @@ class PointRunner:
             inputs=text,
         )
         try:
-            jobs = self._jobs(point)
-            result = run_plan(jobs, evaluate=self.evaluator.evaluate)
+            work, machine = self.loader.workload(point), self.loader.machine(point)
+            mapping = self.loader.mapping(point, work, machine)
+            generators, evaluate = self.task.generators, self.evaluator.evaluate
+            jobs = plan(work, machine, mapping, generators=generators, evaluate=evaluate)
+            result = run_plan(jobs, evaluate=evaluate)
         except InputError as wrong:
             return row._replace(message=_one_line(wrong))
         except Exception as fault:
@@ -269,12 +272,6 @@ class PointRunner:
         version."""
         text = "\0".join((inputs, self.task.contents, self.task.version))
         return sha256(text.encode()).hexdigest()
-
-    def _jobs(self, point: Point) -> JobPlan:
-        work, machine = self.loader.workload(point), self.loader.machine(point)
-        mapping = self.loader.mapping(point, work, machine)
-        generators, evaluate = self.task.generators, self.evaluator.evaluate
-        return plan(work, machine, mapping, generators=generators, evaluate=evaluate)
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode

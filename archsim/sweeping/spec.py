@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic_core import PydanticCustomError
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.source import Source, Span
 from einsum_cascade.yaml.edit import Setting
 from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar, YamlSequence, exact_number
@@ -68,23 +68,14 @@ class SweepAxis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomPoints:
-    """Number of points to draw at random, without repetition."""
+class PointChoice:
+    """Points of the grid that run: drawn at random without repetition, or chosen by a search."""
 
-    count: int
+    number: int
     seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchedPoints:
-    """Points that an Optuna study chooses one after the other, from earlier results."""
-
-    trials: int
-    objectives: tuple[str, ...]
-    seed: int
-
-
-PointChoice = Literal["all"] | RandomPoints | SearchedPoints
+    objectives: tuple[str, ...] = ()
+    """Columns to minimise by an Optuna study, which chooses points from earlier results; empty for
+    random points."""
 
 
 _SIGNS: Final[Mapping[str, Callable[[Any, Any], bool]]] = MappingProxyType(
@@ -132,7 +123,8 @@ class Sweep:
     settings: tuple[Setting, ...]
     axes: tuple[SweepAxis, ...]
     conditions: tuple[Condition, ...]
-    points: PointChoice
+    points: PointChoice | None
+    """Choice of points; None runs the whole grid."""
     source: Source
     """File from which the sweep can be read again."""
     said: str
@@ -146,11 +138,7 @@ class Sweep:
     @property
     def total(self) -> int:
         """Number of points that are run."""
-        if isinstance(self.points, RandomPoints):
-            return self.points.count
-        if isinstance(self.points, SearchedPoints):
-            return self.points.trials
-        return self.grid
+        return self.grid if self.points is None else self.points.number
 
 
 _ROUNDS = 6
@@ -173,7 +161,7 @@ def point_at(sweep: Sweep, number: int) -> Point:
         Number of the point; for random points, the position in the drawing.
     """
     at = number
-    if isinstance(sweep.points, RandomPoints):
+    if sweep.points is not None:
         at = shuffled(number, sweep.grid, sweep.points.seed)
     return Point(number, places_at(sweep, at))
 
@@ -274,13 +262,13 @@ def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
         The list is empty, or a value occurs twice.
     """
     if not nodes.items:
-        raise SpecError(Problem(f"{axis}: expected at least one value", nodes.span))
+        raise SpecError(f"{axis}: expected at least one value", nodes.span)
     found: dict[object, YamlNode] = {}
     for node in nodes.items:
         meant = _meant(node)
         if meant in found:
             text = f"{axis}: {node.kind} stands twice, its points would be the same"
-            raise SpecError(Problem(text, node.span))
+            raise SpecError(text, node.span)
         found[meant] = node
     return tuple(AxisValue(shown=_shown(node), node=node) for node in nodes.items)
 
@@ -317,21 +305,21 @@ def generated_values(
     first, last = _end(start, axis), _end(stop, axis)
     if first.kind != last.kind:
         text = f"{axis}: from '{start.text}' to '{stop.text}' mixes two kinds of numbers"
-        raise SpecError(Problem(text, stop.span, "give both ends with units of one kind"))
+        raise SpecError(text, stop.span, "give both ends with units of one kind")
     if first.number == last.number:
-        raise SpecError(Problem(f"{axis}: both ends are the same", stop.span))
+        raise SpecError(f"{axis}: both ends are the same", stop.span)
     if not 2 <= steps <= MOST_VALUES:
         text = f"{axis}: expected from 2 to {MOST_VALUES} steps, ends included, got {steps}"
-        raise SpecError(Problem(text, span))
+        raise SpecError(text, span)
     if scale == "log" and min(first.number, last.number) <= 0:
         text = f"{axis}: a log scale needs ends above zero"
-        raise SpecError(Problem(text, span, "scale: linear"))
+        raise SpecError(text, span, "scale: linear")
     ends = (first.number, last.number)
     whole = first.kind in _WHOLE or (first.kind is None and all(n.denominator == 1 for n in ends))
     found = tuple(_number(n, whole) for n in _between(*ends, steps, scale))
     if len(set(found)) < steps:
         text = f"{axis}: {steps} steps from '{start.text}' to '{stop.text}' repeat whole numbers"
-        raise SpecError(Problem(text, span, f"at most {len(set(found))} steps differ"))
+        raise SpecError(text, span, f"at most {len(set(found))} steps differ")
     unit = symbol(first.kind)
     made = (f"{number!r} {unit}".rstrip() for number in found)
     return tuple(
@@ -344,7 +332,7 @@ def _end(node: YamlScalar, axis: str) -> Measured:
     found = measured(node.value)
     if found is None:
         text = f"{axis}: expected a number or a quantity such as 4K or '1 MiB', got {node.kind}"
-        raise SpecError(Problem(text, node.span))
+        raise SpecError(text, node.span)
     return found
 
 

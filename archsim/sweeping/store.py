@@ -117,10 +117,6 @@ class Store:
         with self._connection:
             self._connection.executemany(command, rows)
 
-    def count(self) -> int:
-        """Return the number of finished points."""
-        return int(self._one("SELECT count(*) FROM points"))
-
     def counts(self) -> dict[str, int]:
         """Return the number of points of each status."""
         found = self._connection.execute("SELECT status, count(*) FROM points GROUP BY status")
@@ -128,9 +124,8 @@ class Store:
 
     def first_message(self) -> str:
         """Return the reason why the first refused point was refused."""
-        return str(
-            self._one("SELECT message FROM points WHERE status = 'refused' ORDER BY point LIMIT 1")
-        )
+        command = "SELECT message FROM points WHERE status = 'refused' ORDER BY point LIMIT 1"
+        return str(self._connection.execute(command).fetchone()[0])
 
     def done_between(self, first: int, last: int) -> set[int]:
         """Return the numbers of finished points from ``first`` up to ``last``, both included."""
@@ -166,10 +161,6 @@ class Store:
             return StoredSweep(**found | {"total": int(found["total"])})
         except (sqlite3.OperationalError, KeyError, TypeError, ValueError):
             raise InputError(f"{self.folder / FILE} is no store of a sweep") from None
-
-    def _one(self, command: str) -> Any:
-        found = self._connection.execute(command).fetchone()
-        return None if found is None else found[0]
 
 
 @contextmanager

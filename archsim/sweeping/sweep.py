@@ -34,7 +34,7 @@ from .columns import LEVELS
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
-from .spec import Point, SearchedPoints, Sweep, SweepAxis, measured, places_at, point_at, shuffled
+from .spec import Point, PointChoice, Sweep, SweepAxis, measured, places_at, point_at, shuffled
 from .store import PointRow, Store, StoredSweep, opened_for
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class StudyPoints:
         Optuna is not installed.
     """
 
-    def __init__(self, sweep: Sweep, choice: SearchedPoints, store: Store) -> None:
+    def __init__(self, sweep: Sweep, choice: PointChoice, store: Store) -> None:
         try:
             import optuna
         except ImportError:
@@ -192,7 +192,7 @@ class StudyPoints:
         """Return the next point to run as a tuple, which is empty while results are pending and at
         the end."""
         if most and not self._waiting and not self._open:
-            last = min(self._next + _TRIALS_PER_GENERATION, self._choice.trials)
+            last = min(self._next + _TRIALS_PER_GENERATION, self._choice.number)
             for number in range(self._next, last):
                 self._ask(number)
         return (self._waiting.popleft(),) if most and self._waiting else ()
@@ -200,15 +200,15 @@ class StudyPoints:
     def done(self, rows: Iterable[PointRow]) -> None:
         """Report finished rows to the study, after the store has them."""
         for row in rows:
-            self._tell(row)
-
-    def _tell(self, row: PointRow) -> None:
-        trial = self._open.pop(row.point)
-        with warnings.catch_warnings():
-            # A run that ended here has set the same constraint before.
-            warnings.simplefilter("ignore")
-            trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
-        self._study.tell(trial, self._values(row))
+            trial = self._open.pop(row.point)
+            with warnings.catch_warnings():
+                # A run that ended here has set the same constraint before.
+                warnings.simplefilter("ignore")
+                trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
+            # A refused point has zeros, and is no candidate.
+            named = row.values(())
+            values = [float(named.get(name) or 0.0) for name in self._choice.objectives]
+            self._study.tell(trial, values)
 
     def _opened(self, store: Store) -> Any:
         """Open the study in the folder, and create it if necessary."""
@@ -221,7 +221,6 @@ class StudyPoints:
             study_name=self._sweep.name,
             storage=url.render_as_string(),
             directions=["minimize"] * len(self._choice.objectives),
-            sampler=self._sampler(0, 0),
             load_if_exists=True,
         )
 
@@ -244,7 +243,7 @@ class StudyPoints:
         if row is None:
             self._waiting.append(Point(number, places))
         else:
-            self._tell(row)
+            self.done([row])
 
     def _ask(self, number: int) -> None:
         """Request a proposal from the study for a point that was not run before."""
@@ -279,11 +278,6 @@ class StudyPoints:
         text = f"{self._choice.seed}:{number}:{attempt}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
         return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
-    def _values(self, row: PointRow) -> list[float]:
-        """Return the numbers to minimise; a refused point has zeros, and is no candidate."""
-        named = row.values(())
-        return [float(named.get(name) or 0.0) for name in self._choice.objectives]
 
 
 def _suggested(trial: Any, axis: SweepAxis) -> int:
@@ -372,8 +366,17 @@ def run_sweep(
         contents=contents_of(sweep),
         version=installed_version(),
     )
-    with opened_for(folder, _stored(task)) as store:
-        before = store.count()
+    stored = StoredSweep(
+        name=sweep.name,
+        version=task.version,
+        said=sweep.said,
+        contents=task.contents,
+        total=sweep.total,
+        source=sweep.source.name,
+        text=sweep.source.text,
+    )
+    with opened_for(folder, stored) as store:
+        before = sum(store.counts().values())
         left = sweep.total - before
         now = left if limit is None else min(left, limit)
         workers = workers or max(1, min(usable_cores(), now // _MIN_POINTS_FOR_A_PROCESS))
@@ -389,7 +392,7 @@ def run_sweep(
             now=now,
             counts=tuple(sorted(counts.items())),
             refused=store.first_message() if counts.get("refused") else "",
-            written=export(store, sweep, workers=workers),
+            written=export(store, sweep),
         )
 
 
@@ -413,19 +416,6 @@ def sweep_frame(
         return load_sweep(folder)
 
 
-def _stored(task: SweepTask) -> StoredSweep:
-    sweep = task.sweep
-    return StoredSweep(
-        name=sweep.name,
-        version=task.version,
-        said=sweep.said,
-        contents=task.contents,
-        total=sweep.total,
-        source=sweep.source.name,
-        text=sweep.source.text,
-    )
-
-
 def _run(
     task: SweepTask,
     store: Store,
@@ -434,42 +424,28 @@ def _run(
     advance: Advance,
 ) -> None:
     left = number
-    sweep = task.sweep
-    points = (
-        StudyPoints(sweep, sweep.points, store)
-        if isinstance(sweep.points, SearchedPoints)
-        else _GridPoints(sweep, store)
-    )
+    sweep, grid, study = task.sweep, _left_on_grid(task.sweep, store), None
+    if sweep.points is not None and sweep.points.objectives:
+        study = StudyPoints(sweep, sweep.points, store)
 
     def next_points(size: int) -> tuple[Point, ...]:
         nonlocal left
-        found = points.next(min(size, left))
+        most = min(size, left)
+        found = tuple(islice(grid, most)) if study is None else study.next(most)
         left -= len(found)
         return found
 
     with opening as pool:
         for batch in batches_done(pool, pickle.dumps(task), next_points):
             store.add(batch.rows)
-            points.done(batch.rows)
+            if study is not None:
+                study.done(batch.rows)
             advance(len(batch.rows))
 
 
-class _GridPoints:
-    """Points of a grid that are not finished yet."""
-
-    def __init__(self, sweep: Sweep, store: Store) -> None:
-        self._points = self._open(sweep, store)
-
-    def next(self, most: int) -> tuple[Point, ...]:
-        return tuple(islice(self._points, most))
-
-    def done(self, rows: Iterable[PointRow]) -> None:
-        """Ignore finished rows: the points of a grid do not depend on results."""
-
-    @staticmethod
-    def _open(sweep: Sweep, store: Store) -> Iterator[Point]:
-        """Yield batches of points that are not finished, on request."""
-        for first in range(0, sweep.total, _BLOCK):
-            last = min(first + _BLOCK, sweep.total) - 1
-            done = store.done_between(first, last)
-            yield from (point_at(sweep, n) for n in range(first, last + 1) if n not in done)
+def _left_on_grid(sweep: Sweep, store: Store) -> Iterator[Point]:
+    """Yield the points of a grid that are not finished, in blocks read from the store."""
+    for first in range(0, sweep.total, _BLOCK):
+        last = min(first + _BLOCK, sweep.total) - 1
+        done = store.done_between(first, last)
+        yield from (point_at(sweep, n) for n in range(first, last + 1) if n not in done)

@@ -79,13 +79,6 @@ class FormatFields(Fields):
     mxfp4: CostFields | None = None
     nvfp4: CostFields | None = None
 
-    def by_format(self) -> Iterator[tuple[str, CostFields]]:
-        """Yield the named formats in the order of the file, each with the cost of the operation."""
-        for name in self.model_fields_set:
-            cost = getattr(self, name)
-            if name in FORMATS and cost is not None:
-                yield name, cost
-
 
 class OperationFields(CostFields, FormatFields):
     """Fields for the cost of an operation in any format, and for formats with their own cost."""
@@ -108,23 +101,25 @@ def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields]]:
     """Yield pairs of a format and the operation's cost in it; an empty name is any other format."""
     if isinstance(fields, OperationFields):
         yield "", fields
-    yield from sorted(fields.by_format(), key=lambda pair: [*FORMATS].index(pair[0]))
+    for fmt in FORMATS:
+        if (cost := getattr(fields, fmt)) is not None:
+            yield fmt, cost
 
 
-def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Operation]:
-    """Yield an operation once for each format that a file names.
+def operations(kind: str, fields: FormatFields, word_bits: int) -> list[Operation]:
+    """Return an operation once for each format that a file names.
 
     If a file names only formats, the one as wide as the word also serves values of no stated
     format.
     """
-    for fmt, cost in costs_of(fields):
-        yield Operation(kind=kind, cycles=cost.cycles, bill=(*cost.bill.items(),), format=fmt)
+    found = [
+        Operation(kind=kind, cycles=cost.cycles, bill=tuple(cost.bill.items()), format=fmt)
+        for fmt, cost in costs_of(fields)
+    ]
     if not isinstance(fields, OperationFields):
-        for fmt, cost in costs_of(fields):
-            if FORMATS[fmt].bits == word_bits:
-                bill = (*cost.bill.items(),)
-                yield Operation(kind=kind, cycles=cost.cycles, bill=bill, format=OF_WORDS)
-                return
+        wide = [o for o in found if FORMATS[o.format].bits == word_bits]
+        found += [replace(o, format=OF_WORDS) for o in wide[:1]]
+    return found
 
 
 KEY = "architecture"
@@ -343,14 +338,14 @@ def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
 
 def _dimension(spec: _ArrayFields, name: str) -> Dimension:
     found = spec.reduction.get(name)
-    latency = found.latency if found is not None else 0
+    latency = 0 if found is None else found.latency
+    axis = latency if isinstance(latency, str) else None
+    cycles = spec.shape.get(latency, 0) if isinstance(latency, str) else latency
     return Dimension(
         name=name,
         size=spec.shape[name],
-        reduction_latency_cycles=spec.shape.get(latency, 0)
-        if isinstance(latency, str)
-        else latency,
-        reduction_latency_axis=latency if isinstance(latency, str) else None,
+        reduction_latency_cycles=cycles,
+        reduction_latency_axis=axis,
     )
 
 

@@ -148,28 +148,33 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     Fraction(39, 10)
     """
     wanted = f"expected {measure.what} such as '{measure.example}'"
-    if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise expected(f"{wanted}, got {format_value(value)}")
-    if not isinstance(value, str):
-        if isinstance(value, float) and not isfinite(value):
-            raise expected(f"{wanted}, got {format_value(value)}, which is not finite")
-        unit = measure.example.rpartition(" ")[2]
-        given = f"{value:g}" if isinstance(value, float) else shorten(str(value))
-        _check_sign(Fraction(value), given, measure, wanted)
-        raise expected(f"{wanted}, got a number without a unit", f"write '{given} {unit}'")
-    text = value.strip()
-    if _NOT_A_NUMBER.match(text):
-        raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
-    found = _NUMBER_TEXT.match(text)
-    if found is None or len(text) > _MOST_CHARACTERS:
-        raise expected(f"{wanted}, got '{shorten(text)}'")
-    number, unit = _number(found, wanted), text[found.end() :].strip()
+    if isinstance(value, float) and not isfinite(value):
+        raise expected(f"{wanted}, got {format_value(value)}, which is not finite")
+    if isinstance(value, str):
+        text = value.strip()
+        if _NOT_A_NUMBER.match(text):
+            raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
+        found = _NUMBER_TEXT.match(text)
+        if found is None or len(text) > _MOST_CHARACTERS:
+            raise expected(f"{wanted}, got '{shorten(text)}'")
+        number, unit = _number(found, wanted), text[found.end() :].strip()
+    else:
+        text = f"{value:g}" if isinstance(value, float) else shorten(str(value))
+        number, unit = Fraction(value), ""
+    if unit:
+        number *= _factor(unit, measure, wanted)
+    if number < 0:
+        raise expected(f"{wanted}, got '{text}', which is negative")
+    if number == 0 and not measure.zero:
+        raise expected(f"{wanted}, got '{text}', which is nothing")
     if not unit:
         example = measure.example.rpartition(" ")[2]
-        _check_sign(number, text, measure, wanted)
         raise expected(f"{wanted}, got a number without a unit", f"write '{text} {example}'")
-    quantity = number * _factor(unit, measure, wanted)
-    return _in_range(quantity, text, measure, wanted)
+    if number > measure.limit or (number and number < 1 / measure.limit):
+        raise expected(f"{wanted}, got '{text}', which is no size for it")
+    return number
 
 
 def parse_number(value: Any) -> Fraction:
@@ -206,20 +211,6 @@ def _exact(digits: str, exponent: int) -> Fraction:
     """Return a decimal number as a fraction; it is cached, because machines of a sweep share
     numbers."""
     return Fraction(digits) * Fraction(10) ** exponent
-
-
-def _check_sign(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> None:
-    if quantity < 0:
-        raise expected(f"{wanted}, got '{text}', which is negative")
-    if quantity == 0 and not measure.zero:
-        raise expected(f"{wanted}, got '{text}', which is nothing")
-
-
-def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> Fraction:
-    _check_sign(quantity, text, measure, wanted)
-    if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
-        raise expected(f"{wanted}, got '{text}', which is no size for it")
-    return quantity
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainValidator
@@ -44,7 +44,6 @@ from ..mapping import (
     SpatialRank,
     Spill,
     Tile,
-    TileSize,
 )
 from ..mapping import Mapping as MappingSpec
 from .fields import Name, Names, Words, given_fields, one_or_more
@@ -96,7 +95,7 @@ class ObjectiveFields(Fields):
     """Elements of a tensor that have to arrive before work begins."""
 
 
-def _section(record: type[R], spec: Fields | None, place: FilePlace) -> R | None:
+def _section(record: Callable[..., R], spec: Fields | None, place: FilePlace) -> R | None:
     """Return the record of a section with the same fields; None without such a section."""
     return None if spec is None else record(**given_fields(spec), span=place.key_span)
 
@@ -152,15 +151,13 @@ _BALANCED = re.compile(rf"(?:(\S+) )?{BALANCED}")
 _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
 
 
-def _tile_size(value: Any) -> TileSize:
-    if value == FIT:
-        return FIT
-    if value == WHOLE:
-        return WHOLE
-    if value == WHOLE_OR_ONE:
-        return WHOLE_OR_ONE
-    if value == EVEN:
-        return EVEN
+_SIZES = (FIT, EVEN, WHOLE, WHOLE_OR_ONE)
+"""Words for sizes of tiles."""
+
+
+def _tile_size(value: Any) -> Any:
+    if value in _SIZES:
+        return value
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
@@ -171,8 +168,7 @@ def _tile_size(value: Any) -> TileSize:
                 "a number, an array dimension such as matrix.rows, the least of some such as "
                 "min(matrix.columns, vector.lanes), fit, even, whole, or whole or one"
             )
-            words = [FIT, EVEN, WHOLE, WHOLE_OR_ONE]
-            hint = did_you_mean(value, words) if nearest(value, words) else ""
+            hint = did_you_mean(value, _SIZES) if nearest(value, _SIZES) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
 

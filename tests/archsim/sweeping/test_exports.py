@@ -1,4 +1,4 @@
-"""The results as files, written by one process or by two."""
+"""The results as files, which are whole or not there."""
 
 from __future__ import annotations
 
@@ -20,20 +20,9 @@ SWEEP = {
 }
 
 
-def test_two_processes_write_the_same_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_written_says_that_the_store_has_it_all(tmp_path: Path) -> None:
     archsim.sweep(SWEEP, out=tmp_path)
-    files = [tmp_path / export.CSV, tmp_path / export.PARQUET]
-    before = [path.read_bytes() for path in files]
-    monkeypatch.setattr(export, "_MIN_ROWS_FOR_A_PROCESS", 1)
-    for path in files:
-        path.unlink()
-    with opened(tmp_path) as store:
-        assert export.export(store, sweep_of({"sweep": SWEEP}), workers=2) == tuple(files)
-    assert [path.read_bytes() for path in files] == before
-    # What goes wrong in the other process is told in this one.
     (tmp_path / export.PARQUET).unlink()
     (tmp_path / export.PARQUET).mkdir()
     with opened(tmp_path) as store, pytest.raises(InputError, match="the store beside it has it"):
-        export.export(store, sweep_of({"sweep": SWEEP}), workers=2)
+        export.export(store, sweep_of({"sweep": SWEEP}))
