@@ -58,18 +58,18 @@ def bandwidth_optimal(
     >>> memory, [(s.rank, s.parts) for s in ranks]
     ('L2', [('H', 4), ('M', 32)])
     """
-    bound, given = _bandwidth_bound(problem), problem.shapes
-    if bound is None:
+    cores, given = problem.unlinked_cores, problem.shapes
+    if cores is None:
         return None
     tried = [
         parts
         for ranks in choices
         for parts in all_partition_factors(
-            {r: given[r] for r in ranks if given[r] > 1}, bound.cores.number
+            {r: given[r] for r in ranks if given[r] > 1}, cores.number
         )
     ]
     known = [_parts(partitioning) for partitioning in others]
-    times, sums = bound.times((*tried, *known))
+    times, sums = _BandwidthBound(problem, cores, (*tried, *known)).times()
     best = times[: len(tried)].min()
     if known and best > policy.MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
         return None
@@ -81,9 +81,9 @@ def bandwidth_optimal(
         min(fastest, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
     partitioned = tuple(
-        SpatialRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
+        SpatialRank(instances=cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
     )
-    return ((bound.memory.name, partitioned),) if partitioned else None
+    return ((cores.memory.name, partitioned),) if partitioned else None
 
 
 def bandwidth_bounds(
@@ -93,10 +93,10 @@ def bandwidth_bounds(
 
     All times are 0 if several memories feed cores, or if cores form a ring.
     """
-    bound = _bandwidth_bound(problem)
-    if bound is None:
+    cores = problem.unlinked_cores
+    if cores is None:
         return (0.0,) * len(partitionings)
-    times, _ = bound.times([_parts(partitioning) for partitioning in partitionings])
+    times, _ = _BandwidthBound(problem, cores, [*map(_parts, partitionings)]).times()
     return tuple(float(time) for time in times)
 
 
@@ -107,35 +107,22 @@ def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -
     The time is 0 if an input has tiles of a rank that the cascade cuts, and in the cases of
     ``bandwidth_bounds``.
     """
-    bound, program = _bandwidth_bound(problem), problem.program
+    cores, program = problem.unlinked_cores, problem.program
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
-    if bound is None or any(program.whole_rank(r) != r for r in ranks):
+    if cores is None or any(program.whole_rank(r) != r for r in ranks):
         return 0.0
-    return max(float(t[0]) for t in bound.moving([_parts(partitioning)], only_inputs=True))
+    bound = _BandwidthBound(problem, cores, [_parts(partitioning)])
+    return max(float(t[0]) for t in bound.moving(only_inputs=True))
 
 
 def _parts(partitioning: Partitioning) -> dict[str, int]:
     return {s.rank: s.parts or 1 for _, partitioned in partitioning for s in partitioned}
 
 
-def _bandwidth_bound(problem: MappingProblem) -> _BandwidthBound | None:
-    return None if (cores := problem.unlinked_cores) is None else _BandwidthBound(problem, cores)
-
-
-def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
-    """Return two arrays over the partitionings: the numbers of tiles by rank, and ones."""
-    ranks = dict.fromkeys(r for partitioning in partitionings for r in partitioning)
-    parts = {
-        r: np.array([partitioning.get(r, 1) for partitioning in partitionings], dtype=np.float64)
-        for r in ranks
-    }
-    return parts, np.ones(len(partitionings))
-
-
 @dataclass
 class _BandwidthBound:
-    """Estimator of the least time of a problem's partitionings, in seconds, from transfers and
-    work.
+    """Estimator of the least times of some partitionings of a problem, in seconds, from transfers
+    and work.
 
     Each core is assumed to read its operands once, or once per pass if they exceed its memory. Its
     arrays are assumed to be fully used.
@@ -143,6 +130,22 @@ class _BandwidthBound:
 
     problem: MappingProblem
     cores: Cores
+    partitionings: Collection[Sizes[str, int]]
+    """Numbers of tiles by rank, for each partitioning."""
+
+    @cached_property
+    def parts(self) -> dict[str, Amounts]:
+        """Numbers of tiles of each rank that some partitioning splits."""
+        ranks = dict.fromkeys(rank for each in self.partitionings for rank in each)
+        return {
+            rank: np.array([each.get(rank, 1) for each in self.partitionings], dtype=np.float64)
+            for rank in ranks
+        }
+
+    @cached_property
+    def one(self) -> Amounts:
+        """Amount of one for each partitioning."""
+        return np.ones(len(self.partitionings))
 
     @property
     def program(self) -> Program:
@@ -159,47 +162,38 @@ class _BandwidthBound:
         """Memory that feeds the cores with data."""
         return self.cores.memory
 
-    @cached_property
-    def _rate(self) -> float:
-        """Return the largest number of iteration points that a core computes per second."""
-        widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
-        return widest * float(self.architecture.clock_hz)
-
-    def times(self, partitionings: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
+    def times(self) -> tuple[Amounts, Amounts]:
         """Return two times of each partitioning: that of the busiest unit, and the sum over all
-        units.
-
-        A partitioning is given by its numbers of tiles by rank.
-        """
-        parts, one = _by_rank(partitionings)
-        busy = [self._work(parts, one) / self._rate, *self.moving(partitionings)]
+        units."""
+        widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
+        rate = widest * float(self.architecture.clock_hz)
+        busy = [self._work() / rate, *self.moving()]
         return np.maximum.reduce(busy), np.add.reduce(busy)
 
-    def moving(
-        self, partitionings: Collection[Sizes[str, int]], *, only_inputs: bool = False
-    ) -> list[Amounts]:
+    def moving(self, *, only_inputs: bool = False) -> list[Amounts]:
         """Return the transfer times of the outermost memory and of the memory that feeds the
         cores."""
-        parts, one = _by_rank(partitionings)
         outer, memory = self.architecture.home, self.memory
-        moved, delivered = self._moved(parts, one), self._served(parts, one, only_inputs)
+        moved, delivered = self._moved(), self._served(only_inputs)
         if memory.name != outer.name:
             delivered = delivered + moved
         amounts = ((outer, moved), (memory, delivered))
         found = [n / float(m.bandwidth_bytes_per_s) for m, n in amounts if m.bandwidth_bytes_per_s]
-        return found or [0 * one]
+        return found or [0 * self.one]
 
-    def _moved(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+    def _moved(self) -> Amounts:
         """Return the bytes of inputs that the outermost memory delivers.
 
         An input of several passes counts once per pass if neither its core nor the memory that
         feeds the cores can hold it.
         """
-        moved, capacity = 0 * one, self.memory.capacity_bytes
+        moved, capacity = 0 * self.one, self.memory.capacity_bytes
         for name in (t.name for t in self.program.inputs):
-            of_all, part = self._refetched_bytes(name, parts, one)
+            of_all, part = self._refetched_bytes(name)
             here = capacity is None or self.memory.name == self.architecture.home.name
-            stays = self._fits_core_memory(part) | (one > 0 if here else of_all <= (capacity or 0))
+            stays = self._fits_core_memory(part) | (
+                self.one > 0 if here else of_all <= (capacity or 0)
+            )
             moved = moved + self._bytes(name) * np.where(stays, 1, self._refetches(name))
         return moved
 
@@ -232,21 +226,19 @@ class _BandwidthBound:
         of_each = [self._ranks(e.target.variables) for e in self.program.einsums]
         return set.intersection(*of_each)
 
-    def _refetched_bytes(
-        self, tensor: str, parts: Sizes[str, Amounts], one: Amounts
-    ) -> tuple[Amounts, Amounts]:
+    def _refetched_bytes(self, tensor: str) -> tuple[Amounts, Amounts]:
         """Return the bytes to hold so that an input is read only once: in all cores, and in one
         core.
 
         Ranks of a single pass do not count: their loops enclose those of other ranks.
         """
         ranks = {self.program.whole_rank(r) for r in self.program.tensor_ranks[tensor]}
-        of_all = part = one * self.problem.tensor_bytes(tensor, 1)
+        of_all = part = self.one * self.problem.tensor_bytes(tensor, 1)
         for rank in ranks | {*self.program.parallel}:
-            number = parts.get(rank, one)
+            number = self.parts.get(rank, self.one)
             length = np.ceil(self.problem.extent(rank) / number)
             again = rank in self._passes.get(tensor, {}) and rank not in self._outside
-            size = length if again else one
+            size = length if again else self.one
             of_all, part = of_all * size * number, part * size
         return of_all, part
 
@@ -260,16 +252,16 @@ class _BandwidthBound:
             np.inf if most is None or None in capacities else policy.INPUT_CAPACITY_SHARE * most
         )
 
-    def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+    def _work(self) -> Amounts:
         """Return the number of iteration points of the critical core, which has the largest tile
         of each rank."""
-        work = 0 * one
+        work = 0 * self.one
         for e in self.program.einsums:
-            points = one * prod(self._extents(e.variables).values())
+            points = self.one * prod(self._extents(e.variables).values())
             for rank, size in self._extents(e.variables).items():
-                if rank in parts:
+                if rank in self.parts:
                     # 100 keys in 3 tiles: the largest tile has 34.
-                    points = points / size * np.ceil(size / parts[rank])
+                    points = points / size * np.ceil(size / self.parts[rank])
             work = work + points
         return work
 
@@ -290,29 +282,27 @@ class _BandwidthBound:
                 found[rank.name] = tile
         return found
 
-    def _served(
-        self, parts: Sizes[str, Amounts], one: Amounts, only_inputs: bool = False
-    ) -> Amounts:
+    def _served(self, only_inputs: bool) -> Amounts:
         """Return the bytes that the cores read from and write to the memory that feeds them.
 
         A tensor counts for the Einsum that reads it on most cores. Partial results are written and
         read in the memory in which they meet.
         """
         copies: dict[str, Amounts] = {}
-        delivered = 0 * one
+        delivered = 0 * self.one
         made = self.program.einsum_of
         for e in self.program.einsums:
-            mine = self._ranks(e.variables) & parts.keys()
+            mine = self._ranks(e.variables) & self.parts.keys()
             for access in e.reads:
                 own = self._ranks(access.variables)
                 if access.tensor in made and (only_inputs or mine <= own):
                     continue  # The tensor need not leave the core.
-                times = self._times(parts, mine - own, one)
-                times = one if self.memory.multicast else times
-                copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
+                times = self._times(mine - own)
+                times = self.one if self.memory.multicast else times
+                copies[access.tensor] = np.maximum(copies.get(access.tensor, self.one), times)
             if only_inputs:
                 continue
-            partial = self._times(parts, mine - self._ranks(e.target.variables), one)
+            partial = self._times(mine - self._ranks(e.target.variables))
             # A memory that reduces is only written to; partial results in other memories are read
             # again.
             accesses = 1 if self.memory.reduces else 2
@@ -322,18 +312,14 @@ class _BandwidthBound:
         for tensor, times in copies.items():
             again = self._refetches(tensor)
             if again > 1:
-                _, part = self._refetched_bytes(tensor, parts, one)
+                _, part = self._refetched_bytes(tensor)
                 times = times * np.where(self._fits_core_memory(part), 1, again)
             delivered = delivered + self._bytes(tensor) * times
         return delivered
 
-    @staticmethod
-    def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:
+    def _times(self, ranks: set[str]) -> Amounts:
         """Return the product of the numbers of tiles over some ranks."""
-        times = one
-        for rank in sorted(ranks):
-            times = times * parts[rank]
-        return times
+        return prod((self.parts[rank] for rank in sorted(ranks)), start=self.one)
 
     def _ranks(self, variables: Collection[str]) -> set[str]:
         own = {self.program.whole_rank(v.upper()) for v in variables}

@@ -76,7 +76,8 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
         try:
             made = known.make()
         except InputError as wrong:
-            errors[known.name] = not_generated = _without_traceback(wrong)
+            # A traceback would keep all stack frames in memory.
+            errors[known.name] = not_generated = wrong.with_traceback(None)
             continue
         try:
             job = _job_of_known(known, made, problem, name)
@@ -84,7 +85,7 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
         except SlowerError:
             continue
         except InputError as wrong:
-            errors[known.name] = _without_traceback(wrong)
+            errors[known.name] = wrong.with_traceback(None)
             continue
         if (
             best is None
@@ -122,11 +123,6 @@ def _limit(job: Job, best: EvaluatedJob) -> float | None:
         policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s,
         policy.ACCEPTED_FLOOR_RATIO * best.result.floor.latency_s,
     )
-
-
-def _without_traceback(wrong: InputError) -> InputError:
-    """Return an error without its traceback, which would keep all stack frames in memory."""
-    return wrong.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,17 +262,11 @@ def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
 def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
     """Return the first partitioning in which enough cores share a gather; None if there is none."""
     partitionings = (*problem.replicating_partitionings, *problem.partitionings)
-    if not any(partitionings):
-        return None
-    return next(
-        (
-            partitioning
-            for partitioning in partitionings
-            if cores_with_shared_gathers(problem.program, partitioning)
-            >= policy.MIN_CORES_WITH_SHARED_GATHERS
-        ),
-        None,
-    )
+    for partitioning in partitionings:
+        sharers = cores_with_shared_gathers(problem.program, partitioning)
+        if sharers >= policy.MIN_CORES_WITH_SHARED_GATHERS:
+            return partitioning
+    return None
 
 
 def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -> int:

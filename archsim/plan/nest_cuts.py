@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from math import prod
 
@@ -114,33 +113,6 @@ def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, .
     return _stages(program, given, after)
 
 
-def traffic_at_cuts(
-    program: Program, given: Collection[str], sizes: Callable[[str], float]
-) -> list[tuple[float, Names]]:
-    """Return possible cuts: the size of the tensors that cross the cut, and the Einsums before it.
-
-    Parameters
-    ----------
-    program : Program
-    sizes : callable
-        Function that returns the size of a tensor.
-
-    Returns
-    -------
-    list of tuple
-        Cuts in the order of the cascade. There is no cut where a tensor that crosses it has tiles
-        that both nests would have to choose alike.
-    """
-    found: list[tuple[float, Names]] = []
-    before: Names = ()
-    for block in program.memo(cut_blocks)[:-1]:
-        before = (*before, *block)
-        handed = crossing(program, before)
-        if not any(_is_cut_by_nests(program, tensor, given) for tensor in handed):
-            found.append((sum(map(sizes, handed)), before))
-    return found
-
-
 def _stages(
     program: Program, given: Collection[str], after: Collection[tuple[str, str]]
 ) -> tuple[Names, ...]:
@@ -241,14 +213,14 @@ def cuts_of(problem: PartProblem) -> NestCuts:
     if problem.architecture.memories[0].ring:
         return NestCuts(any=False)
     cut = _cut_cascade(problem)
-    whole = cut.problem
+    whole, names = cut.problem, _names(cut.problem.program)
     gathered = gathered_inputs(whole.program)
     if len(_stages_of_cascade(whole)) > 1:
         return NestCuts(any=True, at_gathers=bool(gathered))
-    size = partial(cut.bytes_of, whole)
-    if sum(map(size, gathered)) >= policy.MAIN_TRAFFIC_SHARE * cut.outside(whole):
+    gathered_bytes = sum(cut.bytes_of(whole, tensor) for tensor in gathered)
+    if gathered_bytes >= policy.MAIN_TRAFFIC_SHARE * cut.outside(whole):
         return NestCuts(any=False)
-    return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
+    return NestCuts(any=len([*cut.negligible_cuts(names)]) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +245,7 @@ def nest_by_nest(problem: PartProblem) -> NestedMapping:
         A nest cannot be mapped, or the cascade cannot be cut.
     """
     cut = _cut_cascade(problem)
-    runs = cut.pieces(cut.names)
+    runs = cut.pieces(_names(cut.problem.program))
     if len(runs) < 2:
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
     return NestedMapping(
@@ -308,11 +280,6 @@ class _CutCascade:
     whole: Mapping
     """Mapping to which the nests are added; it has no nest yet."""
 
-    @property
-    def names(self) -> Names:
-        """Names of all Einsums of the cascade."""
-        return _names(self.problem.program)
-
     def best(self, names: Names) -> tuple[_MadeNest, ...]:
         """Return the mapped nests of some Einsums: one nest, or several if these are faster.
 
@@ -331,7 +298,8 @@ class _CutCascade:
             several = ()
         if several and (
             one is None
-            or _sum(several) < policy.MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
+            or sum(run.result.latency_s for run in several)
+            < policy.MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
         ):
             return several
         if one is None or one.result.over_floor > policy.FLOOR_RATIO_TO_TRY_UNFUSED:
@@ -390,7 +358,20 @@ class _CutCascade:
         yield names[start:]
 
     def _traffic_at_cuts(self, nest: MappingProblem) -> list[tuple[float, Names]]:
-        return traffic_at_cuts(nest.program, nest.shapes, partial(self.bytes_of, nest))
+        """Return possible cuts: the bytes of the tensors that cross the cut, and the Einsums
+        before it.
+
+        There is no cut where a tensor that crosses it has tiles that both nests would have to
+        choose alike.
+        """
+        found: list[tuple[float, Names]] = []
+        before: Names = ()
+        for block in nest.program.memo(cut_blocks)[:-1]:
+            before = (*before, *block)
+            handed = crossing(nest.program, before)
+            if not any(_is_cut_by_nests(nest.program, tensor, nest.shapes) for tensor in handed):
+                found.append((sum(self.bytes_of(nest, tensor) for tensor in handed), before))
+        return found
 
     def outside(self, nest: MappingProblem) -> float:
         """Return the bytes of all inputs and outputs of a nest."""
@@ -487,12 +468,9 @@ class _CutCascade:
 
 def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
     """Return the partitionings of a nest in ascending order of their bandwidth bounds."""
-    machine = nest.architecture
-    if not machine.has_instances:
-        return ((),)
     found = (*nest.memo(usual_partitionings), *nest.memo(replicating_partitionings))
     times = dict(zip(found, bandwidth_bounds(nest, found), strict=True))
-    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(machine, p))))
+    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(nest.architecture, p))))
 
 
 def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:
@@ -503,7 +481,3 @@ def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:
 
 def _names(program: Program) -> Names:
     return tuple(e.name for e in program.einsums)
-
-
-def _sum(runs: tuple[_MadeNest, ...]) -> float:
-    return sum(run.result.latency_s for run in runs)

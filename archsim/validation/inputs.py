@@ -113,6 +113,15 @@ def _chosen_sizes(
     return chosen
 
 
+def shapes_of_inputs(program: ir.Program, inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes of the ranks of all inputs, from arrays that carry the parallel ranks."""
+    found: dict[str, int] = {}
+    for tensor in program.inputs:
+        ranks = (*program.parallel, *tensor.ranks)
+        found |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
+    return found
+
+
 def windowed_ranks(program: ir.Program) -> set[str]:
     """Set the shapes of input ranks that are read at sums (``p + t``) to the length that these
     indices need."""

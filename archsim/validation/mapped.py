@@ -26,7 +26,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.numeric.aligned import Buffer
 from einsum_cascade.numeric.dtypes import Array
 from einsum_cascade.numeric.inputs import bind as bind_inputs
-from einsum_cascade.numeric.inputs import index_tensors
+from einsum_cascade.numeric.inputs import index_tensors, split_named
 
 from ..iteration.loops import Loop, iterations
 from ..legality.binding import bind
@@ -38,7 +38,7 @@ from ..plan.job import Generators, MakeMapping
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.tensor_words import in_formats, with_word_bits
-from .inputs import windowed_ranks
+from .inputs import shapes_of_inputs, windowed_ranks
 from .tensors import Coordinates, TensorStore
 from .trial import Runner
 
@@ -119,14 +119,10 @@ def mapped_run(
     """
     program = cascade.program
     program = in_formats(program, with_word_bits(program.formats, architecture.word_bits))
-    names = {p.name for p in program.parameters}
 
     def run(inputs: dict[str, Any], *, dtype: Any, **numbers: Any) -> dict[str, Any]:
-        shapes = {n: v for n, v in numbers.items() if n not in names}
-        for tensor in program.inputs:
-            ranks = (*program.parallel, *tensor.ranks)
-            shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
-        parameters = {n: v for n, v in numbers.items() if n in names}
+        shapes, parameters = split_named(program, numbers, ())
+        shapes |= shapes_of_inputs(program, inputs)
         how = mapping or generators.make
         if not isinstance(how, Mapping):
             how = how(program, architecture, shapes | parameters)

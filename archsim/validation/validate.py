@@ -17,7 +17,7 @@ from einsum_cascade.number_formats import FORMATS, TensorFormats
 from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
 from workloads.references import REFERENCES, Reference, find_reference
 
-from .inputs import random_shapes
+from .inputs import random_shapes, shapes_of_inputs
 from .trial import Runner, Trial, ValidationReport, changes_decisions
 
 
@@ -72,10 +72,7 @@ def reference_of(other: Cascade, cascade: Cascade) -> Reference:
 def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
     """Return the shapes of a cascade that do not follow from its inputs."""
     program = cascade.program
-    known: dict[str, int] = {}
-    for tensor in program.inputs:
-        ranks = (*program.parallel, *tensor.ranks)
-        known |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
+    known = shapes_of_inputs(program, inputs)
     # One of several equal ranks states the shape of all.
     alone = [r.name for r in program.ranks if r.like in known]
     given = {rank: size for rank, size in known.items() if rank not in alone}
@@ -135,7 +132,6 @@ def validate_cascade(
     """
     formats = dtype if isinstance(dtype, TensorFormats) else TensorFormats()
     name = resolve_dtype("float32" if isinstance(dtype, TensorFormats) else dtype).name
-    _check_parameters(cascade, parameters, trials)
     _check_formats(cascade.program, formats)
     compared = None if reference is None else as_reference(reference)
     if compared is not None:
@@ -155,14 +151,6 @@ def validate_cascade(
         done.append(trial.report(compared, run))
     worst = max(done, key=lambda r: (r.ok is False, r.max_rel_error / r.tolerance))
     return replace(worst, set_aside=set_aside)
-
-
-def _check_parameters(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
-    """Raise an error for parameters that the cascade lacks, or for zero trials."""
-    known = {p.name for p in cascade.program.parameters}
-    unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
-    if unknown or trials < 1:
-        raise EvaluationError(unknown or Problem("at least one trial is needed"))
 
 
 def _check_formats(program: ir.Program, formats: TensorFormats) -> None:

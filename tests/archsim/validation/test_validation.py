@@ -189,8 +189,6 @@ def test_another_runner() -> None:
         ({"shapes": {"Z": 3}}, "'Z' is not a rank"),
         ({"shapes": {"P": -3}}, "positive whole number, not -3"),
         ({"shapes": {"M": 10, "M1": 2, "M0": 3}}, "M1 must be"),
-        ({"parameters": {"lam": 1.0}}, "'lam' is not a parameter"),
-        ({"trials": 0}, "at least one trial"),
     ],
 )
 def test_bad_requests(kwargs: dict[str, Any], message: str) -> None:
