@@ -101,7 +101,7 @@ def load_mapping(
         None is found, or none can be made.
     """
     if isinstance(mapping, ByPart):
-        _refuse_settings(given, "one mapping for each part is given")
+        _refuse_settings(given, " one mapping for each part is given")
         return mapping
     one = mapping is None or isinstance(mapping, str | PathLike | MappingSpec)
     several: Sequence[MappingSpec | Name] = (
@@ -128,24 +128,22 @@ def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> Non
 
     Settings apply to a single written mapping that is given by name.
     """
-    if not given.mapping or (
-        len(names) == 1 and names[0] not in MADE and isinstance(names[0], str)
-    ):
-        return
+    hint = ""
     if len(names) > 1:
-        _refuse_settings(
-            given, f"is for one mapping, but {len(names)} are given: change it in its file"
-        )
-    if not names:
+        why = f" is for one mapping, but {len(names)} are given: change it in its file"
+    elif not names:
         why = ": no mapping is written for this cascade, and one that is made takes no settings"
-        _refuse_settings(given, why, "write one, and name its file: --mapping FILE")
-    if isinstance(names[0], MappingSpec):
-        _refuse_settings(given, ": the mapping is loaded already, nothing is set in it any more")
-    _refuse_settings(given, f": {names[0]} is made from the cascade and takes no settings")
+        hint = "write one, and name its file: --mapping FILE"
+    elif isinstance(names[0], MappingSpec):
+        why = ": the mapping is loaded already, nothing is set in it any more"
+    elif names[0] in MADE:
+        why = f": {names[0]} is made from the cascade and takes no settings"
+    else:
+        return
+    _refuse_settings(given, why, hint)
 
 
 def _refuse_settings(given: Overrides, why: str, hint: str = "") -> None:
     if given.mapping:
         setting = given.mapping[0]
-        gap = "" if why.startswith(":") else " "
-        raise InputError(Problem(f"mapping.{setting.field}{gap}{why}", setting.span, hint))
+        raise InputError(f"mapping.{setting.field}{why}", setting.span, hint)

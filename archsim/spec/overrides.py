@@ -7,7 +7,7 @@ without one of these belongs to the workload (``formats.K`` among them).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
@@ -33,23 +33,26 @@ class Overrides:
         """Return the settings of one specification, with paths from the root of its file."""
         found: tuple[Setting, ...] = getattr(self, part)
         return tuple(
-            Setting(path=(_key(part, setting), *setting.path), value=setting.value)
-            for setting in found
+            replace(s, path=(YamlScalar(span=s.span, value=part, text=part), *s.path))
+            for s in found
         )
 
     @classmethod
-    def of_part(cls, part: Section, texts: Iterable[str]) -> Overrides:
+    def of_part(cls, part: Section, given: Overriding) -> Overrides:
         """Sort settings that were given where only one specification is possible.
 
-        A setting of an architecture may also begin with ``technology.``.
+        Each may begin with the specification's name, and a setting of an architecture also with
+        ``technology.``. Parsed settings are returned as they are.
 
         Raises
         ------
         SpecError
             A text is not a setting.
         """
+        if isinstance(given, Overrides):
+            return given
         found: dict[str, list[Setting]] = {part: []}
-        for text in _texts(texts):
+        for text in _texts(given):
             setting = parse_setting(text, prefix="")
             first, deep = setting.path[0].text, len(setting.path) > 1
             if deep and part == "architecture" and first == "technology":
@@ -130,7 +133,3 @@ def _texts(texts: Iterable[str]) -> Iterable[str]:
     if isinstance(texts, str):
         raise TypeError("overrides are a list of texts, not one text")
     return texts
-
-
-def _key(part: str, setting: Setting) -> YamlScalar:
-    return YamlScalar(span=setting.span, value=part, text=part)

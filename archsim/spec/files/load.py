@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from os import PathLike
-from typing import Final, Literal
+from typing import Final, TypeVar
 
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.memo import Cache
 from einsum_cascade.yaml.edit import NAME_KEYS, Setting
-from einsum_cascade.yaml.library import is_file_name, resolve_reference, spec_tree
-from einsum_cascade.yaml.source import YamlScalar
+from einsum_cascade.yaml.library import Kind, is_file_name, resolve_reference, spec_tree
+from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..arch import Architecture
 from ..mapping import Mapping
@@ -101,15 +101,14 @@ def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting
 
 
 Name = str | PathLike[str]
+S = TypeVar("S")
 
 
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     """Load a technology (see ``Technology.load``)."""
-    given = _only("technology", overrides)
+    given = Overrides.of_part("technology", overrides)
     refuse_unread(given.technology)
-    if _is_built_in(name) and not given.technology:
-        return _built_in_technology(str(name))
-    return build_technology(spec_tree("technology", name, given.rooted("technology")))
+    return _built(build_technology, "technology", name, given.rooted("technology"))
 
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
@@ -130,7 +129,7 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
     SpecError
         As ``Architecture.load``; or no machine bills the action or class that a setting changes.
     """
-    given = _only("architecture", overrides)
+    given = Overrides.of_part("architecture", overrides)
     machines = [_architecture(name, given) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
@@ -146,47 +145,27 @@ def _architecture(name: Name, given: Overrides) -> Architecture:
 
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:
     """Load a mapping (see ``Mapping.load``)."""
-    given = _only("mapping", overrides)
-    if _is_built_in(name) and not given.mapping:
-        return _built_in_mapping(str(name))
-    return build_mapping(spec_tree("mappings", name, given.rooted("mapping")))
+    given = Overrides.of_part("mapping", overrides)
+    return _built(build_mapping, "mappings", name, given.rooted("mapping"))
 
 
-# Packaged files do not change while a process runs, and specifications are frozen.
-
-
-@lru_cache(maxsize=8)
-def _built_in_technology(name: str) -> Technology:
-    return build_technology(spec_tree("technology", name))
+def _built(
+    build: Callable[[YamlNode], S], kind: Kind, name: Name, settings: tuple[Setting, ...]
+) -> S:
+    if isinstance(name, str) and not is_file_name(name) and not settings:
+        known: S = _built_in(build, kind, name)
+        return known
+    return build(spec_tree(kind, name, settings))
 
 
 @lru_cache(maxsize=64)
-def _built_in_mapping(name: str) -> Mapping:
-    return build_mapping(spec_tree("mappings", name))
-
-
-def _is_built_in(name: Name) -> bool:
-    return isinstance(name, str) and not is_file_name(name)
-
-
-def _only(part: Literal["technology", "architecture", "mapping"], given: Overriding) -> Overrides:
-    """Parse settings for one specification; each may begin with the specification's name."""
-    if isinstance(given, Overrides):
-        return given
-    return Overrides.of_part(part, given)
+def _built_in(build: Callable[[YamlNode], S], kind: Kind, name: str) -> S:
+    # Packaged files do not change while a process runs, and specifications are frozen.
+    return build(spec_tree(kind, name))
 
 
 _CAPACITY: Final = "capacity"
 _FIELDS: Final = (_CAPACITY, "bandwidth")
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """Setting of a memory's capacity or bandwidth, with the value as the user wrote it."""
-
-    memory: str
-    field: str
-    text: str
 
 
 class MachineCache:
@@ -219,18 +198,22 @@ class MachineCache:
         if split is None:
             return load_architecture(name, given)
         sizes, others = split
-        key = (name, tuple((s.memory, s.field) for s in sizes), others)
+        key = (name, tuple(sizes), others)
         if (known := self._machines.find(key)) is not None:
             return _sized(known, sizes) or load_architecture(name, given)
         return self._machines.keep(key, load_architecture(name, given))
 
 
-def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | None:
+_Sizes = dict[tuple[str, str], str]
+"""Capacities and bandwidths as the user wrote them, by memory and field."""
+
+
+def _split_settings(given: Overrides) -> tuple[_Sizes, Overrides] | None:
     """Split settings into capacities and bandwidths of memories, and all other settings.
 
     Return None if no capacity or bandwidth is set, or if another setting may rename a memory.
     """
-    sizes: list[_Size] = []
+    sizes: _Sizes = {}
     others: list[Setting] = []
     for setting in given.architecture:
         match [step.text for step in setting.path]:
@@ -238,32 +221,32 @@ def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | N
                 value = setting.value
                 if not isinstance(value, YamlScalar) or not isinstance(value.value, str):
                     return None
-                sizes.append(_Size(memory, field, value.value))
+                if (memory, field) in sizes:
+                    return None
+                sizes[memory, field] = value.value
             case ["memories", _, field, *_] if field not in NAME_KEYS:
                 others.append(setting)
             case ["memories", *_]:
                 return None
             case _:
                 others.append(setting)
-    if len({(s.memory, s.field) for s in sizes}) < max(1, len(sizes)):
-        return None
-    return tuple(sizes), replace(given, architecture=tuple(others))
+    return (sizes, replace(given, architecture=tuple(others))) if sizes else None
 
 
-def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | None:
+def _sized(machine: Architecture, sizes: _Sizes) -> Architecture | None:
     """Return the machine with other capacities and bandwidths. Return None if a value is wrong or
     its memory does not exist."""
     memories = {m.name: m for m in machine.memories}
-    for size in sizes:
-        memory, number = memories.get(size.memory), _number(size.field, size.text)
+    for (name, field), text in sizes.items():
+        memory, number = memories.get(name), _number(field, text)
         if memory is None or number is None:
             return None
-        if size.field == _CAPACITY:
+        if field == _CAPACITY:
             if number.denominator != 1 or 8 * number < memory.line_bits:
                 return None
-            memories[memory.name] = replace(memory, capacity_bytes=int(number))
+            memories[name] = replace(memory, capacity_bytes=int(number))
         else:
-            memories[memory.name] = replace(memory, bandwidth_bytes_per_s=number)
+            memories[name] = replace(memory, bandwidth_bytes_per_s=number)
     return machine.resized(tuple(memories.values()))
 
 

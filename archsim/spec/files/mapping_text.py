@@ -31,7 +31,6 @@ from ..mapping import (
     ChoiceObjective,
     EinsumMapping,
     Factors,
-    Keep,
     Mapping,
     NestLevel,
     PhaseTask,
@@ -39,7 +38,6 @@ from ..mapping import (
     SpatialRank,
     Spill,
     Tile,
-    TileSize,
 )
 from .mapping import KEY
 
@@ -106,13 +104,18 @@ def mapping_dict(mapping: Mapping) -> Plain:
 
 def _nest_fields(mapping: Mapping) -> Plain:
     """Return the fields of one nest, as a file states them."""
+    einsums = (
+        (e.einsum, {name: value for name, value in _einsum_fields(e).items() if value})
+        for e in mapping.einsums
+    )
+    kept = ((k.level, [*k.tensors]) for k in mapping.keep)
     return _given(
         choices=_by_name("choice", ((c.name, [*c.alternatives]) for c in mapping.choices)) or None,
         objective=_objective(mapping.objective),
         partition=_partition(mapping.tiles) or None,
         nest=_nest(mapping.nest) or None,
-        einsums=_by_name("Einsum", ((e.einsum, _einsum(e)) for e in mapping.einsums)),
-        keep=_keep(mapping.keep) or None,
+        einsums=_by_name("Einsum", einsums),
+        keep=_by_name("what is kept in", kept) or None,
         schedule=_schedule(mapping.schedule),
         spill=_spill(mapping.spill),
         cases=[_case(c) for c in mapping.cases] or None,
@@ -146,14 +149,14 @@ def _partition(tiles: Iterable[Tile]) -> Plain:
     return _by_name(
         "the tiles of",
         (
-            (rank, _by_name("tile", ((t.member, _tile_size(t.size)) for t in members)))
+            (rank, _by_name("tile", ((t.member, _size(t)) for t in members)))
             for rank, members in groupby(tiles, key=lambda t: t.rank)
         ),
     )
 
 
-def _tile_size(size: TileSize) -> int | str:
-    return size if isinstance(size, int | str) else str(size)
+def _size(tile: Tile) -> int | str:
+    return tile.size if isinstance(tile.size, int | str) else str(tile.size)
 
 
 def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
@@ -185,10 +188,6 @@ def _parts(spatial_rank: SpatialRank) -> int | str:
     return BALANCED if spatial_rank.parts is None else f"{spatial_rank.parts} {BALANCED}"
 
 
-def _einsum(e: EinsumMapping) -> Plain:
-    return {name: value for name, value in _einsum_fields(e).items() if value}
-
-
 def _einsum_fields(e: EinsumMapping) -> Plain:
     return {
         "array": e.array,
@@ -205,10 +204,6 @@ def _own_loops(e: EinsumMapping) -> list[str] | Plain:
     if [n.level for n in nest] in ([], [""]):
         return [rank for n in nest for rank in n.loops]
     return _named(f"{e.einsum}: the loops at", ((n.level, n.loops) for n in nest))
-
-
-def _keep(keep: Iterable[Keep]) -> Plain:
-    return _by_name("what is kept in", ((k.level, [*k.tensors]) for k in keep))
 
 
 def _schedule(schedule: Schedule) -> Plain:

@@ -113,25 +113,18 @@ class _TechnologyFields(Fields):
 
 
 _ALWAYS = ("kind", "source")
-_NEEDS = MappingProxyType(
+_FIELDS = MappingProxyType(
     {
-        "dram": ("energy",),
-        "sram": ("points",),
+        "dram": (("energy",), ("idle",)),
+        "sram": (("points",), ("address", "leakage")),
         "registers": (
-            *("read_per_bit", "write_per_bit", "access_per_entry"),
-            *("area_per_bit", "area_per_entry"),
+            ("read_per_bit", "write_per_bit", "access_per_entry", "area_per_bit", "area_per_entry"),
+            ("address", "least_depth", "least_width", "leakage"),
         ),
-        "link": ("energy",),
+        "link": (("energy",), ()),
     }
 )
-_MAY = MappingProxyType(
-    {
-        "dram": ("idle",),
-        "sram": ("address", "leakage"),
-        "registers": ("address", "least_depth", "least_width", "leakage"),
-        "link": (),
-    }
-)
+"""Fields that each kind of memory needs, and further fields that it may have."""
 
 
 FILE_FIELDS: type[Fields] = _TechnologyFields
@@ -181,9 +174,10 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
 
 def _misfits(spec: _MemoryClassFields, place: FilePlace) -> Iterator[Problem]:
     """Yield a problem for each field that a kind of memory lacks, or may not have."""
-    known = (*_ALWAYS, *_NEEDS[spec.kind], *_MAY[spec.kind])
+    needed, possible = _FIELDS[spec.kind]
+    known = (*_ALWAYS, *needed, *possible)
     values = {f.alias or name: getattr(spec, name) for name, f in type(spec).model_fields.items()}
-    for field in _NEEDS[spec.kind]:
+    for field in needed:
         if values[field] is None:
             text = f"'{place.path[-1]}' is of kind {spec.kind} and needs the field '{field}'"
             yield place.key_problem(text)

@@ -92,6 +92,6 @@ def test_a_run_without_a_mapping_reads_the_one_it_takes(monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(reading, "build_mapping", building)
-    reading._built_in_mapping.cache_clear()
+    reading._built_in.cache_clear()
     result = simulate(load("bert-base", seq_len=4096), Architecture.load("fusemax"))
     assert read == ["fusemax-binding"] == [result.mapping]
