@@ -47,17 +47,10 @@ class Pool:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Pool]:
-    """Open a pool of worker processes; a pool of one worker is this process."""
+    """Open a pool of worker processes, which end with the context; one worker is this process."""
     if workers == 1:
         yield Pool(SameProcess(), 1)
         return
-    with extra_processes(workers) as pool:
-        yield pool
-
-
-@contextmanager
-def extra_processes(workers: int) -> Iterator[Pool]:
-    """Open a pool of worker processes beside this one; they end with the context."""
     # A pool of one worker does not need joblib, which takes a tenth of a second to import.
     from joblib.externals.loky import ProcessPoolExecutor
 

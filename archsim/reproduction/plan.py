@@ -20,7 +20,7 @@ from einsum_cascade.yaml.library import spec_tree
 from einsum_cascade.yaml.schema import Count, Fields, Title, expected, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 
-from ..spec.files.fields import Name, Words
+from ..spec.files.fields import Name
 from .runs import BY_NAME, PLAIN, RATIOS
 
 KEY = "reproduction"
@@ -155,9 +155,9 @@ class PublishedMean(Fields):
     scope: Name
     mean: MeanName
     published: Ratio
-    source: Words = ""
+    source: str = ""
     corrected: Ratio | None = None
-    because: Words = ""
+    because: str = ""
 
 
 class SweptMachines(Fields):
@@ -235,7 +235,7 @@ class Reproduction(Fields):
 
     name: Title
     title: Heading
-    source: Words = ""
+    source: str = ""
     workloads: Names
     seq_len: Annotated[tuple[Count, ...], Field(min_length=1)]
     billings: Annotated[dict[Name, Heading], Field(min_length=1)]

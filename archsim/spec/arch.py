@@ -510,9 +510,7 @@ class Architecture(Specification):
         if self.mapping is not None:
             facts.append(Fact("designed for", self.mapping))
         return Document(
-            title=f"architecture {self.name}",
-            facts=tuple(facts),
-            tables=((memories,), (arrays,)),
+            title=f"architecture {self.name}", facts=tuple(facts), tables=((memories,), (arrays,))
         )
 
 

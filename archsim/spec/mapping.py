@@ -62,8 +62,6 @@ REST: Final = "rest"
 """Number of parts ``rest``: one part for each core that other ranks leave."""
 BALANCED: Final = "balanced"
 """Number of parts ``balanced`` or ``4 balanced``: the parts get sizes that give equal work."""
-FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
-"""Tile sizes that depend on the capacities of memories."""
 TileSize = int | DimensionRef | MinimumSize | Literal["fit", "whole", "whole or one", "even"]
 
 
@@ -130,11 +128,7 @@ class EinsumMapping:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-ScheduleName = Literal[
-    "sequential",
-    "phases",
-    "pipelined",
-]
+ScheduleName = Literal["sequential", "phases", "pipelined"]
 """Kind of schedule, as mapping files write it (see ``archsim.schedule.kinds``)."""
 
 

@@ -107,10 +107,6 @@ class Technology(Specification):
         facts = (
             Fact("node", f"{self.node_nm} nm"),
             Fact("actions", str(len(self.actions)), first_names(a.name for a in self.actions)),
-            Fact(
-                "memories",
-                str(len(self.memories)),
-                first_names(m.name for m in self.memories),
-            ),
+            Fact("memories", str(len(self.memories)), first_names(m.name for m in self.memories)),
         )
         return Document(title=f"technology {self.name}", facts=facts)

@@ -350,10 +350,7 @@ class _NestWalk:
         strides = [self.bound.tiling.members[member].stride for member in members]
         loops = [(loop.rank, s) for loop, s in zip(self.bound.nest, strides, strict=True)]
         for indices, last in _walk(loops, self.shapes):
-            yield (
-                dict(zip(members, indices, strict=True)),
-                dict(zip(members, last, strict=True)),
-            )
+            yield (dict(zip(members, indices, strict=True)), dict(zip(members, last, strict=True)))
 
     def _runs(self, e: BoundEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
         """Return whether an Einsum outside a loop runs in this iteration, which is the first or

@@ -204,11 +204,7 @@ class TensorStore:
         return evaluator, evaluator.value(einsum.expression)
 
     def _settle(
-        self,
-        einsum: ir.Einsum,
-        tensor: Buffer,
-        at: Array,
-        absent: Mapping[frozenset[str], Array],
+        self, einsum: ir.Einsum, tensor: Buffer, at: Array, absent: Mapping[frozenset[str], Array]
     ) -> None:
         """Record which elements in the lanes exist, and why other elements are absent."""
         missing = np.zeros(at.shape, bool)

@@ -46,7 +46,6 @@ from .fields import (
     Number,
     Seconds,
     SquareMicrometres,
-    Words,
     given_fields,
 )
 
@@ -232,9 +231,9 @@ class _ArrayFields(Fields):
 class _ArchitectureFields(Fields):
     name: Title
     """Name of the machine."""
-    title: Words = ""
+    title: str = ""
     """Description in one line."""
-    source: Words = ""
+    source: str = ""
     """Source of the numbers."""
     technology: str
     """A built-in technology, or a file."""

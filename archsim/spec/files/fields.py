@@ -270,7 +270,6 @@ def _schema(measure: QuantityKind) -> WithJsonSchema:
 
 Name = Annotated[str, AfterValidator(_name)]
 """Name of a memory, array or similar, by which overrides and mappings refer to it."""
-Words = str
 
 
 def given_fields(model: Fields) -> dict[str, Any]:

@@ -10,15 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest
 from einsum_cascade.yaml.library import resolve_reference
-from einsum_cascade.yaml.schema import (
-    Fields,
-    Rank,
-    Title,
-    expected,
-    parse_count,
-    section,
-    validate,
-)
+from einsum_cascade.yaml.schema import Fields, Rank, Title, expected, parse_count, section, validate
 from einsum_cascade.yaml.source import FilePlace, YamlNode, shorten
 
 from ..mapping import (
@@ -46,7 +38,7 @@ from ..mapping import (
     Tile,
 )
 from ..mapping import Mapping as MappingSpec
-from .fields import Name, Names, Words, given_fields, one_or_more
+from .fields import Name, Names, given_fields, one_or_more
 
 KEY = "mapping"
 R = TypeVar("R")
@@ -303,9 +295,9 @@ class NestFields(Fields):
 class MappingFields(Fields):
     name: Title
     """Name of the mapping."""
-    title: Words = ""
+    title: str = ""
     """Description in one line."""
-    source: Words = ""
+    source: str = ""
     """Source of the mapping."""
     cascade: str
     """A built-in cascade, or a file."""

@@ -22,7 +22,6 @@ from .fields import (
     SquareMicrometres,
     Watts,
     WattsPerBit,
-    Words,
     given_fields,
 )
 
@@ -36,7 +35,7 @@ class _ActionFields(Fields):
     """Area of the circuit that does it."""
     leakage_w: Watts = Field(default=0.0, alias="leakage")
     """Leakage of one circuit, idle or not."""
-    source: Words
+    source: str
     """Source of the numbers."""
 
 
@@ -67,7 +66,7 @@ class _PointFields(Fields):
 class _MemoryClassFields(Fields):
     kind: Literal["dram", "sram", "registers", "link"]
     """Kind of memory; decides which other fields the class has."""
-    source: Words
+    source: str
     """Source of the numbers."""
     energy_per_bit_pj: PicojoulesPerBit | None = Field(default=None, alias="energy")
     """DRAM and links: energy of each bit moved."""
@@ -98,9 +97,9 @@ class _MemoryClassFields(Fields):
 class _TechnologyFields(Fields):
     name: Title
     """Name of the technology."""
-    title: Words = ""
+    title: str = ""
     """Description in one line."""
-    source: Words = ""
+    source: str = ""
     """Source of the numbers."""
     node: Nanometres
     """Process node of the numbers; nothing scales them."""
