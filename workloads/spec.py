@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from .attention.layer_attention import ShapedCascade, SharedHeads
+from .attention.layer_attention import ShapedCascade
 from .attention.phases import Phase, Tokens
 from .models import ModelConfig
 
@@ -61,8 +61,6 @@ class WorkloadSpec(ShapedCascade):
     phase."""
     layer: int | None = None
     """Index, from 0, of the layer in the model to which the attention belongs."""
-    heads: SharedHeads = field(default=SharedHeads())
-    """Sharing of keys and values by query heads."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks that the user gave, and their positions in files; the cascade must have these ranks."""

@@ -16,10 +16,8 @@ from einsum_cascade.operations import operations_of
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
 
 from .attention.phases import Tokens
-from .models import ModelConfig
-from .models.layers import kinds_of_layers
-from .models.mixers import Cached
-from .parts.model import with_tokens
+from .models import Cached, ModelConfig
+from .parts.model import kinds_of_layers, with_tokens
 from .parts.part import Part
 from .policy import CACHE_ELEMENT_BITS
 from .workload import Workload

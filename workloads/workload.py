@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from einsum_cascade.errors import Problem, SpecError
@@ -31,7 +31,7 @@ class Workload(WorkloadSpec):
         SpecError
             The user gave a rank that is not in ``ranks``.
         """
-        return attention_part(self).shapes_for(ranks)
+        return self._attention().shapes_for(ranks)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -42,35 +42,108 @@ class Workload(WorkloadSpec):
         SpecError
             The scope needs a width, a number of layers, or a shape that is not given.
         """
-        return parts_of(self)
+        parts: Iterable[Part] = self._scope_parts()
+        if self.formats.stated:
+            parts = (part.in_formats(self.formats) for part in parts)
+        return tuple(part.with_own_weights() for part in parts)
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Sentences about operations that the scope leaves out."""
-        return left_out(self)
+        if self.request is not None and self.model is not None:
+            prompt, answer = self._stages(self.model, self.request)
+            notes = (note for one in (prompt, *(w for _, w in answer)) for note in one.left_out)
+            return (request_note(self.request), *dict.fromkeys(notes))
+        if self.scope == "attention":
+            return ()
+        activation = ", activation functions" if self.ffn_up == LINEAR else ""
+        # A configuration may have rotary embeddings and scales; shapes alone say nothing of them.
+        of_model = ", rotary embeddings, scales by constants" if self.model is not None else ""
+        found = [
+            f"scope {self.scope}: linear layers and attention; normalisations{of_model}, biases, "
+            f"residual sums{activation} are not counted"
+        ]
+        if self.model is not None:
+            return (*found, *model_notes(self, self.model))
+        if self.scope == "model":
+            found.append(f"{self.layers} layers alike; embeddings and output head are not counted")
+        queries, keys = self.shape("P"), self.shape("M")
+        if queries is not None and keys is not None and queries != keys:
+            found.append(
+                f"keys and values are projected for all M = {keys:,} keys beside P = {queries:,} "
+                "queries: none comes from a cache"
+            )
+        return tuple(found)
 
     def _repr_html_(self) -> str:
-        return workload_card(self)
+        shapes = ", ".join(f"{rank} {size:,}" for rank, size in self.shapes)
+        facts = [
+            ("cascade", self.cascade),
+            ("scope", self.scope),
+            ("phase", self.phase),
+            ("shapes", shapes),
+        ]
+        if self.layers is not None:
+            facts.append(("layers", f"{self.layers:,}"))
+        facts += [("note", note) for note in self.notes]
+        rows = "".join(
+            f"<tr><td style='text-align:left'><b>{html_text(label)}</b></td>"
+            f"<td style='text-align:left'>{html_text(value)}</td></tr>"
+            for label, value in facts
+        )
+        return f"<div><h4>workload {html_text(self.name)}</h4><table>{rows}</table></div>"
 
+    def _attention(self) -> Part:
+        """Return the attention as a part; in a wider scope, projections surround this part."""
+        return Part(
+            name="attention",
+            stated=self.stated,
+            weights=self.model.weights.projections if self.model is not None else "",
+            **self.features | {"notes": (*layer_notes(self), *self.notes)},
+        )
 
-def workload_card(workload: WorkloadSpec) -> str:
-    """Return an HTML fragment with the cascade, scope, phase and shapes; every text is escaped."""
-    shapes = ", ".join(f"{rank} {size:,}" for rank, size in workload.shapes)
-    facts = [
-        ("cascade", workload.cascade),
-        ("scope", workload.scope),
-        ("phase", workload.phase),
-        ("shapes", shapes),
-    ]
-    if workload.layers is not None:
-        facts.append(("layers", f"{workload.layers:,}"))
-    facts += [("note", note) for note in workload.notes]
-    rows = "".join(
-        f"<tr><td style='text-align:left'><b>{html_text(label)}</b></td>"
-        f"<td style='text-align:left'>{html_text(value)}</td></tr>"
-        for label, value in facts
-    )
-    return f"<div><h4>workload {html_text(workload.name)}</h4><table>{rows}</table></div>"
+    def _scope_parts(self) -> tuple[Part, ...]:
+        if self.request is not None and self.model is not None:
+            prompt, answer = self._stages(self.model, self.request)
+            decoded = [(stretch, one._scope_parts()) for stretch, one in answer]
+            return merge_stages(prompt._scope_parts(), decoded)
+        attention = self._attention()
+        if self.scope == "attention":
+            return (attention,)
+        if self.model is not None:
+            return model_parts(self, attention, self.model)
+        layers = 1 if self.scope == "block" else self.layers
+        if self.model_width is None or self.ffn_width is None or layers is None:
+            wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
+            absent = [name for name in wanted if getattr(self, name) is None]
+            hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
+            text = f"{self.name}: scope '{self.scope}' needs {', '.join(absent)}"
+            raise SpecError(Problem(text, hint=hint))
+        return Block(
+            attention=attention,
+            model_width=self.model_width,
+            ffn_width=self.ffn_width,
+            ffn_up=self.ffn_up,
+            times=layers,
+        ).parts()
+
+    def _stages(
+        self, model: ModelConfig, request: Request
+    ) -> tuple[Workload, list[tuple[Stretch, Workload]]]:
+        """Return the workload of a prompt, and of the middle token of each run of answer tokens.
+
+        Raises
+        ------
+        SpecError
+            The user gave widths.
+        """
+        prompt = replace(self, request=None)
+        batch = self.computed.batch if self.computed is not None else self.batch or 1
+        answer = []
+        for stretch in stretches(request):
+            tokens = Tokens(phase="decode", batch=batch, seq_len=1, cached_len=stretch.cached_len)
+            answer.append((stretch, with_tokens(prompt, model, tokens)))
+        return prompt, answer
 
 
 PROMPT, ANSWER = "prefill", "decode"
@@ -114,22 +187,6 @@ def stretches(request: Request) -> tuple[Stretch, ...]:
     return tuple(found)
 
 
-def decode_workloads(
-    work: WorkloadSpec, model: ModelConfig, request: Request
-) -> Iterator[tuple[Stretch, WorkloadSpec]]:
-    """Yield each run of answer tokens with the workload that decodes its middle token.
-
-    Raises
-    ------
-    SpecError
-        The user gave widths.
-    """
-    batch = work.computed.batch if work.computed is not None else work.batch or 1
-    for stretch in stretches(request):
-        tokens = Tokens(phase="decode", batch=batch, seq_len=1, cached_len=stretch.cached_len)
-        yield stretch, with_tokens(work, model, tokens)
-
-
 def merge_stages(
     prompt: tuple[Part, ...], answer: list[tuple[Stretch, tuple[Part, ...]]]
 ) -> tuple[Part, ...]:
@@ -167,98 +224,3 @@ def request_note(request: Request) -> str:
         f"{first}; {steps:,} further ones in {len(found)} stretches, each of which counts as the"
         " token in its middle"
     )
-
-
-def attention_part(work: WorkloadSpec) -> Part:
-    """Return the attention of a workload as a part.
-
-    Parameters
-    ----------
-    work : WorkloadSpec
-        Workload of any scope; in a wider scope, projections surround this part.
-    """
-    return Part(
-        name="attention",
-        stated=work.stated,
-        heads=work.heads,
-        weights=work.model.weights.projections if work.model is not None else "",
-        **work.features | {"notes": (*layer_notes(work), *work.notes)},
-    )
-
-
-def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
-    """Return the parts that a workload runs, in order: attention, one layer, or all layers.
-
-    Raises
-    ------
-    SpecError
-        The scope needs a width, a number of layers, or a shape that is not given.
-    """
-    parts: Iterable[Part] = _scope_parts(work)
-    if work.formats.stated:
-        parts = (part.in_formats(work.formats) for part in parts)
-    return tuple(part.with_own_weights() for part in parts)
-
-
-def _scope_parts(work: WorkloadSpec) -> tuple[Part, ...]:
-    if work.request is not None and work.model is not None:
-        prompt = replace(work, request=None)
-        answer = [
-            (stretch, _scope_parts(one))
-            for stretch, one in decode_workloads(prompt, work.model, work.request)
-        ]
-        return merge_stages(_scope_parts(prompt), answer)
-    attention = attention_part(work)
-    if work.scope == "attention":
-        return (attention,)
-    if work.model is not None:
-        return model_parts(work, attention, work.model)
-    layers = 1 if work.scope == "block" else work.layers
-    if work.model_width is None or work.ffn_width is None or layers is None:
-        wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
-        absent = [name for name in wanted if getattr(work, name) is None]
-        hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
-        text = f"{work.name}: scope '{work.scope}' needs {', '.join(absent)}"
-        raise SpecError(Problem(text, hint=hint))
-    return Block(
-        attention=attention,
-        model_width=work.model_width,
-        ffn_width=work.ffn_width,
-        ffn_up=work.ffn_up,
-        times=layers,
-    ).parts()
-
-
-def left_out(work: WorkloadSpec) -> tuple[str, ...]:
-    """Return sentences about operations that the scope of a workload leaves out.
-
-    Returns
-    -------
-    tuple of str
-        Notes of the result; empty for the scope "attention".
-    """
-    if work.request is not None and work.model is not None:
-        prompt = replace(work, request=None)
-        answer = (one for _, one in decode_workloads(prompt, work.model, work.request))
-        notes = (note for one in (prompt, *answer) for note in left_out(one))
-        return (request_note(work.request), *dict.fromkeys(notes))
-    if work.scope == "attention":
-        return ()
-    activation = ", activation functions" if work.ffn_up == LINEAR else ""
-    # A configuration may have rotary embeddings and scales; shapes alone say nothing of them.
-    of_model = ", rotary embeddings, scales by constants" if work.model is not None else ""
-    found = [
-        f"scope {work.scope}: linear layers and attention; normalisations{of_model}, biases, "
-        f"residual sums{activation} are not counted"
-    ]
-    if work.model is not None:
-        return (*found, *model_notes(work, work.model))
-    if work.scope == "model":
-        found.append(f"{work.layers} layers alike; embeddings and output head are not counted")
-    queries, keys = work.shape("P"), work.shape("M")
-    if queries is not None and keys is not None and queries != keys:
-        found.append(
-            f"keys and values are projected for all M = {keys:,} keys beside P = {queries:,} "
-            "queries: none comes from a cache"
-        )
-    return tuple(found)

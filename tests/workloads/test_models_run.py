@@ -185,7 +185,7 @@ def test_every_family_that_is_read_runs(tmp_path: Path, name: str, phase: str) -
 
 
 def test_every_family_that_is_read_is_among_them() -> None:
-    from workloads.huggingface.read import READERS
+    from workloads.huggingface.read import readers
 
     read = {fields["model_type"] for fields in FAMILIES.values()}
     # Of kinds that run by another name, or inside of a model of several inputs.
@@ -199,4 +199,4 @@ def test_every_family_that_is_read_is_among_them() -> None:
     read |= {model.family for model in shipped if model is not None}
     # Other names of the same fields.
     same = {"minimax_m1": "minimax_text_01", "minimax": "minimax_text_01"}
-    assert {same.get(family, family) for family in READERS} <= read
+    assert {same.get(family, family) for family in readers()} <= read

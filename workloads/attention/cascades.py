@@ -8,8 +8,9 @@ of ``kv_rank`` elements per token. All heads share them (DeepSeek-V2, arXiv 2405
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from einsum_cascade.errors import Problem, SpecError
 
@@ -30,9 +31,10 @@ from .layer_attention import (
     BUCKETS,
     GATHERED,
     WINDOW,
-    LayerAttention,
     LayerOmission,
+    ShapedCascade,
     Shapes,
+    SharedHeads,
     Variant,
     checked_size,
     shapes_of,
@@ -51,7 +53,7 @@ ONE_HEAD = "attention-1pass"
 """Name of the cascade whose heads share no keys or values, and whose queries see all keys."""
 
 
-def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
+def attention_of(mixer: Mixer, tokens: Tokens) -> ShapedCascade:
     """Return the attention of a layer: the cascade that computes it, and its shapes.
 
     Parameters
@@ -98,7 +100,7 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
     raise TypeError(mixer)
 
 
-def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
+def _softmax(a: SoftmaxAttention, tokens: Tokens) -> ShapedCascade:
     """Return softmax attention, with query heads in groups; a single query per sequence needs no
     mask."""
     _check_causal(a, tokens)
@@ -128,10 +130,10 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         shapes = (*shapes, (WINDOW, window))
     if a.buckets is not None:
         shapes = (*shapes, (BUCKETS, a.buckets))
-    return LayerAttention(
+    return ShapedCascade(
         cascade=cascade,
         shapes=shapes,
-        kv_heads=a.kv_heads,
+        heads=_heads(a.heads, a.kv_heads),
         notes=tuple(notes),
         omissions=(
             *(_mask_omissions(tokens, window) if masked else ()),
@@ -140,6 +142,11 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
+
+
+def _heads(heads: int, key_heads: int, *variants: Variant) -> SharedHeads:
+    """Return the sharing of some heads of keys and values by query heads."""
+    return SharedHeads(group=heads // key_heads, single=key_heads == 1, variants=variants)
 
 
 def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
@@ -181,7 +188,7 @@ def _chunk_note(a: SoftmaxAttention, tokens: Tokens, chunk_tokens: Tokens) -> st
     )
 
 
-def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens) -> LayerAttention:
+def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens) -> ShapedCascade:
     """Return attention with a window that reaches equally far to both sides of a query."""
     # A window of 129 is the query's own key, 64 keys before it and 64 behind it.
     reach = window // 2
@@ -191,10 +198,10 @@ def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens)
         f" {tokens.queries * tokens.keys:,} scores a query head are computed,"
         f" {attended_pairs:,} of them count"
     )
-    return LayerAttention(
+    return ShapedCascade(
         cascade=TWO_SIDED,
         shapes=(*shapes, (WINDOW, reach)),
-        kv_heads=a.kv_heads,
+        heads=_heads(a.heads, a.kv_heads),
         omissions=(LayerOmission(feature="mask", note=note),),
         stand_ins=(ONE_HEAD,),
     )
@@ -297,21 +304,21 @@ def _score_changes(a: SoftmaxAttention) -> Iterator[tuple[str, LayerOmission]]:
         yield "alibi", LayerOmission(feature="alibi", note=note)
 
 
-def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
+def _latent(a: LatentAttention, tokens: Tokens) -> ShapedCascade:
     """Return latent attention: keys and values are expanded in a prefill, and absorbed in
     decoding."""
     if a.indexer is not None:
         return _sparse_latent(a, a.indexer, tokens)
     _check_causal(a, tokens)
     width, single_query = a.nope_width + a.rope_width, tokens.queries == 1
-    expanded = LayerAttention(
-        cascade=(GROUPED if single_query else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
+    expanded = ShapedCascade(
+        cascade=GROUPED if single_query else f"{GROUPED}-causal",
         shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
-        variants=(_expansion(a),),
+        heads=SharedHeads(variants=(_expansion(a),)),
         notes=("latent attention with keys and values unfolded to every head",),
-        omissions=_mask_omissions(tokens) if a.causal and not single_query else (),
+        omissions=() if single_query else _mask_omissions(tokens),
         stand_ins=(ONE_HEAD,),
-        unless_given=((WINDOW, tokens.keys),) if a.causal else (),
+        unless_given=((WINDOW, tokens.keys),),
     )
     # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3); expanded, it takes
     # nope_width + rope_width (192). Absorption pays where one token reads a cache.
@@ -328,13 +335,13 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         expanded,
         cascade="mla-absorbed",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
-        kv_heads=1,
+        heads=_heads(a.heads, 1, _expansion(a)),
         notes=(note,),
         omissions=(*expanded.omissions, LayerOmission(feature="latent", note=both)),
     )
 
 
-def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
+def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> ShapedCascade:
     """Return attention to the latents that an indexer selects.
 
     An indexer scores every key for every query with small heads and keeps the best ``top_k`` keys;
@@ -358,11 +365,10 @@ def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> Lay
         else f"sparse attention to latents: {index.heads} heads of an indexer score"
         f" {tokens.keys:,} keys, and {index.top_k:,} are attended"
     )
-    return LayerAttention(
+    return ShapedCascade(
         cascade=f"deepseek-sparse-attention{'-shared' if index.shared else ''}",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
-        kv_heads=1,
-        variants=(Variant(rank=GATHERED, shapes=sizes), _expansion(a)),
+        heads=_heads(a.heads, 1, Variant(rank=GATHERED, shapes=sizes), _expansion(a)),
         notes=(scored,),
         omissions=(*dense.omissions, LayerOmission(feature="picks", note=note)),
         stand_ins=(ONE_HEAD, "mla-absorbed"),
@@ -377,80 +383,52 @@ def _expansion(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recurrence:
-    """Names of the cascades of a recurrent mixer, one for a sequence and one for a single token."""
+class _Recurrence(NamedTuple):
+    """Cascades of a recurrent mixer, and what they leave out of its layer."""
 
-    sequence: str
-    step: str
-    keeps_state: bool = True
-    """True if the cascade of a sequence has a form that writes the state (``-prefill``) and a form
-    that also reads the state (``-resumed``)."""
-    chunk: int | None = None
-    """Tokens per chunk, if the cascade has a rank for chunks."""
+    stem: str
+    """Name of the cascade of a single token, without ``-step``."""
+    form: str = ""
+    """Suffix that makes the stem the name of the cascade of a sequence."""
     uncounted: tuple[str, ...] = ()
     """Names of the layer's element-wise operations that the cascades leave out."""
+    chunk: int | None = None
+    """Tokens per chunk, if the cascade of a sequence has a rank for chunks and keeps no state.
+
+    Other cascades of a sequence have a form that writes the state (``-prefill``) and a form that
+    also reads the state (``-resumed``).
+    """
     gated: bool = True
     """True if a gate multiplies the output; no cascade counts this product."""
 
-    def notes(self, gated: bool) -> tuple[str, ...]:
-        """Return a sentence that names the mixer's work outside the cascade; empty if there is
-        none."""
-        found = (*self.uncounted, *(("the product with the output's gate",) if gated else ()))
-        if not found:
-            return ()
-        listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
-        plural = len(found) > 1 or listed.endswith("s")
-        return (f"{listed} {'are' if plural else 'is'} not counted",)
+
+def _uncounted_note(found: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a sentence that names the mixer's work outside the cascade; empty if there is none."""
+    if not found:
+        return ()
+    listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
+    plural = len(found) > 1 or listed.endswith("s")
+    return (f"{listed} {'are' if plural else 'is'} not counted",)
 
 
 _NORM = "the norm of the output"
+_STEPS = ("the softplus and the products of steps", "the skip of channels", _NORM)
 _DECAYS = ("functions of decays and strengths", _NORM)
+_LOW_RANK = ("the shift of tokens", "functions of what is made in low rank", "the bonus", _NORM)
 _RECURRENCES: Mapping[str, _Recurrence] = MappingProxyType(
     {
         "lightning": _Recurrence(
-            sequence="lightning-attention-2",
-            step="lightning-attention-step",
-            uncounted=("activations of queries, keys and values", _NORM),
+            "lightning-attention", "-2", ("activations of queries, keys and values", _NORM)
         ),
-        "retention": _Recurrence(
-            sequence="retnet-chunked",
-            step="retnet-step",
-            uncounted=("rotations of queries and keys", _NORM),
-        ),
-        "SSD": _Recurrence(
-            sequence="ssd-chunked",
-            step="ssd-step",
-            uncounted=("the softplus and the products of steps", "the skip of channels", _NORM),
-        ),
-        "S6": _Recurrence(sequence="mamba-s6", step="mamba-s6-step", gated=False),
-        "RG-LRU": _Recurrence(sequence="rg-lru", step="rg-lru-step"),
+        "retention": _Recurrence("retnet", "-chunked", ("rotations of queries and keys", _NORM)),
+        "SSD": _Recurrence("ssd", "-chunked", _STEPS),
+        "S6": _Recurrence("mamba-s6", gated=False),
+        "RG-LRU": _Recurrence("rg-lru"),
         # Chunks are as long as in the kernels of flash-linear-attention.
-        "gated-delta": _Recurrence(
-            sequence="gated-delta-rule-chunked",
-            step="gated-delta-rule-step",
-            keeps_state=False,
-            chunk=64,
-            uncounted=_DECAYS,
-        ),
-        "KDA": _Recurrence(
-            sequence="kimi-delta-attention-chunked",
-            step="kimi-delta-attention-step",
-            keeps_state=False,
-            chunk=64,
-            uncounted=_DECAYS,
-        ),
+        "gated-delta": _Recurrence("gated-delta-rule", "-chunked", _DECAYS, chunk=64),
+        "KDA": _Recurrence("kimi-delta-attention", "-chunked", _DECAYS, chunk=64),
         # Chunks are as long as in the authors' kernels: each pair of tokens has its own decays.
-        "RWKV-7": _Recurrence(
-            sequence="rwkv-7-chunked",
-            step="rwkv-7-step",
-            keeps_state=False,
-            chunk=16,
-            uncounted=(
-                *("the shift of tokens", "functions of what is made in low rank", "the bonus"),
-                _NORM,
-            ),
-        ),
+        "RWKV-7": _Recurrence("rwkv-7", "-chunked", _LOW_RANK, chunk=16),
     }
 )
 """Cascades by kind of recurrent mixer."""
@@ -468,32 +446,36 @@ def _by_heads(
     tokens: Tokens,
     widths: tuple[int, int],
     key_heads: int | None = None,
-) -> LayerAttention:
+) -> ShapedCascade:
     """Return the cascade and shapes of a recurrence whose heads each have a matrix (keys by
     values) as state."""
     keys, values = widths
     state = f"{keys} x {values} words a head"
     shapes = shapes_of(tokens, a.heads, keys, values, tokens.keys)
     found = _recurrent(a, tokens, state, shapes)
-    return replace(found, kv_heads=key_heads, own_values=key_heads is not None)
+    if key_heads is None:
+        return found
+    return replace(found, heads=replace(_heads(a.heads, key_heads), own_values=True))
 
 
 def _by_channels(
     a: SelectiveScan | GatedRecurrence, tokens: Tokens, state: str, *sizes: tuple[str, int]
-) -> LayerAttention:
+) -> ShapedCascade:
     """Return the cascade and shapes of a recurrence whose channels are independent."""
     outer = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys))
     return _recurrent(a, tokens, state, (*outer, *sizes, ("P", tokens.queries)))
 
 
-def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> LayerAttention:
+def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> ShapedCascade:
     """Return the cascade and shapes of a recurrent mixer; ``state`` describes the state's size in
     notes."""
     row = _RECURRENCES[a.kind]
-    notes = row.notes(a.gated if isinstance(a, DecayAttention) else row.gated)
+    gated = a.gated if isinstance(a, DecayAttention) else row.gated
+    gate = ("the product with the output's gate",) if gated else ()
+    notes = _uncounted_note((*row.uncounted, *gate))
     if tokens.phase == "decode":
         note = f"the state, {state}, is read and written"
-        return LayerAttention(cascade=row.step, shapes=shapes, notes=(note, *notes))
+        return ShapedCascade(cascade=f"{row.stem}-step", shapes=shapes, notes=(note, *notes))
     form, not_done = _STATE_FORMS[tokens.phase]
     if row.chunk is not None:
         shapes = (*shapes, ("P0", min(row.chunk, tokens.queries)))
@@ -503,15 +485,15 @@ def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> LayerAtt
         notes = (*notes, f"{made}, not {a.chunk} tokens as the model's are")
     if isinstance(a, DeltaAttention) and a.key_heads != a.heads:
         notes = ("every head of values has its keys apart", *notes)
-    return LayerAttention(
-        cascade=f"{row.sequence}-{form}" if row.keeps_state else row.sequence,
+    return ShapedCascade(
+        cascade=f"{row.stem}{row.form}" + (f"-{form}" if row.chunk is None else ""),
         shapes=shapes,
         notes=notes,
         omissions=(LayerOmission(feature="state", note=f"the state, {state}, is {not_done}"),),
     )
 
 
-def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
+def _short(a: ShortConvolution, tokens: Tokens) -> ShapedCascade:
     """Return the cascade and shapes of a short convolution, which also reads the tokens just
     before."""
     shapes = (
@@ -522,4 +504,4 @@ def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
         ("T", a.conv_width),
     )
     note = "the products with the gates before and behind the convolution are not counted"
-    return LayerAttention(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))
+    return ShapedCascade(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))

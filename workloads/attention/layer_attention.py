@@ -70,6 +70,8 @@ class SharedHeads:
     variants: tuple[Variant, ...] = ()
     given: tuple[str, ...] = ()
     """Ranks whose shapes the user gave; no variant changes them."""
+    single: bool = False
+    """True if all query heads share one head of keys, however many heads the user gives."""
     own_values: bool = False
     """True if heads that share keys have values of their own, so that they cannot be folded into
     query rows of one head.
@@ -213,6 +215,8 @@ class ShapedCascade:
     """Built-in name, or file, of the cascade."""
     shapes: Shapes
     """Elements by rank; H are query heads, P query tokens."""
+    heads: SharedHeads = SharedHeads()
+    """Sharing of keys and values by query heads."""
     notes: tuple[str, ...] = ()
     """Sentences about defaults, and about omissions of all cascades."""
     omissions: tuple[LayerOmission, ...] = ()
@@ -229,38 +233,6 @@ class ShapedCascade:
         """Values of the fields of this class, by name; layers, parts and workloads have the same
         fields."""
         return {field.name: getattr(self, field.name) for field in fields(ShapedCascade)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerAttention(ShapedCascade):
-    """Attention of one layer: a cascade with shapes, and the heads of keys and values."""
-
-    kv_heads: int | None = None
-    """Number of heads of keys and values; None means one per query head."""
-    own_values: bool = False
-    """True if heads that share keys (and queries) have values of their own."""
-    variants: tuple[Variant, ...] = ()
-
-    def shared_heads(self, heads: int | None = None, given: Collection[str] = ()) -> SharedHeads:
-        """Return how query heads share keys and values.
-
-        Parameters
-        ----------
-        heads : int, optional
-            Number of query heads, if the user gave another one than the layer's.
-        given : collection of str
-            Ranks whose shapes the user gave.
-        """
-        own = dict(self.shapes).get("H", 1)
-        group = own // (self.kv_heads or own)
-        if heads is not None and self.kv_heads == 1:
-            group = heads
-        return SharedHeads(
-            group=group,
-            variants=self.variants,
-            given=tuple(given),
-            own_values=self.own_values,
-        )
 
 
 def shapes_of(tokens: Tokens, heads: int, qk_width: int, v_width: int, keys: int) -> Shapes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainValidator
@@ -15,7 +15,13 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, SettingSpan, apply_settings
-from einsum_cascade.yaml.library import cascade_setting, file_exists, read_source, resolve_reference
+from einsum_cascade.yaml.library import (
+    Kind,
+    cascade_setting,
+    file_exists,
+    read_source,
+    resolve_reference,
+)
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -87,7 +93,7 @@ def _merge_mappings(base: YamlNode, over: YamlNode) -> YamlNode:
         for key, value in base.entries
     )
     added = tuple((key, value) for key, value in over.entries if base.child(key.text) is None)
-    return dataclasses.replace(base, entries=(*kept, *added))
+    return replace(base, entries=(*kept, *added))
 
 
 KEY = "workload"
@@ -165,18 +171,18 @@ class WorkloadFields(Fields):
 
 @dataclass(frozen=True, slots=True)
 class FileFields:
-    """Fields of one file, or of all settings."""
+    """Fields of one file, of all settings, or of several files merged."""
 
     spec: WorkloadFields
-    cascade: str | None
-    places: tuple[tuple[str, Span], ...]
+    """Fields by the schema, with references to files resolved."""
+    places: Mapping[str, Span] = field(default_factory=dict)
     """Positions in the file of the shapes of ranks."""
     fields: YamlNode | None = None
     config: YamlNode | None = None
     """Model configuration, or some fields that replace those of another file."""
-    formats_at: tuple[tuple[str, Span], ...] = ()
+    formats_at: Mapping[str, Span] = field(default_factory=dict)
     """Positions in the file of the number formats of tensors."""
-    numbers: tuple[tuple[YamlScalar, YamlScalar], ...] = ()
+    numbers: Mapping[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
     """Names and values of unknown fields; each may be a parameter of the cascade."""
 
 
@@ -187,7 +193,7 @@ def setting_fields(settings: Iterable[Setting]) -> FileFields:
         for setting in settings
     ]
     if not made:
-        return FileFields(WorkloadFields(), None, ())
+        return FileFields(WorkloadFields())
     empty = YamlMapping(span=made[0].span, entries=())
     return file_fields(workload_tree(apply_settings(empty, made)))
 
@@ -240,6 +246,12 @@ def _collect_ranks(fields: YamlMapping) -> YamlMapping:
     return YamlMapping(span=fields.span, entries=entries)
 
 
+_REFERENCES: Mapping[str, Kind] = MappingProxyType(
+    {"cascade": "cascades", "ffn_up": "cascades", "model": "workloads"}
+)
+"""Kinds of built-in files that fields name, by field."""
+
+
 def file_fields(root: YamlNode) -> FileFields:
     """Return the checked fields of one file, or of all settings, with references to files
     resolved."""
@@ -251,39 +263,35 @@ def file_fields(root: YamlNode) -> FileFields:
         # A second validation reports these fields together with other errors.
         validate(WorkloadFields, root, path)
         raise
-    cascade = model = ffn_up = None
-    if spec.cascade is not None:
-        cascade = resolve_reference("cascades", spec.cascade, root.span_of((*path, "cascade")))
-    if spec.ffn_up is not None:
-        ffn_up = resolve_reference("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
-    if spec.model is not None:
-        model = resolve_reference("workloads", spec.model, root.span_of((*path, "model")))
-    places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
+    resolved = {}
+    for key, kind in _REFERENCES.items():
+        if (name := getattr(spec, key)) is not None:
+            resolved[key] = resolve_reference(kind, name, root.span_of((*path, key)))
     fields = root.at(path)
     config = config_tree(fields)
-    spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
-    formats = tuple((name, root.key_span((*path, "formats", name))) for name in spec.formats)
+    spec = spec.model_copy(update=resolved)
+    places = {rank: root.key_span((*path, "shape", rank)) for rank in spec.shape}
+    formats_at = {name: root.key_span((*path, "formats", name)) for name in spec.formats}
     sums = spec.formats.get(ACCUMULATE, "")
     if sums and FORMATS[sums].block > 1:
         text = f"accumulate: a sum has no neighbours that share its scale, as values of {sums} do"
         raise SpecError(Problem(text, root.span_of((*path, "formats", ACCUMULATE))))
-    return FileFields(spec, cascade, places, fields, config, formats, numbers)
+    return FileFields(spec, places, fields, config, formats_at, numbers)
 
 
-def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
+def _split_parameters(root: YamlNode) -> tuple[YamlNode, dict[str, tuple[YamlScalar, YamlScalar]]]:
     """Separate fields with a single value that no workload has: return the other fields, then
     these."""
     fields = root.child(KEY)
-    if not isinstance(fields, YamlMapping):
-        return root, ()
-    found = tuple(
-        (k, v)
-        for k, v in fields.entries
-        if k.text not in WorkloadFields.model_fields and isinstance(v, YamlScalar)
-    )
-    if not found:
-        return root, ()
-    kept = tuple(entry for entry in fields.entries if entry not in found)
+    entries = fields.entries if isinstance(fields, YamlMapping) else ()
+    found = {
+        key.text: (key, value)
+        for key, value in entries
+        if key.text not in WorkloadFields.model_fields and isinstance(value, YamlScalar)
+    }
+    if fields is None or not found:
+        return root, {}
+    kept = tuple((key, value) for key, value in entries if key.text not in found)
     return _single_entry(KEY, YamlMapping(span=fields.span, entries=kept)), found
 
 

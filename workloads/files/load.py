@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import reduce
 from os import PathLike
 from typing import Any
 
@@ -14,11 +15,11 @@ from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, parse_setting, python_setting
 from einsum_cascade.yaml.library import spec_tree
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..attention.cascades import attention_of
 from ..attention.layer_attention import checked_size
-from ..attention.phases import Phase, RequestedPhase, Tokens, default_layer, layer_tokens
+from ..attention.phases import Phase, Tokens, default_layer, layer_tokens
 from ..huggingface.read import read_config
 from ..models import ModelConfig
 from ..parts.model import ffn_up_of
@@ -37,38 +38,44 @@ from .fields import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TokenChoice:
-    """Phase, lengths and layer that a user chose, merged over all files; None means not chosen."""
+    """Phase, lengths and layer that a user chose, merged over all files."""
 
-    requested_phase: RequestedPhase = "prefill"
-    batch: int | None = None
-    seq_len: int | None = None
-    cached_len: int | None = None
-    prompt_len: int | None = None
-    answer_len: int | None = None
-    layer: int | None = None
+    fields: WorkloadFields
     places: Mapping[str, Span]
     """Position of each field in the last file that sets it."""
 
     @property
     def phase(self) -> Phase:
         """Phase that runs first: the prefill for a request, and else the requested phase."""
-        return "prefill" if self.requested_phase == "request" else self.requested_phase
+        requested = self.fields.phase or "prefill"
+        return "prefill" if requested == "request" else requested
 
     @property
     def request(self) -> Request | None:
         """Lengths of the prompt and the answer if the user gave both, or None."""
-        if self.prompt_len is None or self.answer_len is None:
+        prompt, answer = self.fields.prompt_len, self.fields.answer_len
+        if prompt is None or answer is None:
             return None
-        return Request(prompt_len=self.prompt_len, answer_len=self.answer_len)
+        return Request(prompt_len=prompt, answer_len=answer)
+
+    @property
+    def seq_len(self) -> int | None:
+        """Tokens computed per sequence if the user gave them; the prompt of a request."""
+        return self.fields.prompt_len if self.request is not None else self.fields.seq_len
+
+    @property
+    def cached_len(self) -> int:
+        """Tokens per sequence before those computed."""
+        return self.fields.cached_len or 0
 
     def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
         """Return an error about a field, with the position of the field in its file."""
         return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
 
-    def checked(self) -> TokenChoice:
-        """Check that the lengths go with the phase, and return the choice.
+    def check(self) -> None:
+        """Check that the lengths go with the phase.
 
         Raises
         ------
@@ -76,34 +83,25 @@ class TokenChoice:
             ``cached_len`` is missing, or is given for a phase without a cache; or
             ``seq_len`` is given for a phase of one token; or lengths of a request are wrong.
         """
-        if self.requested_phase == "request":
-            return self._checked_request()
-        for name in ("prompt_len", "answer_len"):
-            if getattr(self, name) is not None:
-                raise self.problem(name, "only phase 'request' has a prompt and an answer")
+        asked = self.fields.phase == "request"
+        others = ("seq_len", "cached_len") if asked else ("prompt_len", "answer_len")
+        if wrong := next((name for name in others if getattr(self.fields, name) is not None), None):
+            text = "only phase 'request' has a prompt and an answer"
+            if asked:
+                text = "a request has a prompt_len and an answer_len in its place"
+            raise self.problem(wrong, text)
+        if asked and self.request is None:
+            text = "'request' needs prompt_len and answer_len, the tokens asked and answered"
+            raise self.problem("phase", text, "for example prompt_len=4096 and answer_len=512")
         if self.phase == "prefill" and self.cached_len:
             hint = "phase=decode or phase=chunked-prefill have a cache"
             raise self.problem("cached_len", "a prefill starts from an empty cache", hint)
-        if self.phase != "prefill" and self.cached_len is None:
+        if self.phase != "prefill" and self.fields.cached_len is None:
             what = "needs cached_len, the tokens of a sequence that came before"
             raise self.problem("phase", f"'{self.phase}' {what}", "for example cached_len=8191")
         if self.phase == "decode" and self.seq_len is not None:
             text = "decoding computes one token a sequence; cached_len says how many came before"
             raise self.problem("seq_len", text)
-        return self
-
-    def _checked_request(self) -> TokenChoice:
-        """Check the lengths of a request, and return the choice with the prompt as the tokens
-        computed."""
-        for name in ("seq_len", "cached_len"):
-            if getattr(self, name) is not None:
-                raise self.problem(
-                    name, "a request has a prompt_len and an answer_len in its place"
-                )
-        if self.request is None:
-            text = "'request' needs prompt_len and answer_len, the tokens asked and answered"
-            raise self.problem("phase", text, "for example prompt_len=4096 and answer_len=512")
-        return replace(self, seq_len=self.prompt_len)
 
     def refuse_cache(self) -> None:
         """Raise an error if the phase has a cache; an encoder has none.
@@ -113,18 +111,17 @@ class TokenChoice:
         SpecError
             The phase has tokens before those computed.
         """
-        phase = self.requested_phase
-        if phase != "prefill":
+        phase = self.fields.phase
+        if phase not in (None, "prefill"):
             text = f"an encoder computes all tokens at once, so '{phase}' has no cache to read"
             raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
 
     def shapes(self) -> dict[str, int]:
         """Return the shapes of B, P and M that the choice determines, by rank."""
-        found = {} if self.batch is None else {"B": self.batch}
-        cached = self.cached_len or 0
+        found = {} if self.fields.batch is None else {"B": self.fields.batch}
         queries = 1 if self.phase == "decode" else self.seq_len
         if queries is not None:
-            found |= {"P": queries, "M": cached + queries}
+            found |= {"P": queries, "M": self.cached_len + queries}
         return found
 
 
@@ -151,7 +148,8 @@ def model_fields(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]
     model = read_config(config)
     # A request ends with decoding, which runs the layers with a cache.
     phase = choice.phase if choice.request is None else "decode"
-    index = default_layer(model, phase) if choice.layer is None else choice.layer
+    chosen = choice.fields.layer
+    index = default_layer(model, phase) if chosen is None else chosen
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
@@ -168,7 +166,9 @@ def model_fields(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]
         place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
         raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
     shapes = {**dict(attention.shapes), **ranks}
-    heads = attention.shared_heads(shapes.get("H"), ranks)
+    heads = replace(attention.heads, given=tuple(ranks))
+    if heads.single:
+        heads = replace(heads, group=shapes["H"])
     if shapes.get("H", 1) % heads.group:
         text = f"{shapes['H']} query heads are not groups of {heads.group}, which share"
         raise choice.problem("H", f"{text} keys and values")
@@ -206,9 +206,9 @@ def _tokens(
     assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
     tokens = Tokens(
         phase=choice.phase,
-        batch=choice.batch or 1,
+        batch=choice.fields.batch or 1,
         seq_len=length,
-        cached_len=choice.cached_len or 0,
+        cached_len=choice.cached_len,
         given_queries=ranks.get("P"),
         given_keys=ranks.get("M"),
     )
@@ -226,48 +226,9 @@ def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
     return found
 
 
-@dataclass(slots=True)
-class _Merge:
-    """Fields of several files, merged in order: later files take precedence."""
-
-    chosen: dict[str, Any] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)
-    stated: dict[str, Span] = field(default_factory=dict)
-    formats: dict[str, str] = field(default_factory=dict)
-    formats_at: dict[str, Span] = field(default_factory=dict)
-    config: YamlNode | None = None
-    numbers: dict[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
-
-    def add(self, layer: FileFields) -> None:
-        """Merge one more file; its ranks take precedence over its batch and lengths."""
-        spec = layer.spec
-        if layer.config is not None:
-            self.config = override_config(self.config, layer.config)
-            if self.config is layer.config:
-                # The file has another model, so that fields about the model below do not hold.
-                self.ranks.clear()
-                self.stated.clear()
-                self.chosen = {k: v for k, v in self.chosen.items() if k not in _MODEL_FIELDS}
-        for rank in _overridden_ranks(spec):
-            self.ranks.pop(rank, None)
-        for length in _VOID_LENGTHS.get(spec.phase or "", ()):
-            self.chosen.pop(length, None)
-        self.ranks.update(spec.shape)
-        if layer.cascade is not None:
-            self.chosen["cascade"] = layer.cascade
-            self.stated.clear()
-        self.stated.update(layer.places)
-        self.formats.update(spec.formats)
-        self.formats_at.update(layer.formats_at)
-        self.numbers.update((name.text, (name, value)) for name, value in layer.numbers)
-        for key in _MERGED_FIELDS:
-            if (value := getattr(spec, key)) not in (None, ""):
-                self.chosen[key] = value
-
-
 LAYER_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up")
+_OWN_FIELDS = (*LAYER_FIELDS, "source", "cascade")
 _REQUEST_LENGTHS = ("prompt_len", "answer_len")
-_TOKEN_FIELDS = ("phase", "batch", "seq_len", "cached_len", *_REQUEST_LENGTHS, "layer")
 _VOID_LENGTHS = {
     "prefill": ("cached_len", *_REQUEST_LENGTHS),
     "chunked-prefill": _REQUEST_LENGTHS,
@@ -275,10 +236,33 @@ _VOID_LENGTHS = {
     "request": ("seq_len", "cached_len"),
 }
 """Lengths that a file discards from earlier files if it sets this phase."""
-_OWN_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up", "source")
-_ENCODER = "encoder"
-_MERGED_FIELDS = ("name", "scope", _ENCODER, *_TOKEN_FIELDS, *_OWN_FIELDS)
-_MODEL_FIELDS = ("cascade", "layer", _ENCODER, *_OWN_FIELDS)
+
+
+def _merge(low: FileFields, high: FileFields) -> FileFields:
+    """Return the fields of two files; those of ``high`` take precedence.
+
+    The ranks of a file take precedence over its batch and lengths.
+    """
+    spec, places, config = high.spec, dict(low.places), low.config
+    ranks = {r: n for r, n in low.spec.shape.items() if r not in _overridden_ranks(spec)}
+    void = _VOID_LENGTHS.get(spec.phase or "", ())
+    if high.config is not None:
+        config = override_config(low.config, high.config)
+        if config is high.config:
+            # The file has another model, so that fields about the model below do not hold.
+            ranks, places = {}, {}
+            void = (*void, "layer", "encoder", *_OWN_FIELDS)
+    if spec.cascade is not None:
+        places = {}
+    given = {name: value for name, value in spec if value not in (None, "")}
+    given |= {"shape": ranks | spec.shape, "formats": low.spec.formats | spec.formats}
+    return FileFields(
+        low.spec.model_copy(update=dict.fromkeys(void) | given),
+        places=places | {**high.places},
+        config=config,
+        formats_at={**low.formats_at, **high.formats_at},
+        numbers={**low.numbers, **high.numbers},
+    )
 
 
 def _overridden_ranks(spec: WorkloadFields) -> tuple[str, ...]:
@@ -306,58 +290,54 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
     SpecError
         No cascade is named, or fields contradict one another.
     """
-    merge = _Merge()
-    for layer in layers:
-        merge.add(layer)
-    token_fields = {key: merge.chosen.pop(key) for key in _TOKEN_FIELDS if key in merge.chosen}
-    if "phase" in token_fields:
-        token_fields["requested_phase"] = token_fields.pop("phase")
-    choice = TokenChoice(
-        **token_fields, places=field_spans([layer.fields for layer in layers])
-    ).checked()
-    if merge.chosen.pop(_ENCODER, False):
+    merged = reduce(_merge, layers)
+    spec, ranks, config = merged.spec, merged.spec.shape, merged.config
+    choice = TokenChoice(spec, field_spans([layer.fields for layer in layers]))
+    choice.check()
+    if spec.encoder:
         choice.refuse_cache()
-    if merge.config is None and choice.layer is not None:
+    if config is None and spec.layer is not None:
         hint = "only a model's configuration has layers that differ"
         raise choice.problem("layer", f"{name} has no 'config', this changes nothing", hint)
-    if merge.config is None and choice.request is not None:
+    if config is None and choice.request is not None:
         raise choice.problem("phase", f"{name} has no 'config': only a model answers a request")
-    chosen = {"name": name, **merge.chosen}
-    if merge.config is not None:
+    given = {key: getattr(spec, key) for key in ("name", "scope", *_OWN_FIELDS)}
+    chosen = {"name": name} | {key: value for key, value in given.items() if value}
+    if config is not None:
         for key in ("layers", "model_width", "ffn_width"):
             if key in chosen:
                 hint = "change it there, for example config.num_hidden_layers=2"
                 raise choice.problem(key, "the model's configuration says this", hint)
-        chosen = {**model_fields(merge.config, choice, merge.ranks), **chosen}
+        chosen = {**model_fields(config, choice, ranks), **chosen}
     shapes = dict(chosen.pop("shapes", choice.shapes().items()))
-    merge.ranks |= _parameters(merge, chosen.get("cascade"))
+    numbers = _parameters(merged, chosen.get("cascade"))
     if chosen.get("cascade") is None:
         text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
         raise SpecError(text)
+    sizes = sorted((shapes | ranks | numbers).items())
+    stated = {**merged.places, **{key: at.span for key, (at, _) in merged.numbers.items()}}
     return Workload(
         **chosen,
         phase=choice.phase,
-        cached_len=choice.cached_len or 0,
+        cached_len=choice.cached_len,
         request=choice.request,
-        shapes=tuple((r, checked_size(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
-        stated=tuple(merge.stated.items()),
-        formats=TensorFormats.by_name(merge.formats),
-        formats_at=tuple(merge.formats_at.items()),
+        shapes=tuple((rank, checked_size(rank, size)) for rank, size in sizes),
+        stated=tuple(stated.items()),
+        formats=TensorFormats.by_name(spec.formats),
+        formats_at=tuple(merged.formats_at.items()),
     )
 
 
-def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
-    """Return the values of the cascade's parameters among unknown fields, and record their
-    positions."""
-    if not merge.numbers:
+def _parameters(merged: FileFields, cascade: str | None) -> dict[str, int]:
+    """Return the values of the cascade's parameters, which are unknown fields of a workload."""
+    if not merged.numbers:
         return {}
     found = Cascade.load(cascade).program.parameters if cascade is not None else ()
     names = {p.name for p in found}
-    unknown = [at for at, _ in merge.numbers.values() if at.text not in names]
+    unknown = [at for at, _ in merged.numbers.values() if at.text not in names]
     if unknown:
         raise SpecError([unknown_field(at, names) for at in unknown])
-    merge.stated.update((name, at.span) for name, (at, _) in merge.numbers.items())
-    return {name: parameter(at, value) for name, (at, value) in merge.numbers.items()}
+    return {name: parameter(at, value) for name, (at, value) in merged.numbers.items()}
 
 
 def load(
@@ -423,30 +403,28 @@ def _refuse_ineffective_settings(
         takes nothing.
     """
     settings, file = layers
-    places = field_spans([settings.fields])
-    unused = [key for key in LAYER_FIELDS if getattr(settings.spec, key) is not None]
+    spec = settings.spec
+    wrong = TokenChoice(spec, field_spans([settings.fields])).problem
+    unused = next((key for key in LAYER_FIELDS if getattr(spec, key) is not None), None)
     if found.scope == "attention" and unused:
-        hint = "add scope=block or scope=model"
-        text = f"{unused[0]}: scope 'attention' runs attention alone, this changes nothing"
-        raise SpecError(Problem(text, places.get(unused[0]), hint))
-    if found.scope == "block" and settings.spec.layers is not None:
-        text = "layers: scope 'block' runs one layer, this changes nothing"
-        raise SpecError(Problem(text, places.get("layers"), "scope=model runs all of them"))
-    if found.scope == "model" and settings.spec.layer is not None:
-        text = "layer: scope 'model' runs all layers, this changes nothing"
-        raise SpecError(Problem(text, places.get("layer"), "scope=block runs one of them"))
+        text = "scope 'attention' runs attention alone, this changes nothing"
+        raise wrong(unused, text, "add scope=block or scope=model")
+    if found.scope == "block" and spec.layers is not None:
+        text = "scope 'block' runs one layer, this changes nothing"
+        raise wrong("layers", text, "scope=model runs all of them")
+    if found.scope == "model" and spec.layer is not None:
+        text = "scope 'model' runs all layers, this changes nothing"
+        raise wrong("layer", text, "scope=block runs one of them")
     without_ffn = found.model and all(run.layer.ffn is None for run in found.model.runs)
-    if settings.spec.ffn_up is not None and without_ffn:
-        text = "ffn_up: the model's layers have no feed-forward network"
-        raise SpecError(Problem(text, places.get("ffn_up")))
-    if settings.spec.model is None:
+    if spec.ffn_up is not None and without_ffn:
+        raise wrong("ffn_up", "the model's layers have no feed-forward network")
+    if spec.model is None:
         return
-    bare = replace(settings, spec=settings.spec.model_copy(update={"model": None}))
+    bare = replace(settings, spec=spec.model_copy(update={"model": None}))
     try:
         without = merge_files(_with_base_models([bare, file], name), os.fspath(name))
     except SpecError:
         return
     if without == found:
-        text = f"model: '{os.fspath(name)}' says all of it itself, another model changes nothing"
-        hint = f"simulate '{settings.spec.model}' in its place"
-        raise SpecError(Problem(text, places.get("model"), hint))
+        text = f"'{os.fspath(name)}' says all of it itself, another model changes nothing"
+        raise wrong("model", text, f"simulate '{spec.model}' in its place")

@@ -25,7 +25,6 @@ from .encoders import (
 from .fields import (
     Positive,
     Reader,
-    SizeOrZero,
     check_layer_indices,
     exact_quotient,
     field_error,
@@ -42,15 +41,18 @@ from .table import (
     biased,
     counts,
     even_layers,
+    families,
     fixed,
     flags,
     from_layer,
     index_lists,
     last_of_every,
+    layers_where,
     like,
     listed,
     lists,
     numbers,
+    optional_counts,
     optional_sizes,
     sizes,
     softmax,
@@ -67,8 +69,6 @@ _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "att
 LLAMA = ModelFamily(
     family="llama",
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False),
-    **biased("attention_bias"),
-    ffn_bias="mlp_bias",
 )
 # Granite scales embeddings, scores, residual sums and logits.
 GRANITE = like(LLAMA, family="granite", ignored=_SCALES)
@@ -91,7 +91,7 @@ SMOLLM3 = like(
     | flags(use_sliding_window=False, tie_word_embeddings=True)
     # The list has 1 for each layer with rotary embedding, and 0 for the others.
     | lists(no_rope_layers=(0, 1)),
-    windows=Windows(switch="use_sliding_window", layers=_WITHOUT_ROTATION),
+    windows=Windows(layers=_WITHOUT_ROTATION),
 )
 
 # OLMo 2 normalises queries and keys over all heads, and has its norms behind both halves.
@@ -100,7 +100,6 @@ OLMO2 = ModelFamily(
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False),
     qk_norm=True,
     qk_norm_size="all heads",
-    **biased("attention_bias"),
 )
 OLMO3 = like(
     OLMO2,
@@ -153,34 +152,27 @@ QWEN2 = ModelFamily(
     | counts(max_window_layers=28)
     | flags(use_sliding_window=False),
     input_bias=True,
-    windows=Windows(switch="use_sliding_window", layers=from_layer("max_window_layers")),
+    windows=Windows(layers=from_layer("max_window_layers")),
 )
 QWEN3 = like(
     QWEN2,
     family="qwen3",
     fields=optional_sizes(head_dim=128) | flags(attention_bias=False),
     qk_norm=True,
-    **biased("attention_bias"),
 )
 
 
-def _early_even_layers(root: YamlNode, c: Any) -> list[bool]:
-    return [
-        is_even and index < c.max_window_layers
-        for index, is_even in enumerate(even_layers(root, c))
-    ]
-
-
+_early_even_layers = layers_where(lambda c, index: index % 2 == 0 and index < c.max_window_layers)
 QWEN2_MOE = ModelFamily(
     family="qwen2_moe",
     fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408, decoder_sparse_step=1)
     | optional_sizes(num_key_value_heads=16)
     | counts(max_window_layers=28, num_experts=60, shared_expert_intermediate_size=5632)
     | flags(use_sliding_window=False, qkv_bias=True)
-    | index_lists("mlp_only_layers")
-    | {"sliding_window": (SizeOrZero | None, 4096)},
+    | index_lists(mlp_only_layers=None)
+    | optional_counts(sliding_window=4096),
     input_bias="qkv_bias",
-    windows=Windows(switch="use_sliding_window", layers=_early_even_layers),
+    windows=Windows(layers=_early_even_layers),
     mixture=Mixture(
         experts="num_experts",
         shared=("shared_expert_intermediate_size",),
@@ -212,15 +204,14 @@ QWEN3_MOE = ModelFamily(
     | optional_sizes(num_key_value_heads=4, sliding_window=4096)
     | counts(num_experts=128)
     | flags(attention_bias=False, use_sliding_window=False)
-    | index_lists("mlp_only_layers")
-    | {"max_window_layers": (SizeOrZero | None, None)},
+    | index_lists(mlp_only_layers=None)
+    | optional_counts(max_window_layers=None),
     check=_check_window_version,
     qk_norm=True,
-    **biased("attention_bias"),
-    windows=Windows(switch="use_sliding_window", layers=all_layers),
+    windows=Windows(layers=all_layers),
     mixture=Mixture(experts="num_experts", layers=sparse_by_step),
 )
-QWEN3_VL_MOE_TEXT = like(
+_QWEN3_VL_MOE_TEXT = like(
     QWEN3_MOE,
     # The class has no windows, whatever a file says of them.
     ignored=("use_qk_norm", "sliding_window", "max_window_layers"),
@@ -241,7 +232,6 @@ GPT_OSS = ModelFamily(
     | flags(attention_bias=True)
     | {"swiglu_limit": (Positive, 7.0), "swiglu_alpha": (Positive, 1.702)},
     sinks=True,
-    **biased("attention_bias"),
     windows=Windows(layers=even_layers),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size", clamped=True),
 )
@@ -476,11 +466,10 @@ ERNIE4_5 = ModelFamily(
 )
 
 
-def _ernie_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
-    del root
-    count, first, last = c.num_hidden_layers, c.moe_layer_start_index, c.moe_layer_end_index
-    last = count - 1 if last == -1 else last
-    return [first <= i <= last and (i + 1) % c.moe_layer_interval == 0 for i in range(count)]
+def _has_ernie_experts(c: Any, index: int) -> bool:
+    last = c.moe_layer_end_index if c.moe_layer_end_index != -1 else c.num_hidden_layers - 1
+    in_range = c.moe_layer_start_index <= index <= last
+    return bool(in_range and (index + 1) % c.moe_layer_interval == 0)
 
 
 ERNIE4_5_MOE = ModelFamily(
@@ -498,7 +487,7 @@ ERNIE4_5_MOE = ModelFamily(
         experts="moe_num_experts",
         top_k="moe_k",
         shared=("moe_intermediate_size", "moe_num_shared_experts"),
-        layers=_ernie_sparse_layers,
+        layers=layers_where(_has_ernie_experts),
         router_bias=True,
     ),
 )
@@ -507,7 +496,7 @@ GLM4 = ModelFamily(
     family="glm4",
     fields=optional_sizes(num_key_value_heads=2, head_dim=128) | flags(attention_bias=True),
     norms=4,
-    input_bias="attention_bias",
+    output_bias=False,
 )
 GLM4_MOE = ModelFamily(
     family="glm4_moe",
@@ -515,9 +504,8 @@ GLM4_MOE = ModelFamily(
     fields=sizes(num_key_value_heads=8)
     | flags(attention_bias=False, use_qk_norm=False)
     | sizes("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok")
-    | {"n_shared_experts": (SizeOrZero, ...), "first_k_dense_replace": (SizeOrZero, ...)},
-    qk_norm="use_qk_norm",
-    input_bias="attention_bias",
+    | counts("n_shared_experts", "first_k_dense_replace"),
+    output_bias=False,
     mixture=Mixture(
         experts="n_routed_experts",
         shared=("moe_intermediate_size", "n_shared_experts"),
@@ -532,9 +520,7 @@ COHERE = ModelFamily(
     fields=optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False, use_qk_norm=False, tie_word_embeddings=True),
     norms=1,
-    qk_norm="use_qk_norm",
     qk_norm_size="all heads",
-    **biased("attention_bias"),
 )
 COHERE2 = ModelFamily(
     family="cohere2",
@@ -549,7 +535,6 @@ COHERE2 = ModelFamily(
     | fixed(order_of_interleaved_layers="local_attn_first")
     | fixed(use_gated_activation=True, use_parallel_block=True),
     norms=1,
-    **biased("attention_bias"),
     windows=Windows(layers=all_but(last_of_every("sliding_window_pattern"))),
 )
 
@@ -603,7 +588,6 @@ GEMMA = ModelFamily(
     | texts(hidden_activation=None),
     activation="hidden_activation",
     default_activation="gelu",
-    **biased("attention_bias"),
 )
 GEMMA2 = like(
     GEMMA,
@@ -613,8 +597,6 @@ GEMMA2 = like(
     | optional_sizes(sliding_window=4096)
     | numbers(attn_logit_softcapping=50.0, final_logit_softcapping=30.0),
     norms=4,
-    softcap="attn_logit_softcapping",
-    logit_softcap="final_logit_softcapping",
     windows=Windows(layers=even_layers),
 )
 GEMMA3 = like(
@@ -661,10 +643,9 @@ LLAMA4_TEXT = ModelFamily(
     | optional_sizes(head_dim=128, attention_chunk_size=8192)
     | counts(num_local_experts=16, num_experts_per_tok=1, interleave_moe_layer_step=1)
     | flags(attention_bias=False)
-    | index_lists("moe_layers")
+    | index_lists(moe_layers=None)
     | lists(no_rope_layers=(0, 1), layer_types=("full_attention", "chunked_attention")),
     dense="intermediate_size_mlp",
-    **biased("attention_bias"),
     windows=Windows(
         size="attention_chunk_size",
         kind="chunked_attention",
@@ -685,7 +666,6 @@ GRANITEMOE = ModelFamily(
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
     | optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False),
-    **biased("attention_bias"),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
 )
 
@@ -703,7 +683,6 @@ MINIMAX_M2 = ModelFamily(
     | flags(use_qk_norm=True, use_routing_bias=True)
     | fixed(qk_norm_type="per_layer")
     | lists(attn_type_list=(1,)),
-    qk_norm="use_qk_norm",
     qk_norm_size="all heads",
     mixture=Mixture(
         experts="num_local_experts",
@@ -713,25 +692,8 @@ MINIMAX_M2 = ModelFamily(
     ),
 )
 
-_ROWS = (
-    *(BLOOM, COHERE, COHERE2, ERNIE4_5, ERNIE4_5_MOE, EXAONE4, FALCON, GEMMA, GEMMA2, GLM4),
-    *(
-        GLM4_MOE,
-        GPT2,
-        GPT_NEOX,
-        GPT_OSS,
-        GRANITE,
-        GRANITEMOE,
-        LLAMA,
-        LLAMA4_TEXT,
-        MINIMAX_M2,
-        MINISTRAL3,
-    ),
-    *(MISTRAL, MIXTRAL, MPT, OLMO2, OLMO3, OLMOE, PHI, PHI3, QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE),
-    *(SEED_OSS, SMOLLM3, STARCODER2),
-)
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {row.family: row for row in _ROWS}
+    families(globals())
     | {
         "gemma3": Multimodal(
             text=GEMMA3,
@@ -753,8 +715,8 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
             fields=sizes(spatial_merge_size=2) | flags(multimodal_projector_bias=False),
         ),
         "qwen3_vl": qwen_multimodal(QWEN3, qwen3_vl_encoder),
-        "qwen3_vl_moe": qwen_multimodal(QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
-        "qwen3_vl_moe_text": QWEN3_VL_MOE_TEXT,
+        "qwen3_vl_moe": qwen_multimodal(_QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
+        "qwen3_vl_moe_text": _QWEN3_VL_MOE_TEXT,
         "qwen3_vl_text": QWEN3,
     }
 )

@@ -38,9 +38,11 @@ from .table import (
     attention_heads,
     biased,
     build_model,
+    families,
     feed_forward,
     fixed,
     flags,
+    layers_where,
     like,
     sizes,
     texts,
@@ -89,11 +91,6 @@ DISTILBERT = like(
 )
 
 
-def _local_layers(root: YamlNode, c: Any) -> list[bool]:
-    del root
-    return [index % c.global_attn_every_n_layers != 0 for index in range(c.num_hidden_layers)]
-
-
 def _outside_modernbert(c: Any) -> int:
     # Norms belong to embeddings, the stack and the head; the first attention has none. The head's
     # product may have a bias, and each word has one.
@@ -117,11 +114,11 @@ MODERNBERT = ModelFamily(
     | sizes(global_attn_every_n_layers=3, local_attention=128),
     causal=False,
     # A query sees itself and local_attention // 2 keys on either side.
-    windows=Windows(size=lambda c: 2 * (c.local_attention // 2) + 1, layers=_local_layers),
+    windows=Windows(
+        size=lambda c: 2 * (c.local_attention // 2) + 1,
+        layers=layers_where(lambda c, index: index % c.global_attn_every_n_layers != 0),
+    ),
     activation="hidden_activation",
-    norm_bias="norm_bias",
-    **biased("attention_bias"),
-    ffn_bias="mlp_bias",
     outside=_outside_modernbert,
 )
 
@@ -206,7 +203,8 @@ def t5(root: YamlNode) -> ModelConfig:
     layers = [encoder] * c.num_layers + [decoder] * decoders
     # Each stack has a last norm, and a table of relative positions in its first layer.
     other = d + c.relative_attention_num_buckets * c.num_heads
-    return build_model(c, "t5", d, layers, other if alone else 2 * other)
+    other *= 1 if alone else 2
+    return build_model(c, layers, family="t5", width=d, other_parameters=other)
 
 
 def whisper(root: YamlNode) -> ModelConfig:
@@ -234,8 +232,14 @@ def whisper(root: YamlNode) -> ModelConfig:
     # Outside layers there are two convolutions of three taps, positions and a last norm per stack.
     sounds = 3 * c.num_mel_bins * d + d + 3 * d * d + d
     positions = (c.max_source_positions + c.max_target_positions) * d
-    model = build_model(c, "whisper", d, layers, sounds + positions + 4 * d)
-    return replace(model, encoder_len=c.max_source_positions)
+    return build_model(
+        c,
+        layers,
+        family="whisper",
+        width=d,
+        encoder_len=c.max_source_positions,
+        other_parameters=sounds + positions + 4 * d,
+    )
 
 
 Encoder = Callable[[YamlNode, Any, int], int]
@@ -417,7 +421,6 @@ def qwen_multimodal(text: Reader, encoder: Encoder) -> Multimodal:
 
 
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {row.family: row for row in (BERT, DISTILBERT, MODERNBERT, VIT)}
-    | {"roberta": replace(BERT, family="roberta"), "t5": t5, "whisper": whisper}
+    families(globals()) | {"roberta": replace(BERT, family="roberta"), "t5": t5, "whisper": whisper}
 )
 """Readers of configurations by ``model_type``."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
@@ -51,14 +52,8 @@ IGNORED: tuple[str, ...] = (
     *("*dropout*", "*_drop_rate", "*_pdrop", "*layerdrop*", "*drop_path*", "initializer_*"),
     *("init_*", "*_init", "*_init_std", "*_init_scheme", "*loss*", "aux_*", "*_aux"),
     *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
-    *(
-        "output_router_logits",
-        "output_past",
-        "return_*",
-        "use_return_dict",
-        "gradient_checkpointing",
-        "router_jitter_noise",
-    ),
+    *("output_router_logits", "output_past", "return_*", "use_return_dict"),
+    *("gradient_checkpointing", "router_jitter_noise"),
     *("summary_*", "classifier_*", "pruned_heads", "rescale_prenorm_residual"),
     # Fields about partitioning of work, which change none of it.
     *("pretraining_tp", "ep_size", "tensor_parallel*", "fuse_*", "fused_*", "use_flash*"),
@@ -125,49 +120,8 @@ def _count(node: YamlNode | None, name: str) -> int:
     return value
 
 
-def unread_problems(
-    root: YamlNode,
-    read: frozenset[str],
-    family: str,
-    *,
-    ignored: tuple[str, ...] = (),
-    aliases: Mapping[str, Any] = MappingProxyType({}),
-) -> Iterator[Problem]:
-    """Yield problems of fields that no reader uses and that may change the computation.
-
-    Parameters
-    ----------
-    root : YamlNode
-        The configuration.
-    read : frozenset of str
-        Fields that the family's reader uses.
-    family : str
-        Name of the family, for the message.
-    ignored : tuple of str
-        Names and patterns besides ``IGNORED``.
-    aliases : mapping
-        Second names of fields, with the values they must have.
-    """
-    if not isinstance(root, YamlMapping):
-        return
-    for key, node in root.entries:
-        name = key.text
-        value = node.plain()
-        if name in aliases:
-            # A list in a file is a tuple after it is read.
-            if (tuple(value) if isinstance(value, list) else value) not in (None, aliases[name]):
-                text = f"{name}: expected {aliases[name]}, as the other fields say"
-                yield Problem(text, node.span)
-        elif name in read or any(fnmatchcase(name, p) for p in (*IGNORED, *ignored)):
-            continue
-        elif value and value not in NEUTRAL.get(name, ()):
-            text = f"'{shorten(name)}' is not read for {family}, and may change what is computed"
-            hint = f"if it changes nothing, leave it out: --set {SETTING}{shorten(name)}=null"
-            yield Problem(text, key.span, hint)
-
-
 class ConfigFields(Fields):
-    """Fields of a configuration that a reader uses. All other fields go to ``unread_problems``."""
+    """Fields of a configuration that a reader uses; ``read_fields`` checks all other fields."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -189,10 +143,7 @@ def fields_class(
     return found
 
 
-C = TypeVar("C", bound=ConfigFields)
-
-
-def read_fields(model: type[C], root: YamlNode) -> C:
+def read_fields(model: type[ConfigFields], root: YamlNode) -> Any:
     """Return the fields of a configuration that a family reads.
 
     Parameters
@@ -208,18 +159,39 @@ def read_fields(model: type[C], root: YamlNode) -> C:
         Fields are missing or wrong, or are not read and may change the computation.
     """
     found = validate(model, root)
+    if problems := [*_other_fields(model, found, root)]:
+        raise SpecError(problems)
+    return found
+
+
+def _other_fields(
+    model: type[ConfigFields], found: ConfigFields, root: YamlNode
+) -> Iterator[Problem]:
+    """Yield problems of fields that no reader uses and that may change the computation.
+
+    A second name of a field must have the value of the first name.
+    """
     named = root.child("model_type")
     family = f"'{named.text}'" if isinstance(named, YamlScalar) else "such a model"
     aliases = {
         other: first(found) if callable(first) else getattr(found, first)
         for other, first in model.aliases
     }
-    names = (info.validation_alias or name for name, info in model.model_fields.items())
-    read = frozenset(name for name in names if isinstance(name, str)) - aliases.keys()
-    wrong = unread_problems(root, read, family, ignored=model.ignored, aliases=aliases)
-    if problems := [*wrong]:
-        raise SpecError(problems)
-    return found
+    read = [info.validation_alias or name for name, info in model.model_fields.items()]
+    for key, node in root.entries if isinstance(root, YamlMapping) else ():
+        name = key.text
+        value = node.plain()
+        if name in aliases:
+            # A list in a file is a tuple after it is read.
+            if (tuple(value) if isinstance(value, list) else value) not in (None, aliases[name]):
+                text = f"{name}: expected {aliases[name]}, as the other fields say"
+                yield Problem(text, node.span)
+        elif name in read or any(fnmatchcase(name, p) for p in (*IGNORED, *model.ignored)):
+            continue
+        elif value and value not in NEUTRAL.get(name, ()):
+            text = f"'{shorten(name)}' is not read for {family}, and may change what is computed"
+            hint = f"if it changes nothing, leave it out: --set {SETTING}{shorten(name)}=null"
+            yield Problem(text, key.span, hint)
 
 
 def read_inner(
@@ -238,15 +210,16 @@ def errors_inside(field: str) -> Iterator[None]:
     try:
         yield
     except SpecError as wrong:
-        raise SpecError([_move_inside(problem, field) for problem in wrong.problems]) from None
+        inside = f"{SETTING}{field}."
+        raise SpecError(
+            [
+                replace(p, hint=(p.hint or "").replace(SETTING, inside) or None)
+                for p in wrong.problems
+            ]
+        ) from None
 
 
-def _move_inside(problem: Problem, field: str) -> Problem:
-    hint = (problem.hint or "").replace(SETTING, f"{SETTING}{field}.")
-    return replace(problem, hint=hint or None)
-
-
-def _whole_number(value: Any, smallest: int, largest: int) -> int:
+def _whole_number(value: Any, *, smallest: int = 1, largest: int = LARGEST_COUNT) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise expected(f"expected a whole number, got {_shown_value(value)}")
     if value < smallest:
@@ -260,18 +233,6 @@ def _shown_value(value: Any) -> str:
     return f"the text {format_value(value)}" if isinstance(value, str) else format_value(value)
 
 
-def _size(value: Any) -> int:
-    return _whole_number(value, 1, LARGEST_COUNT)
-
-
-def _size_or_zero(value: Any) -> int:
-    return _whole_number(value, 0, LARGEST_COUNT)
-
-
-def _layers(value: Any) -> int:
-    return _whole_number(value, 1, MAX_LAYERS)
-
-
 def _positive(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise expected(f"expected a number, got {_shown_value(value)}")
@@ -280,10 +241,10 @@ def _positive(value: Any) -> float:
     return float(value)
 
 
-Size = Annotated[int, PlainValidator(_size)]
+Size = Annotated[int, PlainValidator(_whole_number)]
 """Whole number above zero; a text, ``4096.0`` and ``true`` are refused."""
-SizeOrZero = Annotated[int, PlainValidator(_size_or_zero)]
-LayerCount = Annotated[int, PlainValidator(_layers)]
+SizeOrZero = Annotated[int, PlainValidator(partial(_whole_number, smallest=0))]
+LayerCount = Annotated[int, PlainValidator(partial(_whole_number, largest=MAX_LAYERS))]
 Positive = Annotated[float, PlainValidator(_positive)]
 
 
@@ -319,15 +280,13 @@ def constant(*allowed: str | bool) -> PlainValidator:
     return PlainValidator(read)
 
 
-def _silu(value: Any) -> str | None:
+def _silu(value: Any) -> None:
     if value not in (None, "silu", "swish"):
-        raise expected(
-            f"expected 'silu', which its gates are counted as, got {_shown_value(value)}"
-        )
-    return None
+        text = "expected 'silu', which its gates are counted as"
+        raise expected(f"{text}, got {_shown_value(value)}")
 
 
-SiluGate = Annotated[str | None, PlainValidator(_silu)]
+SiluGate = Annotated[None, PlainValidator(_silu)]
 """Type of the field with a gate's activation function, which must be SiLU or null."""
 
 LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
@@ -400,7 +359,7 @@ def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
     if value == "auto":
         return None
     try:
-        return _size(value)
+        return _whole_number(value)
     except PydanticCustomError as wrong:
         raise field_error(root, field, f"{wrong.message()}, or 'auto'") from None
 

@@ -17,6 +17,7 @@ from einsum_cascade.yaml.source import YamlNode
 from ..models import (
     DecayAttention,
     DeltaAttention,
+    FeedForward,
     GatedRecurrence,
     Mixer,
     ModelConfig,
@@ -39,22 +40,23 @@ from .table import (
     LayerRule,
     Mixture,
     ModelFamily,
-    Network,
     all_layers,
-    biased,
     counts,
     dense_network,
     even_layers,
+    families,
     fixed,
     flags,
     from_layer,
     index_lists,
     indices,
     last_of_every,
+    layers_where,
     like,
     listed,
     lists,
     mixed,
+    no_layers,
     numbers,
     optional_sizes,
     scan,
@@ -130,23 +132,18 @@ _DUAL = ModelFamily(
 kernels."""
 
 
-def _no_layers(root: YamlNode, c: Any) -> list[bool]:
-    del root
-    return [False] * c.num_hidden_layers
-
-
 BAMBA = like(
     _DUAL,
     family="bamba",
-    fields=optional_sizes(num_key_value_heads=8) | index_lists("attn_layer_indices"),
-    mixers=mixed(indices("attn_layer_indices", _no_layers), state_space_dual),
+    fields=optional_sizes(num_key_value_heads=8) | index_lists(attn_layer_indices=None),
+    mixers=mixed(indices("attn_layer_indices", no_layers), state_space_dual),
 )
 
 
 def _granite_attention_layers(root: YamlNode, c: Any) -> Sequence[bool]:
     # An empty list is no list.
     rule = listed("layer_types", ("attention", "full_attention"))
-    return (rule if c.layer_types else _no_layers)(root, c)
+    return (rule if c.layer_types else no_layers)(root, c)
 
 
 # All tokens pass a shared network, beside which there may be experts.
@@ -164,7 +161,6 @@ GRANITE_HYBRID = like(
     | fixed(normalization_function="rmsnorm")
     # Kinds of layers have other names in later versions of the class.
     | lists(layer_types=("mamba", "attention", "linear_attention", "full_attention")),
-    **biased("attention_bias"),
     mixers=mixed(_granite_attention_layers, state_space_dual),
     dense="shared_intermediate_size",
     mixture=Mixture(
@@ -203,18 +199,18 @@ def _nemotron_mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixe
     return [known[kind] for kind in _nemotron_blocks(root, c) if kind in known]
 
 
-def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] | None]:
+def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[FeedForward] | None]:
     """Return the network behind each mixer, or None; a mixer and the network behind it form a
     layer."""
     blocks = _nemotron_blocks(root, c)
     dense = dense_network(row, c)
-    known: dict[str, Half[Network]] = {"-": dense}
+    known: dict[str, Half[FeedForward]] = {"-": dense}
     if "E" in blocks:
         for field in ("n_routed_experts", "num_experts_per_tok"):
             if not getattr(c, field):
                 raise field_error(root, field, "some blocks have experts, and this is 0")
         known["E"] = _NEMOTRON_EXPERTS.half(row, root, c, dense.part)
-    networks: list[Half[Network] | None] = []
+    networks: list[Half[FeedForward] | None] = []
     for kind in blocks:
         if kind not in known:
             networks.append(None)
@@ -259,8 +255,6 @@ NEMOTRON_H = ModelFamily(
     networks=_nemotron_networks,
     gated=False,
     activation="mlp_hidden_act",
-    **biased("attention_bias"),
-    ffn_bias="mlp_bias",
 )
 
 
@@ -304,7 +298,6 @@ QWEN3_NEXT = ModelFamily(
     | {"hidden_act": SILU, "mlp_only_layers": (tuple[SizeOrZero, ...], ())},
     qk_norm=True,
     output_gate=True,
-    **biased("attention_bias"),
     mixers=mixed(
         listed("layer_types", ("full_attention",), last_of_every("full_attention_interval")),
         _gated_delta,
@@ -392,7 +385,7 @@ LFM2 = ModelFamily(
     ),
     fields=sizes(num_key_value_heads=8, conv_L_cache=3)
     | flags(conv_bias=False, tie_word_embeddings=True)
-    | index_lists("full_attn_idxs")
+    | index_lists(full_attn_idxs=None)
     | lists(layer_types=("full_attention", "conv"))
     | {"tie_embedding": (bool | None, None)}
     | sizes(intermediate_size=12288, block_multiple_of=256)
@@ -448,12 +441,9 @@ def _windowed_softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     return Half(replace(half.part, window=c.attention_window_size), half.other_parameters)
 
 
-def _cycled_attention_layers(root: YamlNode, c: Any) -> list[bool]:
-    del root
-    kinds = c.block_types
-    return [kinds[i % len(kinds)] == "attention" for i in range(c.num_hidden_layers)]
-
-
+_cycled_attention_layers = layers_where(
+    lambda c, index: c.block_types[index % len(c.block_types)] == "attention"
+)
 # Two layers of a gated recurrence, then one with a window.
 RECURRENT_GEMMA = ModelFamily(
     family="recurrent_gemma",
@@ -473,7 +463,6 @@ RECURRENT_GEMMA = ModelFamily(
     | numbers(logits_soft_cap=30.0)
     | flags(attention_bias=False, tie_word_embeddings=True),
     check=_check_recurrent_gemma,
-    input_bias="attention_bias",
     output_bias=True,
     mixers=mixed(_cycled_attention_layers, _gated_recurrence, _windowed_softmax),
     # The field counts both the gate and the values that the gate multiplies.
@@ -522,12 +511,8 @@ MINIMAX_TEXT_01 = like(
     ),
 )
 
-_ROWS = (
-    *(BAMBA, GRANITE_HYBRID, JAMBA, LFM2, LFM2_MOE, MINIMAX, MINIMAX_TEXT_01, NEMOTRON_H),
-    *(QWEN35_MOE_TEXT, QWEN35_TEXT, QWEN3_NEXT, RECURRENT_GEMMA),
-)
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {row.family: row for row in _ROWS}
+    families(globals())
     | {
         "minimax_m1": MINIMAX_TEXT_01,
         "qwen3_5": qwen_multimodal(QWEN35_TEXT, qwen3_5_encoder),

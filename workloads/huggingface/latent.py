@@ -17,7 +17,6 @@ from ..models import DeltaAttention, KeyIndexer, LatentAttention, Mixer
 from .fields import (
     Reader,
     Size,
-    SizeOrZero,
     check_per_layer,
     exact_quotient,
     field_error,
@@ -31,11 +30,13 @@ from .table import (
     Mixture,
     ModelFamily,
     counts,
+    families,
     from_layer,
     like,
     listed,
     lists,
     mixed,
+    optional_counts,
     optional_sizes,
     sizes,
     uniform,
@@ -97,14 +98,10 @@ DEEPSEEK_V3 = ModelFamily(
         ("qk_head_dim", lambda c: c.qk_nope_head_dim + c.qk_rope_head_dim),
     ),
     fields=_LATENT
-    | {
-        "q_lora_rank": (Size | None, ...),
-        "n_routed_experts": (Size | None, ...),
-        "n_shared_experts": (SizeOrZero | None, ...),
-        "first_k_dense_replace": (SizeOrZero, ...),
-        "n_group": (SizeOrZero | None, None),
-        "topk_group": (SizeOrZero | None, None),
-    }
+    | optional_sizes("q_lora_rank", "n_routed_experts")
+    | optional_counts("n_shared_experts")
+    | counts("first_k_dense_replace")
+    | optional_counts(n_group=None, topk_group=None)
     | sizes("moe_intermediate_size", "num_experts_per_tok", moe_layer_freq=1),
     check=_check_groups,
     mixers=uniform(_latent),
@@ -252,6 +249,5 @@ KIMI_LINEAR = ModelFamily(
         _MIXTURE, experts="num_experts", shared=("moe_intermediate_size", "num_shared_experts")
     ),
 )
-_ROWS = (DEEPSEEK_V2, DEEPSEEK_V3, DEEPSEEK_V32, GLM4_MOE_LITE, GLM_MOE_DSA, KIMI_K2, KIMI_LINEAR)
-FAMILIES: Mapping[str, Reader] = MappingProxyType({row.family: row for row in _ROWS})
+FAMILIES: Mapping[str, Reader] = MappingProxyType(families(globals()))
 """Readers of configurations by ``model_type``."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -31,43 +32,21 @@ from .fields import CLASSES, Reader, class_of, omitted_parts
 TYPE = "model_type"
 
 
-_FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "decoders": (
-            *("bloom", "cohere", "cohere2", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon"),
-            *("gemma", "gemma2", "gemma3", "gemma3_text", "glm4", "glm4_moe", "gpt2", "gpt_neox"),
-            *("gpt_oss", "granite", "granitemoe", "llama", "llama4", "llama4_text", "minimax_m2"),
-            *("ministral3", "mistral", "mistral3", "mixtral", "mpt", "olmo2", "olmo3", "olmoe"),
-            *(
-                "phi",
-                "phi3",
-                "qwen2",
-                "qwen2_moe",
-                "qwen3",
-                "qwen3_moe",
-                "qwen3_vl",
-                "qwen3_vl_moe",
-            ),
-            *("qwen3_vl_moe_text", "qwen3_vl_text", "seed_oss", "smollm3", "starcoder2"),
-        ),
-        "encoders": ("bert", "distilbert", "modernbert", "roberta", "t5", "vit", "whisper"),
-        "hybrids": (
-            *("bamba", "granitemoehybrid", "jamba", "lfm2", "lfm2_moe", "minimax", "minimax_m1"),
-            *("minimax_text_01", "nemotron_h", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text"),
-            *("qwen3_5_text", "qwen3_next", "recurrent_gemma"),
-        ),
-        "latent": (
-            *("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa"),
-            *("kimi_k2", "kimi_linear"),
-        ),
-        "recurrent": ("falcon_mamba", "mamba", "mamba2", "retnet", "rwkv7", "transnormer"),
-    }
-)
-"""Names of model families, by the module whose ``FAMILIES`` has their readers."""
-READERS: Mapping[str, str] = MappingProxyType(
-    dict(sorted((kind, module) for module, kinds in _FAMILIES.items() for kind in kinds))
-)
-"""Name of the module with the reader, by ``model_type``; modules are imported on first use."""
+_MODULES = ("decoders", "encoders", "hybrids", "latent", "recurrent")
+"""Names of the modules with readers of families."""
+
+
+@cache
+def readers() -> Mapping[str, Reader]:
+    """Return the readers of all families by ``model_type``.
+
+    Their modules are imported on the first call.
+    """
+    found: dict[str, Reader] = {}
+    for name in _MODULES:
+        found |= import_module(f".{name}", __package__).FAMILIES
+    return MappingProxyType(dict(sorted(found.items())))
+
 
 _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -137,16 +116,16 @@ def read_config(root: YamlNode) -> ModelConfig:
         raise SpecError(
             Problem(f"models of type '{family}' are not read: {why}", where.span, instead)
         )
-    if family not in READERS:
+    if family not in readers():
         text = f"models of type '{shorten(family)}' are not read"
-        known = f"known: {', '.join(sorted(READERS))}"
+        known = f"known: {', '.join(readers())}"
         meant = next((f"did you mean '{name}'? " for name in _similar_names(family)), "")
         hint = f"{meant}{known}"
         raise SpecError(Problem(text, where.span, hint))
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
     weights = weight_formats(root)
-    model = _reader(family)(without_quantization(root))
+    model = readers()[family](without_quantization(root))
     sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
     if weights.experts and not weights.projections and not sparse:
         text = f"{QUANTIZATION}: {weights.experts} is for experts, and the model has none"
@@ -165,17 +144,12 @@ def _similar_names(family: str) -> Iterator[str]:
     the family. ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe`` has experts that ``qwen3``
     lacks.
     """
-    return (name for name in READERS if _bare_letters(name) == _bare_letters(family))
+    return (name for name in readers() if _bare_letters(name) == _bare_letters(family))
 
 
 def _bare_letters(name: str) -> str:
     bare = re.sub(r"[^a-z0-9]", "", name.lower())
     return re.sub(r"([a-z])\1+", r"\1", bare)
-
-
-def _reader(family: str) -> Reader:
-    families: Mapping[str, Reader] = import_module(f".{READERS[family]}", __package__).FAMILIES
-    return families[family]
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:
@@ -192,10 +166,10 @@ def _family(root: YamlNode) -> tuple[str, YamlNode]:
         raise SpecError(Problem(f"{TYPE}: expected a text, got {named.kind}", named.span))
     if (first := class_of(root)) is not None:
         bare = _CLASS.sub("", first.text).lower()
-        plain = {name.replace("_", ""): name for name in READERS}
+        plain = {name.replace("_", ""): name for name in readers()}
         return plain.get(bare, first.text), first
     text = f"the field '{TYPE}' is missing: it says how the others are read"
-    raise SpecError(Problem(text, root.span, f"known: {', '.join(sorted(READERS))}"))
+    raise SpecError(Problem(text, root.span, f"known: {', '.join(readers())}"))
 
 
 QUANTIZATION = "quantization_config"
@@ -229,11 +203,7 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "fp8": (
-            "quant_method",
-            "fmt",
-            "activation_scheme",
-            "weight_block_size",
-            "scale_fmt",
+            *("quant_method", "fmt", "activation_scheme", "weight_block_size", "scale_fmt"),
             "dequantize",
         ),
         "mxfp4": ("quant_method", "dequantize"),

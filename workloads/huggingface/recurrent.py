@@ -23,6 +23,7 @@ from .table import (
     Half,
     ModelFamily,
     expanded,
+    families,
     flags,
     like,
     no_networks,
@@ -313,11 +314,7 @@ RWKV7 = ModelFamily(
     gated=False,
     activation=None,
     default_activation="squared relu",
-    norm_bias="norm_bias",
 )
 
-FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {row.family: row for row in (FALCON_MAMBA, MAMBA, MAMBA2, RWKV7, TRANSNORMER)}
-    | {"retnet": retnet}
-)
+FAMILIES: Mapping[str, Reader] = MappingProxyType(families(globals()) | {"retnet": retnet})
 """Readers of configurations by ``model_type``."""

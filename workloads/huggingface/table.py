@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import groupby
 from math import prod
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
@@ -24,10 +25,10 @@ from ..models import (
     Layer,
     Mixer,
     ModelConfig,
+    RepeatedLayer,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
-    runs_of,
 )
 from .fields import (
     Aliases,
@@ -35,6 +36,7 @@ from .fields import (
     LayerCount,
     LayerTypes,
     Positive,
+    Reader,
     SiluGate,
     Size,
     SizeOrZero,
@@ -49,8 +51,7 @@ from .fields import (
     read_fields,
 )
 
-Network = FeedForward | Experts
-P = TypeVar("P", bound=Mixer | Network, covariant=True)
+P = TypeVar("P", bound=Mixer | FeedForward, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,10 @@ class Half(Generic[P]):
 
 
 Switch = bool | str | Callable[[Any], bool]
-"""Switch of a feature: True, False, the name of a boolean field, or a function of the fields."""
+"""Switch of a feature: True, False, the name of a boolean field, or a function of the fields.
+
+A field that the family does not have switches the feature off.
+"""
 Number = int | str | Callable[[Any], int | None] | None
 """Number in a row: the number, the name of the field that holds it, or a function of the fields."""
 LayerRule = Callable[[YamlNode, Any], Sequence[bool]]
@@ -71,7 +75,7 @@ MixerReader = Callable[["ModelFamily", YamlNode, Any], Half[Mixer]]
 """Function that returns one mixer, from a row, a configuration and its fields."""
 MixersReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Mixer]]]
 """Function that returns the mixer of each layer."""
-NetworksReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Network] | None]]
+NetworksReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[FeedForward] | None]]
 """Function that returns the network of each layer; None stands for no network."""
 FieldRow = tuple[Any, Any]
 """Type and default of a field; the default ``...`` marks a field that must be given."""
@@ -94,30 +98,27 @@ STACK = tuple(STANDARD)[:3]
 """Fields of nearly all stacks of layers with attention."""
 
 
-def sizes(*required: str, **defaults: int) -> dict[str, FieldRow]:
-    """Return fields that hold whole numbers above zero. A field given by name alone has no
-    default."""
-    return dict.fromkeys(required, (Size, ...)) | {n: (Size, d) for n, d in defaults.items()}
+def fields_of(kind: Any) -> Callable[..., dict[str, FieldRow]]:
+    """Return a function that makes fields of a type, from their names and defaults.
+
+    A field given by name alone has no default.
+    """
+
+    def fields(*required: str, **defaults: Any) -> dict[str, FieldRow]:
+        given = {name: (kind, default) for name, default in defaults.items()}
+        return dict.fromkeys(required, (kind, ...)) | given
+
+    return fields
 
 
-def optional_sizes(**defaults: int | None) -> dict[str, FieldRow]:
-    """Return fields that hold whole numbers above zero, or null."""
-    return {name: (Size | None, default) for name, default in defaults.items()}
-
-
-def counts(**defaults: int) -> dict[str, FieldRow]:
-    """Return fields that hold whole numbers from zero."""
-    return {name: (SizeOrZero, default) for name, default in defaults.items()}
-
-
-def flags(**defaults: bool) -> dict[str, FieldRow]:
-    """Return boolean fields."""
-    return {name: (bool, default) for name, default in defaults.items()}
-
-
-def numbers(**defaults: float | None) -> dict[str, FieldRow]:
-    """Return fields that hold numbers above zero, or null."""
-    return {name: (Positive | None, default) for name, default in defaults.items()}
+sizes = fields_of(Size)
+optional_sizes = fields_of(Size | None)
+counts = fields_of(SizeOrZero)
+optional_counts = fields_of(SizeOrZero | None)
+flags = fields_of(bool)
+numbers = fields_of(Positive | None)
+texts = fields_of(str | None)
+index_lists = fields_of(tuple[SizeOrZero, ...] | None)
 
 
 def fixed(**values: str | bool) -> dict[str, FieldRow]:
@@ -136,26 +137,14 @@ def lists(*, letters: bool = False, **kinds: tuple[str | int, ...]) -> dict[str,
     }
 
 
-def index_lists(*names: str) -> dict[str, FieldRow]:
-    """Return optional fields that hold lists of layer indices."""
-    return dict.fromkeys(names, (tuple[SizeOrZero, ...] | None, None))
+def layers_where(selects: Callable[[Any, int], bool]) -> LayerRule:
+    """Return a rule that selects layers by a test of the fields and a layer's index."""
+    return lambda _, c: [selects(c, index) for index in range(c.num_hidden_layers)]
 
 
-def texts(**defaults: str | None) -> dict[str, FieldRow]:
-    """Return fields that hold a text, or null."""
-    return {name: (str | None, default) for name, default in defaults.items()}
-
-
-def all_layers(root: YamlNode, c: Any) -> list[bool]:
-    """Select all layers."""
-    del root
-    return [True] * c.num_hidden_layers
-
-
-def even_layers(root: YamlNode, c: Any) -> list[bool]:
-    """Select layers 0, 2, 4, ..."""
-    del root
-    return [index % 2 == 0 for index in range(c.num_hidden_layers)]
+all_layers = layers_where(lambda *_: True)
+no_layers = layers_where(lambda *_: False)
+even_layers = layers_where(lambda _, index: index % 2 == 0)
 
 
 def last_of_every(interval: int | str) -> LayerRule:
@@ -164,12 +153,11 @@ def last_of_every(interval: int | str) -> LayerRule:
     ``interval`` is a number, or the field that holds the number.
     """
 
-    def rule(root: YamlNode, c: Any) -> list[bool]:
-        del root
+    def selects(c: Any, index: int) -> bool:
         every = interval if isinstance(interval, int) else getattr(c, interval)
-        return [(index + 1) % every == 0 for index in range(c.num_hidden_layers)]
+        return bool((index + 1) % every == 0)
 
-    return rule
+    return layers_where(selects)
 
 
 def all_but(rule: LayerRule) -> LayerRule:
@@ -183,12 +171,10 @@ def from_layer(first: str, every: str = "") -> LayerRule:
     A field holds the index of the first layer.
     """
 
-    def rule(root: YamlNode, c: Any) -> list[bool]:
-        del root
-        step = getattr(c, every) if every else 1
-        return [i >= getattr(c, first) and i % step == 0 for i in range(c.num_hidden_layers)]
+    def selects(c: Any, index: int) -> bool:
+        return index >= getattr(c, first) and index % (getattr(c, every) if every else 1) == 0
 
-    return rule
+    return layers_where(selects)
 
 
 def listed(field: str, kinds: tuple[str | int, ...], default: LayerRule = all_layers) -> LayerRule:
@@ -236,8 +222,7 @@ class Windows:
 
     layers: LayerRule
     size: Number = "sliding_window"
-    """Number of keys in a window."""
-    switch: Switch = True
+    """Number of keys in a window. A field ``use_sliding_window`` may switch windows off."""
     kind: str = "sliding_attention"
     """Entry of ``layer_types`` that selects a layer."""
     chunked: bool = False
@@ -264,7 +249,9 @@ class Mixture:
     clamped: bool = False
     """True if the router and the experts have biases, and SiLU has clamped arguments (gpt-oss)."""
 
-    def half(self, row: ModelFamily, root: YamlNode, c: Any, dense: FeedForward) -> Half[Network]:
+    def half(
+        self, row: ModelFamily, root: YamlNode, c: Any, dense: FeedForward
+    ) -> Half[FeedForward]:
         """Return the mixture of experts of a layer; gate and activation of experts are those of
         ``dense``.
 
@@ -336,7 +323,7 @@ class ModelFamily:
     kv_heads: Callable[[YamlNode, Any], int] | None = None
     """Function that returns the number of key heads; by default a field ``num_key_value_heads``
     holds it."""
-    qk_norm: Switch = False
+    qk_norm: Switch = "use_qk_norm"
     """True if queries and keys are normalised."""
     qk_norm_size: str = "head"
     """Weights of the norm of queries and keys: "head", "all heads", or "head with bias"."""
@@ -344,21 +331,21 @@ class ModelFamily:
     """True if a gate multiplies the output of softmax attention."""
     sinks: bool = False
     alibi: Switch = False
-    softcap: str = ""
+    softcap: str = "attn_logit_softcapping"
     """Name of the field with the bound of attention scores, which tanh caps."""
-    logit_softcap: str = ""
+    logit_softcap: str = "final_logit_softcapping"
     """Name of the field with the bound of logits, which tanh caps."""
     norms: Number = None
     """Number of norms of the residual stream in a layer.
 
     Null means one before the mixer and one before the network.
     """
-    norm_bias: Switch = False
-    input_bias: Switch = False
+    norm_bias: Switch = "norm_bias"
+    input_bias: Switch = "attention_bias"
     """Switch for biases of the query, key and value projections."""
-    output_bias: Switch = False
+    output_bias: Switch = "attention_bias"
     """Switch for biases of the output projection."""
-    ffn_bias: Switch = False
+    ffn_bias: Switch = "mlp_bias"
     """Switch for biases of the products of dense networks."""
     outside: Callable[[Any], int] | None = None
     """Function that counts parameters outside layers and embeddings; by default one norm."""
@@ -396,9 +383,15 @@ class ModelFamily:
                 other_parameters=other + (0 if network is None else network.other_parameters),
             )
             layers.append(layer)
-        cap = getattr(c, self.logit_softcap) if self.logit_softcap else None
         outside = norm if self.outside is None else self.outside(c)
-        model = build_model(c, self.family, width, layers, outside, logit_softcap=cap)
+        model = build_model(
+            c,
+            layers,
+            family=self.family,
+            width=width,
+            other_parameters=outside,
+            logit_softcap=getattr(c, self.logit_softcap, None),
+        )
         return model if self.complete is None else self.complete(root, c, model)
 
     def own_name(self, root: YamlNode, field: str) -> str:
@@ -407,6 +400,12 @@ class ModelFamily:
         if isinstance(names, str):
             return names
         return next((name for name in names if root.child(name) is not None), names[0])
+
+
+def families(names: Mapping[str, Any]) -> dict[str, Reader]:
+    """Return the public rows among a module's names, by family."""
+    rows = (row for name, row in names.items() if name[0] != "_")
+    return {row.family: row for row in rows if isinstance(row, ModelFamily)}
 
 
 def biased(switch: Switch) -> dict[str, Any]:
@@ -442,7 +441,7 @@ def _row_fields(row: ModelFamily) -> type[ConfigFields]:
 def _enabled(c: Any, switch: Switch) -> bool:
     if callable(switch):
         return switch(c)
-    return switch if isinstance(switch, bool) else bool(getattr(c, switch))
+    return switch if isinstance(switch, bool) else bool(getattr(c, switch, False))
 
 
 def _number(c: Any, number: Number) -> int | None:
@@ -474,7 +473,7 @@ def _windows(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[int | None]:
             raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
         return [None] * layers
     selected = listed("layer_types", (w.kind,), w.layers)(root, c)
-    size = _number(c, w.size) or None if _enabled(c, w.switch) else None
+    size = _number(c, w.size) or None if getattr(c, "use_sliding_window", True) else None
     if types is not None and any(selected) and size is None:
         needs = "an attention_chunk_size" if w.chunked else f"a {w.size}"
         raise field_error(root, "layer_types", f"'{w.kind}' needs {needs}")
@@ -496,7 +495,7 @@ def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
     a = replace(
         a,
         causal=_enabled(c, row.causal),
-        softcap=getattr(c, row.softcap) if row.softcap else None,
+        softcap=getattr(c, row.softcap, None),
         sinks=row.sinks,
         alibi=_enabled(c, row.alibi),
         qk_norm=_enabled(c, row.qk_norm),
@@ -526,7 +525,7 @@ def mixed(attends: LayerRule, other: MixerReader, attention: MixerReader = softm
     return mixers
 
 
-def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] | None]:
+def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[FeedForward] | None]:
     """Return None for every layer."""
     del row, root
     return [None] * c.num_hidden_layers
@@ -541,7 +540,7 @@ def dense_network(row: ModelFamily, c: Any) -> Half[FeedForward]:
     return Half(network, (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0)
 
 
-def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Network]]:
+def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[FeedForward]]:
     """Return the network of each layer: a mixture of experts where the row says, else dense.
 
     The mixture is built, and its fields are checked, only if a layer has it.
@@ -555,40 +554,18 @@ def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[
     return [experts if is_sparse else dense for is_sparse in sparse]
 
 
-def build_model(
-    c: ConfigFields,
-    family: str,
-    width: int,
-    layers: Iterable[Layer],
-    other: int,
-    *,
-    logit_softcap: float | None = None,
-) -> ModelConfig:
-    """Return the model of some layers.
+def build_model(c: ConfigFields, layers: Iterable[Layer], **properties: Any) -> ModelConfig:
+    """Return the model of some layers, given in order, with further properties by name.
 
-    Parameters
-    ----------
-    c : ConfigFields
-        Fields of every family: the size of the vocabulary, and whether embeddings are tied.
-    family : str
-        The ``model_type``.
-    width : int
-        Width of the residual stream, in elements.
-    layers : iterable of Layer
-        Layers in order.
-    other : int
-        Parameters besides those of the layers and the embeddings.
-    logit_softcap : float, optional
-        Bound of logits that are capped by tanh.
+    Only neighbours are grouped: layers that alternate are runs of one each, so that
+    ``ModelConfig.layer`` finds a layer by its index.
     """
+    runs = (RepeatedLayer(count=len([*same]), layer=layer) for layer, same in groupby(layers))
     return ModelConfig(
-        family=family,
-        width=width,
-        runs=runs_of(layers),
+        runs=tuple(runs),
         vocab_size=c.vocab_size,
-        logit_softcap=logit_softcap,
         tied_embeddings=c.tie_word_embeddings,
-        other_parameters=other,
+        **properties,
     )
 
 

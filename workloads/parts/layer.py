@@ -15,13 +15,21 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.layer_attention import SharedHeads, checked_size
-from ..models import Experts, FeedForward, LatentAttention, Layer, SoftmaxAttention, WeightFormats
-from ..models.mixers import LatentForm, MatrixProduct, Mixing, Step
+from ..models import (
+    Experts,
+    LatentAttention,
+    LatentForm,
+    Layer,
+    MatrixProduct,
+    Mixing,
+    SoftmaxAttention,
+    Step,
+    WeightFormats,
+)
 from ..spec import LINEAR
 from .part import Part, linear
 
 CONVOLUTION, LINEAR_CONVOLUTION = "depthwise-convolution", "depthwise-convolution-linear"
-_HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +96,23 @@ class LayerRun:
         return "" if wide else self.weights.projections
 
     def _cross(self) -> Iterator[Part]:
-        if self.cross is None:
+        if self.cross is None or self.layer.cross is None:
             return
-        # Each head of keys and values serves a group of query heads.
-        heads = dict(self.cross.shapes)["H"] // self.cross.heads.group
-        parts = with_projections(self.cross, self.width, heads, self.encoder_tokens)
+        keys = dict(self.cross.shapes)["B"] * self.encoder_tokens
+        parts = parts_of_steps(self.layer.cross.steps(self.width), self.cross, keys)
         yield from (replace(part, name=f"cross-{part.name}") for part in parts)
 
     def _feed_forward(self) -> Iterator[Part]:
         ffn = self.layer.ffn
-        if isinstance(ffn, FeedForward):
-            yield from self._products("ffn", self.tokens, ffn.inner, self.weights.feed_forward)
-        elif isinstance(ffn, Experts):
+        if isinstance(ffn, Experts):
             yield linear("router", self.tokens, self.width, ffn.experts)
             if ffn.shared_inner:
                 dense = self.weights.feed_forward
                 yield from self._products("shared-expert", self.tokens, ffn.shared_inner, dense)
             for name, count, tokens in expert_groups(ffn, self.tokens):
                 yield from self._products(name, tokens, ffn.inner, self.weights.experts, count)
+        elif ffn is not None:
+            yield from self._products("ffn", self.tokens, ffn.inner, self.weights.feed_forward)
 
     def _products(
         self, name: str, tokens: int, inner: int, weights: str, times: int = 1
@@ -158,28 +165,6 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
     found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
     some = [(name, count, size) for name, count, size in found if count and size]
     return (("expert", *some[0][1:]),) if len(some) == 1 else tuple(some)
-
-
-def with_projections(
-    attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
-) -> Iterator[Part]:
-    """Yield the three input projections, the attention itself, and the output projection.
-
-    Parameters
-    ----------
-    attention : Part
-        Attention with shapes of B, H, E, F, P and M.
-    width : int
-        Width of the residual stream.
-    key_heads, new_keys : int, optional
-        Heads of keys and values (default: one per query head), and keys per sequence that are
-        projected here (default: all M).
-    """
-    b, h, e, f, _, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
-    mixer = SoftmaxAttention(heads=h, kv_heads=key_heads or h, qk_width=e, v_width=f)
-    # Tokens whose keys are in the cache are not projected again.
-    keys = m if new_keys is None else new_keys
-    return parts_of_steps(mixer.steps(width), attention, b * keys)
 
 
 def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Iterator[Part]:
@@ -283,10 +268,17 @@ class Block:
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of the layer in the order they run."""
         shapes = dict(self.attention.shapes)
-        tokens = shapes["B"] * shapes["P"]
+        heads, tokens = shapes["H"], shapes["B"] * shapes["P"]
         d, inner = self.model_width, self.ffn_width
+        mixer = SoftmaxAttention(
+            heads=heads,
+            kv_heads=self.key_heads or heads,
+            qk_width=shapes["E"],
+            v_width=shapes["F"],
+        )
+        keys = shapes["M"] if self.new_keys is None else self.new_keys
         parts = (
-            *with_projections(self.attention, d, self.key_heads, self.new_keys),
+            *parts_of_steps(mixer.steps(d), self.attention, shapes["B"] * keys),
             linear("ffn-up", tokens, d, inner, cascade=self.ffn_up),
             linear("ffn-down", tokens, inner, d),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -11,8 +11,15 @@ from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.cascades import attention_of
 from ..attention.phases import Tokens, default_layer, layer_tokens, running_layers
-from ..models import Experts, LatentAttention, Layer, Mixer, ModelConfig, RepeatedLayer
-from ..models.layers import part_prefixes
+from ..models import (
+    Experts,
+    LatentAttention,
+    Layer,
+    Mixer,
+    ModelConfig,
+    RepeatedLayer,
+    SoftmaxAttention,
+)
 from ..spec import LINEAR, WorkloadSpec
 from .layer import LayerRun, expands_latent, expected_experts, expert_groups
 from .part import Part, linear
@@ -43,7 +50,7 @@ def ffn_up_of(layer: Layer) -> str:
     str
         A built-in cascade; for a mixture, the cascade of each expert.
     """
-    ffn = layer.ffn.network if isinstance(layer.ffn, Experts) else layer.ffn
+    ffn = layer.ffn
     if ffn is None:
         return _GATED["silu"]
     if ffn.gated:
@@ -140,7 +147,7 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
     found = attention_of(mixer, tokens)
-    return replace(attention, heads=found.shared_heads(), **found.features)
+    return replace(attention, **found.features)
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
@@ -189,11 +196,10 @@ def _ffn_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     usual = ffn_up_of(layer)
     if ffn is not None and work.model is not None and _ffn_up_given(work, work.model):
         yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
-    network = ffn.network if isinstance(ffn, Experts) else ffn
-    if network is not None and network.gated and network.function not in _GATED:
-        yield f"the gate's activation function, {network.function}, is counted as SiLU"
-    if network is not None and not network.gated and network.function not in _PLAIN:
-        yield f"the activation function, {network.function}, is counted as GELU"
+    if ffn is not None and ffn.gated and ffn.function not in _GATED:
+        yield f"the gate's activation function, {ffn.function}, is counted as SiLU"
+    if ffn is not None and not ffn.gated and ffn.function not in _PLAIN:
+        yield f"the activation function, {ffn.function}, is counted as GELU"
     if isinstance(ffn, Experts):
         number = tokens.batch * tokens.queries
         groups = expert_groups(ffn, number)
@@ -247,9 +253,76 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
         computed=tokens,
         cached_len=tokens.cached_len,
         layer=index,
-        heads=found.shared_heads(),
         ffn_up=work.ffn_up if given_ffn_up else ffn_up_of(model.layer(index)),
         stated=(),
         request=None,
         **found.features,
     )
+
+
+def _window(layer: Layer) -> str:
+    mixer = layer.mixer
+    if not isinstance(mixer, SoftmaxAttention) or (mixer.window or mixer.chunk) is None:
+        return "full"
+    return f"window-{mixer.window}" if mixer.window is not None else f"chunk-{mixer.chunk}"
+
+
+def _kind(layer: Layer) -> str:
+    return layer.mixer.kind
+
+
+def _feed_forward(layer: Layer) -> str:
+    if layer.ffn is None:
+        return "alone"
+    return "sparse" if isinstance(layer.ffn, Experts) else "dense"
+
+
+_ASPECTS: tuple[Callable[[Layer], str], ...] = (
+    lambda layer: "encoder" if layer.cross is None else "decoder",
+    _kind,
+    _window,
+    _feed_forward,
+)
+
+
+def part_prefixes(layers: Sequence[Layer]) -> list[str]:
+    """Return for each layer a prefix of its parts' names, which tells how the layer differs.
+
+    A single layer has an empty prefix.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Different layers, each once.
+    """
+    if len(layers) == 1:
+        return [""]
+    return [f"{name}." for name in _names(layers)]
+
+
+def kinds_of_layers(model: ModelConfig) -> dict[str, int]:
+    """Return the number of layers of each kind, the most frequent first.
+
+    Examples
+    --------
+    >>> from workloads import load
+    >>> kinds_of_layers(load("gemma-2-9b").model)
+    {'GQA-window-4096': 21, 'GQA-full': 21}
+    """
+    kinds = model.kinds()
+    names = _names([run.layer for run in kinds], always=(_kind,))
+    return {name: run.count for name, run in zip(names, kinds, strict=True)}
+
+
+def _names(layers: Sequence[Layer], always: tuple[Callable[[Layer], str], ...] = ()) -> list[str]:
+    """Return a name for each layer, from the aspects in which the layers differ.
+
+    Aspects in ``always`` are named even if all layers agree. Layers with equal names are numbered.
+    """
+    aspects = [(a, [a(layer) for layer in layers]) for a in _ASPECTS]
+    telling = [words for a, words in aspects if a in always or len(set(words)) > 1]
+    names = ["-".join(words) for words in zip(*telling, strict=True)] or ["layer"] * len(layers)
+    return [
+        f"{name}-{names[: at + 1].count(name)}" if names.count(name) > 1 else name
+        for at, name in enumerate(names)
+    ]

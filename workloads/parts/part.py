@@ -15,7 +15,6 @@ from ..attention.layer_attention import (
     GROUP_HEADS,
     GROUPS,
     ShapedCascade,
-    SharedHeads,
     checked_size,
 )
 from ..spec import LINEAR
@@ -38,8 +37,6 @@ class Part(ShapedCascade):
     """Stage of a request that the part belongs to: "prefill" or "decode"."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks that the user gave, and their positions in files; the cascade must have these ranks."""
-    heads: SharedHeads = field(default=SharedHeads())
-    """Sharing of keys and values by query heads."""
     formats: TensorFormats = field(default=TensorFormats())
     """Number formats of the tensors."""
     made: tuple[tuple[str, str], ...] = ()

@@ -3,7 +3,6 @@ state."""
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -138,27 +137,27 @@ def based_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 def lightning_decay_paper(H: int, L: int) -> dict[str, Array]:
     """Return decays ``exp(-(8h/H) (1 - l/L))`` of heads and layers (arXiv 2401.04658, eq. 10)."""
-    rows = [[math.exp(-(8 * h / H) * (1 - x / L)) for h in range(H)] for x in range(L)]
-    return {"LAM": np.array(rows)}
+    return _lightning_decays(8 * np.arange(H) / H, 1 - np.arange(L) / L)
 
 
 def lightning_decay_code(H: int, L: int) -> dict[str, Array]:
     """Return decays ``exp(-slope_h (1 - l/(L-1) + 1e-5))`` with ALiBi's slopes, as the authors'
     code."""
-    slopes = _alibi_slopes(H)
-    rows = [[math.exp(-s * (1 - x / (L - 1) + 1e-5)) for s in slopes] for x in range(L)]
-    return {"LAM": np.array(rows)}
+    return _lightning_decays(_alibi_slopes(H), 1 - np.arange(L) / (L - 1) + 1e-5)
 
 
 def lightning_decay_minimax(H: int, L: int) -> dict[str, Array]:
     """Return decays ``exp(-2^(-8(h+1)/H) (1 - l/(L-1+1e-5) + 1e-5))`` (MiniMax-01 in
     transformers)."""
-    slopes = [2.0 ** (-8 * (h + 1) / H) for h in range(H)]
-    rows = [[math.exp(-s * (1 - x / (L - 1 + 1e-5) + 1e-5)) for s in slopes] for x in range(L)]
-    return {"LAM": np.array(rows)}
+    slopes = 2.0 ** (-8 * np.arange(1, H + 1) / H)
+    return _lightning_decays(slopes, 1 - np.arange(L) / (L - 1 + 1e-5) + 1e-5)
 
 
-def _alibi_slopes(heads: int) -> list[float]:
+def _lightning_decays(slopes: Array, layers: Array) -> dict[str, Array]:
+    return {"LAM": np.exp(-np.outer(layers, slopes))}
+
+
+def _alibi_slopes(heads: int) -> Array:
     """Return ALiBi's slopes (arXiv 2108.12409): a geometric sequence for a power of two.
 
     Another number takes the slopes of the power of two below, then every other slope of the power
@@ -170,7 +169,7 @@ def _alibi_slopes(heads: int) -> list[float]:
     first = 2.0 ** (-8 / power)
     slopes = [first ** (h + 1) for h in range(power)]
     between = 2.0 ** (-4 / power)
-    return slopes + [between ** (2 * h + 1) for h in range(heads - power)]
+    return np.array(slopes + [between ** (2 * h + 1) for h in range(heads - power)])
 
 
 def rwkv6(R: Array, K: Array, V: Array, G: Array, U: Array) -> dict[str, Array]:

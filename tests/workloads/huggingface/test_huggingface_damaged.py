@@ -15,7 +15,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import read_yaml
 from workloads import load
-from workloads.huggingface.read import READERS, read_config
+from workloads.huggingface.read import read_config, readers
 
 
 def _junk() -> st.SearchStrategy[Any]:
@@ -44,7 +44,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
         else:
             fields[name] = draw(_junk())
     if draw(st.booleans()):
-        fields["model_type"] = draw(st.sampled_from(sorted(READERS)))
+        fields["model_type"] = draw(st.sampled_from(sorted(readers())))
     return fields
 
 

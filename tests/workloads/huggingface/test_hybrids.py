@@ -30,7 +30,7 @@ from workloads.models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
-from workloads.models.layers import kinds_of_layers
+from workloads.parts.model import kinds_of_layers
 
 MICRO = next(case.fields for case in HYBRIDS if case.name.endswith("h-micro"))
 
@@ -47,10 +47,10 @@ def test_blocks_of_nemotron() -> None:
     assert model.layer(3).mixer == SoftmaxAttention(heads=32, kv_heads=2, qk_width=128, v_width=128)
     experts = first.ffn
     assert isinstance(experts, Experts)
-    assert experts.network == FeedForward(inner=1856, gated=False, activation="squared relu")
+    assert (experts.inner, experts.gated, experts.activation) == (1856, False, "squared relu")
     # Two products in each of 128 experts and in the shared one, and the router.
     assert experts.weights(2688) == 2 * 2688 * (128 * 1856 + 3712) + 128 * 2688
-    assert experts.idle_weights(2688) == 2 * 2688 * (128 - 6) * 1856
+    assert experts.idle_parameters(2688) == 2 * 2688 * (128 - 6) * 1856
     # Norms of both blocks, of the state's output; A, steps and skip a head; the convolution's
     # biases of X, B and C; the router's.
     assert first.other_parameters == 2 * 2688 + 4096 + 3 * 64 + (4096 + 2 * 8 * 128) + 128

@@ -59,7 +59,8 @@ def active(layer: Layer, width: int) -> int:
     if isinstance(mixer, SelectiveScan):
         found -= mixer.inner * mixer.state
     if ffn is not None:
-        found += ffn.active_weights(width) if isinstance(ffn, Experts) else ffn.weights(width)
+        found += ffn.weights(width)
+        found -= ffn.idle_parameters(width) if isinstance(ffn, Experts) else 0
     return found + (layer.cross.weights(width) if layer.cross else 0)
 
 

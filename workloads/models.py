@@ -1,11 +1,17 @@
-"""Mixers of a layer, which exchange data between tokens: attention of every kind, and recurrences.
+"""Models as stacks of layers: each layer has a mixer and a feed-forward network.
 
-A mixer lists the steps that the residual stream takes through it. Weights and the parts of a layer
-follow from these steps. Widths and counts are numbers of elements.
+A mixer exchanges data between tokens: attention of every kind, and recurrences. It lists the steps
+that the residual stream takes through it; weights and the parts of a layer follow from these steps.
+
+Widths and counts are numbers of elements. The size of the vocabulary and the length of sequences
+are no part of a layer. ``weights`` are the parameters of matrix products. All other parameters
+(biases, norms, decays) are ``other_parameters``, so that totals equal those of the published
+weights.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -21,8 +27,7 @@ class MatrixProduct(NamedTuple):
     projected: int
     times: int = 1
     of_keys: bool = False
-    """True if the product runs on the tokens whose keys are projected, not on the tokens computed.
-    """
+    """True if the product runs on the tokens whose keys are projected, not on those computed."""
     makes: str = ""
     """Name that cascades of attention give to the result."""
 
@@ -193,8 +198,7 @@ class KeyIndexer:
     top_k: int
     """Largest number of keys that a query attends to."""
     shared: bool = False
-    """True if the layer has no indexer of its own and uses an earlier layer's selection (GLM-5.2).
-    """
+    """True if the layer uses an earlier layer's selection, without an own indexer (GLM-5.2)."""
 
 
 LatentForm = Literal["expanded", "absorbed", "inside"]
@@ -221,7 +225,6 @@ class LatentAttention(Mixer):
     rope_width: int
     """Width of the part with rotary embedding, whose key is shared by all heads."""
     v_width: int
-    causal: bool = True
     indexer: KeyIndexer | None = None
     """Indexer that selects keys; None means that a query attends to all keys."""
 
@@ -235,11 +238,8 @@ class LatentAttention(Mixer):
 
     @property
     def cached(self) -> Cached:
-        """Elements that a token adds to the cache: the latent and the rotary key, which all heads
-        share, and the indexer's key.
-        """
-        if not self.causal:
-            return ()
+        """Elements that a token adds to the cache: the latent and rotary key of all heads, and the
+        indexer's key."""
         if self.indexer is None:
             return (("C", self.kv_rank), ("KR", self.rope_width))
         # The names are those of deepseek-sparse-attention.
@@ -427,9 +427,8 @@ class DeltaAttention(Mixer):
     v_width: int
     conv_width: int
     low_rank: int | None = None
-    """Rank of the two projections that make decays per channel and the output gate. None means
-    decays per head and a gate that is projected directly.
-    """
+    """Rank of the projections to decays per channel and to the output gate. None means decays per
+    head and a gate that is projected directly."""
 
     @property
     def kind(self) -> str:
@@ -483,14 +482,12 @@ class RwkvAttention(Mixer):
     rate_rank: int
     gate_rank: int
     value_rank: int | None
-    """Rank of the projection that makes the share of the first layer's values; None in that layer.
-    """
+    """Rank of the projection to the share of the first layer's values; None in that layer."""
 
     @property
     def state_elements(self) -> int:
-        """Number of elements that a sequence keeps: the heads' states, and the last input token of
-        time mixing and of channel mixing.
-        """
+        """Number of elements that a sequence keeps: the heads' states, and the last input tokens of
+        both mixings."""
         return self.heads * self.qk_width * (self.v_width + 2)
 
     def steps(self, width: int) -> tuple[Step, ...]:
@@ -561,3 +558,238 @@ class ShortConvolution(Mixer):
             Mixing(self.channels * self.conv_width),
             MatrixProduct("output-projection", self.channels, width),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedForward:
+    """Feed-forward network: two matrix products, or three if it has a gate."""
+
+    inner: int
+    gated: bool
+    activation: str = ""
+    """Activation function; empty means SiLU with a gate and GELU without a gate."""
+
+    @property
+    def function(self) -> str:
+        """Name of the activation function, with the default filled in."""
+        return self.activation or ("silu" if self.gated else "gelu")
+
+    @property
+    def products(self) -> int:
+        """Number of matrix products of ``width`` x ``inner``."""
+        return 3 if self.gated else 2
+
+    def weights(self, width: int) -> int:
+        """Count the parameters of the products."""
+        return self.products * width * self.inner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts(FeedForward):
+    """Mixture of experts: a router, routed experts, and shared experts that process every token.
+
+    Width, gate and activation function are those of one routed expert.
+    """
+
+    gated: bool = True
+    experts: int
+    per_token: int
+    shared_inner: int = 0
+    """Width inside all shared experts together."""
+    biases: int = 0
+    """Number of biases of one routed expert; ``other_parameters`` of the layer include them."""
+
+    def weights(self, width: int) -> int:
+        """Count the parameters of the matrix products of all experts and of the router."""
+        inner = self.experts * self.inner + self.shared_inner
+        return self.products * width * inner + width * self.experts
+
+    def idle_parameters(self, width: int) -> int:
+        """Count the parameters of routed experts that one token does not use."""
+        each = self.products * width * self.inner + self.biases
+        return (self.experts - self.per_token) * each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Layer on the residual stream: a mixer, and a feed-forward network if the layer has one."""
+
+    mixer: Mixer
+    ffn: FeedForward | None
+    cross: SoftmaxAttention | None = None
+    """Attention to the output of the encoder (cross attention); None without an encoder."""
+    other_parameters: int = 0
+    """Number of parameters outside matrix products: biases, norms, scales."""
+
+    def parameters(self, width: int) -> int:
+        """Count all parameters of the layer."""
+        parts = (self.mixer, self.ffn, self.cross)
+        return self.other_parameters + sum(p.weights(width) for p in parts if p is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedLayer:
+    """Run of equal consecutive layers: the layer and its number of repetitions."""
+
+    count: int
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormats:
+    """Number formats of weights; an empty string means the machine's word.
+
+    Embeddings, output head, routers, norms and convolutions always use the machine's word.
+    """
+
+    projections: str = ""
+    feed_forward: str = ""
+    """Format of dense feed-forward networks and of shared experts."""
+    experts: str = ""
+    """Format of routed experts."""
+    kept: tuple[str, ...] = ()
+    """Names of the projections whose weights use the machine's word."""
+
+    def __str__(self) -> str:
+        but = f" (but for {' and '.join(self.kept)})" if self.kept else ""
+        named = (
+            (f"projections{but}", self.projections),
+            ("feed-forward networks", self.feed_forward),
+            ("experts", self.experts),
+        )
+        return ", ".join(f"{what} {fmt}" for what, fmt in named if fmt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Model as a stack of layers with their shapes.
+
+    Examples
+    --------
+    >>> from workloads import load
+    >>> model = load("llama-3-8b").model
+    >>> model.layer_count, model.parameters
+    (32, 8030261248)
+    >>> [(run.count, run.layer.mixer.kind) for run in load("minimax-text-01").model.kinds()]
+    [(70, 'lightning'), (10, 'GQA')]
+    """
+
+    family: str
+    """``model_type`` of the configuration."""
+    width: int
+    """Width of the residual stream, in elements."""
+    runs: tuple[RepeatedLayer, ...]
+    vocab_size: int | None = None
+    logit_softcap: float | None = None
+    """Bound of logits: a logit becomes logit_softcap * tanh(logit / logit_softcap)."""
+    tied_embeddings: bool = False
+    """True if output and input embedding share their weights."""
+    predicts: bool = True
+    """True if the model has an output head; else the last layer's output is the result."""
+    other_parameters: int = 0
+    """Number of parameters outside layers and embeddings: last norm, position tables, ..."""
+    tokens: int | None = None
+    """Number of tokens per sequence if the model fixes it, such as the patches of an image."""
+    encoder_len: int | None = None
+    """Number of tokens of the encoder, if the model fixes it apart from the decoder's."""
+    weights: WeightFormats = WeightFormats()
+    omitted: tuple[str, ...] = ()
+    """Sentences about parts of the published model that this model does not include."""
+    source: str = ""
+
+    @property
+    def layer_count(self) -> int:
+        """Number of layers of all stacks."""
+        return sum(run.count for run in self.runs)
+
+    def layer(self, index: int) -> Layer:
+        """Return the layer with an index from 0; the layers of the encoder come first.
+
+        Raises
+        ------
+        IndexError
+            The model has no such layer.
+        """
+        for run in self.runs:
+            if 0 <= index < run.count:
+                return run.layer
+            index -= run.count
+        raise IndexError(index)
+
+    def kinds(self) -> tuple[RepeatedLayer, ...]:
+        """Return each distinct layer with the number of its copies, the most frequent first."""
+        # Layers are compared by value, so that equal layers of different runs count together.
+        counts: Counter[Layer] = Counter()
+        for run in self.runs:
+            counts[run.layer] += run.count
+        return tuple(RepeatedLayer(count=n, layer=layer) for layer, n in counts.most_common())
+
+    @property
+    def layer_parameters(self) -> int:
+        """Number of parameters of all layers."""
+        return sum(run.count * run.layer.parameters(self.width) for run in self.runs)
+
+    @property
+    def embedding_parameters(self) -> int | None:
+        """Number of parameters of both embeddings; None without a vocabulary size."""
+        if self.vocab_size is None:
+            return None
+        once = self.tied_embeddings or not self.predicts
+        return self.vocab_size * self.width * (1 if once else 2)
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of all parameters; None without a vocabulary size."""
+        embedding = self.embedding_parameters
+        if embedding is None:
+            return None
+        return embedding + self.layer_parameters + self.other_parameters
+
+    @property
+    def active_parameters(self) -> int | None:
+        """Number of parameters that one token uses, embeddings included; None without a vocabulary
+        size."""
+        if (whole := self.parameters) is None:
+            return None
+        mixtures = ((r.count, r.layer.ffn) for r in self.runs)
+        return whole - sum(
+            count * ffn.idle_parameters(self.width)
+            for count, ffn in mixtures
+            if isinstance(ffn, Experts)
+        )
+
+    @property
+    def head_width(self) -> int | None:
+        """Number of logits of a token; None without a vocabulary size or without an output head.
+
+        The last layer of an encoder sees all tokens at once and predicts no next token.
+        """
+        causal = self.runs[-1].layer.mixer.causal
+        return self.vocab_size or None if causal and self.predicts else None
+
+    @property
+    def cached(self) -> Cached:
+        """Elements that all layers together add to a sequence's cache for one more token, by
+        tensor."""
+        found: Counter[str] = Counter()
+        for run in self.runs:
+            for tensor, elements in run.layer.mixer.cached:
+                found[tensor] += run.count * elements
+        return tuple(found.items())
+
+    @property
+    def cached_of_encoder(self) -> Cached:
+        """Elements that one token of the encoder adds to the cache, by tensor.
+
+        They are the keys and values of cross attention in all layers.
+        """
+        cross = [(run.count, run.layer.cross) for run in self.runs if run.layer.cross is not None]
+        keys = sum(count * c.kv_heads * c.qk_width for count, c in cross)
+        values = sum(count * c.kv_heads * c.v_width for count, c in cross)
+        return (("K", keys), ("V", values)) if cross else ()
+
+    @property
+    def state_elements(self) -> int:
+        """Number of elements that all layers keep per sequence, independent of the sequence's
+        length."""
+        return sum(run.count * run.layer.mixer.state_elements for run in self.runs)
