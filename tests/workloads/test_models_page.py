@@ -76,11 +76,11 @@ def ffn_cell(ffn: Any) -> str:
     match ffn:
         case None:
             return "none"
-        case FeedForward():
-            return f"{ffn.products} x {ffn.inner}"
         case Experts():
             shared = f" + {ffn.shared_inner}" if ffn.shared_inner else ""
             return f"{ffn.per_token} of {ffn.experts} x {ffn.inner}{shared}"
+        case FeedForward():
+            return f"{ffn.products} x {ffn.inner}"
     raise AssertionError(ffn)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -107,10 +108,6 @@ def _scope(value: Any) -> Scope:
     raise expected(text, did_you_mean(str(value), SCOPES))
 
 
-def _count_or_zero(value: Any) -> int:
-    return parse_count(value, minimum=0)
-
-
 def _format(value: Any) -> str:
     if value in FORMATS:
         return str(value)
@@ -120,6 +117,7 @@ def _format(value: Any) -> str:
 
 Format = Annotated[str, PlainValidator(_format)]
 """Name of a number format."""
+_FROM_ZERO = PlainValidator(partial(parse_count, minimum=0))
 
 
 class WorkloadFields(Fields):
@@ -143,7 +141,7 @@ class WorkloadFields(Fields):
     """Shape of P and of M."""
     phase: RequestedPhase | None = None
     """Phase, which selects the tokens that are computed."""
-    cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    cached_len: Annotated[int | None, _FROM_ZERO] = None
     """Tokens before those computed, in decode and chunked prefill."""
     prompt_len: Count | None = None
     """Tokens of the prompt of a request."""
@@ -151,7 +149,7 @@ class WorkloadFields(Fields):
     """Tokens of the answer of a request."""
     config: Any = None
     """Changes of fields of a model's `config.json`."""
-    layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    layer: Annotated[int | None, _FROM_ZERO] = None
     """Index, from 0, of the model's layer that runs."""
     model_width: Count | None = None
     """Width of the residual stream."""

@@ -54,6 +54,7 @@ from .table import (
     numbers,
     optional_counts,
     optional_sizes,
+    own_names,
     sizes,
     softmax,
     sparse_by_step,
@@ -111,7 +112,7 @@ OLMOE = like(
     OLMO2,
     family="olmoe",
     fields=sizes(num_experts=64, num_experts_per_tok=8),
-    mixture=Mixture(experts="num_experts", inner="intermediate_size"),
+    mixture=Mixture(),
 )
 
 # A null is no window (later versions); without the field the class has a default.
@@ -135,7 +136,7 @@ MIXTRAL = like(
     MISTRAL,
     family="mixtral",
     fields=sizes(num_local_experts=8, num_experts_per_tok=2) | optional_sizes(sliding_window=None),
-    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+    mixture=Mixture(),
 )
 
 
@@ -159,6 +160,7 @@ QWEN3 = like(
     family="qwen3",
     fields=optional_sizes(head_dim=128) | flags(attention_bias=False),
     qk_norm=True,
+    **biased("attention_bias"),
 )
 
 
@@ -174,7 +176,6 @@ QWEN2_MOE = ModelFamily(
     input_bias="qkv_bias",
     windows=Windows(layers=_early_even_layers),
     mixture=Mixture(
-        experts="num_experts",
         shared=("shared_expert_intermediate_size",),
         shared_gate=True,
         layers=sparse_by_step,
@@ -209,7 +210,7 @@ QWEN3_MOE = ModelFamily(
     check=_check_window_version,
     qk_norm=True,
     windows=Windows(layers=all_layers),
-    mixture=Mixture(experts="num_experts", layers=sparse_by_step),
+    mixture=Mixture(layers=sparse_by_step),
 )
 _QWEN3_VL_MOE_TEXT = like(
     QWEN3_MOE,
@@ -233,7 +234,7 @@ GPT_OSS = ModelFamily(
     | {"swiglu_limit": (Positive, 7.0), "swiglu_alpha": (Positive, 1.702)},
     sinks=True,
     windows=Windows(layers=even_layers),
-    mixture=Mixture(experts="num_local_experts", inner="intermediate_size", clamped=True),
+    mixture=Mixture(clamped=True),
 )
 _PLAIN = ModelFamily(
     family="",
@@ -265,17 +266,12 @@ GPT2 = like(
     _PLAIN,
     family="gpt2",
     standard=STACK,
-    names={
-        "hidden_size": "n_embd",
-        "num_hidden_layers": "n_layer",
-        "num_attention_heads": "n_head",
-    },
+    names=own_names("n_embd", "n_layer", "n_head"),
     fields=sizes(n_positions=1024)
     | optional_sizes(n_inner=None)
     | flags(tie_word_embeddings=True)
     | texts(activation_function=None),
     dense="n_inner",
-    activation="activation_function",
     # A table of positions, and the last norm with its bias.
     outside=lambda c: c.n_positions * c.hidden_size + 2 * c.hidden_size,
 )
@@ -287,15 +283,14 @@ BLOOM = like(
         *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
         "apply_residual_connection_post_layernorm",
     ),
-    names={
-        "hidden_size": ("n_embed", "hidden_size"),
-        "num_hidden_layers": ("n_layer", "num_hidden_layers"),
-        "num_attention_heads": ("n_head", "num_attention_heads"),
-    },
+    names=own_names(
+        ("n_embed", "hidden_size"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_head", "num_attention_heads"),
+    ),
     fields=optional_sizes(vocab_size=250_880, n_inner=None) | flags(tie_word_embeddings=True),
     dense="n_inner",
-    activation=None,
-    default_activation="gelu",
+    activation="gelu",
     alibi=True,
     # A norm of embeddings and the last norm, with biases.
     outside=lambda c: 4 * c.hidden_size,
@@ -355,9 +350,7 @@ FALCON = like(
     | flags(new_decoder_architecture=False, tie_word_embeddings=True),
     check=_check_falcon,
     kv_heads=_falcon_kv_heads,
-    alibi="alibi",
     dense="ffn_hidden_size",
-    activation="activation",
     norms=_falcon_norms,
     **biased("bias"),
     ffn_bias="bias",
@@ -431,24 +424,16 @@ MPT = like(
     standard=STACK,
     # The ignored fields concern gradients, messages and padding.
     ignored=("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),
-    names={
-        "hidden_size": "d_model",
-        "num_attention_heads": "n_heads",
-        "num_hidden_layers": "n_layers",
-    },
+    names=own_names("d_model", "n_layers", "n_heads"),
     fields=optional_sizes(vocab_size=50_368)
     | sizes(expansion_ratio=4, max_seq_len=2048)
     | flags(learned_pos_emb=True, tie_word_embeddings=True)
-    | {
-        # Required, because configuration classes disagree on its default.
-        "no_bias": (bool, ...),
-        "norm_type": (str, "low_precision_layernorm"),
-        "attn_config": (dict[str, Any], ...),
-    },
+    # Required, because configuration classes disagree on its default.
+    | flags("no_bias")
+    | {"norm_type": (str, "low_precision_layernorm"), "attn_config": (dict[str, Any], ...)},
     mixers=uniform(_mpt_attention),
     dense=lambda c: c.expansion_ratio * c.hidden_size,
-    activation=None,
-    default_activation="gelu",
+    activation="gelu",
     norm_bias=_mpt_norm_bias,
     **biased(lambda c: not c.no_bias),
     ffn_bias=lambda c: not c.no_bias,
@@ -476,16 +461,16 @@ ERNIE4_5_MOE = ModelFamily(
     family="ernie4_5_moe",
     # The ignored fields say how experts are chosen, and bound experts in training.
     ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity", _FURTHER_TOKENS),
-    aliases=(("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k")),
-    fields=sizes(moe_intermediate_size=1536, moe_k=6, moe_num_experts=64, moe_layer_interval=1)
+    aliases=(("num_experts", "moe_num_experts"), ("num_experts_per_tok", "num_experts_per_tok")),
+    names={"num_experts_per_tok": "moe_k"},
+    fields=sizes(moe_intermediate_size=1536, num_experts_per_tok=6)
+    | sizes(moe_num_experts=64, moe_layer_interval=1)
     | optional_sizes(num_key_value_heads=4)
     | counts(moe_num_shared_experts=2, moe_layer_start_index=1)
     | flags(tie_word_embeddings=True)
     | fixed(use_rmsnorm=True)
     | {"moe_layer_end_index": (int, -1)},
     mixture=Mixture(
-        experts="moe_num_experts",
-        top_k="moe_k",
         shared=("moe_intermediate_size", "moe_num_shared_experts"),
         layers=layers_where(_has_ernie_experts),
         router_bias=True,
@@ -507,7 +492,6 @@ GLM4_MOE = ModelFamily(
     | counts("n_shared_experts", "first_k_dense_replace"),
     output_bias=False,
     mixture=Mixture(
-        experts="n_routed_experts",
         shared=("moe_intermediate_size", "n_shared_experts"),
         layers=from_layer("first_k_dense_replace"),
         router_bias=True,
@@ -586,8 +570,7 @@ GEMMA = ModelFamily(
     | optional_sizes(vocab_size=256_000)
     | flags(tie_word_embeddings=True, attention_bias=False)
     | texts(hidden_activation=None),
-    activation="hidden_activation",
-    default_activation="gelu",
+    activation="gelu",
 )
 GEMMA2 = like(
     GEMMA,
@@ -653,8 +636,6 @@ LLAMA4_TEXT = ModelFamily(
         layers=_llama4_chunked_layers,
     ),
     mixture=Mixture(
-        experts="num_local_experts",
-        inner="intermediate_size",
         # The shared expert is as wide as a routed one.
         shared=("intermediate_size",),
         layers=_llama4_sparse_layers,
@@ -666,7 +647,7 @@ GRANITEMOE = ModelFamily(
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
     | optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False),
-    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+    mixture=Mixture(),
 )
 
 
@@ -685,8 +666,6 @@ MINIMAX_M2 = ModelFamily(
     | lists(attn_type_list=(1,)),
     qk_norm_size="all heads",
     mixture=Mixture(
-        experts="num_local_experts",
-        inner="intermediate_size",
         layers=listed("attn_type_list", (1,)),
         router_bias="use_routing_bias",
     ),

@@ -44,6 +44,7 @@ from .table import (
     flags,
     layers_where,
     like,
+    own_names,
     sizes,
     texts,
 )
@@ -65,7 +66,6 @@ BERT = like(
     fields=sizes(max_position_embeddings=512, type_vocab_size=2)
     | flags(is_decoder=False, add_cross_attention=False, tie_word_embeddings=True),
     causal="is_decoder",
-    cross="add_cross_attention",
     outside=lambda c: (
         (c.max_position_embeddings + c.type_vocab_size + 2 + c.hidden_size + 1) * c.hidden_size
     ),
@@ -76,16 +76,10 @@ DISTILBERT = like(
     standard=(*STACK, "intermediate_size"),
     # The ignored fields concern initial positions, and an old setting.
     ignored=("sinusoidal_pos_embds", "tie_weights_"),
-    names={
-        "hidden_size": "dim",
-        "num_hidden_layers": "n_layers",
-        "num_attention_heads": "n_heads",
-        "intermediate_size": "hidden_dim",
-    },
+    names=own_names("dim", "n_layers", "n_heads", intermediate_size="hidden_dim"),
     fields=texts(activation="gelu")
     | sizes(max_position_embeddings=512)
     | flags(tie_word_embeddings=True),
-    activation="activation",
     # Outside layers there are positions and their norm.
     outside=lambda c: (c.max_position_embeddings + 2) * c.hidden_size,
 )
@@ -118,7 +112,6 @@ MODERNBERT = ModelFamily(
         size=lambda c: 2 * (c.local_attention // 2) + 1,
         layers=layers_where(lambda c, index: index % c.global_attn_every_n_layers != 0),
     ),
-    activation="hidden_activation",
     outside=_outside_modernbert,
 )
 

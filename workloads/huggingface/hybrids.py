@@ -110,7 +110,7 @@ JAMBA = ModelFamily(
     | sizes(num_experts=16, num_experts_per_tok=2, state_size=16, conv_kernel=4, expand=2)
     | flags(use_conv_bias=True, use_bias=False, mamba_inner_layernorms=True),
     mixers=mixed(_at_period("attn"), scan()),
-    mixture=Mixture(inner="intermediate_size", layers=_jamba_sparse_layers),
+    mixture=Mixture(layers=_jamba_sparse_layers),
 )
 _DUAL = ModelFamily(
     family="",
@@ -164,8 +164,6 @@ GRANITE_HYBRID = like(
     mixers=mixed(_granite_attention_layers, state_space_dual),
     dense="shared_intermediate_size",
     mixture=Mixture(
-        experts="num_local_experts",
-        inner="intermediate_size",
         shared=("shared_intermediate_size",),
     ),
 )
@@ -223,7 +221,6 @@ def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Fe
 
 
 _NEMOTRON_EXPERTS = Mixture(
-    experts="n_routed_experts",
     shared=("moe_shared_expert_intermediate_size",),
     router_bias=True,
 )
@@ -254,7 +251,6 @@ NEMOTRON_H = ModelFamily(
     mixers=_nemotron_mixers,
     networks=_nemotron_networks,
     gated=False,
-    activation="mlp_hidden_act",
 )
 
 
@@ -399,7 +395,6 @@ LFM2 = ModelFamily(
         _short_convolution,
     ),
     dense=_lfm2_inner,
-    activation=None,
     complete=_tie_embeddings,
 )
 LFM2_MOE = replace(
@@ -444,6 +439,8 @@ def _windowed_softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
 _cycled_attention_layers = layers_where(
     lambda c, index: c.block_types[index % len(c.block_types)] == "attention"
 )
+_BLOCK_TYPES = Annotated[tuple[str, ...], one_per_layer("recurrent", "attention")]
+
 # Two layers of a gated recurrence, then one with a window.
 RECURRENT_GEMMA = ModelFamily(
     family="recurrent_gemma",
@@ -454,12 +451,7 @@ RECURRENT_GEMMA = ModelFamily(
     fields=optional_sizes(vocab_size=256_000, num_key_value_heads=None, lru_width=None)
     | sizes(num_attention_heads=10, attention_window_size=2048, conv1d_width=4)
     | texts(hidden_activation="gelu_pytorch_tanh")
-    | {
-        "block_types": (
-            Annotated[tuple[str, ...], one_per_layer("recurrent", "attention")],
-            ("recurrent", "recurrent", "attention"),
-        ),
-    }
+    | {"block_types": (_BLOCK_TYPES, ("recurrent", "recurrent", "attention"))}
     | numbers(logits_soft_cap=30.0)
     | flags(attention_bias=False, tie_word_embeddings=True),
     check=_check_recurrent_gemma,
@@ -467,7 +459,6 @@ RECURRENT_GEMMA = ModelFamily(
     mixers=mixed(_cycled_attention_layers, _gated_recurrence, _windowed_softmax),
     # The field counts both the gate and the values that the gate multiplies.
     dense=lambda c: c.intermediate_size // 2,
-    activation="hidden_activation",
     ffn_bias=True,
     logit_softcap="logits_soft_cap",
 )
@@ -494,7 +485,7 @@ MINIMAX = ModelFamily(
     fields=sizes(num_key_value_heads=8, num_local_experts=8, num_experts_per_tok=2)
     | lists(layer_types=_LINEAR_KINDS),
     mixers=mixed(listed("layer_types", ("full_attention",), even_layers), _lightning),
-    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+    mixture=Mixture(),
 )
 MINIMAX_TEXT_01 = like(
     MINIMAX,
@@ -504,8 +495,6 @@ MINIMAX_TEXT_01 = like(
     | {"attn_type_list": (Annotated[tuple[int, ...], one_per_layer(0, 1)], ...)},
     mixers=mixed(listed("attn_type_list", (1,)), _lightning),
     mixture=Mixture(
-        experts="num_local_experts",
-        inner="intermediate_size",
         shared=("shared_intermediate_size",),
         shared_gate="shared_intermediate_size",
     ),

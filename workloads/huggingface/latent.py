@@ -82,7 +82,6 @@ _STANDARD = (*STACK, "intermediate_size", "hidden_act")
 # The router of DeepSeek-V3 adds a bias to the score of each expert, which balances their load
 # (arXiv 2412.19437).
 _MIXTURE = Mixture(
-    experts="n_routed_experts",
     shared=("moe_intermediate_size", "n_shared_experts"),
     layers=_RULE,
     router_bias=True,
@@ -245,9 +244,7 @@ KIMI_LINEAR = ModelFamily(
     | sizes("num_experts", "num_experts_per_tok", "moe_intermediate_size", moe_layer_freq=1)
     | counts(num_shared_experts=0, first_k_dense_replace=0),
     mixers=_kimi_mixers,
-    mixture=replace(
-        _MIXTURE, experts="num_experts", shared=("moe_intermediate_size", "num_shared_experts")
-    ),
+    mixture=replace(_MIXTURE, shared=("moe_intermediate_size", "num_shared_experts")),
 )
 FAMILIES: Mapping[str, Reader] = MappingProxyType(families(globals()))
 """Readers of configurations by ``model_type``."""

@@ -257,20 +257,14 @@ def weight_formats(root: YamlNode) -> WeightFormats:
 def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
     """Raise an error if fp8 has an invalid block size, or invalid scales of activations."""
     block, scheme = value.get("weight_block_size"), value.get("activation_scheme")
-    if block is not None and not _two_sizes(block):
+    sizes = block if isinstance(block, list) else []
+    two_sizes = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
+    if block is not None and not two_sizes:
         text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
         raise _quantization_error(node, text)
     if scheme not in (None, "dynamic", "static"):
         text = f"activation_scheme: expected dynamic or static, got {shorten(str(scheme))}"
         raise _quantization_error(node, text)
-
-
-def _two_sizes(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(size) is int and size > 0 for size in value)
-    )
 
 
 def _kept_modules(value: dict[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from einsum_cascade.yaml.source import YamlMapping, YamlNode
 from ..models import DecayAttention, Mixer, ModelConfig, RwkvAttention
 from .fields import Positive, Reader, Size, check_per_layer, exact_quotient, field_error
 from .table import (
+    STACK,
     Half,
     ModelFamily,
     expanded,
@@ -29,6 +30,7 @@ from .table import (
     no_networks,
     numbers,
     optional_sizes,
+    own_names,
     scan,
     sizes,
     state_space_dual,
@@ -128,20 +130,19 @@ def _torchscale_retention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixe
 
 _TORCHSCALE_RETNET = ModelFamily(
     family="retnet",
-    standard=("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-    names={
-        "hidden_size": "decoder_embed_dim",
-        "num_hidden_layers": "decoder_layers",
-        "num_attention_heads": "decoder_retention_heads",
-        "intermediate_size": "decoder_ffn_embed_dim",
-    },
+    standard=(*STACK, "intermediate_size"),
+    names=own_names(
+        "decoder_embed_dim",
+        "decoder_layers",
+        "decoder_retention_heads",
+        intermediate_size="decoder_ffn_embed_dim",
+    ),
     ignored=(
         *("deepnorm", "subln", "no_scale_embedding", "recurrent_chunk_size", "fsdp", "xpos_*"),
         *("decoder_normalize_before", "layernorm_embedding"),
     ),
     fields=sizes("decoder_value_embed_dim"),
     mixers=uniform(_torchscale_retention),
-    activation=None,
 )
 
 
@@ -186,7 +187,6 @@ _FLA_RETNET = ModelFamily(
     | flags(use_output_gate=True),
     mixers=uniform(_fla_retention),
     dense=_fla_inner,
-    activation=None,
 )
 
 
@@ -207,13 +207,13 @@ def _transnormer_attention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mix
 
 TRANSNORMER = ModelFamily(
     family="transnormer",
-    standard=("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-    names={
-        "hidden_size": "decoder_embed_dim",
-        "num_hidden_layers": "decoder_layers",
-        "num_attention_heads": "decoder_attention_heads",
-        "intermediate_size": "glu_dim",
-    },
+    standard=(*STACK, "intermediate_size"),
+    names=own_names(
+        "decoder_embed_dim",
+        "decoder_layers",
+        "decoder_attention_heads",
+        intermediate_size="glu_dim",
+    ),
     # The ignored fields concern norms, rotations, and uncounted functions.
     ignored=(
         *("norm_type", "no_scale_embedding", "linear_use_lrpe_list", "linear_act_fun", "causal"),
@@ -221,8 +221,7 @@ TRANSNORMER = ModelFamily(
     ),
     fields=sizes("hidden_dim") | flags(bias=False),
     mixers=uniform(_transnormer_attention),
-    activation=None,
-    default_activation="no function",
+    activation="no function",
     # Norms have no parameters.
     norms=0,
     outside=lambda _: 0,
@@ -312,8 +311,6 @@ RWKV7 = ModelFamily(
     mixers=_rwkv7_mixers,
     dense=_rwkv7_inner,
     gated=False,
-    activation=None,
-    default_activation="squared relu",
 )
 
 FAMILIES: Mapping[str, Reader] = MappingProxyType(families(globals()) | {"retnet": retnet})

@@ -92,6 +92,12 @@ STANDARD: Mapping[str, FieldRow] = MappingProxyType(
     }
 )
 """Fields of nearly all decoders."""
+ACTIVATIONS = (
+    *("hidden_activation", "activation_function", "activation", "mlp_hidden_act"),
+    "hidden_act",
+)
+"""Fields that may hold the activation function of dense networks; the first that a family has
+counts."""
 SILU: FieldRow = (SiluGate, None)
 """Field with an activation function that must be SiLU."""
 STACK = tuple(STANDARD)[:3]
@@ -233,12 +239,6 @@ class Windows:
 class Mixture:
     """Mixture of experts in a family: its fields, and the layers that have the mixture."""
 
-    experts: str = "num_experts"
-    """Field with the number of routed experts."""
-    top_k: str = "num_experts_per_tok"
-    """Field with the number of routed experts that a token goes to."""
-    inner: str = "moe_intermediate_size"
-    """Field with the width inside one routed expert."""
     shared: tuple[str, ...] = ()
     """Names of the fields whose product is the width inside all shared experts."""
     layers: LayerRule = all_layers
@@ -260,18 +260,18 @@ class Mixture:
         SpecError
             A token goes to no expert, or to more than exist.
         """
-        experts, per_token = getattr(c, self.experts), getattr(c, self.top_k)
-        if not 0 < per_token <= experts:
+        experts, per_token = _expert_count(c), c.num_experts_per_tok
+        if experts is None or not 0 < per_token <= experts:
             text = "some layers have experts, and this is 0"
             if per_token:
                 text = f"a token goes to {per_token} experts, there are {experts}"
-            raise field_error(root, row.own_name(root, self.top_k), text)
+            raise field_error(root, row.own_name(root, "num_experts_per_tok"), text)
         # Shared experts are one network as wide as all of them.
         shared = prod(getattr(c, name) or 0 for name in self.shared) if self.shared else 0
         found = Experts(
             experts=experts,
             per_token=per_token,
-            inner=getattr(c, self.inner),
+            inner=getattr(c, "moe_intermediate_size", None) or c.intermediate_size,
             shared_inner=shared,
             gated=dense.gated,
             activation=dense.activation,
@@ -285,6 +285,14 @@ class Mixture:
             found = replace(found, activation="clamped silu", biases=2 * found.inner + width)
             other += experts * (1 + found.biases)
         return Half(found, other)
+
+
+_EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def _expert_count(c: Any) -> int | None:
+    """Return the number of routed experts, which a family has in one of several fields."""
+    return next((getattr(c, name) for name in _EXPERT_COUNTS if hasattr(c, name)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -309,7 +317,7 @@ class ModelFamily:
     networks: NetworksReader | None = None
     """Function that returns the networks of all layers; by default ``dense`` and ``mixture``."""
     causal: Switch = True
-    cross: Switch = False
+    cross: Switch = "add_cross_attention"
     """True if layers also attend to the output of an encoder (cross attention)."""
     windows: Windows | None = None
     mixture: Mixture | None = None
@@ -317,9 +325,9 @@ class ModelFamily:
     """Width inside a dense network; null means four times the width of the residual stream."""
     gated: bool = True
     """True if dense networks have a gate."""
-    activation: str | None = "hidden_act"
-    """Field with the activation function of dense networks."""
-    default_activation: str | None = None
+    activation: str | None = None
+    """Activation function of dense networks if no field of ``ACTIVATIONS`` holds it; null means the
+    usual one."""
     kv_heads: Callable[[YamlNode, Any], int] | None = None
     """Function that returns the number of key heads; by default a field ``num_key_value_heads``
     holds it."""
@@ -330,7 +338,7 @@ class ModelFamily:
     output_gate: bool = False
     """True if a gate multiplies the output of softmax attention."""
     sinks: bool = False
-    alibi: Switch = False
+    alibi: Switch = "alibi"
     softcap: str = "attn_logit_softcapping"
     """Name of the field with the bound of attention scores, which tanh caps."""
     logit_softcap: str = "final_logit_softcapping"
@@ -406,6 +414,16 @@ def families(names: Mapping[str, Any]) -> dict[str, Reader]:
     """Return the public rows among a module's names, by family."""
     rows = (row for name, row in names.items() if name[0] != "_")
     return {row.family: row for row in rows if isinstance(row, ModelFamily)}
+
+
+def own_names(
+    width: str | tuple[str, ...],
+    layers: str | tuple[str, ...],
+    heads: str | tuple[str, ...],
+    **others: str | tuple[str, ...],
+) -> dict[str, str | tuple[str, ...]]:
+    """Return a family's names of the fields of ``STACK``, and of other fields."""
+    return dict(zip(STACK, (width, layers, heads), strict=True)) | others
 
 
 def biased(switch: Switch) -> dict[str, Any]:
@@ -534,9 +552,10 @@ def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[FeedForwa
 def dense_network(row: ModelFamily, c: Any) -> Half[FeedForward]:
     """Return the dense feed-forward network of a row, with the number of its biases."""
     width = c.hidden_size
-    activation = getattr(c, row.activation) if row.activation else None
+    names = (name for name in ACTIVATIONS if name in row.fields or name in row.standard)
+    activation = next((getattr(c, name) for name in names), None)
     inner = _number(c, row.dense) or 4 * width
-    network = feed_forward(inner, row.gated, activation or row.default_activation)
+    network = feed_forward(inner, row.gated, activation or row.activation)
     return Half(network, (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0)
 
 
@@ -549,7 +568,7 @@ def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[
     if (mixture := row.mixture) is None:
         return [dense] * c.num_hidden_layers
     rule = mixture.layers(root, c)
-    sparse = [bool(getattr(c, mixture.experts)) and has_experts for has_experts in rule]
+    sparse = [bool(_expert_count(c)) and has_experts for has_experts in rule]
     experts = mixture.half(row, root, c, dense.part) if any(sparse) else dense
     return [experts if is_sparse else dense for is_sparse in sparse]
 
@@ -617,7 +636,7 @@ def attention_biases(attention: SoftmaxAttention, width: int, output: bool = Tru
 
 _FUNCTIONS = MappingProxyType(
     {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
-    | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu"}
+    | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu", "sqrelu": "squared relu"}
 )
 """Project's names of activation functions, by other names and by the names of approximations."""
 

@@ -458,7 +458,7 @@ def test_layers_of_qwen3_next_and_kimi_linear() -> None:
     assert [kimi.layer(i).mixer.kind for i in (0, 2, 3, 25, 26)] == [
         *("KDA", "KDA", "MLA", "KDA", "MLA")
     ]
-    assert isinstance(kimi.layer(0).ffn, FeedForward)
+    assert type(kimi.layer(0).ffn) is FeedForward
     assert isinstance(kimi.layer(1).ffn, Experts)
 
 

@@ -60,7 +60,8 @@ def active(layer: Layer, width: int) -> int:
         found -= mixer.inner * mixer.state
     if ffn is not None:
         found += ffn.weights(width)
-        found -= ffn.idle_parameters(width) if isinstance(ffn, Experts) else 0
+        if isinstance(ffn, Experts):
+            found -= (ffn.experts - ffn.per_token) * ffn.products * width * ffn.inner
     return found + (layer.cross.weights(width) if layer.cross else 0)
 
 
