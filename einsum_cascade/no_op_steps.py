@@ -158,12 +158,7 @@ def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> ob
 
 
 def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
-    return {
-        v
-        for rank in program.iterative.get(einsum.name, ())
-        for v, name in program.rank_of_variable.items()
-        if name == rank
-    }
+    return {program.rank_of[rank].variable for rank in program.iterative.get(einsum.name, ())}
 
 
 @dataclass

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from . import ir
 from .affine import digits, linear
 from .algebra.reduction_laws import operator_problems
+from .algebra.terms import read_by_outputs
 from .domains import distinct_problems, domain_problems
 from .errors import CascadeError, Problem, did_you_mean
 from .functions import FUNCTIONS, REDUCTIONS, SELECTIONS
-from .graphs import reachable
 from .ordering import Dependence, chain_text, cycles, dependences, too_early
 from .source import Span
 
@@ -126,17 +126,13 @@ def _early(program: ir.Program, edge: Dependence) -> Problem:
 def _unused(program: ir.Program) -> Iterator[Problem]:
     """Yield tensors that no output depends on, and unused inputs, parameters and ranks."""
     written = program.einsum_of
-    statements = program.statements
-    read = {a.tensor for e in statements for a in e.reads}
+    read = {a.tensor for e in program.statements for a in e.reads}
     # A misspelt name makes the right one look unused; the misspelling has been reported.
     if any(name not in written for name in program.outputs) or not program.outputs:
         return
     if any(name not in program.tensor_ranks for name in read):
         return
-    reads: dict[str, list[str]] = {}
-    for e in statements:
-        reads.setdefault(e.name, []).extend(a.tensor for a in e.reads)
-    live = reachable(program.outputs, lambda name: reads.get(name, ()))
+    live = read_by_outputs(program)
     for name, einsum in written.items():
         if name not in live:
             yield Problem(f"'{name}' is never used: no output depends on it", einsum.target.span)

@@ -16,37 +16,30 @@ from .. import ir
 from ..affine import Families, affine_value, digits, linear, linear_expression
 from ..ir import Affine, AffineTerm, collected
 from ..masks import conjuncts, depends_on_data, inequalities
-from ..memo import cached_property
+from ..memo import Memoized, cached_property, memoized
 from ..notation import expression_text
 from ..operations import identity_of
 from .terms import conjunction, rebuild, sources, substitute_variables, variable, variables_of
 
 
 @dataclass(frozen=True)
-class Masks:
+class Masks(Memoized):
     """Conditions under which the Einsums of a program skip points."""
 
     program: ir.Program
 
-    @cached_property
-    def _absent(self) -> dict[str, frozenset[ir.Condition]]:
-        return self._without(ends=False)
+    @memoized
+    def _absent(self, with_ends: bool) -> dict[str, frozenset[ir.Condition]]:
+        """Return the conditions under which each tensor's elements exist.
 
-    @cached_property
-    def _absent_or_beyond(self) -> dict[str, frozenset[ir.Condition]]:
-        """Conditions under which each tensor's elements exist, including the ends of its ranks.
-
-        ``_absent`` holds the same conditions without the ends of ranks.
+        ``with_ends`` includes the conditions that positions lie inside their ranks.
         """
-        return self._without(ends=True)
-
-    def _without(self, *, ends: bool) -> dict[str, frozenset[ir.Condition]]:
         found: dict[str, frozenset[ir.Condition]] = {}
         for einsum in self.program.einsums:
             over = frozenset(einsum.over)
             every = self._at_points(einsum, found)
             own = {c for c in every if not variables_of(c) & over}
-            if ends:
+            if with_ends:
                 own |= {*self._inside(frozenset(einsum.target.variables), whole=False)}
             if einsum.select is not None and len(own) < len(every):
                 # If candidates are too few, a missing entry of the selection is no position.
@@ -59,7 +52,7 @@ class Masks:
 
     def skipped(self, einsum: ir.Einsum) -> frozenset[ir.Condition]:
         """Return the conditions that must all hold for a point to take part in an Einsum."""
-        return self._at_points(einsum, self._absent)
+        return self._at_points(einsum, self._absent(False))
 
     def _at_points(
         self, einsum: ir.Einsum, absent: Mapping[str, frozenset[ir.Condition]]
@@ -157,7 +150,7 @@ class Masks:
         given = [f for c in known for f in self._forms(c)]
         added: list[ir.Condition] = []
         skipped = self.skipped(einsum)
-        beyond = self._at_points(einsum, self._absent_or_beyond) - skipped
+        beyond = self._at_points(einsum, self._absent(True)) - skipped
         for condition in sorted((skipped | beyond) - {*own}, key=expression_text):
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue

@@ -194,11 +194,8 @@ def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
     ends = {number: number for number in place.values()}
     for name in program.iterative:
         readers = [place[e.name] for e in program.einsums if any(a.tensor == name for a in e.reads)]
-        # place[name] twice: without readers ``min`` needs a second number.
-        first, last = (
-            min(place[name], *readers, place[name]),
-            max(place[name], *readers, place[name]),
-        )
+        run = [place[name], *readers]
+        first, last = min(run), max(run)
         ends[first] = max(ends[first], last)
     names, found, first = [*place], list[tuple[str, ...]](), 0
     while first < len(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..affine import Sign, product_of
@@ -16,7 +16,7 @@ from .terms import variables_of
 
 _MINUS = Number(-1)
 
-Free = Callable[[Expression], bool]
+Opens = Callable[[Access, Sequence["ProductPart"]], bool]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class ProductPart:
 
 
 def parts_of(
-    program: Program, einsum: Einsum, free: Free, *, additive: bool
+    program: Program, einsum: Einsum, opens: Opens, *, additive: bool = False
 ) -> tuple[ProductPart, ...]:
-    """Return the parts of an Einsum's term; a map that it reads is opened if it has a free part.
+    """Return the parts of an Einsum's term; maps that it reads may give their own parts.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-    free : callable
-        Predicate on parts, for example that a part has no reduced variable.
+    opens : callable
+        Predicate on the read of a map and the parts of the map: whether to take the parts.
     additive : bool
         Whether to return terms of a sum instead of factors of a product.
 
@@ -48,9 +48,9 @@ def parts_of(
     """
 
     def opened(access: Access, count: int) -> list[ProductPart]:
-        body = None if free(access) else readable_map(program, access, einsum)
+        body = readable_map(program, access, einsum)
         inner = [] if body is None else _parts(body, count, additive, opened)
-        return inner if any(free(p.value) for p in inner) else [ProductPart(access, count)]
+        return inner if inner and opens(access, inner) else [ProductPart(access, count)]
 
     return tuple(_parts(einsum.expression, 1, additive, opened))
 

@@ -10,16 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import RewriteError, did_you_mean
-from ..ir import Access, Affine, Condition, Einsum, Expression, Gather, Program, accesses_of, walk
+from ..ir import Access, Condition, Einsum, Expression, Gather, Program, accesses_of, walk
 from ..masks import conjuncts
 from ..memo import cached_property
-from .terms import (
-    at_access,
-    replace_accesses,
-    stop_rank,
-    substitute_variables,
-    target_variables,
-)
+from . import terms
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ class RankView:
     def is_stop_read(self, access: Access) -> bool:
         """Return whether an access reads an iterative tensor at the end of the sweep."""
         return self.is_iterative(access.tensor) and any(
-            stop_rank(i) == self.grain.rank for i in access.indices
+            terms.stop_rank(i) == self.grain.rank for i in access.indices
         )
 
     def is_final(self, access: Access) -> bool:
@@ -174,7 +168,7 @@ def is_map(einsum: Einsum) -> bool:
     return (
         not einsum.over
         and einsum.select is None
-        and target_variables(einsum) is not None
+        and terms.target_variables(einsum) is not None
         and all(a.tensor != einsum.name for a in accesses_of(einsum.expression))
     )
 
@@ -202,12 +196,12 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
         return None
     if any(isinstance(i, Gather) for i in access.indices):
         return None
-    values = at_access(source, access)
+    values = terms.at_access(source, access)
     if source.where is not None:
-        mask = substitute_variables(source.where, values)
+        mask = terms.substitute_variables(source.where, values)
         if not set(conjuncts(mask)) <= set(conjuncts(reader.where)):
             return None
-    return substitute_variables(source.expression, values)
+    return terms.substitute_variables(source.expression, values)
 
 
 def inlined(
@@ -228,7 +222,7 @@ def inlined(
         body = readable_map(program, access, reader) if wanted(access) else None
         return None if body is None else inlined(program, reader, body, wanted)
 
-    return replace_accesses(expression, change)
+    return terms.replace_accesses(expression, change)
 
 
 def gathers_through(node: Expression | Condition, tensor: str) -> bool:
@@ -244,8 +238,3 @@ def gathers_through(node: Expression | Condition, tensor: str) -> bool:
         isinstance(part, Gather) and any(a.tensor == tensor for a in accesses_of(part.access))
         for part in walk(node)
     )
-
-
-def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
-    """Return the indices of an access except the last state: ``(p,)`` for ``RD[M1, p]``."""
-    return tuple(i for i in access.indices if stop_rank(i) is None)

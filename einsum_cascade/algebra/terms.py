@@ -207,9 +207,8 @@ def target_variables(einsum: ir.Einsum) -> tuple[str, ...] | None:
     m0``.
     """
     names = [i.as_variable if isinstance(i, ir.Affine) else None for i in einsum.target.indices]
-    if any(n is None for n in names):
-        return None
-    return tuple(n for n in names if n is not None)
+    plain = tuple(n for n in names if n is not None)
+    return plain if len(plain) == len(names) else None
 
 
 def bare(access: ir.Access) -> ir.Access:
@@ -280,10 +279,9 @@ class Names:
     """Generator of tensor names that nothing in the program uses yet."""
 
     def __init__(self, program: ir.Program) -> None:
-        self._taken = {t.name for t in program.inputs} | {e.name for e in program.einsums}
-        self._taken |= {p.name for p in program.parameters} | set(program.parallel)
-        self._taken |= {r.name for r in program.ranks} | {f.name for f in program.functions}
-        self._taken |= {r.name for r in program.reductions} | {e.name for e in program.init}
+        kinds = (program.inputs, program.statements, program.parameters, program.ranks)
+        declared = (*kinds, program.functions, program.reductions)
+        self._taken = {named.name for kind in declared for named in kind} | {*program.parallel}
 
     def fresh(self, base: str) -> str:
         """Return ``base`` if the name is free, else the first free ``base_2``, ``base_3`` ..."""
@@ -313,14 +311,17 @@ def product_name(factors: Iterable[ir.Expression]) -> str | None:
 # ------------------------------------------------------------------------- ordering
 
 
+def read_by_outputs(program: ir.Program) -> dict[str, None]:
+    """Return the outputs and all tensors that they depend on."""
+    reads: dict[str, list[str]] = {}
+    for einsum in program.statements:
+        reads.setdefault(einsum.name, []).extend(a.tensor for a in einsum.reads)
+    return reachable(program.outputs, lambda name: reads.get(name, ()))
+
+
 def drop_unread(program: ir.Program) -> ir.Program:
     """Return the program without Einsums that no output depends on."""
-
-    def read(name: str) -> list[str]:
-        mine = (e for e in program.statements if e.name == name)
-        return [a.tensor for e in mine for a in ir.accesses_of(*e.roots)]
-
-    needed = reachable(program.outputs, read)
+    needed = read_by_outputs(program)
     return replace(
         program,
         einsums=tuple(e for e in program.einsums if e.name in needed),

@@ -203,13 +203,12 @@ class _RankAnalysis:
         The explanation follows the shortest path of reads. If no dependence forces the barrier, two
         loops run in opposite directions over the same fibers.
         """
-        words = _Words(self.traversals, self.name)
         revisits = self._revisits(node, forcing)
         paths = [path for p in forcing if (path := self._path(p))]
         if paths:
-            because, chain = words.waiting(min(paths, key=len), number, revisits)
+            because, chain = self._waiting(min(paths, key=len), number, revisits)
         else:
-            because, chain = words.opposite(node)
+            because, chain = self._opposite(node)
         return Barrier(
             rank=self.name,
             einsum=node.owner,
@@ -257,6 +256,134 @@ class _RankAnalysis:
             TensorPasses(tensor=t, written=written.get(t), read=tuple(sorted(read.get(t, ()))))
             for t in names
         )
+
+    # ------------------------------------------------------------------------- words
+
+    @property
+    def _program(self) -> ir.Program:
+        return self.traversals.program
+
+    @property
+    def _variables(self) -> tuple[str, ...]:
+        """Variables of the rank and of its members."""
+        known = self._program.rank_of.get(self.name)
+        partition = known.partition if known is not None else ()
+        return (self.name.lower(), *(m.lower() for m in partition))
+
+    def _waiting(
+        self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]
+    ) -> tuple[list[str], str]:
+        """Return the sentences and the short form for a node that waits along a path of reads."""
+        nodes = [self.traversals.dependences.node_of[name] for name in path]
+        first, last = nodes[0], nodes[-1]
+        sentences, links = self._beginning(first, nodes[1])
+        for before, node, after in zip(nodes, nodes[1:-1], nodes[2:], strict=False):
+            sentences.append(self._middle(before, node, after))
+            links.append(self._link(node, after))
+        sentences.append(self._end(nodes[-2], last, number, revisits))
+        links.append(last.owner)
+        return sentences, " -> ".join(dict.fromkeys(links))
+
+    def _opposite(self, node: PassNode) -> tuple[list[str], str]:
+        """Return the sentence and the short form for loops that run in opposite directions."""
+        at = self.name.lower()
+        what = (
+            f"{node.owner} needs the elements along {at} in the opposite order to the loop "
+            f"before it, so one traversal cannot serve both"
+        )
+        return [what], f"{node.owner} (opposite order of {at})"
+
+    # -------------------------------------------------------------------- sentences
+
+    def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
+        """Return the first sentences of an explanation, and their links for the short form.
+
+        The sentences name the tensor that the first node traverses, and say what the node does with
+        it.
+        """
+        at = self.name.lower()
+        program = self._program
+        inputs = {t.name for t in program.inputs}
+        tensors = [
+            t
+            for v in self._variables
+            for t, w in self.traversals.provenance.own_tensors(first, v)
+            if not w
+        ]
+        tensor = next((t for t in tensors if t != first.tensor), None)
+        sentences, links = [], []
+        if tensor is not None:
+            verb = "is read" if tensor in inputs else "is produced"
+            sentences.append(f"{tensor} {verb} element by element along {at}")
+            links.append(tensor)
+        sentences.append(self._does(first, tensor, after))
+        links.append(self._link(first, after))
+        return sentences, links
+
+    def _does(self, node: PassNode, tensor: str | None, after: PassNode) -> str:
+        over = self._over(node)
+        what = tensor or "its operand"
+        if over:
+            names = " and ".join(over)
+            verb = "selects from" if self._program.einsum_of[node.owner].select else "reduces"
+            return (
+                f"{node.owner} {verb} {what} over {names} by {self._operator(node)}: "
+                f"complete only when every {names} has been seen"
+            )
+        if self._at_stop(node, after):
+            return (
+                f"{node.owner} is carried from step to step along {self.name.lower()}: "
+                f"the value at its stop is known only after the last step"
+            )
+        return f"{node.owner} is computed element by element along {self.name.lower()}"
+
+    def _middle(self, before: PassNode, node: PassNode, after: PassNode) -> str:
+        if self._over(node):
+            return self._does(node, before.owner, after)
+        if self._at_stop(node, after):
+            return f"{self._does(node, None, after)}, and it needs {before.owner}"
+        return f"{node.owner} needs {before.owner}"
+
+    def _end(self, before: PassNode, node: PassNode, number: int, revisits: tuple[str, ...]) -> str:
+        at = self.name.lower()
+        needs = before.owner if before.owner != node.owner else "the positions that were chosen"
+        if self._program.einsum_of[before.owner].select:
+            needs = f"the positions in {before.owner}"
+        if revisits:
+            again = f" and touches {_listed(revisits)} along {at} again"
+        else:
+            again = f" and goes along {at}"
+        return f"{node.owner} needs {needs}{again}: it can only start pass {number}"
+
+    def _at_stop(self, node: PassNode, after: PassNode) -> bool:
+        """Return whether ``after`` reads the last coordinate of a tensor carried along the rank."""
+        if self.name not in self._program.iterative.get(node.tensor, ()):
+            return False
+        ranks = self._program.tensor_ranks[node.tensor]
+        return any(
+            rank == self.name and not form.variables and form.shape_terms
+            for read in after.reads
+            if read.tensor == node.tensor
+            for rank, form in zip(ranks, read.forms, strict=False)
+        )
+
+    def _link(self, node: PassNode, after: PassNode) -> str:
+        if over := self._over(node):
+            return f"{node.owner} ({self._operator(node)} over {', '.join(over)})"
+        if self._at_stop(node, after):
+            return f"{node.owner} (at its stop)"
+        return node.owner
+
+    def _over(self, node: PassNode) -> tuple[str, ...]:
+        """Return the variables along the rank that the node's Einsum reduces or selects over."""
+        families = self.traversals.families
+        own = {*self._variables, families.family_of(self.name.lower())}
+        return tuple(v for v in self._program.einsum_of[node.owner].over if v in own)
+
+    def _operator(self, node: PassNode) -> str:
+        einsum = self._program.einsum_of[node.owner]
+        row = REDUCTIONS.get(einsum.reduction)
+        return einsum.select or (row.word if row else einsum.reduction)
 
 
 MAX_SEARCHED = 7
@@ -362,133 +489,6 @@ def _names(step: ReadChain | None) -> tuple[str, ...]:
             found.append(step.node)
         step = step.before
     return tuple(reversed(found))
-
-
-class _Words:
-    """Writer of the sentences that explain barriers along one rank of a cascade."""
-
-    def __init__(self, traversals: Traversals, rank: str) -> None:
-        self._traversals = traversals
-        self._rank = rank
-        known = traversals.program.rank_of.get(rank)
-        partition = known.partition if known is not None else ()
-        self._variables = (rank.lower(), *(m.lower() for m in partition))
-        self._einsums = traversals.program.einsum_of
-
-    def waiting(
-        self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]
-    ) -> tuple[list[str], str]:
-        """Return the sentences and the short form for a node that waits along a path of reads."""
-        nodes = [self._traversals.dependences.node_of[name] for name in path]
-        first, last = nodes[0], nodes[-1]
-        sentences, links = self._beginning(first, nodes[1])
-        for before, node, after in zip(nodes, nodes[1:-1], nodes[2:], strict=False):
-            sentences.append(self._middle(before, node, after))
-            links.append(self._link(node, after))
-        sentences.append(self._end(nodes[-2], last, number, revisits))
-        links.append(last.owner)
-        return sentences, " -> ".join(dict.fromkeys(links))
-
-    def opposite(self, node: PassNode) -> tuple[list[str], str]:
-        """Return the sentence and the short form for loops that run in opposite directions."""
-        at = self._rank.lower()
-        what = (
-            f"{node.owner} needs the elements along {at} in the opposite order to the loop "
-            f"before it, so one traversal cannot serve both"
-        )
-        return [what], f"{node.owner} (opposite order of {at})"
-
-    # -------------------------------------------------------------------- sentences
-
-    def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
-        """Return the first sentences of an explanation, and their links for the short form.
-
-        The sentences name the tensor that the first node traverses, and say what the node does with
-        it.
-        """
-        at = self._rank.lower()
-        program = self._traversals.program
-        inputs = {t.name for t in program.inputs}
-        tensors = [
-            t
-            for v in self._variables
-            for t, w in self._traversals.provenance.own_tensors(first, v)
-            if not w
-        ]
-        tensor = next((t for t in tensors if t != first.tensor), None)
-        sentences, links = [], []
-        if tensor is not None:
-            verb = "is read" if tensor in inputs else "is produced"
-            sentences.append(f"{tensor} {verb} element by element along {at}")
-            links.append(tensor)
-        sentences.append(self._does(first, tensor, after))
-        links.append(self._link(first, after))
-        return sentences, links
-
-    def _does(self, node: PassNode, tensor: str | None, after: PassNode) -> str:
-        over = self._over(node)
-        what = tensor or "its operand"
-        if over:
-            names = " and ".join(over)
-            verb = "selects from" if self._einsums[node.owner].select else "reduces"
-            return (
-                f"{node.owner} {verb} {what} over {names} by {self._operator(node)}: "
-                f"complete only when every {names} has been seen"
-            )
-        if self._at_stop(node, after):
-            return (
-                f"{node.owner} is carried from step to step along {self._rank.lower()}: "
-                f"the value at its stop is known only after the last step"
-            )
-        return f"{node.owner} is computed element by element along {self._rank.lower()}"
-
-    def _middle(self, before: PassNode, node: PassNode, after: PassNode) -> str:
-        if self._over(node):
-            return self._does(node, before.owner, after)
-        if self._at_stop(node, after):
-            return f"{self._does(node, None, after)}, and it needs {before.owner}"
-        return f"{node.owner} needs {before.owner}"
-
-    def _end(self, before: PassNode, node: PassNode, number: int, revisits: tuple[str, ...]) -> str:
-        at = self._rank.lower()
-        needs = before.owner if before.owner != node.owner else "the positions that were chosen"
-        if self._einsums[before.owner].select:
-            needs = f"the positions in {before.owner}"
-        if revisits:
-            again = f" and touches {_listed(revisits)} along {at} again"
-        else:
-            again = f" and goes along {at}"
-        return f"{node.owner} needs {needs}{again}: it can only start pass {number}"
-
-    def _at_stop(self, node: PassNode, after: PassNode) -> bool:
-        """Return whether ``after`` reads the last coordinate of a tensor carried along the rank."""
-        if self._rank not in self._traversals.program.iterative.get(node.tensor, ()):
-            return False
-        ranks = self._traversals.program.tensor_ranks[node.tensor]
-        return any(
-            rank == self._rank and not form.variables and form.shape_terms
-            for read in after.reads
-            if read.tensor == node.tensor
-            for rank, form in zip(ranks, read.forms, strict=False)
-        )
-
-    def _link(self, node: PassNode, after: PassNode) -> str:
-        if over := self._over(node):
-            return f"{node.owner} ({self._operator(node)} over {', '.join(over)})"
-        if self._at_stop(node, after):
-            return f"{node.owner} (at its stop)"
-        return node.owner
-
-    def _over(self, node: PassNode) -> tuple[str, ...]:
-        """Return the variables along the rank that the node's Einsum reduces or selects over."""
-        families = self._traversals.families
-        own = {*self._variables, families.family_of(self._rank.lower())}
-        return tuple(v for v in self._einsums[node.owner].over if v in own)
-
-    def _operator(self, node: PassNode) -> str:
-        einsum = self._einsums[node.owner]
-        row = REDUCTIONS.get(einsum.reduction)
-        return einsum.select or (row.word if row else einsum.reduction)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..affine import Families
 from ..graphs import connected, on_cycles
 from ..ir import Affine
-from ..memo import cached_property
+from ..memo import Memoized, cached_property, memoized
 from .nodes import PassNode, Read
 
 # A marker, not a size: sums are small integers, this marker, or infinity.
@@ -230,49 +230,6 @@ def _against(at: Affine, w: str, to: Affine, v: str) -> Interval | None:
 # ------------------------------------------------------------------ inside a node
 
 
-def closed(
-    known: dict[tuple[str, str], Interval],
-    node: PassNode,
-    families: Families,
-    moving: frozenset[str],
-    is_optimistic: bool = False,
-) -> State:
-    """Return a state extended by everything that masks and partitioned ranks imply at a node.
-
-    The state also records ranks that the chain meets here for the first time. A rank without any
-    shift (not in ``moving``) cannot have changed since then.
-
-    Parameters
-    ----------
-    known : dict
-        Intervals by (source variable, variable of ``node``), as a read brings them.
-    node : PassNode
-        Reader.
-    families : Families
-    moving : frozenset of str
-        Variables that some read shifts (``Dependences.moving``).
-    is_optimistic : bool, default False
-        Assume the most that masks without an order could imply.
-
-    Returns
-    -------
-    State
-        Sorted, without unbounded pairs.
-    """
-    found = dict(known)
-    tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
-    for u in tied:
-        for v in node.variables:
-            if v in moving and (u, v) not in known:
-                found.setdefault((since(u, v), v), EQUAL)
-    _families(found, node, families)
-    if node.masks:
-        _masked(found, node, families)
-    if is_optimistic:
-        _optimistic(found, node)
-    return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
-
-
 def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
     """Extend relations with one side of a mask such as ``m <= p`` to the other side.
 
@@ -346,10 +303,9 @@ def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: 
 
 @dataclass(frozen=True, eq=False)
 class KnownState:
-    """State with a number; equal states share one such object."""
+    """State of a chain of reads; equal states share one such object."""
 
     state: State
-    number: int
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Interval]:
@@ -400,7 +356,7 @@ class ReadEdge:
 
 
 @dataclass(frozen=True, eq=False)
-class Dependences:
+class Dependences(Memoized):
     """Graph of all reads of a cascade, with the dependents of each node."""
 
     nodes: tuple[PassNode, ...]
@@ -425,16 +381,13 @@ class Dependences:
             found[edge.writer].append((numbers.setdefault(key, len(numbers)), edge))
         return found
 
-    @cached_property
-    def _states(self) -> dict[State, KnownState]:
-        return {}
-
+    @memoized
     def _known(self, state: State) -> KnownState:
         """Return the one object that stands for a state."""
-        return self._states.setdefault(state, KnownState(state, len(self._states)))
+        return KnownState(state)
 
     @cached_property
-    def _after(self) -> dict[tuple[int, int], KnownState]:
+    def _after(self) -> dict[tuple[KnownState, int], KnownState]:
         return {}
 
     def _along(self, at: KnownState, number: int, edge: ReadEdge) -> KnownState:
@@ -442,16 +395,42 @@ class Dependences:
 
         The result is cached for all edges with equal ``number``.
         """
-        found = self._after.get((at.number, number))
+        found = self._after.get((at, number))
         if found is None:
-            found = self._known(
-                self._closed(_after_edge(at.state, edge), self.node_of[edge.reader])
-            )
-            self._after[at.number, number] = found
+            found = self._known(self.closed(_after_edge(at.state, edge), self.node_of[edge.reader]))
+            self._after[at, number] = found
         return found
 
-    def _closed(self, known: dict[tuple[str, str], Interval], node: PassNode) -> State:
-        return closed(known, node, self.families, self.moving, self.is_optimistic)
+    def closed(self, known: dict[tuple[str, str], Interval], node: PassNode) -> State:
+        """Return a state extended by everything that masks and partitioned ranks imply at a node.
+
+        The state also records ranks that the chain meets here for the first time. A rank without
+        any shift (not in ``moving``) cannot have changed since then.
+
+        Parameters
+        ----------
+        known : dict
+            Intervals by (source variable, variable of ``node``), as a read brings them.
+        node : PassNode
+            Reader.
+
+        Returns
+        -------
+        State
+            Sorted, without unbounded pairs.
+        """
+        found = dict(known)
+        tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
+        for u in tied:
+            for v in node.variables:
+                if v in self.moving and (u, v) not in known:
+                    found.setdefault((since(u, v), v), EQUAL)
+        _families(found, node, self.families)
+        if node.masks:
+            _masked(found, node, self.families)
+        if self.is_optimistic:
+            _optimistic(found, node)
+        return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
@@ -475,7 +454,7 @@ class Dependences:
 
     def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
         """Return every node that depends on ``source``, with the chains to its possible states."""
-        start = self._known(self._closed({(v, v): EQUAL for v in source.variables}, source))
+        start = self._known(self.closed({(v, v): EQUAL for v in source.variables}, source))
         steps: dict[str, list[ReadChain]] = {}
         # Breadth first: of two chains to one state the shorter one is kept for explanations.
         queue = deque([ReadChain(source.name, start, None)])

@@ -11,7 +11,7 @@ from itertools import product
 from .. import ir
 from ..affine import Families
 from ..masks import Before
-from ..memo import cached_property
+from ..memo import Memoized, cached_property, memoized
 from .nodes import PassNode, Read
 from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
 
@@ -20,15 +20,11 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Provenance:
+class Provenance(Memoized):
     """Finder of the fibers that a node traverses, element by element back to the inputs."""
 
     nodes: tuple[PassNode, ...]
     families: Families
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, str], dict[Place, int]]:
-        return {}
 
     @cached_property
     def _writers(self) -> dict[str, tuple[PassNode, ...]]:
@@ -37,24 +33,19 @@ class Provenance:
             found[node.tensor] = (*found.get(node.tensor, ()), node)
         return found
 
+    @memoized
     def of(self, node: PassNode, variable: str) -> dict[Place, int]:
         """Return the fibers that ``node`` traverses along ``variable``, each with its direction.
 
         The fibers belong to tensors that the node reads or writes at this coordinate. Tensors from
         which these are computed element by element count too.
         """
-        key = (node.name, variable)
-        if key not in self._known:
-            found: dict[Place, int] = {}
-            seen: set[tuple[str, str]] = set()
-            reads = self._reads(node, variable, 1, found, seen)
-            self._known[key] = self._followed(reads, found, seen)
-        return self._known[key]
+        return self._walked([(node, variable, 1)])
 
     def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
         """Return the fibers along ``variable`` that ``node`` traverses by reading one tensor."""
-        reads = [(read, variable, 1) for read in node.reads if read.tensor == tensor]
-        return frozenset(self._followed(reads, {}, set()))
+        reads = (read for read in node.reads if read.tensor == tensor)
+        return frozenset(self._walked([(read, variable, 1) for read in reads]))
 
     def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
         """Return the tensors that the node itself traverses along ``variable``.
@@ -69,42 +60,29 @@ class Provenance:
                 found.append((read.tensor, False))
         return tuple(dict.fromkeys(found))
 
-    def _reads(
-        self,
-        node: PassNode,
-        variable: str,
-        sign: int,
-        found: dict[Place, int],
-        seen: set[tuple[str, str]],
-    ) -> list[tuple[Read, str, int]]:
-        """Return a node's reads to follow along a variable, and add what it writes to ``found``."""
-        if (node.name, variable) in seen:
-            return []
-        seen.add((node.name, variable))
-        own = node.same_as(variable)
-        for v in own if node.kind != "gather" else ():
-            for dimension, s in self._along(node.written, v):
-                # The first path to a place determines its direction: -1 if it is read backwards.
-                found.setdefault((node.tensor, dimension), sign * s)
-        return [(read, v, sign) for v in own for read in node.reads]
-
-    def _followed(
-        self,
-        pending: list[tuple[Read, str, int]],
-        found: dict[Place, int],
-        seen: set[tuple[str, str]],
-    ) -> dict[Place, int]:
-        """Return ``found`` with the fibers that some reads traverse, back to the inputs."""
+    def _walked(self, pending: list[tuple[PassNode | Read, str, int]]) -> dict[Place, int]:
+        """Return the fibers that nodes and reads traverse, depth first back to the inputs."""
+        found: dict[Place, int] = {}
+        seen: set[tuple[str, str]] = set()
         while pending:
-            read, variable, sign = pending.pop(0)
-            deeper = []
-            for dimension, s in self._along(read, variable):
-                found.setdefault((read.tensor, dimension), sign * s)
-                for writer in self._writers.get(read.tensor, ()):
-                    if dimension < len(writer.target):
+            at, variable, sign = pending.pop(0)
+            deeper: list[tuple[PassNode | Read, str, int]] = []
+            if isinstance(at, Read):
+                for dimension, s in self._along(at, variable):
+                    # The first path to a place determines its direction: -1 if it is read
+                    # backwards.
+                    found.setdefault((at.tensor, dimension), sign * s)
+                    for writer in self._writers.get(at.tensor, ()):
                         v = self._inside(writer.target[dimension], variable)
                         if v is not None:
-                            deeper += self._reads(writer, v, sign * s, found, seen)
+                            deeper.append((writer, v, sign * s))
+            elif (at.name, variable) not in seen:
+                seen.add((at.name, variable))
+                for v in at.same_as(variable):
+                    if at.kind != "gather":
+                        for dimension, s in self._along(at.written, v):
+                            found.setdefault((at.tensor, dimension), sign * s)
+                    deeper += [(read, v, sign) for read in at.reads]
             pending[:0] = deeper
         return found
 
@@ -228,15 +206,28 @@ class Traversals:
         found = []
         directions = self.directions(traversing)
         places = {name: self.places(name, own) for name, own in traversing.items()}
+        nodes, points = self.dependences.node_of, self._point_sets
+        known: dict[object, tuple[Order, tuple[int, ...]]] = {}
         for earlier in traversing:
             for later, steps in self.dependences.reached[earlier].items():
-                if later in traversing:
-                    ends = (traversing[earlier], traversing[later])
-                    kept = self._dependent(rank, (earlier, later), ends, directions, steps)
-                    if kept[1]:
-                        shared = not places[earlier].isdisjoint(places[later])
-                        chains = tuple([steps[i] for i in kept[1]])
-                        found.append(Pair(earlier, later, kept[0], shared, chains))
+                if later not in traversing:
+                    continue
+                ends = (traversing[earlier], traversing[later])
+                signs = tuple(
+                    [(directions[earlier, a], directions[later, b]) for a, b in product(*ends)]
+                )
+                # Pairs with equal keys have equal results, which saves most of the work in long
+                # cascades.
+                states = tuple([s.at for s in steps])
+                key = (ends, signs, states, points[earlier], points[later])
+                if key not in known:
+                    between = (nodes[earlier], nodes[later])
+                    known[key] = self._kept(rank, between, ends, signs, steps)
+                order, kept = known[key]
+                if kept:
+                    shared = not places[earlier].isdisjoint(places[later])
+                    chains = tuple([steps[i] for i in kept])
+                    found.append(Pair(earlier, later, order, shared, chains))
         return tuple(found)
 
     def places(self, name: str, coordinates: tuple[str, ...]) -> frozenset[Place]:
@@ -244,46 +235,12 @@ class Traversals:
         node = self.dependences.node_of[name]
         return frozenset(place for v in coordinates for place in self.provenance.of(node, v))
 
-    def _dependent(
-        self,
-        rank: str,
-        names: tuple[str, str],
-        coordinates: tuple[tuple[str, ...], tuple[str, ...]],
-        directions: dict[tuple[str, str], int],
-        steps: tuple[ReadChain, ...],
-    ) -> tuple[Order, tuple[int, ...]]:
-        """Return from a cache what ``_kept`` finds: an order, and the numbers of chains of
-        reads.
-        """
-        source, reader = names
-        signs = tuple(
-            [(directions[source, a], directions[reader, b]) for a, b in product(*coordinates)]
-        )
-        # Pairs with equal keys have equal results, which saves most of the work in long cascades.
-        states = tuple([s.at.number for s in steps])
-        key = (
-            rank,
-            coordinates,
-            signs,
-            states,
-            self._point_sets[source],
-            self._point_sets[reader],
-        )
-        if key not in self._known:
-            nodes = (self.dependences.node_of[source], self.dependences.node_of[reader])
-            self._known[key] = self._kept(rank, nodes, coordinates, signs, steps)
-        return self._known[key]
-
     @cached_property
     def _point_sets(self) -> dict[str, int]:
         """Number for each node, equal for nodes with equal variables and masks."""
         numbers: dict[object, int] = {}
         nodes = self.dependences.nodes
         return {n.name: numbers.setdefault((n.variables, n.masks), len(numbers)) for n in nodes}
-
-    @cached_property
-    def _known(self) -> dict[tuple[object, ...], tuple[Order, tuple[int, ...]]]:
-        return {}
 
     def _kept(
         self,

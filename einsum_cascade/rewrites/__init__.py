@@ -97,21 +97,17 @@ def parse_rule(text: str) -> Rewrite:
     rule = known[name]
     inside = (found[2] or found[3] or "").strip() if found else ""
     arguments = re.split(r"\s*[=,]\s*", inside) if inside else []
-    if not all(arguments):
-        raise RewriteError(f"an argument is empty in '{text[:80]}'", None, f"write {rule.usage}")
     wrong = [a for a in arguments if not _NAME.fullmatch(a)]
-    if wrong:
-        raise RewriteError(
-            f"'{wrong[0][:60]}' in '{text[:80]}' is no name", None, f"write {rule.usage}"
-        )
-    if len(arguments) not in rule.counts:
-        count = len(arguments)
-        raise RewriteError(
-            f"rule '{name}' has {count} argument{'s' * (count != 1)} in '{text[:80]}'",
-            None,
-            f"write {rule.usage}",
-        )
-    return rule.build(*arguments)
+    count = len(arguments)
+    if not all(arguments):
+        problem = f"an argument is empty in '{text[:80]}'"
+    elif wrong:
+        problem = f"'{wrong[0][:60]}' in '{text[:80]}' is no name"
+    elif count not in rule.counts:
+        problem = f"rule '{name}' has {count} argument{'s' * (count != 1)} in '{text[:80]}'"
+    else:
+        return rule.build(*arguments)
+    raise RewriteError(problem, None, f"write {rule.usage}")
 
 
 class HasProgram(Protocol):
@@ -120,11 +116,9 @@ class HasProgram(Protocol):
     @property
     def program(self) -> Program:
         """Program that the object holds."""
-        ...
 
     def with_program(self, program: Program) -> Self:
         """Return an object of the same kind that holds another program."""
-        ...
 
 
 C = TypeVar("C", bound=Program | HasProgram)
@@ -210,7 +204,9 @@ def rewrite(cascade: C, *rules: Rules, prove_it: bool = True, seed: int = 0) -> 
     for rule in chosen:
         steps.extend(rule.derive(now))
         now = steps[-1].after
-    steps[-1] = replace(steps[-1], after=_named(now, program, chosen))
+    title = f"{program.name} after {', '.join(map(str, chosen))}"
+    now = replace(now, name=f"{program.name}-rewritten", title=title)
+    steps[-1] = replace(steps[-1], after=now)
     proof = prove(program, now, seed) if prove_it else None
     if proof is not None and not proof.holds:
         raise RewriteError(
@@ -218,8 +214,7 @@ def rewrite(cascade: C, *rules: Rules, prove_it: bool = True, seed: int = 0) -> 
             f"float64 results differ by {proof.error_float64:.1e}",
             program.span,
         )
-    after = steps[-1].after
-    result = after if isinstance(cascade, Program) else cascade.with_program(after)
+    result = now if isinstance(cascade, Program) else cascade.with_program(now)
     return Derivation(program, tuple(steps), cast(C, result), proof)
 
 
@@ -231,12 +226,6 @@ def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterato
             yield parse_rule(rule)
         else:
             yield from _chosen(rule)
-
-
-def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
-    """Return the result of a rewrite under a new name and title, with the original source."""
-    applied = ", ".join(str(r) for r in rules)
-    return replace(program, name=f"{start.name}-rewritten", title=f"{start.name} after {applied}")
 
 
 def _statements(program: Program) -> tuple[str, ...]:

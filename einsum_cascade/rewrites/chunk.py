@@ -59,11 +59,16 @@ class Chunk(Rewrite):
             for e in program.einsums
             if key.variable in e.over
         }
-        writer = _ChunkWriter(program, _Chunks.of(program, query, key), terms.Names(program))
+        members = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
+        taken = {r.name for r in program.ranks} | set(program.parallel)
+        for name in members:
+            if name in taken:
+                raise refuse(_RULE, f"the rank '{name}' exists already")
+        writer = _ChunkWriter(program, terms.Names(program), query, key, *members)
         einsums = [new for e in program.einsums for new in writer.rewritten(e, sums.get(e.name))]
         after = replace(
             program,
-            ranks=writer.chunks.ranks(program),
+            ranks=writer.ranks(),
             einsums=tuple(einsums),
             init=(*program.init, *writer.init),
         )
@@ -100,63 +105,21 @@ def _check_flow(program: ir.Program, query: ir.Rank, key: ir.Rank) -> None:
             raise refuse(_RULE, f"it is an output along the keys '{key.name}'", einsum)
 
 
-@dataclass(frozen=True)
-class _Chunks:
-    """Names of the ranks of a chunked sequence: chunk, query in the chunk, key in the chunk."""
+@dataclass
+class _ChunkWriter:
+    """Writer of a program whose queries and keys are split into chunks.
 
+    ``outer``, ``inner`` and ``key_inner`` name the ranks of the chunk, of the query in the chunk
+    and of the key in the chunk: P1, P0 and M0.
+    """
+
+    program: ir.Program
+    names: terms.Names
     query: ir.Rank
     key: ir.Rank
     outer: str
     inner: str
     key_inner: str
-
-    @classmethod
-    def of(cls, program: ir.Program, query: ir.Rank, key: ir.Rank) -> _Chunks:
-        """Return the chunk ranks, named after the query and key ranks: P1, P0 and M0."""
-        names = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
-        taken = {r.name for r in program.ranks} | set(program.parallel)
-        for name in names:
-            if name in taken:
-                raise refuse(_RULE, f"the rank '{name}' exists already")
-        return cls(query, key, *names)
-
-    def ranks(self, program: ir.Program) -> tuple[ir.Rank, ...]:
-        """Return the program's ranks with the new members; keys are declared like queries."""
-        new: list[ir.Rank] = []
-        for rank in with_members(program, self.query, (self.outer, self.inner)):
-            if rank.name != self.key.name:
-                new.append(rank)
-                continue
-            meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
-            tile = ir.Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
-            new += [replace(rank, like=self.query.name), tile]
-        return tuple(new)
-
-    @property
-    def chunk(self) -> ir.Affine:
-        """Index of the chunk, as a variable."""
-        return terms.variable(self.outer.lower())
-
-    @property
-    def size(self) -> ir.Name:
-        """Number of keys in a chunk, as an expression."""
-        return ir.Name(self.key_inner, "shape")
-
-    def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
-        """Return the index of a query or key inside its chunk, and in the whole sequence."""
-        if kind == self.query.variable:
-            inside = terms.variable(self.inner.lower())
-            return inside, digits((self.outer, self.inner))
-        inside = terms.variable(self.key_inner.lower())
-        tile = ir.AffineTerm(1, (self.key_inner,), self.outer.lower())
-        return inside, ir.Affine((tile, *inside.terms))
-
-
-@dataclass
-class _ChunkWriter:
-    program: ir.Program
-    chunks: _Chunks
-    names: terms.Names
     init: list[ir.Einsum] = field(default_factory=list)
     because: list[str] = field(default_factory=list)
     shared: dict[ir.Expression, ir.Access] = field(default_factory=dict)
@@ -178,11 +141,11 @@ class _ChunkWriter:
         yield terms.settled(terms.map_einsum(einsum, self.node, own))
         state, kept = self.names.fresh(f"R{found.name}"), tuple(map(terms.variable, found.kept))
         queries = list(found.queries)
-        inside = self.chunks.position(self.chunks.query.variable)[0]
+        inside = self.position(self.query.variable)[0]
         steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
         decayed = yield from self._decayed("D", queries, found.decay, steps)
         before = ir.Access(self.names.fresh(f"X{einsum.name}"), indices)
-        now = ir.Access(state, (self.chunks.chunk, *kept))
+        now = ir.Access(state, (self.chunk, *kept))
         whole = now if decayed is None else ir.Binary("*", decayed, now)
         yield terms.settled(ir.Einsum(before, whole, span=einsum.span))
         both = ir.Binary("+", own, before)
@@ -193,9 +156,9 @@ class _ChunkWriter:
         self, found: CausalReduction, state: str, kept: tuple[ir.Affine, ...]
     ) -> Iterator[ir.Einsum]:
         """Yield the Einsums of the state: the decayed previous state plus the chunk's own sum."""
-        chunk, einsum = self.chunks.chunk, found.einsum
-        key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
-        last = ir.Binary("-", self.chunks.size, ir.Number(1))
+        chunk, einsum = self.chunk, found.einsum
+        key = self.position(self.key.variable)[0].variables[0]
+        last = ir.Binary("-", self.size, ir.Number(1))
         # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
         # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
         steps = ir.Binary("-", last, ir.Name(key, "variable"))
@@ -203,7 +166,7 @@ class _ChunkWriter:
         assert added is not None
         local = ir.Access(self.names.fresh(f"L{state[1:]}"), (chunk, *kept))
         yield self._ended(terms.settled(ir.Einsum(local, added, span=einsum.span)))
-        factor = None if found.decay is None else decay_power(found.decay, self.chunks.size)
+        factor = None if found.decay is None else decay_power(found.decay, self.size)
         state_access = ir.Access(state, (chunk, *kept))
         update, _, start = recurrence(self.program, self.names, einsum, state_access, local, factor)
         yield from update
@@ -249,20 +212,51 @@ class _ChunkWriter:
         inside the sequence has no key beyond it, and anything computed from an absent key is
         absent.
         """
-        inside, whole = self.chunks.position(self.chunks.key.variable)
+        inside, whole = self.position(self.key.variable)
         used = terms.variables_of(einsum.expression)
-        queries = self.chunks.position(self.chunks.query.variable)[0].variables
+        queries = self.position(self.query.variable)[0].variables
         reads = (i for a in einsum.reads for i in a.indices)
         if used & set(queries) or not used & set(inside.variables) or whole not in reads:
             return einsum
         if any(a.tensor in self.ended for a in einsum.reads):
             return einsum
         self.ended.add(einsum.name)
-        end = ir.Name(self.chunks.key.name, "shape")
+        end = ir.Name(self.key.name, "shape")
         there = ir.Relational("<", affine_value(whole), end)
         return replace(einsum, where=terms.conjunction(einsum.where, there))
 
     # ---------------------------------------------------------------------- indices
+
+    def ranks(self) -> tuple[ir.Rank, ...]:
+        """Return the program's ranks with the new members; keys are declared like queries."""
+        new: list[ir.Rank] = []
+        for rank in with_members(self.program, self.query, (self.outer, self.inner)):
+            if rank.name != self.key.name:
+                new.append(rank)
+                continue
+            meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
+            tile = ir.Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
+            new += [replace(rank, like=self.query.name), tile]
+        return tuple(new)
+
+    @property
+    def chunk(self) -> ir.Affine:
+        """Index of the chunk, as a variable."""
+        return terms.variable(self.outer.lower())
+
+    @property
+    def size(self) -> ir.Name:
+        """Number of keys in a chunk, as an expression."""
+        return ir.Name(self.key_inner, "shape")
+
+    def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
+        """Return the index of a query or key inside its chunk, and in the whole sequence."""
+        if kind == self.query.variable:
+            inside = terms.variable(self.inner.lower())
+            return inside, digits((self.outer, self.inner))
+        inside = terms.variable(self.key_inner.lower())
+        tile = ir.AffineTerm(1, (self.key_inner,), self.outer.lower())
+        return inside, ir.Affine((tile, *inside.terms))
 
     def target(self, einsum: ir.Einsum) -> ir.Access:
         """Return the target by chunk and position; an output keeps its index in the sequence."""
@@ -279,16 +273,16 @@ class _ChunkWriter:
         new: list[ir.Index] = []
         for index in indices:
             name = index.as_variable if isinstance(index, ir.Affine) else None
-            if name not in (self.chunks.query.variable, self.chunks.key.variable):
+            if name not in (self.query.variable, self.key.variable):
                 new.append(index)
                 continue
-            inside, whole = self.chunks.position(name)
+            inside, whole = self.position(name)
             if not computed:
                 new.append(whole)
                 continue
             # S[p, m] has both ranks in the own chunk: the chunk index occurs once, S[p1, p0, m0].
-            if self.chunks.chunk not in new:
-                new.append(self.chunks.chunk)
+            if self.chunk not in new:
+                new.append(self.chunk)
             new.append(inside)
         return tuple(new)
 
@@ -297,8 +291,8 @@ class _ChunkWriter:
 
         The causal mask and the distance ``p - m`` then refer to positions inside the chunk.
         """
-        query, key = self.chunks.query.variable, self.chunks.key.variable
-        own = {name: self.chunks.position(name)[0] for name in (query, key)}
+        query, key = self.query.variable, self.key.variable
+        own = {name: self.position(name)[0] for name in (query, key)}
         computed = set(self.program.einsum_of) - set(self.program.outputs)
 
         def change(part: ir.Node) -> ir.Node:
@@ -311,15 +305,13 @@ class _ChunkWriter:
                 return replace(part, indices=changed)
             return part
 
-        whole = {name: self.chunks.position(name)[1] for name in (query, key)}
+        whole = {name: self.position(name)[1] for name in (query, key)}
         return terms.substitute_variables(terms.rebuild(node, change), whole)
 
     def _explain(self, found: CausalReduction) -> None:
-        chunks = self.chunks
-        p, m = chunks.query.variable, chunks.key.variable
-        p1, p0 = chunks.outer.lower(), chunks.inner.lower()
-        m1, m0 = f"{m}1", chunks.key_inner.lower()
-        size = chunks.key_inner
+        p, m, size = self.query.variable, self.key.variable, self.key_inner
+        p1, p0 = self.outer.lower(), self.inner.lower()
+        m1, m0 = f"{m}1", size.lower()
         lines = [
             f"with {p} = {p1}*{size} + {p0} and {m} = {m1}*{size} + {m0}: {m} <= {p} when "
             f"{m1} = {p1} and {m0} <= {p0}, or {m1} < {p1}"

@@ -13,26 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..algebra import sympy_bridge, terms
 from ..algebra.sweeps import RankView, gathers_through
-from ..algebra.sympy_bridge import (
-    Bridge,
-    Operator,
-    free_factor,
-    positive_tensors,
-    render,
-    symbol_text,
-)
-from ..algebra.terms import (
-    at_access,
-    combine,
-    substitute_variables,
-    target_variables,
-    variables_of,
-)
+from ..algebra.sympy_bridge import Bridge, Operator
 from ..functions import ARITHMETIC, REDUCTIONS
 from ..ir import Access, Binary, Einsum, Expression, Name, Program, accesses_of
 from ..libraries import sympy
-from ..memo import cached_property
+from ..memo import Memoized, cached_property, memoized
 
 OLD, NEW = "'", "''"
 """Suffixes of a tensor's name for its value before a step and after it."""
@@ -92,18 +79,14 @@ def moved_finals(
 
 
 @dataclass(frozen=True)
-class Corrections:
+class Corrections(Memoized):
     """Corrections of a program along one swept rank, derived when first needed."""
 
     view: RankView
 
     @cached_property
     def _positive(self) -> frozenset[str]:
-        return positive_tensors(self.view.program)
-
-    @cached_property
-    def _found(self) -> dict[str, Correction | Blocked]:
-        return {}
+        return sympy_bridge.positive_tensors(self.view.program)
 
     def of(self, einsum: Einsum) -> Correction:
         """Return the correction of an Einsum that depends on a value known only after the sweep.
@@ -113,19 +96,22 @@ class Corrections:
         Blocked
             There is none.
         """
-        if einsum.name not in self._found:
-            try:
-                self._found[einsum.name] = self._derive(einsum)
-            except Blocked as blocked:
-                # Failures are cached too: sympy takes as long to find that there is no correction.
-                self._found[einsum.name] = blocked
-        found = self._found[einsum.name]
+        found = self._found(einsum.name)
         if isinstance(found, Blocked):
             raise found
         return found
 
+    @memoized
+    def _found(self, name: str) -> Correction | Blocked:
+        # Failures are kept too: sympy takes as long to find that there is no correction.
+        try:
+            return self._derive(self.view.program.einsum_of[name])
+        except Blocked as blocked:
+            return blocked
+
     def _derive(self, einsum: Einsum) -> Correction:
-        self._check_form(einsum)
+        if (obstacle := self._obstacle(einsum)) is not None:
+            raise Blocked(einsum, obstacle)
         bridge = Bridge(self.view.program, self._positive)
         value = bridge.to_sympy(einsum.expression)
         old, new = moved_finals(self.view, bridge, einsum.expression)
@@ -136,7 +122,7 @@ class Corrections:
         before, after = value.subs(old), value.subs(new, simultaneous=True)
         reasons = []
         for operator in self._operators(einsum):
-            factor = free_factor(after, before, operator)
+            factor = sympy_bridge.free_factor(after, before, operator)
             reason = self._objection(einsum, bridge, factor, operator)
             if reason is None:
                 return Correction(operator, bridge.from_sympy(factor))
@@ -146,30 +132,32 @@ class Corrections:
         nothing = f"no correction distributes over the reduction '{einsum.reduction}'"
         raise Blocked(einsum, reasons[0] if reasons else nothing)
 
-    def _check_form(self, einsum: Einsum) -> None:
+    def _obstacle(self, einsum: Einsum) -> str | None:
         view = self.view
         if einsum.select is not None:
-            raise Blocked(einsum, f"{einsum.select} is a selection, not a reduction: "
-                          "what it picked cannot be corrected afterwards")  # fmt: skip
+            return (
+                f"{einsum.select} is a selection, not a reduction: "
+                "what it picked cannot be corrected afterwards"
+            )
         if einsum.where is not None and view.depends(einsum.where):
-            raise Blocked(einsum, "its 'where' condition needs the end of the sweep")
+            return "its 'where' condition needs the end of the sweep"
         for access in view.final_reads(einsum):
             if gathers_through(einsum.expression, access.tensor):
-                raise Blocked(
-                    einsum,
+                return (
                     f"it is read at positions that '{access.tensor}' gives only after the "
-                    "whole sweep: there is no value to correct",
+                    "whole sweep: there is no value to correct"
                 )
+        return None
 
     def _corrected(self, bridge: Bridge, access: Access) -> Any:
         """Return an operand's value after the values that it depends on change."""
         source = self.view.program.einsum_of[access.tensor]
         if self.view.is_iterative(access.tensor):
             raise Blocked(source, "it is a recurrence that needs the end of its own sweep")
-        if target_variables(source) is None:
+        if terms.target_variables(source) is None:
             raise Blocked(source, "its target is not indexed by bare rank variables")
         correction = self.of(source)
-        factor = substitute_variables(correction.factor, at_access(source, access))
+        factor = terms.substitute_variables(correction.factor, terms.at_access(source, access))
         moved = bridge.to_sympy(factor)
         return ARITHMETIC[correction.operator].python(bridge.symbol(access), moved)
 
@@ -189,9 +177,11 @@ class Corrections:
         if factor.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I):
             return "the change has no finite correction"
         bound = self.view.grain.variables | set(einsum.over)
-        local = sorted(symbol_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
+        local = sorted(
+            sympy_bridge.symbol_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound)
+        )
         if local:
-            change = render(bridge, factor)
+            change = sympy_bridge.render(bridge, factor)
             finals = ", ".join(_finals_of(bridge, factor)) or "it"
             shown = f" = {change}" if len(change) <= _MAX_FACTOR_CHARACTERS else ""
             return (
@@ -200,13 +190,13 @@ class Corrections:
             )
         ordered = einsum.reduction in ("max", "min") and einsum.over
         if ordered and operator == "*" and not factor.is_positive:
-            text = render(bridge, factor)
+            text = sympy_bridge.render(bridge, factor)
             return f"the correction {text} may be negative, which swaps max and min"
         for divisor in _divisors(factor):
             marks = _finals_of(bridge, divisor)
             if marks and not divisor.is_positive:
                 return (
-                    f"the correction {render(bridge, factor)} divides by "
+                    f"the correction {sympy_bridge.render(bridge, factor)} divides by "
                     f"{', '.join(marks)} as known on the way, which can be zero"
                 )
         try:
@@ -218,7 +208,7 @@ class Corrections:
     def _is_free(self, node: Access | Name, bound: Iterable[str]) -> bool:
         if isinstance(node, Access) and node.tensor in self.view.stale:
             return False
-        return not variables_of(node) & set(bound)
+        return not terms.variables_of(node) & set(bound)
 
 
 def distributes(program: Program, reduction: str, operator: Operator) -> bool:
@@ -235,16 +225,16 @@ def distributes(program: Program, reduction: str, operator: Operator) -> bool:
         For ``+``: whether ``r(a, b) + c`` equals ``r(a + c, b + c)``.
     """
     a, b, c = (Access(name) for name in "abc")
-    outside = Binary(operator, combine(program, reduction, a, b), c)
-    inside = combine(program, reduction, Binary(operator, a, c), Binary(operator, b, c))
+    outside = Binary(operator, terms.combine(program, reduction, a, b), c)
+    inside = terms.combine(program, reduction, Binary(operator, a, c), Binary(operator, b, c))
     return _are_equal(program, outside, inside)
 
 
 def is_associative(program: Program, reduction: str) -> bool:
     """Return whether sympy proves a declared reduction associative."""
     a, b, c = (Access(name) for name in "abc")
-    left = combine(program, reduction, combine(program, reduction, a, b), c)
-    right = combine(program, reduction, a, combine(program, reduction, b, c))
+    left = terms.combine(program, reduction, terms.combine(program, reduction, a, b), c)
+    right = terms.combine(program, reduction, a, terms.combine(program, reduction, b, c))
     return _are_equal(program, left, right)
 
 

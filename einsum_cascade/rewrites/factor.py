@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .. import ir
-from ..algebra import terms
+from ..algebra import products, sympy_bridge, terms
 from ..algebra.conditions import Masks
-from ..algebra.products import (
-    ProductPart,
-    factors_of,
-    is_worth_moving,
-    parts_of,
-    product,
-    size_of,
-    total,
-)
-from ..algebra.sweeps import inlined, readable_map
-from ..algebra.sympy_bridge import (
-    Bridge,
-    expand_products,
-    positive_tensors,
-    render,
-    symbol_text,
-)
+from ..algebra.products import ProductPart
+from ..algebra.sweeps import inlined
+from ..algebra.sympy_bridge import Bridge
 from ..errors import RewriteError
 from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary, accesses_of
 from ..libraries import sympy
@@ -55,7 +41,7 @@ class Factor(Rewrite):
         """Return one step for each Einsum that a factor can leave."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
-            found = factor_out(program, einsum, is_worth_moving)
+            found = factor_out(program, einsum, products.is_worth_moving)
             if found is None:
                 raise refuse(self.name, _why_not(einsum), einsum)
             return (found,)
@@ -70,7 +56,7 @@ class Factor(Rewrite):
 
 
 def _first_factored(program: Program) -> RewriteStep | None:
-    found = (factor_out(program, einsum, is_worth_moving) for einsum in program.einsums)
+    found = (factor_out(program, einsum, products.is_worth_moving) for einsum in program.einsums)
     return next(filter(None, found), None)
 
 
@@ -98,7 +84,7 @@ def factor_out(
 
     if einsum.reduction == "+":
         return _split(program, einsum, free, additive=False)
-    bridge = Bridge(program, positive_tensors(program))
+    bridge = Bridge(program, sympy_bridge.positive_tensors(program))
 
     def free_and_positive(part: Expression) -> bool:
         return free(part) and bool(bridge.to_sympy(part).is_positive)
@@ -111,7 +97,11 @@ def _split(
     program: Program, einsum: Einsum, free: Callable[[Expression], bool], *, additive: bool
 ) -> RewriteStep | None:
     over = frozenset(einsum.over)
-    parts = parts_of(program, einsum, free, additive=additive)
+
+    def opens(access: Access, inner: Sequence[ProductPart]) -> bool:
+        return not free(access) and any(free(p.value) for p in inner)
+
+    parts = products.parts_of(program, einsum, opens, additive=additive)
     outside = [p for p in parts if free(p.value)]
     inside = [p for p in parts if not free(p.value)]
     if not outside:
@@ -121,17 +111,17 @@ def _split(
         if einsum.where is not None or einsum.reduction != "+":
             return None
         # The sum of c over m is M * c.
-        counted = size_of(program, einsum.over)
-        inner: Expression = product([*inside, ProductPart(counted)])
+        counted = products.size_of(program, einsum.over)
+        inner: Expression = products.product([*inside, ProductPart(counted)])
         new: tuple[Einsum, ...] = ()
     else:
-        term = total(inside) if additive else product(inside)
-        inner, new = reduction_of(program, einsum, term)
+        term = products.total(inside) if additive else products.product(inside)
+        inner, new = reduction_of(program, einsum, term, _kept(einsum, term))
         # The factor that leaves may be the one whose mask removed points.
         summed = replace(einsum, expression=term)
         if not Masks(program).keeps_points(einsum, summed):
             return None
-    build = total if additive else product
+    build = products.total if additive else products.product
     outer = replace(einsum, expression=build(outside, inner), over=(), reduction="+", where=None)
     after = terms.replace_einsum(program, einsum.name, (*new, outer))
     text = ", ".join(expression_text(p.value) for p in outside)
@@ -143,7 +133,7 @@ def _split(
 
 
 def reduction_of(
-    program: Program, einsum: Einsum, term: Expression
+    program: Program, einsum: Einsum, term: Expression, kept: tuple[ir.Index, ...]
 ) -> tuple[Access, tuple[Einsum, ...]]:
     """Return an access to ``term`` reduced as in ``einsum``, by an existing or a new Einsum.
 
@@ -153,6 +143,8 @@ def reduction_of(
     einsum : Einsum
         Einsum whose operator, variables and mask the reduction takes over.
     term : Expression
+    kept : tuple of Index
+        Indices of the result.
 
     Returns
     -------
@@ -161,8 +153,6 @@ def reduction_of(
     tuple of Einsum
         New Einsum to place before ``einsum``; empty if one exists already.
     """
-    used = terms.variables_of(term, einsum.where)
-    kept = tuple(i for i in einsum.target.indices if set(i.variables) & used)
     bridge = Bridge(program)
     wanted = bridge.to_sympy(term)
     for other in program.einsums:
@@ -175,13 +165,19 @@ def reduction_of(
         )
         if same and other.name != einsum.name and bridge.to_sympy(other.expression) == wanted:
             return other.target, ()
-    parts = factors_of(term)
+    parts = products.factors_of(term)
     # A square counts as two equal factors, and a quotient has no name.
     factors = [p.value for p in parts for _ in range(p.count)]
     joined = terms.product_name(factors) if all(p.count > 0 for p in parts) else None
     base = joined or _reduced_name(einsum, term)
     target = Access(terms.Names(program).fresh(base), kept)
     return target, (terms.settled(replace(einsum, target=target, expression=term)),)
+
+
+def _kept(einsum: Einsum, term: Expression) -> tuple[ir.Index, ...]:
+    """Return the indices of an Einsum's target that a reduction of a term keeps."""
+    used = terms.variables_of(term, einsum.where)
+    return tuple(i for i in einsum.target.indices if set(i.variables) & used)
 
 
 def _reduced_name(einsum: Einsum, term: Expression) -> str:
@@ -228,12 +224,9 @@ class Separate(Rewrite):
         if not einsum.over or einsum.reduction != "+" or einsum.select:
             raise refuse(self.name, "it is not a sum", einsum)
         over = frozenset(einsum.over)
-
-        def opened(source: Einsum) -> bool:
-            reads = source.reads
-            return any(not set(a.variables) & over for a in reads)
-
-        found = separated(program, einsum, opened)
+        found = separated(
+            program, einsum, lambda source: any(over.isdisjoint(a.variables) for a in source.reads)
+        )
         if found is None:
             raise refuse(
                 self.name,
@@ -266,7 +259,7 @@ def separated(
         e.name for e in program.einsums if isinstance(e.expression, Binary | Unary) and opened(e)
     }
     expression = inlined(program, einsum, einsum.expression, lambda a: a.tensor in arithmetic)
-    summands = expand_products(bridge.to_sympy(expression))
+    summands = sympy_bridge.expand_products(bridge.to_sympy(expression))
     groups = _grouped(bridge, summands, frozenset(einsum.over))
     # (x - mu)**2: sums of x**2, of x with -2*mu outside, and of 1 with mu**2 outside.
     if len(groups) < 2 or not (split_terms or any(h != 1 for _, h in groups)):
@@ -289,7 +282,7 @@ def separated(
         return None
     outer = replace(einsum, expression=combined, over=(), reduction="+", where=None)
     after = terms.replace_einsum(before, einsum.name, (*new, outer))
-    text = f"{expression_text(expression)} = {render(bridge, sympy.Add(*summands))}"
+    text = f"{expression_text(expression)} = {sympy_bridge.render(bridge, sympy.Add(*summands))}"
     return step(f"{Separate.name}:{einsum.name}", before, after, text)
 
 
@@ -314,7 +307,7 @@ def _reduced(
 ) -> tuple[Expression, tuple[Einsum, ...]] | None:
     masks = Masks(program)
     if inside == 1:
-        return None if masks.skipped(einsum) else (size_of(program, einsum.over), ())
+        return None if masks.skipped(einsum) else (products.size_of(program, einsum.over), ())
     try:
         term = bridge.from_sympy(inside)
     except ValueError:
@@ -324,7 +317,7 @@ def _reduced(
         return None
     if not masks.keeps_points(einsum, replace(einsum, expression=term)):
         return None
-    return reduction_of(program, einsum, term)
+    return reduction_of(program, einsum, term, _kept(einsum, term))
 
 
 # ------------------------------------------------------------------ reassociating
@@ -355,8 +348,8 @@ class Reassociate(Rewrite):
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
             found = attempt(program, einsum)
-            if isinstance(found, Objection):
-                raise found.error
+            if not isinstance(found, RewriteStep):
+                raise found[1]
             return (found,)
         refusals = [refuse(self.name, "no Einsum sums over a sum of products it reads as a factor")]
         nearest = 0
@@ -364,21 +357,17 @@ class Reassociate(Rewrite):
             found = attempt(program, einsum)
             if isinstance(found, RewriteStep):
                 return (found,)
-            if found.closeness >= max(nearest, 1):
-                nearest = found.closeness
-                refusals.append(found.error)
+            if found[0] >= max(nearest, 1):
+                nearest = found[0]
+                refusals.append(found[1])
         raise refusals[-1]
 
 
-@dataclass(frozen=True)
-class Objection:
-    """Error for an Einsum that cannot be reassociated.
+Objection = tuple[int, RewriteError]
+"""Closeness to a chain of products, and the error for an Einsum that cannot be reassociated.
 
-    ``closeness`` is 2 for a chain of products, 1 if only a non-linear map prevents a chain, else 0.
-    """
-
-    error: RewriteError
-    closeness: int = 2
+The closeness is 2 for a chain, 1 if only a non-linear map prevents one, else 0.
+"""
 
 
 def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Einsum | None]:
@@ -388,7 +377,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
     """
     found: list[ProductPart] = []
     inner: Einsum | None = None
-    for part in flat(program, einsum, einsum.expression, 1):
+    for part in products.parts_of(program, einsum, _is_product):
         source = summed(program, part)
         # Only one factor is opened; a variable that both sums have would be captured.
         if source is None or inner or set(source.over) & set(einsum.variables):
@@ -396,7 +385,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
             continue
         assert isinstance(part.value, Access)
         body = terms.substitute_variables(source.expression, terms.at_access(source, part.value))
-        found.extend(flat(program, source, body, 1))
+        found.extend(products.parts_of(program, replace(source, expression=body), _is_product))
         inner = source
     return found, inner
 
@@ -404,12 +393,11 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
 def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     """Return the step that sums over the outer variables first, or the reason why none exists."""
     if einsum.reduction != "+" or not einsum.over or einsum.select:
-        return Objection(refuse(Reassociate.name, "it is not a sum", einsum), closeness=0)
+        return 0, refuse(Reassociate.name, "it is not a sum", einsum)
     factors, inner = opened_sum(program, einsum)
     if inner is None:
         reason = _no_chain(program, factors)
-        closeness = int("linear" in reason)
-        return Objection(refuse(Reassociate.name, reason, einsum), closeness)
+        return int("linear" in reason), refuse(Reassociate.name, reason, einsum)
     outer = frozenset(einsum.over)
     masks = Masks(program)
     if masks.skipped(einsum) or masks.skipped(inner):
@@ -418,19 +406,21 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
             "first is not the same for all of them"
         )
         hint = "for a causal mask m <= p the rule 'chunk' splits the mask first"
-        return Objection(refuse(Reassociate.name, reason, einsum, hint))
+        return 2, refuse(Reassociate.name, reason, einsum, hint)
     # QK[p, m] * V[m, f] with QK substituted is Q[p, e] * K[m, e] * V[m, f]: K and V have the outer
     # m and are summed over it first; Q and the sum over e come after.
     first = [p for p in factors if terms.variables_of(p.value) & outer]
     rest = [p for p in factors if not terms.variables_of(p.value) & outer]
     if not terms.variables_of(*(p.value for p in rest)) & set(inner.over):
         reason = f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
-        return Objection(refuse(Reassociate.name, reason, einsum))
-    read, new = inner_sum(program, einsum, first, outer)
-    whole = Binary("*", product(rest), read)
+        return 2, refuse(Reassociate.name, reason, einsum)
+    values = [p.value for p in first]
+    kept = (terms.variable(v) for v in ir.variables_of(*values) if v not in outer)
+    read, new = reduction_of(program, einsum, products.product(first), tuple(kept))
+    whole = Binary("*", products.product(rest), read)
     outer_sum = terms.settled(replace(einsum, expression=whole))
-    after = terms.replace_einsum(program, einsum.name, (new, outer_sum))
-    names = ", ".join(_text(p.value) for p in first)
+    after = terms.replace_einsum(program, einsum.name, (*new, outer_sum))
+    names = ", ".join(map(_text, values))
     reason = (
         f"the sums over {', '.join(inner.over)} and {', '.join(einsum.over)} commute, and "
         f"only {names} carry {', '.join(einsum.over)}"
@@ -438,63 +428,10 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     return step(f"{Reassociate.name}:{einsum.name}", program, after, reason)
 
 
-def inner_sum(
-    program: Program, einsum: Einsum, factors: Iterable[ProductPart], over: frozenset[str]
-) -> tuple[Access, Einsum]:
-    """Return an Einsum that sums the product of ``factors`` over some variables.
-
-    Parameters
-    ----------
-    program : Program
-        Program in which the new name must be free.
-    einsum : Einsum
-        Einsum whose span the new one takes.
-    factors : iterable of ProductPart
-    over : frozenset of str
-        Variables to sum over.
-
-    Returns
-    -------
-    Access
-        Access to the sum.
-    Einsum
-        Sum, indexed by the remaining variables in the order of the factors.
-    """
-    factors = tuple(factors)
-    term = product(factors)
-    order = [v for p in factors for v in ir.variables_of(p.value)]
-    kept = [v for v in dict.fromkeys(order) if v not in over]
-    name = terms.product_name(p.value for p in factors) or f"N{einsum.name}"
-    target = Access(terms.Names(program).fresh(name), tuple(terms.variable(v) for v in kept))
-    return target, terms.settled(Einsum(target, term, span=einsum.span))
-
-
-def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
-    """Return the factors of a product; a map that is a product gives its own factors.
-
-    Parameters
-    ----------
-    program : Program
-    einsum : Einsum
-        Einsum that contains the product; maps with another mask stay closed.
-    expression : Expression
-    count : int
-        Power of the product: 1 at the top, -1 below a division.
-    """
-    match expression:
-        case Binary(operator="*" | "/" as operator, left=left, right=right):
-            below = count if operator == "*" else -count
-            return [*flat(program, einsum, left, count), *flat(program, einsum, right, below)]
-        case Access():
-            source = program.einsum_of.get(expression.tensor)
-            if source is not None and isinstance(source.expression, Binary | Access):
-                body = readable_map(program, expression, einsum)
-                is_product = isinstance(body, Access) or (
-                    isinstance(body, Binary) and body.operator in ("*", "/")
-                )
-                if body is not None and is_product:
-                    return flat(program, einsum, body, count)
-    return [ProductPart(expression, count)]
+def _is_product(access: Access, inner: Sequence[ProductPart]) -> bool:
+    """Return whether a map with these factors is a product or reads another tensor as it is."""
+    del access
+    return len(inner) > 1 or isinstance(inner[0].value, Access)
 
 
 def summed(program: Program, part: ProductPart) -> Einsum | None:
@@ -525,5 +462,5 @@ def _no_chain(program: Program, factors: Iterable[ProductPart]) -> str:
 
 def _text(value: Expression) -> str:
     if isinstance(value, Access):
-        return symbol_text(value)
+        return sympy_bridge.symbol_text(value)
     return "a factor" if not isinstance(value, Number | Unary) else "a number"

@@ -45,7 +45,9 @@ class Partition(Rewrite):
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return the rule's single step."""
-        family = self._checked(program)
+        family = rank_named(program, self.rank, self.name)
+        for condition, at in self._obstacles(program, family):
+            raise refuse(_RULE, condition, at)
         variables = tuple(m.lower() for m in self.members)
         index = digits(self.members)
         stored = self._stored_whole(program, family)
@@ -103,47 +105,42 @@ class Partition(Rewrite):
         yield terms.settled(replace(einsum, target=local))
         yield terms.settled(replace(einsum, expression=local, where=None))
 
-    def _checked(self, program: ir.Program) -> ir.Rank:
-        family = rank_named(program, self.rank, self.name)
+    def _obstacles(
+        self, program: ir.Program, family: ir.Rank
+    ) -> Iterator[tuple[str, ir.Rank | ir.Einsum]]:
+        """Yield the violated conditions, each with the rank or Einsum that violates it."""
         if family.partition:
-            listed = ", ".join(family.partition)
-            raise refuse(_RULE, f"'{self.rank}' is already cut into {listed}", family)
+            yield f"'{self.rank}' is already cut into {', '.join(family.partition)}", family
         if family.family:
-            raise refuse(_RULE, f"'{self.rank}' is itself a member of '{family.family}'", family)
+            yield f"'{self.rank}' is itself a member of '{family.family}'", family
         if family.shape is not None:
-            raise refuse(_RULE, f"'{self.rank}' has a shape of its own, {family.shape}", family)
+            yield f"'{self.rank}' has a shape of its own, {family.shape}", family
         model = program.rank_of.get(program.model_of(self.rank), family)
         if model.family is not None:
             text = f"'{self.rank}' is as long as '{model.name}', a member of '{model.family}'"
-            raise refuse(_RULE, text, family)
+            yield text, family
         if len(self.members) < 2:
-            raise refuse(_RULE, "a partition has at least two members, outermost first", family)
+            yield "a partition has at least two members, outermost first", family
         taken = {r.name for r in program.ranks} | set(program.parallel)
         for member in self.members:
             if member in taken or self.members.count(member) > 1:
-                raise refuse(_RULE, f"the rank '{member}' exists already", family)
+                yield f"the rank '{member}' exists already", family
             if not (member.isupper() and member.isidentifier()):
-                raise refuse(_RULE, f"'{member}' cannot be a rank, which is upper-case", family)
+                yield f"'{member}' cannot be a rank, which is upper-case", family
         if not any(family.variable in e.variables for e in program.einsums):
-            raise refuse(
-                _RULE, f"no equation walks '{self.rank}', it is only gathered from", family
-            )
+            yield f"no equation walks '{self.rank}', it is only gathered from", family
         for einsum in (*program.einsums, *program.init):
             fibers = set(einsum.target.variables) & terms.variables_of(einsum.expression)
             if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
-                text = f"{einsum.select} selects along '{self.rank}' as a whole"
-                raise refuse(_RULE, text, einsum)
+                yield f"{einsum.select} selects along '{self.rank}' as a whole", einsum
             if self.rank in program.iterative.get(einsum.name, ()):
-                raise refuse(_RULE, f"it is iterative along '{self.rank}'", einsum)
+                yield f"it is iterative along '{self.rank}'", einsum
             for access in accesses_of(einsum.expression, einsum.where):
                 if any(terms.stop_rank(i) == self.rank for i in access.indices):
-                    raise refuse(
-                        _RULE, f"it reads '{access.tensor}' at the stop '{self.rank}'", einsum
-                    )
+                    yield f"it reads '{access.tensor}' at the stop '{self.rank}'", einsum
         for name in sorted(_read_whole(program, family) & set(program.iterative)):
             text = f"it is iterative, and read along '{self.rank}' at another place than its own"
-            raise refuse(_RULE, text, program.einsum_of[name])
-        return family
+            yield text, program.einsum_of[name]
 
 
 @dataclass(frozen=True)

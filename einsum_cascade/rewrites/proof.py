@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import domains
 from ..algebra.terms import variables_of
-from ..domains import (
-    coordinate_bounds,
-    draw,
-    draw_input,
-    last_value,
-    places_needed,
-    scattered_by,
-)
 from ..errors import EvaluationError
 from ..ir import Affine, Parameter, Program
 from ..libraries import np, sympy
@@ -65,14 +59,11 @@ class Proof:
         """Return the proof as a table of text."""
         rows = [("", "before", "after")]
         rows += [(f"passes over {r}", str(b), str(a)) for r, b, a in self.passes]
-        rows += [(kind, before, after) for kind, before, after in self.operations]
+        before, after = (f"{e:.1e}" for e in (self.error_float16_before, self.error_float16_after))
         rows += [
+            *self.operations,
             ("float64 error", "", f"{self.error_float64:.1e}"),
-            (
-                "float16 error",
-                f"{self.error_float16_before:.1e}",
-                f"{self.error_float16_after:.1e}",
-            ),
+            ("float16 error", before, after),
         ]
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
@@ -109,21 +100,17 @@ def proof_shapes(program: Program) -> dict[str, int]:
     """
     shapes: dict[str, int] = dict.fromkeys(program.parallel, 2)
     swept = {r for ranks in program.iterative.values() for r in ranks}
-    plain = 0
+    others = itertools.cycle(_OTHER_SHAPES)
     for rank in program.ranks:
         if rank.partition:
             members = _MEMBER_SHAPES.get(len(rank.partition), (2,) * len(rank.partition))
-            shapes[rank.name] = 1
-            for member, size in zip(rank.partition, members, strict=True):
-                shapes[member] = size
-                shapes[rank.name] *= size
+            shapes.update(zip(rank.partition, members, strict=True))
+            shapes[rank.name] = math.prod(members)
         elif rank.shape is not None:
             shapes[rank.name] = rank.shape
         elif rank.family is None:
-            shapes[rank.name] = (
-                _SWEPT_SHAPE if rank.name in swept else _OTHER_SHAPES[plain % len(_OTHER_SHAPES)]
-            )
-            plain += 1
+            other = next(others)
+            shapes[rank.name] = _SWEPT_SHAPE if rank.name in swept else other
     _equate_like_ranks(program, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
@@ -138,9 +125,9 @@ def proof_shapes(program: Program) -> dict[str, int]:
         for index in einsum.scattered:
             along = program.scatters_along(index)
             if along is not None:
-                places = math.prod(shapes[r] for r in scattered_by(program, einsum, index))
+                places = math.prod(shapes[r] for r in domains.scattered_by(program, einsum, index))
                 shapes[along] = max(shapes[along], places)
-    for name, needed in places_needed(program, shapes):
+    for name, needed in domains.places_needed(program, shapes):
         shapes[name] = max(shapes[name], needed)
     _equate_like_ranks(program, shapes)
     _cover_windows(program, shapes)
@@ -157,7 +144,7 @@ def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
             if rank.partition or rank.like is not None or rank.shape is not None:
                 continue
             if isinstance(index, Affine) and len(index.variables) > 1:
-                shapes[name] = max(shapes[name], last_value(program, index, shapes) + 1)
+                shapes[name] = max(shapes[name], domains.last_value(program, index, shapes) + 1)
 
 
 def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
@@ -202,11 +189,11 @@ def random_inputs(
         Arrays of float16, so that every number type represents the same values.
     """
     rng = np.random.default_rng(seed)
-    coordinates = coordinate_bounds(program, shapes)
+    coordinates = domains.coordinate_bounds(program, shapes)
     inputs = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
-        if (drawn := draw_input(program, tensor, rng, shapes)) is not None:
+        if (drawn := domains.draw_input(program, tensor, rng, shapes)) is not None:
             whole = drawn.dtype.kind == "i"
             inputs[tensor.name] = drawn if whole else drawn.astype(np.float16)
         elif tensor.name in coordinates:
@@ -233,25 +220,15 @@ def _errors(
             continue
         if all(np.isfinite(v).all() for v in truth.values()):
             break
-    return (
-        _error(truth, after, wide, shapes, "float64"),
-        _error(truth, before, inputs, shapes, "float16"),
-        _error(truth, after, inputs, shapes, "float16"),
-    )
 
+    def error(program: Program, given: dict[str, Any], dtype: str) -> float:
+        try:
+            return _difference(truth, _run(program, given, shapes, dtype))
+        except EvaluationError:
+            return math.inf
 
-def _error(
-    truth: dict[str, Any],
-    program: Program,
-    inputs: dict[str, Any],
-    shapes: dict[str, int],
-    dtype: str,
-) -> float:
-    """Return the error of a run in one number type, or infinity if the run raises an error."""
-    try:
-        return _difference(truth, _run(program, inputs, shapes, dtype))
-    except EvaluationError:
-        return math.inf
+    narrow = error(before, inputs, "float16"), error(after, inputs, "float16")
+    return error(after, wide, "float64"), *narrow
 
 
 def _run(
@@ -269,7 +246,7 @@ def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> f
     domain = program.domain(parameter.name)
     if parameter.default is not None or domain is None:
         return 0.75 if parameter.default is None else parameter.default
-    return float(draw(domain, np.random.default_rng(0), (), shapes))
+    return float(domains.draw(domain, np.random.default_rng(0), (), shapes))
 
 
 def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:

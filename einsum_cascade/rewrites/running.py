@@ -12,7 +12,7 @@ from typing import TypeVar
 from .. import ir
 from ..algebra import terms
 from ..algebra.conditions import Masks
-from ..algebra.sweeps import RankView, is_map, non_stop_indices
+from ..algebra.sweeps import RankView, is_map
 from ..algebra.sympy_bridge import Bridge, constant
 from ..functions import ARITHMETIC
 from ..graphs import reachable
@@ -452,7 +452,8 @@ class _RunningWriter:
         name, grain = access.tensor, self.view.grain.variable
         held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
         if held:
-            return ir.Access(held, (terms.variable(grain), *non_stop_indices(access)))
+            kept = (i for i in access.indices if terms.stop_rank(i) is None)
+            return ir.Access(held, (terms.variable(grain), *kept))
         return self._moved(access, terms.variable(grain, 1))
 
     def old(self, access: ir.Access) -> ir.Expression:
