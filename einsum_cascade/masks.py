@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from . import ir
@@ -44,8 +44,7 @@ def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
         return tuple(c for o in condition.operands for c in conjuncts(o))
     if isinstance(condition, ir.Relational) and condition.operator in (">", ">="):
         turned: Literal["<", "<="] = "<" if condition.operator == ">" else "<="
-        left, right = condition.right, condition.left
-        return (replace(condition, operator=turned, left=left, right=right),)
+        return (ir.Relational(turned, condition.right, condition.left, span=condition.span),)
     return (condition,)
 
 

@@ -50,13 +50,14 @@ def no_op_obstacle(
     >>> no_op_obstacle(causal, [], ["m1"])
     'RM changes even so'
     """
-    return next(iter(program.memo(_effects, frozenset(masked), frozenset(stepping)).values()), None)
+    active = program.memo(active_einsums, frozenset(masked), frozenset(stepping))
+    return next(iter(active.values()), None)
 
 
 def active_einsums(
-    program: ir.Program, masked: Collection[str], stepping: Collection[str]
-) -> frozenset[str]:
-    """Return the Einsums with an effect in a step without points of the ``masked`` ones.
+    program: ir.Program, masked: frozenset[str], stepping: frozenset[str]
+) -> dict[str, str]:
+    """Return the Einsums with an effect in a step, each with the reason (for ``Program.memo``).
 
     The result also holds if other Einsums move to another loop nest. Then less is known of the
     values that those write, and the values they read are needed after the step.
@@ -68,23 +69,13 @@ def active_einsums(
 
     Returns
     -------
-    frozenset of str
-        Names of Einsums that have all variables of ``stepping``.
+    dict of str to str
+        Reasons by Einsum; the Einsums have all variables of ``stepping``.
 
     >>> from einsum_cascade import Cascade
     >>> causal = Cascade.load("attention-causal-1pass").program
-    >>> sorted(active_einsums(causal, [], ["m1"]))
+    >>> sorted(active_einsums(causal, frozenset(), frozenset(["m1"])))
     ['RD', 'RM', 'RNV']
-    """
-    return frozenset(program.memo(_effects, frozenset(masked), frozenset(stepping)))
-
-
-def _effects(
-    program: ir.Program, masked: frozenset[str], stepping: frozenset[str]
-) -> dict[str, str]:
-    """Return the Einsums that have an effect in a step, each with the reason.
-
-    ``Program.memo`` keeps the result.
     """
     inside = [e for e in program.einsums if stepping <= {*e.variables}]
 

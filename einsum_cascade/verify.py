@@ -185,10 +185,8 @@ def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
     for usual in program.usual:
         rank = program.rank_of.get(usual.name)
         if usual.name not in known and usual.name not in spoiled:
-            hint = did_you_mean(usual.name, known)
-            yield Problem(
-                f"'usual' names '{usual.name}', which is no rank and no parameter", usual.span, hint
-            )
+            text = f"'usual' names '{usual.name}', which is no rank and no parameter"
+            yield Problem(text, usual.span, did_you_mean(usual.name, known))
         elif rank is not None and rank.like:
             text = f"{rank.name} is as long as {rank.like}, so its size cannot be given"
             yield Problem(text, usual.span, f"give the usual size of {rank.like}")
@@ -197,10 +195,8 @@ def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
 
 
 def _ranks(program: ir.Program) -> Iterator[Declared]:
-    for name in program.parallel:
-        yield ("rank", name, program.place("parallel", name))
-    for rank in program.ranks:
-        yield ("rank", rank.name, rank.span)
+    yield from (("rank", name, program.place("parallel", name)) for name in program.parallel)
+    yield from (("rank", rank.name, rank.span) for rank in program.ranks)
 
 
 def _values(program: ir.Program) -> Iterator[Declared]:
@@ -208,15 +204,13 @@ def _values(program: ir.Program) -> Iterator[Declared]:
 
     These names may stand alone or before ``[`` or ``(``.
     """
-    for tensor in program.inputs:
-        yield ("input", tensor.name, tensor.span)
-    for parameter in program.parameters:
-        yield ("parameter", parameter.name, parameter.span)
-    for function in program.functions:
-        yield ("function", function.name, function.span)
-    for name in program.einsum_of:
-        if all(name != t.name for t in program.inputs):
-            yield ("tensor", name, program.einsum_of[name].target.span)
+    yield from (("input", t.name, t.span) for t in program.inputs)
+    yield from (("parameter", p.name, p.span) for p in program.parameters)
+    yield from (("function", f.name, f.span) for f in program.functions)
+    inputs = {t.name for t in program.inputs}
+    for name, einsum in program.einsum_of.items():
+        if name not in inputs:
+            yield ("tensor", name, einsum.target.span)
 
 
 def _duplicates(declared: Iterable[Declared], verb: str = "declared") -> Iterator[Problem]:
@@ -353,9 +347,8 @@ def _like_problems(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
     other = program.rank_of.get(rank.like or "")
     if other is None or other is rank:
         hint = did_you_mean(rank.like or "", (r for r in program.rank_of if r != rank.name))
-        yield Problem(
-            f"rank '{rank.name}' is like '{rank.like}', which is no rank", rank.span, hint
-        )
+        what = f"rank '{rank.name}' is like '{rank.like}', which is no rank"
+        yield Problem(what, rank.span, hint)
     elif rank.partition and len(other.partition) not in (0, len(rank.partition)):
         what = f"ranks '{rank.name}' and '{other.name}' are alike, but not partitioned alike"
         yield Problem(what, rank.span)
@@ -465,9 +458,8 @@ def _reduction(
         what = f"'{einsum.name}' reduces over {_listed(einsum.over)}, not {_listed(missing)}"
         yield Problem(what, einsum.target.span)
     elif not missing and einsum.reduction != "+":
-        yield Problem(
-            f"'{einsum.name}' reduces nothing by '{einsum.reduction}'", einsum.target.span
-        )
+        what = f"'{einsum.name}' reduces nothing by '{einsum.reduction}'"
+        yield Problem(what, einsum.target.span)
     for variable in ir.variables_of(einsum.where):
         if variable not in right and variable not in einsum.target.variables:
             what = f"'{variable}' stands only in the condition of '{einsum.name}'"
@@ -530,18 +522,16 @@ def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterat
     if len(einsum.scattered) > 1:
         yield Problem(f"{written} is scattered along more than one rank", index.span)
     if einsum.name in program.iterative or einsum.select is not None:
-        yield Problem(
-            f"a running or selected result like {written} cannot be scattered", index.span
-        )
+        what = f"a running or selected result like {written} cannot be scattered"
+        yield Problem(what, index.span)
     if wrong := _no_coordinates(program, index):
         yield wrong
         return
     rank = program.scatters_along(index)
     if rank is None:
         hint = f"say so by 'domains: {{{name}: 0..N-1}}', N the rank"
-        yield Problem(
-            f"nothing tells how long {written} is where '{name}' points", index.span, hint
-        )
+        what = f"nothing tells how long {written} is where '{name}' points"
+        yield Problem(what, index.span, hint)
     elif rank.lower() in einsum.variables:
         what = f"'{rank.lower()}' walks the rank along which {written} is scattered"
         yield Problem(what, index.span, "give the positions on the right a rank of their own")

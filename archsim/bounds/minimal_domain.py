@@ -117,7 +117,8 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
             for band in dict.fromkeys(masks.bands[n] for n in inside if n in masks.bands):
                 in_band = tuple(n for n in inside if masks.bands.get(n) == band)
                 other = {n for n in inside if n in masks.bands}.difference(in_band)
-                busy = unused | other | program.memo(active_einsums, in_band, chosen)
+                active = program.memo(active_einsums, frozenset(in_band), chosen)
+                busy = unused.union(other, active)
                 idle = frozenset(n for n in inside if busy.isdisjoint(cannot_be_cut_from[n]))
                 if not idle <= {*in_band}:
                     yield _StepCounts(chosen, band, idle)

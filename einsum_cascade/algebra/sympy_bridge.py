@@ -173,8 +173,7 @@ class Bridge:
             # A square as a product is one multiply-accumulate inside a sum.
             return self._chain([base, base])
         if _negative(exponent):
-            below = self.from_sympy(base**-exponent)
-            return ir.Binary("/", ir.Number(1), below)
+            return ir.Binary("/", ir.Number(1), self.from_sympy(base**-exponent))
         return ir.Binary("**", self.from_sympy(base), self.from_sympy(exponent))
 
 
@@ -198,11 +197,10 @@ def free_factor(new: Any, old: Any, operator: Operator) -> Any:
         case "+":
             return sympy.simplify(sympy.expand(new - old))
         case "*":
-            ratio = _quotient(_scaled_outside(new), _scaled_outside(old))
+            return _quotient(_scaled_outside(new), _scaled_outside(old))
         case "**":
             ratio = sympy.log(new) / sympy.log(old)
-            ratio = sympy.simplify(sympy.expand_log(ratio, force=True))
-    return ratio
+            return sympy.simplify(sympy.expand_log(ratio, force=True))
 
 
 def _scaled_outside(value: Any) -> Any:

@@ -24,11 +24,6 @@ def variable(name: str, offset: int = 0) -> ir.Affine:
     return ir.Affine(tuple(terms))
 
 
-def shape(rank: str) -> ir.Affine:
-    """Return the shape of ``rank`` as an index; an iterative tensor has its last state there."""
-    return ir.Affine((ir.AffineTerm(shapes=(rank,)),))
-
-
 # --------------------------------------------------------------------- substituting
 
 

@@ -418,14 +418,10 @@ class Level:
         orders: dict[str, tuple[Order, ...]] = {}
         best = self._assigned(orders)
         for group in self.groups:
-            if not self._conflicts(group):
-                continue
-            best, orders = self._searched(group, orders)
+            inside = (c for c in self.constraints if c.earlier in group and c.later in group)
+            if {Order.UP, Order.DOWN} <= {c.order for c in inside}:
+                best, orders = self._searched(group, orders)
         return best
-
-    def _conflicts(self, group: frozenset[str]) -> bool:
-        needs = {c.order for c in self.constraints if c.earlier in group and c.later in group}
-        return Order.UP in needs and Order.DOWN in needs
 
     def _searched(
         self, group: frozenset[str], orders: Mapping[str, tuple[Order, ...]]

@@ -97,9 +97,8 @@ def _statement(
     for access in einsum.reads:
         if any(isinstance(i, ir.Gather) for i in access.indices):
             name = f"{einsum.name}<{kind}{position}.{len(gathers)}"
-            gather = _gather_node(program, families, einsum, access, name)
-            gathers.append(gather)
-            reads.append(Read(gather.tensor, gather.target))
+            gathers.append(_gather_node(program, families, einsum, access, name))
+            reads.append(gathers[-1].written)
         elif access not in inner:
             reads.append(Read(access.tensor, _forms(families, access)))
     before, compared = orders_of(masks.skipped(einsum), families)

@@ -59,7 +59,7 @@ class Chunk(Rewrite):
             for e in program.einsums
             if key.variable in e.over
         }
-        members = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
+        members = (f"{query.name}1", f"{query.name}0", f"{key.name}0")
         taken = {r.name for r in program.ranks} | set(program.parallel)
         for name in members:
             if name in taken:
@@ -82,10 +82,8 @@ class Chunk(Rewrite):
                     names = [program.rank_of_variable[v] for v in found]
                     return program.rank_of[names[0]], program.rank_of[names[1]]
             raise refuse(_RULE, "no reduction has a causal mask such as 'where m <= p'")
-        return (
-            rank_named(program, self.queries, _RULE),
-            rank_named(program, self.keys or "", _RULE),
-        )
+        query = rank_named(program, self.queries, _RULE)
+        return query, rank_named(program, self.keys or "", _RULE)
 
 
 def _check_flow(program: ir.Program, query: ir.Rank, key: ir.Rank) -> None:
@@ -140,10 +138,8 @@ class _ChunkWriter:
         own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
         yield terms.settled(terms.map_einsum(einsum, self.node, own))
         state, kept = self.names.fresh(f"R{found.name}"), tuple(map(terms.variable, found.kept))
-        queries = list(found.queries)
-        inside = self.position(self.query.variable)[0]
-        steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
-        decayed = yield from self._decayed("D", queries, found.decay, steps)
+        steps = ir.Binary("+", ir.Name(self.inner.lower(), "variable"), ir.Number(1))
+        decayed = yield from self._decayed(found.queries, found.decay, steps)
         before = ir.Access(self.names.fresh(f"X{einsum.name}"), indices)
         now = ir.Access(state, (self.chunk, *kept))
         whole = now if decayed is None else ir.Binary("*", decayed, now)
@@ -157,12 +153,11 @@ class _ChunkWriter:
     ) -> Iterator[ir.Einsum]:
         """Yield the Einsums of the state: the decayed previous state plus the chunk's own sum."""
         chunk, einsum = self.chunk, found.einsum
-        key = self.position(self.key.variable)[0].variables[0]
         last = ir.Binary("-", self.size, ir.Number(1))
         # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
         # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
-        steps = ir.Binary("-", last, ir.Name(key, "variable"))
-        added = yield from self._decayed("D", list(found.keys), found.decay, steps)
+        steps = ir.Binary("-", last, ir.Name(self.key_inner.lower(), "variable"))
+        added = yield from self._decayed(found.keys, found.decay, steps)
         assert added is not None
         local = ir.Access(self.names.fresh(f"L{state[1:]}"), (chunk, *kept))
         yield self._ended(terms.settled(ir.Einsum(local, added, span=einsum.span)))
@@ -173,11 +168,7 @@ class _ChunkWriter:
         self.init.append(start)
 
     def _decayed(
-        self,
-        prefix: str,
-        parts: list[ProductPart],
-        decay: ir.Expression | None,
-        steps: ir.Expression,
+        self, parts: tuple[ProductPart, ...], decay: ir.Expression | None, steps: ir.Expression
     ) -> Generator[ir.Einsum, None, ir.Expression | None]:
         """Return a product of factors times the decay over ``steps`` positions; None if it is 1.
 
@@ -196,10 +187,8 @@ class _ChunkWriter:
             return ir.Binary("*", whole, factor)
         expression = ir.Binary("*", first, factor)
         if expression not in self.shared:
-            target = ir.Access(
-                self.names.fresh(prefix + first.tensor),
-                tuple(terms.variable(v) for v in ir.variables_of(expression)),
-            )
+            indices = tuple(map(terms.variable, ir.variables_of(expression)))
+            target = ir.Access(self.names.fresh(f"D{first.tensor}"), indices)
             self.shared[expression] = target
             yield self._ended(ir.Einsum(target, expression))
         return product_of((self.shared[expression], *rest))
@@ -212,11 +201,10 @@ class _ChunkWriter:
         inside the sequence has no key beyond it, and anything computed from an absent key is
         absent.
         """
-        inside, whole = self.position(self.key.variable)
+        _, whole = self.position(self.key.variable)
         used = terms.variables_of(einsum.expression)
-        queries = self.position(self.query.variable)[0].variables
         reads = (i for a in einsum.reads for i in a.indices)
-        if used & set(queries) or not used & set(inside.variables) or whole not in reads:
+        if self.inner.lower() in used or self.key_inner.lower() not in used or whole not in reads:
             return einsum
         if any(a.tensor in self.ended for a in einsum.reads):
             return einsum
@@ -261,9 +249,8 @@ class _ChunkWriter:
     def target(self, einsum: ir.Einsum) -> ir.Access:
         """Return the target by chunk and position; an output keeps its index in the sequence."""
         computed = einsum.name not in self.program.outputs
-        return replace(
-            einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
-        )
+        indices = self.indices(einsum.target.indices, computed=computed)
+        return replace(einsum.target, indices=indices)
 
     def indices(self, indices: tuple[ir.Index, ...], *, computed: bool) -> tuple[ir.Index, ...]:
         """Return indices with each query or key index as (chunk, position in the chunk).
@@ -577,9 +564,8 @@ class MakeIterative(Rewrite):
         if einsum.select is not None:
             raise refuse(self.name, f"{einsum.select} is a selection, not a reduction", einsum)
         if not known_reduction(view, einsum):
-            raise refuse(
-                self.name, f"the reduction '{einsum.reduction}' is not proved associative", einsum
-            )
+            what = f"the reduction '{einsum.reduction}' is not proved associative"
+            raise refuse(self.name, what, einsum)
         if terms.target_variables(einsum) is None:
             raise refuse(self.name, "its target is not indexed by bare rank variables", einsum)
         alone = RunningPlan((), frozenset(), frozenset({einsum.name}), frozenset())
@@ -657,9 +643,8 @@ def _carried(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> Ca
         return causal_sum(program, einsum, query, key)
     inclusive = _is_inclusive(program, einsum, query, key, MakeIterative.name)
     if query in terms.variables_of(einsum.expression):
-        raise refuse(
-            MakeIterative.name, f"what it reduces depends on '{query}' beside the mask", einsum
-        )
+        what = f"what it reduces depends on '{query}' beside the mask"
+        raise refuse(MakeIterative.name, what, einsum)
     if set(einsum.over) != {key}:
         raise refuse(MakeIterative.name, f"it reduces more than '{key}'", einsum)
     kept = tuple(v for v in einsum.target.variables if v != query)

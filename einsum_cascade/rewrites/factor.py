@@ -377,7 +377,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
     """
     found: list[ProductPart] = []
     inner: Einsum | None = None
-    for part in products.parts_of(program, einsum, _is_product):
+    for part in _factors(program, einsum):
         source = summed(program, part)
         # Only one factor is opened; a variable that both sums have would be captured.
         if source is None or inner or set(source.over) & set(einsum.variables):
@@ -385,7 +385,7 @@ def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Ein
             continue
         assert isinstance(part.value, Access)
         body = terms.substitute_variables(source.expression, terms.at_access(source, part.value))
-        found.extend(products.parts_of(program, replace(source, expression=body), _is_product))
+        found.extend(_factors(program, replace(source, expression=body)))
         inner = source
     return found, inner
 
@@ -428,10 +428,19 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     return step(f"{Reassociate.name}:{einsum.name}", program, after, reason)
 
 
-def _is_product(access: Access, inner: Sequence[ProductPart]) -> bool:
-    """Return whether a map with these factors is a product or reads another tensor as it is."""
-    del access
-    return len(inner) > 1 or isinstance(inner[0].value, Access)
+def _factors(program: Program, einsum: Einsum) -> tuple[ProductPart, ...]:
+    """Return the factors of an Einsum's term; a map that is a product gives its own factors."""
+
+    def opens(access: Access, inner: Sequence[ProductPart]) -> bool:
+        del inner
+        body = program.einsum_of[access.tensor].expression
+        return isinstance(body, Access) or _is_product(body)
+
+    return products.parts_of(program, einsum, opens)
+
+
+def _is_product(expression: Expression) -> bool:
+    return isinstance(expression, Binary) and expression.operator in ("*", "/")
 
 
 def summed(program: Program, part: ProductPart) -> Einsum | None:
@@ -441,8 +450,7 @@ def summed(program: Program, part: ProductPart) -> Einsum | None:
     source = program.einsum_of.get(part.value.tensor)
     if source is None or source.name in program.iterative or not source.over:
         return None
-    is_product = isinstance(source.expression, Binary) and source.expression.operator in "*/"
-    if source.reduction != "+" or source.select or not is_product:
+    if source.reduction != "+" or source.select or not _is_product(source.expression):
         return None
     return source if terms.target_variables(source) is not None else None
 

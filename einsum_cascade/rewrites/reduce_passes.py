@@ -56,8 +56,15 @@ class ReducePasses(Rewrite):
             try:
                 return Chunk().derive(program)
             except RewriteError:
-                idle = [_idle(RankView(program, g)) for g in grains]
-                raise _of_all(program, idle) from None
+                idle = (p for g in grains for p in _idle(RankView(program, g)).problems)
+                placed = [problem for problem in idle if problem.span is not None]
+                condition = (
+                    f"no reduction of '{program.name}' waits for the end of a sweep, every rank is "
+                    "passed over once"
+                )
+                raise (
+                    RewriteError(placed) if placed else refuse(_RULE, condition, program)
+                ) from None
         # Report a selection first: it is the plainest reason.
         waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
         steps = _all_along(program, waiting)
@@ -103,15 +110,12 @@ def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
         A reduction has no correction, or nothing waits for the end of a sweep.
     """
     steps: list[RewriteStep] = []
-    while len(steps) < _MAX_STEPS:
-        view = RankView(program, grain)
-        if nothing_to_reduce(view):
-            break
-        found = _next(view)
-        steps.append(found)
-        program = found.after
+    view = RankView(program, grain)
+    while not nothing_to_reduce(view) and len(steps) < _MAX_STEPS:
+        steps.append(_next(view))
+        view = RankView(steps[-1].after, grain)
     if not steps:
-        raise _idle(RankView(program, grain))
+        raise _idle(view)
     return tuple(steps)
 
 
@@ -189,14 +193,12 @@ def _selection(view: RankView) -> Einsum | None:
 
 def _refusal(view: RankView, blocked: Blocked) -> RewriteError:
     einsum = blocked.einsum
-    hint = None
-    reads = [a.tensor for a in view.final_reads(einsum)]
-    if reads:
-        hint = (
-            f"'{einsum.name}' needs {', '.join(dict.fromkeys(reads))} at the end of a sweep "
-            f"of {view.grain.family}; that pass cannot be merged with the next"
-        )
-    return refuse(f"{_RULE}:{view.grain.rank}", blocked.condition, einsum, hint)
+    reads = ", ".join(dict.fromkeys(a.tensor for a in view.final_reads(einsum)))
+    hint = (
+        f"'{einsum.name}' needs {reads} at the end of a sweep of {view.grain.family}; "
+        "that pass cannot be merged with the next"
+    )
+    return refuse(f"{_RULE}:{view.grain.rank}", blocked.condition, einsum, hint if reads else None)
 
 
 def _idle(view: RankView) -> RewriteError:
@@ -208,23 +210,11 @@ def _idle(view: RankView) -> RewriteError:
     waiting = [e for e in view.program.einsums if e.name in view.stale]
     if not waiting:
         return refuse(f"{_RULE}:{family}", f"nothing waits for the end of a sweep of {family}")
-    return refuse(
-        f"{_RULE}:{family}",
-        f"it is computed for every element of {family} from the end of a sweep, and no "
-        "reduction follows that a correction could repair",
-        waiting[0],
-    )
-
-
-def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
-    problems = [p for error in idle for p in error.problems if p.span is not None]
-    if problems:
-        return RewriteError(problems)
     condition = (
-        f"no reduction of '{program.name}' waits for the end of a sweep, every rank is passed over "
-        "once"
+        f"it is computed for every element of {family} from the end of a sweep, and no "
+        "reduction follows that a correction could repair"
     )
-    return refuse(_RULE, condition, program)
+    return refuse(f"{_RULE}:{family}", condition, waiting[0])
 
 
 def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tuple[str, ...]:

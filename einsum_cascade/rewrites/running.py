@@ -167,28 +167,22 @@ def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -
 
 def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
     """Return a correction factor with each old value as it is before the first step."""
+    program = view.program
 
     def change(access: ir.Access) -> ir.Expression | None:
-        name = access.tensor
-        if name.endswith(NEW):
+        name = access.tensor.removesuffix(OLD)
+        plain = ir.Access(name, access.indices)
+        if access.tensor.endswith(NEW) or (access.tensor == name and not view.is_final(plain)):
             return None
-        plain = ir.Access(name.removesuffix(OLD), access.indices)
-        if not name.endswith(OLD) and not view.is_final(plain):
-            return None
-        return _start_of(view, plain)
+        if view.is_iterative(name):
+            return next(e.expression for e in program.init if e.name == name)
+        source = program.einsum_of[name]
+        if view.sweeps(source):
+            return ir.Number(identity_of(program, source.reduction))
+        values = terms.at_access(source, plain)
+        return _at_start(view, terms.substitute_variables(source.expression, values))
 
     return terms.replace_accesses(factor, change)
-
-
-def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
-    source = view.program.einsum_of[access.tensor]
-    if view.is_iterative(access.tensor):
-        first = next((i for i in view.program.init if i.name == access.tensor), None)
-        return first.expression if first is not None else None
-    if view.sweeps(source):
-        return ir.Number(identity_of(view.program, source.reduction))
-    body = terms.substitute_variables(source.expression, terms.at_access(source, access))
-    return _at_start(view, body)
 
 
 Expansion = Generator[ir.Einsum, None, ir.Expression]
@@ -427,7 +421,7 @@ class _RunningWriter:
 
     def final(self, node: _N) -> _N:
         """Return a node for a later pass, which reads running values at the end of the sweep."""
-        stop = terms.shape(self.view.grain.rank)
+        stop = ir.Affine((ir.AffineTerm(shapes=(self.view.grain.rank,)),))
 
         def change(access: ir.Access) -> ir.Expression | None:
             return self.at(access, stop) if access.tensor in self.running else None
