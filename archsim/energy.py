@@ -414,9 +414,7 @@ def _own_registers(
         return
     for tensor, uses in count.registers_by_tensor:
         reads, writes = uses.of_one if of_one else uses.of_all
-        yield AccessCount(
-            einsum=count.einsum, tensor=tensor, place=array.name, reads=reads, writes=writes
-        )
+        yield AccessCount(count.einsum, tensor, array.name, reads, writes)
 
 
 class PriceList:

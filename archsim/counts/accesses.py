@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
-from typing import Any, Generic, NamedTuple, overload
+from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
@@ -25,9 +25,10 @@ from einsum_cascade.ir import Name, walk
 from ..iteration.access_map import AccessMap
 from ..iteration.bands import Window
 from ..iteration.loop_nest import LoopNest
+from ..iteration.windowed import one
 from ..legality.reuse import finds_tile_at
 from ..nest.record import Bound, BoundEinsum
-from .meter import EXACT, Elements, Meter, Size, T, words_in_lines
+from .meter import EXACT, Elements, Lanes, Meter, Size, T, words_in_lines
 
 Amount = int | Fraction
 """Number of tensor elements; a fraction only where a share of a level spills."""
@@ -36,7 +37,7 @@ A_co = TypeVar("A_co", covariant=True, default=Amount)
 """Type of a count: a number, or a symbolic expression of a meter."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AccessCount(Generic[A_co]):
     """Tensor elements of one tensor that one Einsum reads and writes at one memory or register
     file."""
@@ -93,17 +94,7 @@ class EinsumCount(Generic[A_co]):
 
     def _in_registers(self, used: list[Uses[Any]]) -> AccessCount[Any]:
         reads, writes = (sum(amounts[1:], amounts[0]) for amounts in zip(*used, strict=True))
-        return AccessCount(
-            einsum=self.einsum, tensor="", place=self.array, reads=reads, writes=writes
-        )
-
-
-@overload
-def count_einsum(bound: Bound, e: BoundEinsum) -> EinsumCount[int]: ...
-
-
-@overload
-def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[T]) -> EinsumCount[T]: ...
+        return AccessCount(self.einsum, "", self.array, reads, writes)
 
 
 def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> EinsumCount[Any]:
@@ -209,8 +200,8 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     if waits:
         none = meter.whole(0)
         return RegisterUses(Uses(points, none), Uses(iterations, none))
-    # ``fills`` counts every element of the array that has a point, ``changes`` the first one alone.
-    fills, changes = meter.fills(e, moved), meter.changes(e, moved)
+    # Values taken by every element of the array that has a point, and by the first one alone.
+    fills, changes = (meter.delivered(e, e.whole, moved, x) for x in (Lanes(e.spatial), one))
     if access_map is e.write:
         lanes = (True,) * len(e.spatial)
         everywhere = meter.distinct(e, e.full_nest, (*moved, *lanes))
@@ -236,7 +227,9 @@ def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
     return tuple([loop.variable in moving for loop in nest.loops])
 
 
-def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
+def deliveries(
+    e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T], size: Size | None = None
+) -> T:
     """Return how many tensor elements arrive at ``level`` under the loops outside it.
 
     At the register level, the tile is the union over all processing elements, so that a shared
@@ -251,12 +244,10 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
         Index of a memory, or the register level.
     meter : Meter
         Meter that counts, in numbers or symbols.
+    size : callable, optional
+        Size of a tile; by default its number of elements.
     """
-    return _arriving(e, access_map, level, Elements(access_map), meter)
-
-
-def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter[T]) -> T:
-    nest = e.nest(level)
+    nest, size = e.nest(level), size or Elements(access_map)
     return meter.delivered(e, nest, _relevant(nest, e.moved_by(access_map, level)), size)
 
 
@@ -348,7 +339,13 @@ def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
     return tuple(kept[max(found, default=0) :])
 
 
-def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
+def accesses_of(
+    bound: Bound,
+    e: BoundEinsum,
+    number: int,
+    meter: Meter[T],
+    path: tuple[PathStop, ...] | None = None,
+) -> list[AccessCount[T]]:
     """Return the reads and writes of one operand, or of the result, at each memory or register
     file.
 
@@ -362,6 +359,8 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
         Index into the Einsum's ``access_maps``: its reads in order, then its write.
     meter : Meter
         Meter that counts, in numbers or symbols.
+    path : tuple of PathStop, optional
+        Path on which the mapping would keep the tensor; by default that of ``path_of``.
 
     Returns
     -------
@@ -369,21 +368,8 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
         Tensor elements read and written at each stop, from the outermost; empty for an operand that
         is already in the Einsum's own registers.
     """
-    return accesses_on_path(bound, e, number, path_of(bound, e, number), meter)
-
-
-def accesses_on_path(
-    bound: Bound, e: BoundEinsum, number: int, path: tuple[PathStop, ...], meter: Meter[T]
-) -> list[AccessCount[T]]:
-    """Return the reads and writes along a given path, even if the mapping keeps tensors elsewhere.
-
-    Parameters
-    ----------
-    bound, e, number, meter
-        As in ``accesses_of``.
-    way : tuple of PathStop
-        Path as ``path_of`` returns it.
-    """
+    if path is None:
+        path = path_of(bound, e, number)
     if number == len(e.reads):
         return _output(bound, e, path, meter)
     return _input(bound, e, e.reads[number], path, meter)
@@ -400,20 +386,12 @@ def _input(
     if not path:
         return []
     below = [*(stop.level for stop in path[1:]), bound.register_level]
-    arriving = [
-        meter.whole(0),
-        *(deliveries(e, access_map, level, meter) for level in below[:-1]),
-    ]
-    return [
-        AccessCount(
-            einsum=e.name,
-            tensor=access_map.access.tensor,
-            place=stop.place,
-            reads=_read(bound, e, access_map, stop.level, inside, meter),
-            writes=writes,
-        )
-        for stop, inside, writes in zip(path, below, arriving, strict=True)
-    ]
+    arriving = [meter.whole(0), *(deliveries(e, access_map, level, meter) for level in below[:-1])]
+    found: list[AccessCount[T]] = []
+    for stop, inside, writes in zip(path, below, arriving, strict=True):
+        reads = _read(bound, e, access_map, stop.level, inside, meter)
+        found.append(AccessCount(e.name, access_map.access.tensor, stop.place, reads, writes))
+    return found
 
 
 def _read(
@@ -425,7 +403,7 @@ def _read(
         return deliveries(e, access_map, inside, meter)
     bits = machine.word_bits * bound.words.of(access_map.access.tensor)
     size = words_in_lines(e, access_map, machine.memories[level], bits)
-    return _arriving(e, access_map, inside, size, meter)
+    return deliveries(e, access_map, inside, meter, size)
 
 
 def _output(
@@ -448,8 +426,6 @@ def _output(
     refill = again[-1] if memories else meter.whole(0)
     moved += [(updates[-1], again[-1], refill)] * (len(path) - len(memories))
     return [
-        AccessCount(
-            einsum=e.name, tensor=e.name, place=stop.place, reads=back, writes=arriving + refilled
-        )
+        AccessCount(e.name, e.name, stop.place, reads=back, writes=arriving + refilled)
         for stop, (arriving, back, refilled) in zip(path, moved, strict=True)
     ]

@@ -13,7 +13,7 @@ tensor. It receives the other shares over one link, tile by tile, and passes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -96,17 +96,12 @@ class _PartCount:
             found[access.tensor, access.place, times] = access
         return found
 
-    def reads(self, key: _AccessKey) -> Amount:
-        """Return the number of tensor elements that an access reads; 0 if there is no such
-        access."""
-        access = self.accesses.get(key)
-        return 0 if access is None else access.reads
+    def access(self, key: _AccessKey) -> AccessCount:
+        """Return an access of the core; one of no tensor elements if the core lacks it."""
+        return self.accesses.get(key, _NO_ACCESS)
 
-    def writes(self, key: _AccessKey) -> Amount:
-        """Return the number of tensor elements that an access writes; 0 if there is no such
-        access."""
-        access = self.accesses.get(key)
-        return 0 if access is None else access.writes
+
+_NO_ACCESS = AccessCount("", "", "", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +224,12 @@ class _CoreSums:
                 ),
             )
 
-        writes = of_all(lambda p: p.writes(key), reads=False)
+        writes = of_all(lambda p: p.access(key).writes, reads=False)
         if self._is_passed_on(one):
             # Every element that came in is passed on once, in addition to local reads.
-            used = of_all(lambda p: p.reads(key) - p.writes(key), reads=True)
+            used = of_all(lambda p: p.access(key).reads - p.access(key).writes, reads=True)
             return replace(one, reads=used + writes, writes=writes)
-        reads = of_all(lambda p: p.reads(key), reads=True)
+        reads = of_all(lambda p: p.access(key).reads, reads=True)
         if (gathered := self._gathered(e, key)) is not None:
             into, out_of = (
                 partial(self._shared_gather_traffic, e, problems, gathered, n) for n in (0, 1)
@@ -244,11 +239,18 @@ class _CoreSums:
         if result and level is not None:
             met = [
                 s
-                for s in self._own(e)
-                if level <= s.level and s.variable not in moving and every(s, reads=False)
+                for s in self.partitions
+                if s.variable in e.variables - moving
+                if level <= s.level and every(s, reads=False)
             ]
+            written = self._sum(
+                e,
+                problems,
+                lambda p: p.einsum.write.size(p.einsum.extents),
+                lambda s: s.variable in e.write.moving,
+            )
             # Every partial sum but the first is added to one that is stored already.
-            reads += ceil(self._partial_sums_added(e, accessing, met) * self._size(e, problems))
+            reads += ceil(self._partial_sums_added(e, accessing, met) * written)
         return replace(one, reads=reads, writes=writes)
 
     def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
@@ -301,18 +303,6 @@ class _CoreSums:
         """Return whether cores pass the accessed tensor elements on around a ring."""
         resident_on_chip = access.place == self.bound.architecture.home.name
         return resident_on_chip and self.ring.rank(access.tensor) is not None
-
-    def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
-        """Return the number of tensor elements that all cores together write for an Einsum."""
-        return self._sum(
-            e,
-            problems,
-            lambda p: p.einsum.write.size(p.einsum.extents),
-            lambda s: s.variable in e.write.moving,
-        )
-
-    def _own(self, e: BoundEinsum) -> Iterator[RankPartition]:
-        return (s for s in self.partitions if s.variable in e.variables)
 
     def _sum(
         self,
@@ -436,23 +426,19 @@ def over_links(
     ring : Ring
         Tensors that go round the ring.
     """
-    return tuple(
-        replace(c, accesses=tuple(_accesses(bound, bound.by_name[c.einsum], c, ring)))
-        for c in counts
-    )
-
-
-def _accesses(
-    bound: Bound, e: BoundEinsum, count: EinsumCount, ring: Ring
-) -> Iterator[AccessCount]:
-    """Yield an Einsum's accesses in order: first each operand along its path, then the result."""
-    found = iter(count.accesses)
-    for part in (e, *e.initial):
-        for number in range(len(part.access_maps)):
-            path = path_of(bound, part, number)
-            places = [next(found) for _ in path]
-            outermost = bool(path) and path[0].level == 0
-            yield from _at_home(part, number, places, ring) if outermost else places
+    found: list[EinsumCount] = []
+    for count in counts:
+        # Accesses are in order: first those of each operand along its path, then the result's.
+        left, moved = iter(count.accesses), list[AccessCount]()
+        e = bound.by_name[count.einsum]
+        for part in (e, *e.initial):
+            for number in range(len(part.access_maps)):
+                path = path_of(bound, part, number)
+                places = [next(left) for _ in path]
+                outermost = bool(path) and path[0].level == 0
+                moved += _at_home(part, number, places, ring) if outermost else places
+        found.append(replace(count, accesses=tuple(moved)))
+    return tuple(found)
 
 
 def _at_home(

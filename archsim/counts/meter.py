@@ -20,7 +20,6 @@ from einsum_cascade.ir import Access, Gather, Index
 from ..iteration.access_map import AccessMap
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Extents, Loop, count_points
-from ..iteration.windowed import one
 from ..nest.record import BoundEinsum
 from ..spec.arch import Memory
 
@@ -75,9 +74,9 @@ class Meter(ABC, Generic[T]):
         """Return the number of points that an Einsum runs, in the meter's type."""
         return self.whole(self.points(e))
 
-    @abstractmethod
     def iterations(self, e: BoundEinsum) -> T:
         """Return the number of temporal iterations of an Einsum."""
+        return self.distinct(e, e.whole, (True,) * len(e.temporal))
 
     @abstractmethod
     def delivered(
@@ -96,28 +95,6 @@ class Meter(ABC, Generic[T]):
         size : callable
             Size of a tile, given the extents that the loops leave.
         """
-
-    def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """Return how often processing elements take another value, summed over the elements with a
-        point.
-
-        Parameters
-        ----------
-        e : BoundEinsum
-        moved : tuple of bool
-            True for each temporal loop that brings another value.
-        """
-        return self.delivered(e, e.whole, moved, Lanes(e.spatial))
-
-    def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """Return how often the first processing element of an Einsum's array takes another value.
-
-        Parameters
-        ----------
-        e, moved
-            As in ``fills``.
-        """
-        return self.delivered(e, e.whole, moved, one)
 
     @abstractmethod
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
@@ -154,10 +131,6 @@ class ExactMeter(Meter[int]):
     @override
     def whole(self, number: int) -> int:
         return number
-
-    @override
-    def iterations(self, e: BoundEinsum) -> int:
-        return e.iterations
 
     @override
     def delivered(

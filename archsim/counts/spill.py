@@ -14,6 +14,7 @@ from fractions import Fraction
 from ..legality.footprint import Requirement, requirement
 from ..nest.record import Bound
 from ..quantities import byte_size
+from ..spec.mapping import Spill
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 
 
@@ -54,8 +55,7 @@ def spilled_share(bound: Bound) -> Fraction:
     spill = bound.mapping.spill
     if spill is None:
         return Fraction(0)
-    names = [m.name for m in bound.architecture.memories]
-    return share_of(bound.memo(requirement, names.index(spill.level)))
+    return share_of(bound.memo(requirement, _level_of(bound, spill)))
 
 
 def share_of(required: Requirement) -> Fraction:
@@ -122,31 +122,28 @@ def spilled_accesses(
     """
     spill = bound.mapping.spill
     assert spill is not None, "something spills"
-    names = [m.name for m in bound.architecture.memories]
-    level = names.index(spill.level)
+    level = _level_of(bound, spill)
     here = [a for a in accesses if a.place == spill.level]
     if not here:
         return accesses
     e = bound.by_name[here[0].einsum]
     outside = [i for i in bound.memories(e, here[0].tensor) if i < level]
-    home = names[outside[-1] if outside else _outside(bound, level)]
+    home = bound.architecture.memories[outside[-1] if outside else _outside(bound, level)].name
     beyond = [a for a in accesses if a.place == home]
     # Arrivals from outside are written here too, but are no updates from below: all of an operand
     # (in whole lines if gathered), and the part of a result that was read back.
     result = here[0].tensor == e.name
     updates = share * sum(a.writes for a in here) if result else Fraction(0)
     updates -= share * sum(a.reads for a in beyond) if result else 0
-    reads = share * sum(a.reads for a in here)
-    own_reads = (1 - share) * sum(a.reads for a in beyond)
-    own_writes = (1 - share) * sum(a.writes for a in beyond)
-    moved = AccessCount(
-        einsum=here[0].einsum,
-        tensor=here[0].tensor,
-        place=home,
-        reads=_whole(own_reads + reads),
-        writes=_whole(own_writes + updates),
-    )
+    reads = share * sum(a.reads for a in here) + (1 - share) * sum(a.reads for a in beyond)
+    writes = updates + (1 - share) * sum(a.writes for a in beyond)
+    moved = AccessCount(here[0].einsum, here[0].tensor, home, _whole(reads), _whole(writes))
     return (*(a for a in accesses if a.place != home), moved)
+
+
+def _level_of(bound: Bound, spill: Spill) -> int:
+    """Return the index of the memory that spills."""
+    return [m.name for m in bound.architecture.memories].index(spill.level)
 
 
 def _outside(bound: Bound, level: int) -> int:
@@ -172,11 +169,10 @@ def spill_note(bound: Bound) -> str:
     share = spilled_share(bound)
     if spill is None or not share:
         return ""
-    names = [m.name for m in bound.architecture.memories]
-    level = names.index(spill.level)
+    level = _level_of(bound, spill)
     required = bound.memo(requirement, level)
     kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
-    home = names[_outside(bound, level)]
+    home = bound.architecture.memories[_outside(bound, level)].name
     return (
         f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "
         f"{home}: it needs {byte_size(float(required.required_bytes))} and has "

@@ -170,36 +170,32 @@ class Band(NamedTuple):
         left = min(size, self.rows - moved)
         return Band(self.low + moved, self.high + moved, self.columns, left).trimmed()
 
-    def tiles_with_points(self, size: int, *, along_x: bool) -> tuple[int, int]:
-        """Return the numbers of the first and the last tile that can hold a point, if all tiles
-        were whole.
+    def tiles_with_points(self, size: int) -> tuple[int, int]:
+        """Return the numbers of the first and the last tile along x that can hold a point, if all
+        tiles were whole.
 
         The numbers may lie outside the loop; the caller clips them to the loop's iterations.
 
         >>> bands = Band(-7, 0, 8, 8), Band(-7, -4, 8, 8)
-        >>> tuple(band.tiles_with_points(2, along_x=True) for band in bands)
+        >>> tuple(band.tiles_with_points(2) for band in bands)
         ((-4, 3), (-4, 1))
 
         Parameters
         ----------
         size : int
             Elements of the rank in a tile.
-        along_x : bool
-            True if tiles are cut along x, else along y.
         """
-        if along_x:
-            # Tile i has x from i*size to i*size + size - 1. Its last x and y = 0 must reach
-            # ``low``. Its first x and the last y must not exceed ``high``.
-            return _ceil(self.low - size + 1, size), (self.high + self.rows - 1) // size
-        return _ceil(1 - size - self.high, size), (self.columns - 1 - self.low) // size
+        # Tile i has x from i*size to i*size + size - 1. Its last x and y = 0 must reach ``low``.
+        # Its first x and the last y must not exceed ``high``.
+        return _ceil(self.low - size + 1, size), (self.high + self.rows - 1) // size
 
-    def full_tiles(self, size: int, *, along_x: bool) -> tuple[int, int]:
-        """Return the numbers of the first and the last tile inside the band, if all tiles were
-        whole.
+    def full_tiles(self, size: int) -> tuple[int, int]:
+        """Return the numbers of the first and the last tile along x inside the band, if all tiles
+        were whole.
 
         Parameters
         ----------
-        size, along_x
+        size : int
             See ``tiles_with_points``.
 
         Returns
@@ -207,11 +203,9 @@ class Band(NamedTuple):
         tuple of (int, int)
             Not clipped; the first exceeds the last if no tile is covered.
         """
-        if along_x:
-            # Every x - y of the tile lies between two corners. The first x and the last y must
-            # reach ``low``. The last x and y = 0 must not exceed ``high``.
-            return _ceil(self.low + self.rows - 1, size), (self.high - size + 1) // size
-        return _ceil(self.columns - 1 - self.high, size), (1 - size - self.low) // size
+        # Every x - y of the tile lies between two corners. The first x and the last y must reach
+        # ``low``. The last x and y = 0 must not exceed ``high``.
+        return _ceil(self.low + self.rows - 1, size), (self.high - size + 1) // size
 
 
 _PARTIAL_BAND = Band(0, 0, 2, 2)
@@ -473,12 +467,13 @@ def progressions(
     plus, scale = side
     size = stride * scale
     count = iterations(extent, stride)
-    first, last = band.tiles_with_points(size, along_x=plus)
+    along = band if plus else band.swapped()
+    first, last = along.tiles_with_points(size)
     first, last = max(first, 0), min(last, count - 1)
     # The ragged last tile was taken for a whole one: the band may miss its actual part.
     if last == count - 1 and first <= last and band.tile(last, size, along_x=plus).empty:
         last -= 1
-    begin, end = band.full_tiles(size, along_x=plus)
+    begin, end = along.full_tiles(size)
     begin, end = max(begin, first), min(end, last)
     if begin > end:
         # No tile is covered: all lie on an edge, and belong to the first of the three groups.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
@@ -72,7 +73,9 @@ def bind(
         raise MappingError(Problem(text, mapping.span))
     try:
         program, shapes = with_parameters(program, shapes)
-        mapping = _with_machine_names(program, mapping, architecture)
+        mapping = program.memo(_BindingCaches).resolved.get(
+            _key(mapping, architecture), partial(resolve_roles, program, mapping, architecture)
+        )
         return _MachineBinding(architecture, choose).on_all_cores(program, mapping, shapes)
     except InputError as wrong:
         if mapping.machine in ("", architecture.name):
@@ -121,10 +124,9 @@ class _MachineBinding:
             like = self.loops(program, candidate, shapes, like)
             return like
 
-        def closed(candidate: Mapping) -> Bound:
-            return self.closed(program, candidate, shapes)
-
-        return self.choose(program, mapping, self.architecture, bound, closed)
+        return self.choose(
+            program, mapping, self.architecture, bound, lambda c: self.closed(program, c, shapes)
+        )
 
     def loops(
         self, program: Program, mapping: Mapping, shapes: dict[str, int], like: Bound | None = None
@@ -233,14 +235,6 @@ class _BindingCaches:
 def _key(mapping: Mapping, architecture: Architecture) -> tuple[Identity, Identity]:
     """Return a key of object identities: hashing a mapping takes longer than most derivations."""
     return Identity(mapping), Identity(architecture)
-
-
-def _with_machine_names(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """Return the mapping with the machine's names. Equal calls return one and the same object."""
-    known = program.memo(_BindingCaches).resolved
-    return known.get(
-        _key(mapping, architecture), lambda: resolve_roles(program, mapping, architecture)
-    )
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 from ..nest.parametric import ParametricNest
 from ..nest.policy import MAX_TRIAL_DIVISOR
 from ..nest.record import Bound
-from ..nest.tiling import Tiling, recut, tile_size
+from ..nest.tiling import Tiling, build_tiling, tile_size
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .dependences import illegalities
@@ -154,7 +154,7 @@ class TileFitting:
             size = choices[middle]
             if size not in tried:
                 changed = {**self.sizes, member: size}
-                tiling = recut(bound.tiling, bound.mapping, self.shapes, changed, tile.rank)
+                tiling = build_tiling(bound.program, bound.mapping, self.shapes, changed)
                 tried[size] = self._trial(best, tiling)
             trial = tried[size]
             if trial is not None:

@@ -213,8 +213,9 @@ def requirement(bound: Bound, level: int, whole_tiles: bool = False) -> Requirem
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill if spills_at(bound, level) else None
     kept = bound.pattern_memo(_kept_here, level)
-    sizes = [
-        _in_words(bound, _tiles(bound, e, level, tile, here))
+    words = bound.words
+    sizes: list[_Words] = [
+        {t: n * words.of(t) for t, n in _tiles(bound, e, level, tile, here).items()}
         for e, here in zip(bound.einsums, kept, strict=True)
     ]
     if spill is not None:
@@ -241,13 +242,6 @@ def spills_at(bound: Bound, level: int) -> bool:
 
 _Words = dict[str, int | Fraction]
 """Size of each tensor's tile, in machine words."""
-
-
-def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
-    words = bound.words
-    if words.alike:
-        return {**elements}
-    return {tensor: n * words.of(tensor) for tensor, n in elements.items()}
 
 
 def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
@@ -309,56 +303,45 @@ _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
 """Function that counts the elements of a tensor that a level holds while an Einsum runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class _KeptAccesses:
-    """Accesses of one Einsum to tensors that a level keeps."""
-
-    numbers: tuple[int, ...]
-    """Positions of these accesses among the Einsum's ``access_maps``."""
-    started: tuple[tuple[int, int], ...]
-    """Reads of the Einsum's ``init``: pairs of a statement and the position of one of its reads."""
+_Accesses = tuple[tuple[int, int], ...]
+"""Accesses of an Einsum: pairs of a part and a position among the part's ``access_maps``. Part 0 is
+the Einsum itself; the others are its statements of ``init``."""
 
 
-def _kept_here(bound: Bound, level: int) -> tuple[_KeptAccesses, ...]:
+def _kept_here(bound: Bound, level: int) -> tuple[_Accesses, ...]:
     """Return, for each Einsum, its accesses to tensors that a level keeps; links keep nothing.
 
     The result holds for any tile sizes.
     """
     if bound.architecture.memories[level].ring:
-        return (_KeptAccesses((), ()),) * len(bound.einsums)
-
-    def here(e: BoundEinsum, access_map: AccessMap) -> bool:
-        return level in bound.memories(e, access_map.access.tensor)
-
+        return ((),) * len(bound.einsums)
     return tuple(
-        _KeptAccesses(
-            tuple(n for n, m in enumerate(e.access_maps) if here(e, m)),
-            tuple(
-                (s, n) for s, x in enumerate(e.initial) for n, m in enumerate(x.reads) if here(e, m)
-            ),
+        tuple(
+            (number, n)
+            for number, part in enumerate((e, *e.initial))
+            for n, m in enumerate(part.reads if number else part.access_maps)
+            if level in bound.memories(e, m.access.tensor)
         )
         for e in bound.einsums
     )
 
 
 def _tiles(
-    bound: Bound, e: BoundEinsum, level: int, tile: _Tile, kept: _KeptAccesses
+    bound: Bound, e: BoundEinsum, level: int, tile: _Tile, kept: _Accesses
 ) -> dict[str, int]:
     found: dict[str, int] = {}
-    for number in kept.numbers:
-        access_map = e.access_maps[number]
+    for number, n in kept:
+        part = (e, *e.initial)[number]
+        access_map = part.access_maps[n]
         tensor = access_map.access.tensor
-        size = tile(bound, e, access_map, level)
-        size = max(size, resident_on_chip(bound, e, access_map, level, size))
-        inside = e.nest(level).first_tile
-        size = size_for_all_cores(bound, e, access_map, level, inside, size)
-        found[tensor] = max(found.get(tensor, 0), size)
-    for statement, number in kept.started:
-        start = e.initial[statement]
-        access_map = start.reads[number]
-        tensor = access_map.access.tensor
-        size = largest_tile(start, access_map, level)
-        size = max(size, resident_on_chip(bound, start, access_map, level, size))
+        if number:
+            size = largest_tile(part, access_map, level)
+        else:
+            size = tile(bound, e, access_map, level)
+        size = max(size, resident_on_chip(bound, part, access_map, level, size))
+        if not number:
+            inside = e.nest(level).first_tile
+            size = size_for_all_cores(bound, e, access_map, level, inside, size)
         found[tensor] = max(found.get(tensor, 0), size)
     return found
 
@@ -429,19 +412,12 @@ def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
     return not readers or not separating
 
 
-@dataclass(frozen=True, slots=True)
-class _GroupMoment:
-    """Moment of the run: Einsums that run together, and results that wait for a later group.
-
-    Einsums are given by their positions.
-    """
-
-    running: tuple[int, ...]
-    waiting: tuple[tuple[int, str], ...]
-    """Pairs of an Einsum's position and its name, for each result that waits."""
+_Moment = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
+"""Moment of the run: the positions of Einsums that run together; and pairs of an Einsum's position
+and its name, for each result that waits for a later group."""
 
 
-def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
+def _moments(bound: Bound, level: int) -> tuple[_Moment, ...]:
     """Return one moment for each group, for any tile sizes."""
     place = bound.position
     number = bound.group_of
@@ -450,7 +426,7 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
     # The result of an earlier group for a later one waits in its outermost memory.
     first = {t: [i for i in bound.residency.memories(t) if i >= home][:1] for t in place}
     return tuple(
-        _GroupMoment(
+        (
             tuple(place[name] for name in group),
             tuple(
                 (at, name)
@@ -465,10 +441,10 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
 def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     """Return the machine words of each tensor at the moment with the largest footprint."""
     worst: _Words = {}
-    for now in bound.pattern_memo(_moments, level):
-        waiting = ({name: sizes[at][name]} for at, name in now.waiting)
+    for running, waits in bound.pattern_memo(_moments, level):
+        waiting = ({name: sizes[at][name]} for at, name in waits)
         moment: _Words = {}
-        for tiles in (*(sizes[at] for at in now.running), *waiting):
+        for tiles in (*(sizes[at] for at in running), *waiting):
             for tensor, size in tiles.items():
                 moment[tensor] = max(moment.get(tensor, 0), size)
         if sum(moment.values()) > sum(worst.values()):

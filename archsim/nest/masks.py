@@ -301,16 +301,6 @@ def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
     return max(parts, key=share)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _MaskWindows:
-    """Result of applying masks: windows of Einsums by name, band of no-op steps, and notes."""
-
-    by_name: dict[str, Window]
-    no_op_band: RankBand | None = None
-    """Band outside of which whole steps are skipped."""
-    notes: tuple[str, ...] = ()
-
-
 def skip_masked_tiles(bound: Bound) -> Bound:
     """Return the mapping with masked tiles and no-op steps skipped.
 
@@ -320,11 +310,11 @@ def skip_masked_tiles(bound: Bound) -> Bound:
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
     masks = mask_bands(bound, _tile_sizes(bound))
-    found = _windows(bound, masks)
+    windows, band, notes = _windows(bound, masks)
     einsums = (
         replace(
             e,
-            window=found.by_name.get(e.name),
+            window=windows.get(e.name),
             partially_masked=e.name in masks.partially_masked,
         )
         for e in bound.einsums
@@ -332,9 +322,9 @@ def skip_masked_tiles(bound: Bound) -> Bound:
     return replace(
         bound,
         einsums=tuple(einsums),
-        steps=bound.steps if (band := found.no_op_band) is None else _steps(bound, band),
-        masking_notes=found.notes,
-        no_op_band=found.no_op_band,
+        steps=bound.steps if band is None else _steps(bound, band),
+        masking_notes=notes,
+        no_op_band=band,
     )
 
 
@@ -409,9 +399,7 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
     single = TileMultiples(
         known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
     )
-    finest, blocks = (
-        _windows(bound, mask_bands(bound, tiles)).by_name for tiles in (single, ANY_SIZES)
-    )
+    finest, blocks = (_windows(bound, mask_bands(bound, tiles))[0] for tiles in (single, ANY_SIZES))
     return finest, blocks
 
 
@@ -422,8 +410,13 @@ _NOTES = {
 """Notes on masks that skip no tiles; the key tells whether the mask depends on data."""
 
 
-def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
-    """Return the windows of masked Einsums, and of other Einsums in steps that do nothing."""
+def _windows(
+    bound: Bound, found: MaskBands
+) -> tuple[dict[str, Window], RankBand | None, tuple[str, ...]]:
+    """Return the windows of masked Einsums, and of other Einsums in steps that do nothing, by name.
+
+    Also return the band outside of which whole steps are skipped, and notes on masks.
+    """
     bands, tiling = found.bands, bound.tiling
     notes = tuple(f"{', '.join(names)}: {_NOTES[data]}" for data, names in found.without.items())
     windows = {
@@ -439,12 +432,12 @@ def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
     if isinstance(band, str):
         notes = (f"{band}, so that the other Einsums run in masked tiles too",)
     if not isinstance(band, RankBand):
-        return _MaskWindows(by_name=windows, notes=notes)
+        return windows, None, notes
     for e in bound.einsums:
         if e.name not in bands and stepping <= {*e.einsum.variables}:
             # Only whole steps do nothing for them: their own loops cover all of a step's tile.
             windows[e.name] = window_over(tiling, e.axes, band, len(e.shared))
-    return _MaskWindows(by_name=windows, no_op_band=band)
+    return windows, band, ()
 
 
 def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:

@@ -13,13 +13,10 @@ from math import prod
 from typing import Any
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.ir import Affine, Gather, Program
 
-from ..iteration.loops import Loop
-from .binder import initial_einsums
-from .checks import selection_problems
+from .binder import initial_einsums, selection_problems
 from .record import Bound, BoundEinsum, UnitLoopPattern, shared_loops, step_count
-from .tiling import Addressing, Tiling
+from .tiling import Addressing, Tiling, axis_places
 
 
 class ParametricNest:
@@ -57,7 +54,6 @@ class ParametricNest:
             raise SpecError(wrong)
         if not all(_loops_fit(e, tiling) for e in first.einsums):
             return None
-        sizes = _Sizes(first.program, tiling, like)
         shared = shared_loops(first.mapping, first.architecture, tiling)
         found = replace(
             first,
@@ -65,7 +61,7 @@ class ParametricNest:
             tiling=tiling,
             nest=shared,
             steps=step_count(tiling, shared),
-            einsums=tuple(map(sizes.einsum, like.einsums)),
+            einsums=tuple(_resized(e, like, tiling) for e in like.einsums),
         )
         vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
         return found
@@ -82,72 +78,32 @@ def _loops_fit(e: BoundEinsum, tiling: Tiling) -> bool:
     )
 
 
-class _Sizes:
-    """Tile and rank sizes to which bound Einsums are adapted: their loops get other strides."""
-
-    def __init__(self, program: Program, tiling: Tiling, like: Bound) -> None:
-        self.program = program
-        self.tiling = tiling
-        self.like = like
-        old, new = like.tiling.shapes, tiling.shapes
-        self.same_shapes = new == old
-        # An access depends on shapes only by its coefficients, such as M0 in ``m1*M0``.
-        self.same_weights = self.same_shapes or all(
-            new.get(s) == old.get(s) for s in program.memo(_coefficient_shapes)
-        )
-        self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
-
-    def einsum(self, e: BoundEinsum) -> BoundEinsum:
-        """Return an Einsum of ``like`` with the strides of these sizes, or the Einsum itself if its
-        strides stay."""
-        variables = (*self.program.parallel_variables, *e.einsum.variables)
-        axes = e.axes if self.same_shapes else self.tiling.axes(variables)
-        units = [dict(axis.variables) for axis in axes]
-        shared, own, spatial = (
-            tuple([self._loop(x, units) for x in loops]) for loops in (e.shared, e.own, e.spatial)
-        )
-        same_weights = self.same_shapes or (self.same_weights and not _has_gather(e))
-        # Statements of ``init`` may have ranks of their own.
-        settled = self.same_shapes or (same_weights and not e.initial)
-        if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
-            return e if e.window is None else replace(e, window=None, partially_masked=False)
-        reads, write = e.reads, e.write
-        if not (same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
-            addressing = Addressing(self.program, self.tiling, axes)
-            reads = tuple(addressing.of(a) for a in e.einsum.reads)
-            write = addressing.of(e.einsum.target)
-        found = replace(
-            e,
-            axes=axes,
-            shared=shared,
-            own=own,
-            spatial=spatial,
-            reads=reads,
-            write=write,
-            initial=(),
-            window=None,
-            partially_masked=False,
-        )
-        if not e.initial:
-            return found
-        innermost = len(self.like.architecture.memories) - 1
-        return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
-
-    def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
-        """Return a loop with the stride of its partitioned rank; ``units`` has the unit of each
-        axis."""
-        stride = self.strides[loop.member] * units[loop.axis][loop.variable]
-        return loop if loop.stride == stride else loop._replace(stride=stride)
-
-
-def _has_gather(e: BoundEinsum) -> bool:
-    """Return whether an Einsum gathers, so that its footprints depend on whole lengths."""
-    accesses = (*e.einsum.reads, e.einsum.target)
-    return any(isinstance(index, Gather) for a in accesses for index in a.indices)
-
-
-def _coefficient_shapes(program: Program) -> frozenset[str]:
-    """Return the shapes that are coefficients of a variable in an index of some Einsum."""
-    accesses = (a for e in program.einsums for a in (*e.reads, e.target))
-    terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
-    return frozenset(s for t in terms if t.variable for s in t.shapes)
+def _resized(e: BoundEinsum, like: Bound, tiling: Tiling) -> BoundEinsum:
+    """Return an Einsum of ``like`` with the sizes of a tiling, or the Einsum itself if its loops
+    stay."""
+    program, same_shapes = like.program, like.tiling.shapes == tiling.shapes
+    variables = (*program.parallel_variables, *e.einsum.variables)
+    axes = e.axes if same_shapes else tiling.axes(variables)
+    places, members = axis_places(axes), tiling.members
+    shared, own, spatial = (
+        tuple([tiling.loop(members[x.member], places, x.level, x.dimension) for x in loops])
+        for loops in (e.shared, e.own, e.spatial)
+    )
+    if same_shapes and (shared, own, spatial) == (e.shared, e.own, e.spatial):
+        return e if e.window is None else replace(e, window=None, partially_masked=False)
+    addressing = Addressing(program, tiling, axes)
+    found = replace(
+        e,
+        axes=axes,
+        shared=shared,
+        own=own,
+        spatial=spatial,
+        reads=e.reads if same_shapes else tuple(map(addressing.of, e.einsum.reads)),
+        write=e.write if same_shapes else addressing.of(e.einsum.target),
+        initial=(),
+        window=None,
+        partially_masked=False,
+    )
+    innermost = len(like.architecture.memories) - 1
+    starts = initial_einsums(program, tiling, found, innermost) if e.initial else ()
+    return replace(found, initial=starts) if starts else found

@@ -271,7 +271,7 @@ def _unreachable(
     architecture, (far,) = routes.architecture, outermost
     tree, reach = architecture.tree, routes.reach(how.einsum, tensor)
     if far in reach:
-        return  # a bypass, which ``checks.bypass_problems`` reports
+        return  # a bypass, which ``binder`` reports
     meeting = architecture.memories[max(i for i in tree.paths[far] if i in reach)].name
     far_name, does = architecture.memories[far].name, "writes" if tensor == how.einsum else "reads"
     toward = "takes nothing from" if tensor == how.einsum else "does not feed"

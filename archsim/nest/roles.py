@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
@@ -299,14 +300,20 @@ class _RoleResolver:
             raise SpecError(wrong)
         found = replace(
             mapping,
-            tiles=tuple(map(self._tile, mapping.tiles)),
-            nest=self._nest(mapping.nest),
+            **self._levels_and_tiles(mapping),
             einsums=tuple(self._einsum(how, how.array) for how in mapping.einsums),
-            keep=self._kept(mapping.keep),
-            spill=self._spill(mapping.spill),
             cases=tuple(map(self._case, mapping.cases)),
         )
         return replace(found, moved=tuple(self._move_text(name) for name in self.moved))
+
+    def _levels_and_tiles(self, part: Mapping | Case) -> dict[str, Any]:
+        """Return the fields of a mapping or case without its Einsums, with roles replaced."""
+        return {
+            "tiles": tuple(map(self._tile, part.tiles)),
+            "nest": self._nest(part.nest),
+            "keep": self._kept(part.keep),
+            "spill": self._spill(part.spill),
+        }
 
     def _duplicate_levels(self, levels: Sequence[Keep | NestLevel]) -> Iterator[Problem]:
         """Yield a problem for each level named by role and by name: one entry would have no
@@ -443,14 +450,8 @@ class _RoleResolver:
 
     def _case(self, case: Case) -> Case:
         self.innermost.check(case)
-        return replace(
-            case,
-            tiles=tuple(map(self._tile, case.tiles)),
-            nest=self._nest(case.nest),
-            einsums=tuple(map(self._patch, case.einsums)),
-            keep=self._kept(case.keep),
-            spill=self._spill(case.spill),
-        )
+        einsums = tuple(map(self._patch, case.einsums))
+        return replace(case, einsums=einsums, **self._levels_and_tiles(case))
 
 
 def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:

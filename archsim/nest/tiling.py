@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
@@ -248,27 +248,6 @@ def build_tiling(
         raise SpecError(f"{what} missing: {', '.join(missing)}")
     chains = tuple((rank, tuple(_chain(rank, tiles, sizes))) for rank, tiles in cuts.items())
     return Tiling(program=program, shapes=shapes, cuts=chains)
-
-
-def recut(
-    tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
-) -> Tiling:
-    """Return a tiling in which the tiles of one rank have other sizes.
-
-    Parameters
-    ----------
-    given, sizes : dict
-        See ``build_tiling``.
-    rank : str
-        Rank whose sizes change; all others stay.
-    """
-    tiles = [t for t in mapping.tiles if t.rank == rank]
-    if any(t.member in tiling.shapes for t in tiles):
-        # Members that belong to the cascade are shapes, and may decide others.
-        return build_tiling(tiling.program, mapping, given, sizes)
-    chain = tuple(_chain(rank, tiles, sizes))
-    cuts = tuple((r, chain if r == rank else known) for r, known in tiling.cuts)
-    return replace(tiling, cuts=cuts)
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:

@@ -17,7 +17,7 @@ from archsim.counts.occupancy import busy_cycles
 from archsim.counts.spill import spilled_accesses, spilled_share
 from archsim.legality.binding import BindClosed
 from archsim.legality.binding_key import rebind
-from archsim.nest.checks import MappingChecks, einsum_problems, factor_problems, tensor_problems
+from archsim.nest.binder import einsum_problems, factor_problems, spill_problems, tensor_problems
 from archsim.nest.problems import EinsumProblem
 from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.residency import residency
@@ -404,7 +404,7 @@ class _Prices:
 def _kept(bound: Bound, mapping: Mapping) -> Bound:
     """Return bound loops with the tensor residency that a candidate's mapping asks for."""
     program, machine = bound.program, bound.architecture
-    wrong = [*MappingChecks(program, mapping, machine, bound.tiling).spill_problems()]
+    wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
     if wrong:
         raise SpecError(wrong)
     complaints: list[EinsumProblem] = []

@@ -283,10 +283,6 @@ class OpenMeter(Meter[Linear]):
         return self._form(e, e.whole.loops, modes, tuple(parts))
 
     @override
-    def iterations(self, e: BoundEinsum) -> Linear:
-        return self.distinct(e, e.whole, (True,) * len(e.temporal))
-
-    @override
     def delivered(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> Linear:

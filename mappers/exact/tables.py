@@ -16,7 +16,7 @@ from archsim.counts.accesses import (
     AccessCount,
     PathStop,
     Uses,
-    accesses_on_path,
+    accesses_of,
     in_own_registers,
     path_of,
     register_uses,
@@ -574,7 +574,7 @@ class _Tabulator:
         stops, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
-        accesses = accesses_on_path(self.base, e, number, stops, self.meter)
+        accesses = accesses_of(self.base, e, number, self.meter, stops)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             price = self.memo.prices.get((place, tensor), partial(self._price, place, tensor))

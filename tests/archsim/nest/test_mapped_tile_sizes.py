@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
-from nest_cases import random_case
 
 from archsim import Architecture, Mapping
-from archsim.nest.tiling import build_tiling, recut, tile_size
+from archsim.nest.tiling import tile_size
 from einsum_cascade.errors import InputError
 
 NARROWEST = "min(array_2d.rows, array_1d.lanes)"
@@ -53,13 +50,3 @@ def test_an_axis_inside_min_must_exist() -> None:
     tile = next(t for t in mapping.tiles if t.member == "P0")
     with pytest.raises(InputError, match="array_1d has no dimension 'lane'"):
         tile_size(tile, Architecture.load("fusemax"))
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_a_rank_is_cut_anew_as_all_are(seed: int) -> None:
-    random, case = Random(seed), random_case(seed)
-    tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
-    for tile in case.mapping.tiles:
-        sizes = {**case.sizes, tile.member: random.choice((1, 2, 5))}
-        found = recut(tiling, case.mapping, case.given, sizes, tile.rank)
-        assert found == build_tiling(case.program, case.mapping, case.given, sizes)
