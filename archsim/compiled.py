@@ -171,11 +171,6 @@ def copy_row(into: Any, at: int, row: Any) -> None:
         into[at + i] = row[i]
 
 
-def first_smallest(numbers: Any) -> Any:
-    """Return the position of the smallest number; it replaces ``tables.first_smallest``."""
-    return np.argmin(numbers)
-
-
 def compiled_on_tables(
     helpers: Iterable[Callable[..., object]], function: Callable[..., int]
 ) -> Callable[..., int]:
@@ -194,7 +189,7 @@ def compiled_on_tables(
         Function that writes its results to the given lists, as the Python function does.
     """
     made: dict[str, object] = {}
-    own: tuple[Callable[..., object], ...] = (filled, copy_row, first_smallest)
+    own: tuple[Callable[..., object], ...] = (filled, copy_row)
     for helper in (*own, *helpers):
         made[helper.__name__] = compiled_inside(_among(made, helper))
     run = compiled(_among(made, function))

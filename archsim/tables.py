@@ -33,11 +33,6 @@ def copy_row(into: Numbers, at: int, row: Numbers) -> None:
     into[at : at + len(row)] = row
 
 
-def first_smallest(numbers: Numbers) -> int:
-    """Return the position of the smallest number, the first one if several are equal."""
-    return numbers.index(min(numbers))
-
-
 @dataclass
 class PythonBudget:
     """Amount of work that a process still does in Python before it compiles a kernel.

@@ -66,8 +66,7 @@ def run_all_steps(graph: EventGraph, issue: Issue) -> int:
     """Return the makespan of a graph, with every step run."""
     tables = tables_of(graph, ())
     order = order_kernel.by_position([*issue.position])
-    after = [0] * len(graph.work)
-    return order_kernel.end_of(tables, graph.steps, [*issue.stage], order, after, 1 << 62)
+    return order_kernel.end_of(tables, graph.steps, [*issue.stage], order, 1 << 62)
 
 
 CASCADE = Cascade.load("attention-1pass").program

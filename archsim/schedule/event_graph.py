@@ -145,61 +145,6 @@ class EventGraph:
         """Time for which each resource is busy in a step, in time units."""
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
 
-    @cached_property
-    def busiest(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Resources with the most work, each by number and with its tasks; several if they have
-        equal work."""
-        each = enumerate(zip(self.members.values(), self.work, strict=True))
-        return tuple((n, members) for n, (members, work) in each if work == max(self.work))
-
-    @cached_property
-    def heads(self) -> tuple[int, ...]:
-        """Least time from the start of a step to the start of each task, in time units."""
-        forward = [(e.before, e.after, e.weight) for e in self.edges if not e.tokens]
-        return longest_chains([0] * len(self.tasks), forward)
-
-    @cached_property
-    def tails(self) -> tuple[int, ...]:
-        """Least time from the start of each task to the end of its step, in time units."""
-        backward = [(e.after, e.before, e.weight) for e in self.edges if not e.tokens]
-        return longest_chains(list(self.latency), backward)
-
-
-def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
-    """Return, for each task, the length of the longest chain of links that ends at the task.
-
-    Parameters
-    ----------
-    found : list of int
-        Length at each task if no link precedes it, in units; changed in place.
-    links : list of tuple
-        (Task, later task, delay in units).
-    """
-    # The links form no cycle: a chain has fewer links than there are tasks.
-    for _ in found:
-        settled = True
-        for one, other, weight in links:
-            if found[one] + weight > found[other]:
-                found[other] = found[one] + weight
-                settled = False
-        if settled:
-            break
-    return tuple(found)
-
-
-def least_of_any(graph: EventGraph) -> int:
-    """Return a lower bound of the makespan of all steps, in time units, for any order of issue.
-
-    The bound adds up the work of a busiest resource and the least times before and after it. Some
-    task runs first on this resource, and some task runs last.
-    """
-    around = (
-        min(graph.heads[i] for i in members)
-        + min(graph.tails[i] - graph.occupancy[i] for i in members)
-        for _, members in graph.busiest
-    )
-    return graph.steps * max(graph.work) + max(around)
-
 
 class Issue(NamedTuple):
     """Fixed order in which resources issue the tasks of a step.

@@ -18,7 +18,7 @@ from einsum_cascade.memo import Cache, Key
 
 from ..tables import MAX_COMPILED_TIME, PythonBudget, compiled_kernel
 from . import policy
-from .event_graph import EventGraph, Issue, least_of_any, maximum_cycle_mean
+from .event_graph import EventGraph, Issue, maximum_cycle_mean
 from .order_kernel import CHOSEN, HELPERS, UNPLACED, OrderTables, choose
 
 _PYTHON_GRAPHS = PythonBudget(
@@ -123,7 +123,7 @@ def _choose(
     chosen = [0] * (2 * tasks)
     compiles = compile_kernel and beyond < MAX_COMPILED_TIME
     kernel = compiled_kernel(HELPERS, choose) if compiles else choose
-    status = kernel(tables, period, slacks, trial.steps, least_of_any(trial), beyond, chosen)
+    status = kernel(tables, period, slacks, trial.steps, beyond, chosen)
     return status, Issue(stage=tuple(chosen[:tasks]), position=tuple(chosen[tasks:]))
 
 
@@ -144,16 +144,11 @@ def tables_of(graph: EventGraph, choices: Choices) -> OrderTables:
     leaving = [0] * len(graph.tasks)
     for task in before:
         leaving[task] += 1
-    busiest = {number for number, _ in graph.busiest}
     flat = [[i for order in orders for i in order] for orders in choices]
     return OrderTables(
         resource=[*graph.resource],
         occupancy=[*graph.occupancy],
         latency=[*graph.latency],
-        heads=[*graph.heads],
-        tails=[*graph.tails],
-        work=[*graph.work],
-        busiest=[int(number in busiest) for number in range(len(graph.work))],
         first=[*accumulate(leaving, initial=0)],
         before=before,
         after=after,
@@ -183,8 +178,7 @@ def latest_time(graph: EventGraph, period: int, slacks: Iterable[int]) -> int:
     starts = (len(waits) + resources) * settled
     # Work in all periods before a stage fits into these turns, as it fits into one period.
     turns = (graph.steps + 2) * (tasks + 1) * (weight + total)
-    chains = 2 * tasks * hop + 2 * max(graph.latency)
-    return 2 * starts + period * (tokens + 2) + turns + chains
+    return 2 * starts + period * (tokens + 2) + turns + 2 * max(graph.latency)
 
 
 def choices_of(graph: EventGraph) -> list[list[tuple[int, ...]]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..tables import Numbers, copy_row, filled, first_smallest
+from ..tables import Numbers, copy_row, filled
 from .policy import PERIODS_BETWEEN_CHECKS, ROUNDS_BEFORE_CYCLE_SEARCH
 
 CHOSEN, UNPLACED, ILLEGAL = range(3)
@@ -36,12 +36,6 @@ class OrderTables(NamedTuple):
     resource: Numbers
     occupancy: Numbers
     latency: Numbers
-    heads: Numbers
-    tails: Numbers
-    work: Numbers
-    """Work of each resource in a step."""
-    busiest: Numbers
-    """1 for each resource with the most work (several if they have equal work), 0 for any other."""
     first: Numbers
     """Index of the first edge that leaves each task, with a final entry for the end.
 
@@ -70,9 +64,6 @@ class Pattern(NamedTuple):
     """Upper bound of all times, in time units."""
     weight: Numbers
     """Weight of each edge plus slack, minus the time of the periods that its tokens span."""
-    tails: Numbers
-    """Least time from the start of each task to the end of all tasks that wait for it, directly or
-    not."""
 
 
 def next_choice(t: OrderTables, choice: Numbers) -> int:
@@ -134,13 +125,7 @@ def _grows_for_ever(
 
 
 def _settle(
-    t: OrderTables,
-    p: Pattern,
-    slots: Numbers,
-    starts: Numbers,
-    delayed: Numbers,
-    limit: int,
-    tails: Numbers,
+    t: OrderTables, p: Pattern, slots: Numbers, starts: Numbers, delayed: Numbers, limit: int
 ) -> bool:
     """Delay tasks until all edges are kept, and return whether that succeeds.
 
@@ -149,8 +134,8 @@ def _settle(
     Returns
     -------
     bool
-        False if a delayed task's tail ends at ``limit`` or later, or if delays go on for ever.
-        Starts only grow, so that one tail decides.
+        False if a delayed task ends at ``limit`` or later, or if delays go on for ever. Starts
+        only grow, so that one task decides.
     """
     # Local names are read faster in Python than fields of a table.
     first, followers, weight = t.first, t.after, p.weight
@@ -164,7 +149,7 @@ def _settle(
                 continue
             delayed[before] = 0
             start = starts[before]
-            if start + tails[before] >= limit:
+            if start + t.latency[before] >= limit:
                 return False
             for e in range(first[before], first[before + 1]):
                 after = followers[e]
@@ -195,7 +180,6 @@ def _place(
     slots: Numbers,
     starts: Numbers,
     limit: int,
-    tails: Numbers,
 ) -> bool:
     """Give slots to the tasks of one more resource, from a phase on, and compute all earliest
     starts.
@@ -215,7 +199,7 @@ def _place(
             starts[i] = start
             delayed[i] = 1
         slot += t.occupancy[i]
-    return _settle(t, p, slots, starts, delayed, limit, tails)
+    return _settle(t, p, slots, starts, delayed, limit)
 
 
 def _phase_offers(
@@ -260,8 +244,8 @@ def _phase_offers(
             if start < ready[i]:
                 start -= p.period * ((start - ready[i]) // p.period)
             # Python calls ``max`` in several times the time of a comparison.
-            if start + p.tails[i] > end:
-                end = start + p.tails[i]
+            if start + t.latency[i] > end:
+                end = start + t.latency[i]
             slot += t.occupancy[i]
         at = known
         while at > 0 and (end < ends[at - 1] or (end == ends[at - 1] and phase < phases[at - 1])):
@@ -313,10 +297,8 @@ def _place_soonest(
     count = _phase_offers(t, p, ready, order, anywhere, before, ends, phases)
     if count > 1:
         for n in range(count - 1, -1, -1):
-            # Tails may end with a task that is not delayed: its latency alone counts here.
-            if ends[n] == before and _place(
-                t, p, ready, order, phases[n], slots, starts, before, t.latency
-            ):
+            phase = phases[n]
+            if ends[n] == before and _place(t, p, ready, order, phase, slots, starts, before):
                 return True
     tried = filled(len(starts), 0)
     won, won_end, won_phase = False, p.beyond, 0
@@ -326,7 +308,7 @@ def _place_soonest(
             break
         # A phase that ends as soon as the best wins if it is the smaller one.
         limit = won_end + 1 if won and phase < won_phase else won_end
-        if _place(t, p, ready, order, phase, slots, tried, limit, p.tails):
+        if _place(t, p, ready, order, phase, slots, tried, limit):
             copy_row(starts, 0, tried)
             won, won_end, won_phase = True, last_end(tried, t.latency), phase
     slot = won_phase
@@ -337,12 +319,12 @@ def _place_soonest(
 
 
 def _relax(t: OrderTables, p: Pattern, slack: int, soonest: Numbers) -> bool:
-    """Compute a pattern's weights and tails, and the earliest starts if no task has a slot.
+    """Compute a pattern's weights, and the earliest starts if no task has a slot.
 
     Parameters
     ----------
     p : Pattern
-        Receives its weights. Its tails enter with their values at a smaller slack, and grow.
+        Receives its weights.
     soonest : table
         Earliest starts. They enter with their values at a smaller slack, and grow.
 
@@ -351,21 +333,10 @@ def _relax(t: OrderTables, p: Pattern, slack: int, soonest: Numbers) -> bool:
     bool
         False if edges cannot be kept; more slack does not permit it either.
     """
-    tasks, edges = len(t.resource), len(t.weight)
-    for e in range(edges):
+    tasks = len(t.resource)
+    for e in range(len(t.weight)):
         p.weight[e] = t.weight[e] - p.period * t.tokens[e] + slack * t.crossing[e]
-    if not _settle(t, p, filled(tasks, -1), soonest, filled(tasks, 1), p.beyond, t.latency):
-        return False
-    for _ in range(tasks):
-        settled = True
-        for e in range(edges):
-            reach = p.tails[t.after[e]] + p.weight[e]
-            if reach > p.tails[t.before[e]]:
-                p.tails[t.before[e]] = reach
-                settled = False
-        if settled:
-            break
-    return True
+    return _settle(t, p, filled(tasks, -1), soonest, filled(tasks, 1), p.beyond)
 
 
 def overlapped(
@@ -384,20 +355,18 @@ def overlapped(
     int
         Number of rows in use, including rows written before.
     """
-    count, tasks, edges = len(t.work), len(t.resource), len(t.weight)
-    weights, tails = filled(len(slacks) * edges, 0), filled(len(slacks) * tasks, 0)
+    count, tasks, edges = len(t.choices), len(t.resource), len(t.weight)
+    weights = filled(len(slacks) * edges, 0)
     # (slacks, resources + 1, tasks): slots and starts once so many resources are placed.
     width = (count + 1) * tasks
     slots, starts = filled(len(slacks) * width, -1), filled(len(slacks) * width, 0)
     placed = filled(len(slacks) * (count + 1), 0)
     slot_row, start_row = filled(tasks, -1), filled(tasks, 0)
-    growing = Pattern(period, beyond, filled(edges, 0), filled(tasks, 0))
-    copy_row(growing.tails, 0, t.latency)
+    growing = Pattern(period, beyond, filled(edges, 0))
     for k in range(len(slacks)):
         if not _relax(t, growing, slacks[k], start_row):
             break
         copy_row(weights, k * edges, growing.weight)
-        copy_row(tails, k * tasks, growing.tails)
         copy_row(starts, k * width, start_row)
         placed[k * (count + 1)] = 1
     choice = filled(count, 0)
@@ -405,8 +374,7 @@ def overlapped(
     while moved >= 0:
         unique = row
         for k in range(len(slacks)):
-            weight, tail = weights[k * edges : (k + 1) * edges], tails[k * tasks : (k + 1) * tasks]
-            pattern = Pattern(period, beyond, weight, tail)
+            pattern = Pattern(period, beyond, weights[k * edges : (k + 1) * edges])
             # Resources before ``moved`` have the same orders as in the last choice.
             for r in range(moved, count):
                 at, done = k * width + r * tasks, k * (count + 1) + r
@@ -462,7 +430,7 @@ def in_order(t: OrderTables, choice: Numbers, position: Numbers) -> None:
     """Write positions at which no step overtakes another on any resource."""
     for i in range(len(position)):
         position[i] = 2 * i
-    for r in range(len(t.work)):
+    for r in range(len(t.choices)):
         latest = position[0]
         for place in position:
             latest = max(latest, place)
@@ -484,59 +452,6 @@ def by_position(position: Numbers) -> Numbers:
             at -= 1
         order[at] = i
     return order
-
-
-def work_ends(
-    t: OrderTables, steps: int, stage: Numbers, order: Numbers, before: Numbers, after: Numbers
-) -> int:
-    """Compute lower bounds of the time before and after each resource's work, and of the makespan.
-
-    Work of the same resource fills part of a task's head, the least time before its start. It also
-    fills part of the task's tail, the least time after its start. Only the busiest resources get
-    bounds, because other resources seldom decide.
-
-    Parameters
-    ----------
-    order : table
-        Tasks by position.
-    before : table
-        Receives the least time before each resource's work begins.
-    after : table
-        Receives the least time from the end of each resource's work to the last result.
-
-    Returns
-    -------
-    int
-        Lower bound of the makespan.
-    """
-    least = 0
-    for r in range(len(t.work)):
-        early = late = high = 0
-        low = -1
-        for n in range(len(order) if t.busiest[r] == 1 else 0):
-            i = order[n]
-            if t.resource[i] != r:
-                continue
-            now = stage[i]
-            low, high = min(low, now) if low >= 0 else now, max(high, now)
-            done = left = 0
-            for m in range(len(order)):
-                other = order[m]
-                if t.resource[other] == r:
-                    behind = now - stage[other]
-                    # ``other`` has one turn more within the period of this turn.
-                    if behind >= 0:
-                        done += (behind + int(m < n)) * t.occupancy[other]
-                    if behind <= 0:
-                        left += (int(m >= n) - behind) * t.occupancy[other]
-            early = max(early, t.heads[i] - done)
-            late = max(late, t.tails[i] - left)
-        # In a run so short that a task is done before another begins, a head may pass together
-        # with a tail.
-        before[r] = early if steps > high - low + 1 else 0
-        after[r] = late
-        least = max(least, before[r] + steps * t.work[r] + late)
-    return least
 
 
 def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers) -> bool:
@@ -561,7 +476,7 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
     fired = 0
     while fired < len(order):
         known = fired
-        open_at = filled(len(t.work), 1)
+        open_at = filled(len(t.choices), 1)
         waiting = filled(len(order), 0)
         for e in range(len(ago)):
             if ago[e] == 0 and done[t.before[e]] == 0:
@@ -585,30 +500,13 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
     return True
 
 
-def _delays(t: OrderTables, e: int, ago: int, periods: int) -> bool:
-    """Return whether an edge may delay a task beyond the delay that its resource's order
-    implies.
-    """
-    if ago >= periods:
-        return False
-    before = t.before[e]
-    # All turns of ``before`` in between come first on a common resource.
-    turns = max(1, min(t.tokens[e], ago))
-    common = t.resource[before] == t.resource[t.after[e]]
-    return not (common and t.weight[e] <= turns * t.occupancy[before])
-
-
-def _least_left(
-    t: OrderTables, steps: int, stage: Numbers, free: Numbers, after: Numbers, period: int
-) -> int:
+def _least_left(t: OrderTables, steps: int, stage: Numbers, free: Numbers, period: int) -> int:
     """Return a lower bound of the end of a run, part of which is done.
 
-    The bound adds, for each resource, the task runs that are left and the time of results after
-    them.
+    The bound adds, for each resource, the task runs that are left.
     """
     ahead = filled(len(free), 0)
-    for r in range(len(free)):
-        ahead[r] = free[r] + after[r]
+    copy_row(ahead, 0, free)
     for i in range(len(stage)):
         # Steps left after this period, of which the task's newest is ``stage`` behind.
         left = steps - period + stage[i] - 1
@@ -620,9 +518,7 @@ def _least_left(
     return most
 
 
-def end_of(
-    t: OrderTables, steps: int, stage: Numbers, order: Numbers, after: Numbers, limit: int
-) -> int:
+def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: int) -> int:
     """Return the end of a candidate's run.
 
     Returns ``LATE`` if the end is not before ``limit``, or if tasks wait for one another for ever.
@@ -638,7 +534,8 @@ def end_of(
         ago[e] = t.tokens[e] + stage[t.after[e]] - stage[t.before[e]]
         if ago[e] < 0:
             return LATE
-        if _delays(t, e, ago[e], periods):
+        # An edge over more periods than the run has delays nothing.
+        if ago[e] < periods:
             window = max(window, ago[e])
             never = min(never, -1 - t.weight[e])
             into[t.after[e] + 1] += 1
@@ -647,20 +544,18 @@ def end_of(
         return LATE
     for i in range(tasks):
         into[i + 1] += into[i]
-    waits, vacant = filled(into[tasks], 0), filled(tasks + 1, 0)
+    back, delay = filled(into[tasks], 0), filled(into[tasks], 0)
+    vacant = filled(tasks + 1, 0)
     copy_row(vacant, 0, into)
     for e in range(edges):
-        if _delays(t, e, ago[e], periods):
-            waits[vacant[t.after[e]]] = e
+        if ago[e] < periods:
+            k = vacant[t.after[e]]
+            back[k], delay[k] = ago[e] * tasks - t.before[e], t.weight[e]
             vacant[t.after[e]] += 1
-    back, delay = filled(len(waits), 0), filled(len(waits), 0)
-    for k in range(len(waits)):
-        back[k] = ago[waits[k]] * tasks - t.before[waits[k]]
-        delay[k] = t.weight[waits[k]]
     # (window + periods, tasks): starts. ``never`` stands for a turn that does not exist, so early
     # that nobody waits for it.
     history = filled((window + periods) * tasks, never)
-    free, last = filled(len(t.work), 0), filled(tasks, 0)
+    free, last = filled(len(t.choices), 0), filled(tasks, 0)
     resource, occupancy = t.resource, t.occupancy
     for n in range(periods):
         row = (window + n) * tasks
@@ -675,9 +570,7 @@ def end_of(
                 free[resource[i]] = start + occupancy[i]
         if (
             n % PERIODS_BETWEEN_CHECKS == 0
-            # Later on, a task whose tail bounds the run may be done.
-            and n < steps - 1
-            and _least_left(t, steps, stage, free, after, begin + n) >= limit
+            and _least_left(t, steps, stage, free, begin + n) >= limit
         ):
             return LATE
     end = last_end(last, t.latency)
@@ -685,13 +578,7 @@ def end_of(
 
 
 def choose(
-    t: OrderTables,
-    period: int,
-    slacks: Numbers,
-    steps: int,
-    sure: int,
-    beyond: int,
-    chosen: Numbers,
+    t: OrderTables, period: int, slacks: Numbers, steps: int, beyond: int, chosen: Numbers
 ) -> int:
     """Write the candidate whose short run ends first; among equal ones, the first.
 
@@ -703,8 +590,6 @@ def choose(
         Slacks between resources, in units. If empty, steps do not overlap.
     steps : int
         Length of the run.
-    sure : int
-        Lower bound of the end of any order.
     beyond : int
         Upper bound of all times.
     chosen : table
@@ -715,49 +600,27 @@ def choose(
     int
         ``CHOSEN``, ``UNPLACED`` or ``ILLEGAL``.
     """
-    tasks, known, plain = len(t.resource), 0, 1
+    tasks, plain = len(t.resource), 1
     for choices in t.choices:
         plain *= choices
     most = plain * (1 + len(slacks))
     stage, position = filled(most * tasks, 0), filled(most * tasks, 0)
-    least = filled(most, beyond)
-    early, after = filled(len(t.work), 0), filled(len(t.work), 0)
-    stage_row, position_row = filled(tasks, 0), filled(tasks, 0)
-    choice = filled(len(t.work), 0)
-    moved = 0
-    while moved >= 0:
-        in_order(t, choice, position_row)
-        order = by_position(position_row)
-        copy_row(position, known * tasks, position_row)
-        least[known] = work_ends(t, steps, stage_row, order, early, after)
-        if least[known] == sure and end_of(t, steps, stage_row, order, after, sure + 1) != LATE:
-            copy_row(chosen, 0, stage_row)
-            copy_row(chosen, tasks, position_row)
-            return CHOSEN
-        known += 1
-        moved = next_choice(t, choice)
+    choice, row = filled(len(t.choices), 0), filled(tasks, 0)
+    for n in range(plain):
+        in_order(t, choice, row)
+        copy_row(position, n * tasks, row)
+        next_choice(t, choice)
+    known = plain
     if len(slacks) > 0:
         known = overlapped(t, period, slacks, beyond, plain, stage, position)
         if known == plain:
             return UNPLACED
-    for n in range(plain, known):
-        copy_row(stage_row, 0, stage[n * tasks : (n + 1) * tasks])
-        order = by_position(position[n * tasks : (n + 1) * tasks])
-        least[n] = work_ends(t, steps, stage_row, order, early, after)
     best, best_end = -1, beyond
-    for _ in range(known):
-        now = first_smallest(least)
-        if least[now] > best_end or (least[now] == best_end and now > best):
-            break
-        copy_row(stage_row, 0, stage[now * tasks : (now + 1) * tasks])
-        order = by_position(position[now * tasks : (now + 1) * tasks])
-        work_ends(t, steps, stage_row, order, early, after)
-        limit = best_end + 1 if now < best else best_end
-        end = end_of(t, steps, stage_row, order, after, limit)
+    for n in range(known):
+        order = by_position(position[n * tasks : (n + 1) * tasks])
+        end = end_of(t, steps, stage[n * tasks : (n + 1) * tasks], order, best_end)
         if end != LATE:
-            best, best_end = now, end
-        # Each candidate is tried once.
-        least[now] = beyond
+            best, best_end = n, end
     if best < 0:
         return ILLEGAL
     copy_row(chosen, 0, stage[best * tasks : (best + 1) * tasks])
@@ -768,7 +631,7 @@ def choose(
 HELPERS = (
     *(next_choice, _grows_for_ever, _settle, _place, _phase_offers, last_end, _place_soonest),
     *(_relax, _is_repeated, _write_issue, overlapped, in_order),
-    *(by_position, work_ends, _firing_order, _delays, _least_left, end_of),
+    *(by_position, _firing_order, _least_left, end_of),
 )
 """Functions that ``choose`` calls, directly or not, in the order in which they are compiled.
 

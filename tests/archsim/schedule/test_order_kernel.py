@@ -57,7 +57,7 @@ class Placement:
     def __init__(self, graph: EventGraph, period: int, slacks: list[int]) -> None:
         self.graph, self.period = graph, period
         self.tables = tables_of(graph, choices_of(graph))
-        self.pattern = Pattern(period, FAR, [0] * len(graph.edges), [*graph.latency])
+        self.pattern = Pattern(period, FAR, [0] * len(graph.edges))
         starts = [0] * len(graph.tasks)
         found = [order_kernel._relax(self.tables, self.pattern, slack, starts) for slack in slacks]
         self.ready = starts if all(found) else None
@@ -89,8 +89,7 @@ class Placement:
             for phase in self._phases(starts, order) if number else [0]:
                 now, later = [*slots], [0] * len(slots)
                 if not order_kernel._place(
-                    *(self.tables, self.pattern, starts, [*order], phase, now, later, FAR),
-                    self.pattern.tails,
+                    self.tables, self.pattern, starts, [*order], phase, now, later, FAR
                 ):
                     continue
                 ends = [x + late for x, late in zip(later, graph.latency, strict=True)]
@@ -190,7 +189,7 @@ def test_starts_with_less_slack_are_where_more_slack_begins() -> None:
             if alone.ready is None:
                 never += 1
                 continue
-            assert chained.pattern.tails == alone.pattern.tails, seed
+            assert chained.pattern.weight == alone.pattern.weight, seed
             later += slack > 0
     assert never > 10
     assert later > 50
@@ -217,7 +216,7 @@ def test_the_candidate_that_ends_first_is_chosen(first: int) -> None:
         rows = [slice(n * tasks, (n + 1) * tasks) for n in range(overlapped)]
         issues = [Issue(stage=tuple(stage[r]), position=tuple(position[r])) for r in rows]
         chosen = [0] * (2 * tasks)
-        status = order_kernel.choose(tables, period, slacks, graph.steps, 0, FAR, chosen)
+        status = order_kernel.choose(tables, period, slacks, graph.steps, FAR, chosen)
         assert status == order_kernel.CHOSEN
         best = min(issues, key=lambda issue: makespan(graph, issue).cycles)
         assert chosen == [*best.stage, *best.position], seed
