@@ -446,40 +446,6 @@ def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
     return _PRICES.get(key, lambda: PriceList(architecture, words))
 
 
-class PricedAmounts(NamedTuple):
-    """Number of priced units, memory lines or register values, that are read and written."""
-
-    reads: float | Fraction
-    writes: float | Fraction
-
-    def pj(self, price: AccessEnergy) -> float:
-        """Return the energy in pJ of these reads and writes, given the price of one."""
-        return self.reads * price.read_pj + self.writes * price.write_pj
-
-
-def priced_lines(
-    architecture: Architecture, count: EinsumCount, words: TensorWords, memory: str
-) -> tuple[PricedAmounts, ...]:
-    """Return the lines of a memory that an Einsum reads and writes, one entry for each access.
-
-    ``charges`` bills the same numbers of lines.
-
-    Parameters
-    ----------
-    architecture, words
-        As in ``charges``.
-    count : EinsumCount
-        Counts of the Einsum.
-    memory : str
-        Name of the memory.
-    """
-    return tuple(
-        _price_of(architecture, memory, words.of(access.tensor)).priced(access)
-        for access in count.accesses
-        if access.place == memory
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class PlacePrice:
     """Price of values in a memory or in registers, and the component that is charged."""
@@ -489,14 +455,11 @@ class PlacePrice:
     """Share of a priced unit (a memory's line or a register value) that one tensor value takes."""
     energy: AccessEnergy
 
-    def priced(self, access: AccessCount) -> PricedAmounts:
-        """Return the number of priced units, lines or register values, of an access."""
-        part, whole = self.share.numerator, self.share.denominator
-        return PricedAmounts(access.reads * part / whole, access.writes * part / whole)
-
     def of(self, access: AccessCount) -> tuple[str, float]:
         """Return the component that is charged for an access, and the energy in pJ."""
-        return self.component, self.priced(access).pj(self.energy)
+        part, whole = self.share.numerator, self.share.denominator
+        reads, writes = access.reads * part / whole, access.writes * part / whole
+        return self.component, reads * self.energy.read_pj + writes * self.energy.write_pj
 
 
 def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> PlacePrice:

@@ -1,22 +1,19 @@
 """Assembly of a result from counts, timing and prices, including the rooflines of the machine and
 notes.
 
-``CapacityVariants`` derives results on machines with other memory capacities from one result,
-without another evaluation.
+``priced`` computes what prices and capacities decide, so that a result on one machine gives the
+results on machines with other memory capacities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
-from operator import attrgetter
-from typing import Final, NamedTuple
 
 from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.ir import Name, Parameter, walk
-from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import kind_and_format, operation_label
 
 from ..bounds.floor import LeastWork, compulsory_words, floor_of
@@ -24,19 +21,7 @@ from ..counts.accesses import Amount, EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
 from ..counts.occupancy import busy_cycles, folds_of
 from ..counts.spill import spill_note
-from ..energy import (
-    AccessEnergy,
-    PricedAmounts,
-    areas,
-    charges,
-    leakage_charges,
-    leakage_w,
-    memory_access,
-    memory_area,
-    memory_rows,
-    priced_lines,
-    unlike_word,
-)
+from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
 from ..legality.footprint import requirements
 from ..nest.record import Bound, BoundEinsum
@@ -45,27 +30,16 @@ from ..result.record import (
     ArrayUse,
     Bounds,
     EinsumUse,
-    Floor,
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
-    Named,
     Roofs,
     ScheduleReport,
     in_machine_order,
 )
 from ..result.result import Result
-from ..spec.arch import Architecture, Memory, ProcessingArray
-from .policy import MAX_CACHED_PRICES
+from ..spec.arch import Architecture, ProcessingArray
 from .timing import Timing
-
-
-@dataclass(frozen=True, slots=True)
-class EnergyBy:
-    """Energy of a run in pJ, summed by component (in the machine's order) and by Einsum."""
-
-    by_component: Named
-    by_einsum: Named
 
 
 def assemble(
@@ -88,62 +62,78 @@ def assemble(
         Least work of the same cascade on the same arrays, if known.
     """
     architecture = bound.architecture
-    seconds = float(timing.cycles / architecture.clock_hz)
-    whole = bound.whole
-    own, counts = counts, counts_of_all_cores(bound, counts)
-    bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
-    energy = energy_by(architecture, bill)
-    work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
-    traffic = _traffic(bound, counts)
-    cycles = float(timing.cycles)
-    return Result(
+    every = counts_of_all_cores(bound, counts)
+    work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, counts, every, strict=True)]
+    found = Result(
         workload=workload,
         architecture=architecture.name,
         mapping=bound.mapping.name,
         engine=engine,
         shape=bound.shapes,
-        latency_s=seconds,
-        cycles=cycles,
+        latency_s=float(timing.cycles / architecture.clock_hz),
+        cycles=float(timing.cycles),
         bound_by=timing.bound_by,
         arrays=_arrays(bound, work, timing),
-        traffic=traffic,
-        buffers=buffers_of(architecture, (r.required_bytes for r in requirements(bound))),
-        energy_by_component=energy.by_component,
-        energy_by_einsum=energy.by_einsum,
-        area_by_component=areas(architecture),
-        bounds=_bounds(whole, work, _traffic(bound, counts_at_ports(bound, own))),
-        floor=floor_of(whole, counts, least),
+        traffic=_traffic(bound, every),
+        buffers=(),
+        energy_by_component=(),
+        energy_by_einsum=(),
+        area_by_component=(),
+        bounds=_bounds(bound.whole, work, _traffic(bound, counts_at_ports(bound, counts))),
         einsums=_einsums(bound, work, timing),
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
         notes=(*notes_of(bound), *timing.notes),
-        charges=bill,
         roofs=bound.pattern_memo(_roofs_of),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
+    return priced(found, bound, every, least)
 
 
-def energy_by(machine: Architecture, charges: Sequence[tuple[str, str, float]]) -> EnergyBy:
-    """Return the charges summed by component, in the machine's order, and by Einsum.
+def priced(
+    result: Result, bound: Bound, counts: tuple[EinsumCount, ...], least: LeastWork | None = None
+) -> Result:
+    """Return a result with its buffers, energies, areas and floor on the machine of ``bound``.
 
     Parameters
     ----------
-    machine : Architecture
-        Machine whose memories and arrays are the components.
-    charges : sequence of (Einsum, component, pJ)
-        Charges as a result holds them.
+    result : Result
+        Result on a machine that differs in prices and capacities at most.
+    counts : tuple of EinsumCount
+        Counts of all cores together.
+    least : LeastWork, optional
+        As in ``assemble``.
     """
+    machine = bound.architecture
+    bill = charges(machine, counts, bound.words) + leakage_charges(machine, result.latency_s)
     by_component: dict[str, float] = {}
     by_einsum: dict[str, float] = {}
-    for einsum, component, energy in charges:
+    for einsum, component, energy in bill:
         by_component[component] = by_component.get(component, 0.0) + energy
         by_einsum[einsum] = by_einsum.get(einsum, 0.0) + energy
-    ordered = in_machine_order(
-        by_component.items(),
-        (m.name for m in machine.memories),
-        (a.name for a in machine.arrays),
+    return replace(
+        result,
+        buffers=_buffers(bound),
+        energy_by_component=in_machine_order(
+            by_component.items(),
+            (m.name for m in machine.memories),
+            (a.name for a in machine.arrays),
+        ),
+        energy_by_einsum=tuple(by_einsum.items()),
+        area_by_component=areas(machine),
+        floor=floor_of(bound.whole, counts, least),
+        charges=bill,
     )
-    return EnergyBy(ordered, tuple(by_einsum.items()))
+
+
+def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
+    """Return whether two machines differ only in memory capacities."""
+    return _without_capacities(one) == _without_capacities(other)
+
+
+def _without_capacities(machine: Architecture) -> Architecture:
+    memories = (replace(m, capacity_bytes=None, billed_bytes=None) for m in machine.memories)
+    return machine.resized(tuple(memories))
 
 
 def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
@@ -264,23 +254,15 @@ def _number(value: Fraction) -> float:
     return int(value) if value.denominator == 1 else float(value)
 
 
-def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[LevelBuffer, ...]:
-    """Return the required bytes and capacity of each memory with a capacity.
-
-    Parameters
-    ----------
-    machine : Architecture
-        Machine with the memories.
-    needed : iterable of Fraction
-        Required bytes of all its memories, outermost first.
-    """
+def _buffers(bound: Bound) -> tuple[LevelBuffer, ...]:
+    """Return the required bytes and capacity of each memory with a capacity."""
     return tuple(
         LevelBuffer(
             level=memory.name,
-            required_bytes=_number(required),
+            required_bytes=_number(needed.required_bytes),
             capacity_bytes=memory.capacity_bytes,
         )
-        for memory, required in zip(machine.memories, needed, strict=True)
+        for memory, needed in zip(bound.architecture.memories, requirements(bound), strict=True)
         if memory.capacity_bytes is not None
     )
 
@@ -478,142 +460,3 @@ def _of_machine(bound: Bound) -> tuple[str, ...]:
     leaking = "" if leakage_w(architecture) else "leakage, "
     found.append(f"{leaking}clock and on-chip network energy are not billed")
     return tuple(found)
-
-
-_CAPACITIES: Final = ("capacity_bytes", "billed_bytes")
-
-_but_capacities = attrgetter(*(f.name for f in fields(Memory) if f.name not in _CAPACITIES))
-_but_memories = attrgetter(
-    *(f.name for f in fields(Architecture) if f.compare and f.name != "memories")
-)
-
-
-def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
-    """Return whether two machines differ only in memory capacities."""
-    return (
-        _but_memories(one) == _but_memories(other)
-        and len(one.memories) == len(other.memories)
-        and all(
-            a is b or _but_capacities(a) == _but_capacities(b)
-            for a, b in zip(one.memories, other.memories, strict=True)
-        )
-    )
-
-
-class _MemoryPrice(NamedTuple):
-    """Energy of one access to a memory's line, and the memory's area; the area is 0 off chip."""
-
-    line: AccessEnergy
-    area_um2: float
-
-
-_MEMORY_PRICES = Cache[_MemoryPrice](MAX_CACHED_PRICES)
-"""Cache of memory prices: neighbouring machines of a sweep have most memories in common."""
-
-
-def _price_of(machine: Architecture, memory: Memory) -> _MemoryPrice:
-    """Return the energy and area of one of a machine's memories. Raises SpecError as ``areas``
-    does."""
-    technology, copies = Identity(machine.technology), machine.copies(memory.name)
-    of_memory = memory.name, memory.energy, memory.line_bits, memory_rows(memory)
-    return _MEMORY_PRICES.get(
-        (technology, *of_memory, copies),
-        lambda: _MemoryPrice(memory_access(machine, memory), memory_area(machine, memory) or 0.0),
-    )
-
-
-class CapacityVariants:
-    """Result on one machine, from which results on machines with other memory capacities are
-    derived.
-
-    Parameters
-    ----------
-    known : Result
-        Result of a mapping on its machine, without spills and without several cores.
-    bound : Bound
-        Mapping on the machine.
-    counts, least
-        As in ``assemble``; equal on all of the machines.
-    """
-
-    def __init__(
-        self,
-        known: Result,
-        bound: Bound,
-        counts: tuple[EinsumCount, ...],
-        least: LeastWork,
-    ) -> None:
-        self.machine = bound.architecture
-        self._known = known
-        self._bound = bound
-        self._counts = counts
-        self._least = least
-        self._needed = tuple(r.required_bytes for r in requirements(bound))
-        leaking = len(leakage_w(self.machine))
-        kinds = self.machine.technology.memories
-        self._leaks = leaking > 0 or any(kind.leakage_w_per_bit for kind in kinds)
-        # Leakage is charged last (``assemble``), with a line for each component.
-        self._charges = known.charges[: len(known.charges) - leaking]
-        self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
-
-    def on(self, machine: Architecture) -> Result | None:
-        """Return the result on another machine; None if some memory there cannot hold its tiles.
-
-        Raises
-        ------
-        SpecError
-            The technology cannot price a memory.
-        """
-        if any(
-            m.capacity_bytes is not None and needed > m.capacity_bytes
-            for m, needed in zip(machine.memories, self._needed, strict=True)
-        ):
-            return None
-        prices = {
-            memory.name: _price_of(machine, memory)
-            for memory, there in zip(machine.memories, self.machine.memories, strict=True)
-            if memory != there
-        }
-        charges = tuple(self._charges_at(prices))
-        if self._leaks:
-            charges += leakage_charges(machine, self._known.latency_s)
-        energy = energy_by(machine, charges)
-        return replace(
-            self._known,
-            buffers=buffers_of(machine, self._needed),
-            energy_by_component=energy.by_component,
-            energy_by_einsum=energy.by_einsum,
-            area_by_component=tuple(
-                (name, found.area_um2 if (found := prices.get(name)) else area)
-                for name, area in self._known.area_by_component
-            ),
-            floor=self._floor(machine),
-            charges=charges,
-        )
-
-    def _charges_at(self, prices: dict[str, _MemoryPrice]) -> Iterator[tuple[str, str, float]]:
-        """Yield the charges without leakage; components in ``prices`` are charged at these
-        prices.
-        """
-        for charge in self._charges:
-            einsum, component, _ = charge
-            price = prices.get(component)
-            if price is None:
-                yield charge
-            else:
-                lines = self._lines_of(einsum, component)
-                yield einsum, component, sum((x.pj(price.line) for x in lines), 0.0)
-
-    def _lines_of(self, einsum: str, memory: str) -> tuple[PricedAmounts, ...]:
-        key = (einsum, memory)
-        if key not in self._lines:
-            count = next(c for c in self._counts if c.einsum == einsum)
-            self._lines[key] = priced_lines(self.machine, count, self._bound.words, memory)
-        return self._lines[key]
-
-    def _floor(self, machine: Architecture) -> Floor:
-        """Return the floor on another machine; it changes only with leakage or the outermost
-        memory."""
-        if machine.home == self.machine.home and not self._leaks:
-            return self._known.floor
-        return floor_of(self._bound.on(machine), self._counts, self._least)

@@ -71,6 +71,3 @@ MAX_CRITICAL_CORES = 3
 
 MIN_PROBLEMS_TO_SAMPLE = 8
 """Smallest number of distinct core problems for which a sample is counted first."""
-
-MAX_CACHED_PRICES = 4096
-"""Number of memory prices that a sweep of capacities keeps in its cache."""

@@ -11,7 +11,7 @@ from einsum_cascade.number_formats import TensorFormats
 from ..bounds.floor import LeastWork, least_work
 from ..counts.accesses import EinsumCount
 from ..counts.spill import count_mapping, spilled_share
-from ..engine.assemble import CapacityVariants, differ_in_capacities
+from ..engine.assemble import differ_in_capacities, priced
 from ..engine.evaluate import evaluate_bound
 from ..engine.latency import time_bound
 from ..engine.timing import Timing
@@ -27,7 +27,7 @@ from ..legality.footprint import all_fits
 from ..nest.record import Bound
 from ..result.result import Result
 from ..schedule.kinds import exact_walks
-from ..spec.arch import ProcessingArray
+from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
 from ..steps.group import Walk
 from ..steps.run_length import StepsError
@@ -73,7 +73,7 @@ class IncrementalEvaluator:
         self._arrays = Cache[_ArrayKeys](policy.MAX_CACHED_ARRAYS)
         self._bound: Cache[_FittedMappings] = Cache(kept)
         self._runs: Cache[_CountedMapping] = Cache(kept)
-        self._variants: Cache[CapacityVariants] = Cache(
+        self._results = Cache[tuple[Architecture, Result]](
             None if kept is None else policy.MAX_CACHED_RESULTS
         )
 
@@ -125,12 +125,9 @@ class IncrementalEvaluator:
         """
         speeds = Key(arrays, bandwidth_key(bound.architecture))
         timed = Key(counted, speeds)
-        variants = self._variants.find(timed)
-        if variants is not None and differ_in_capacities(variants.machine, bound.architecture):
-            repriced = variants.on(bound.architecture)
-            if repriced is not None:
-                return replace(repriced, workload=workload)
-        least = run.least_work(bound, arrays)
+        known, least = self._results.find(timed), run.least_work(bound, arrays)
+        if known is not None and differ_in_capacities(known[0], bound.architecture):
+            return replace(priced(known[1], bound, run.counts, least), workload=workload)
         result = evaluate_bound(
             bound,
             workload=workload,
@@ -139,7 +136,7 @@ class IncrementalEvaluator:
             least=least,
         )
         if bound.mapping.spill is None:
-            self._variants.keep(timed, CapacityVariants(result, bound, run.counts, least))
+            self._results.keep(timed, (bound.architecture, result))
         return result
 
 
