@@ -1,4 +1,4 @@
-"""Record of a run: its exact counts, its times and energies, and lower bounds.
+"""Record of a run: its exact counts, its times and energies, lower bounds, and its JSON.
 
 Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules, square
 micrometres. ``Result.to_dict`` is the JSON of the command line.
@@ -6,11 +6,15 @@ micrometres. ``Result.to_dict`` is the JSON of the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from einsum_cascade.errors import InputError
 from einsum_cascade.memo import lazy_field
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION = 1
 
@@ -382,6 +386,262 @@ class RunRecord:
         """Ratio of the latency to the lower bound of any mapping, at least 1; 1 if no bound is
         known."""
         return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of ``simulate --json``; ``from_dict`` reads it."""
+        charges: dict[str, dict[str, float]] = {}
+        for einsum, component, energy in self.charges:
+            charges.setdefault(einsum, {})[component] = energy
+        tokens = ("tokens", "tokens_per_s", "joules_per_token") if self.tokens is not None else ()
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "mapping": self.mapping,
+            "engine": self.engine,
+            "shape": dict(self.shape),
+            "latency_s": self.latency_s,
+            "cycles": self.cycles,
+            "bound_by": self.bound_by,
+            **{name: getattr(self, name) for name in tokens},
+            **({"request": asdict(self.request)} if self.request else {}),
+            "utilization": self.utilization,
+            "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
+            "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},
+            "traffic_bytes": _traffic(self.traffic),
+            "buffer_bytes": {
+                b.level: {"required": b.required_bytes, "capacity": b.capacity_bytes}
+                for b in self.buffers
+            },
+            "energy_pj": {
+                "total": self.energy_pj,
+                "by_component": dict(self.energy_by_component),
+                "by_einsum": dict(self.energy_by_einsum),
+            },
+            "area_um2": {"total": self.area_um2, "by_component": dict(self.area_by_component)},
+            "bounds": asdict(self.bounds),
+            "floor": asdict(self.floor),
+            "einsums": [_einsum(e) for e in self.einsums],
+            "schedule": asdict(self.schedule),
+            "tiles": dict(self.tiles),
+            "notes": list(self.notes),
+            "charges_pj": charges,
+            "roofs": asdict(self.roofs),
+            "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in self.folds],
+            "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in self.einsums},
+            "parts": [
+                {"name": p.name, "times": p.times, "result": p.result.to_dict()}
+                | ({"stage": p.stage} if p.stage else {})
+                for p in self.parts
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the result that ``to_dict`` turned into a JSON object or text.
+
+        Raises
+        ------
+        InputError
+            The data is no such object, or has another schema version.
+        """
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"expected the JSON object of a result with schema_version {SCHEMA_VERSION}, "
+                f"got {'version ' + repr(version) if version is not None else 'something else'}"
+            )
+        try:
+            return cls._read(data)
+        except KeyError as missing:
+            raise InputError(f"the JSON object of a result has no {missing}") from None
+        except (AttributeError, TypeError, ValueError) as wrong:
+            raise InputError(f"the JSON object of a result is wrong: {wrong}") from None
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        energy, schedule, roofs = data["energy_pj"], data["schedule"], data.get("roofs", {})
+        arrays_of_roofs = (a | {"untimed": tuple(a["untimed"])} for a in roofs.get("arrays", ()))
+        return cls(
+            **{k: data[k] for k in ("workload", "architecture", "mapping", "engine")},
+            **{k: data[k] for k in ("latency_s", "cycles", "bound_by")},
+            shape=tuple(data["shape"].items()),
+            arrays=tuple(
+                ArrayUse(
+                    array=name,
+                    occupied_cycles=data["occupied_cycles"][name],
+                    busy_cycles=data["busy_cycles"][name],
+                    utilization=utilization,
+                )
+                for name, utilization in data["utilization"].items()
+            ),
+            traffic=_read_traffic(data["traffic_bytes"]),
+            buffers=tuple(
+                LevelBuffer(level=k, required_bytes=b["required"], capacity_bytes=b["capacity"])
+                for k, b in data["buffer_bytes"].items()
+            ),
+            energy_by_component=tuple(energy["by_component"].items()),
+            energy_by_einsum=tuple(energy["by_einsum"].items()),
+            area_by_component=tuple(data["area_um2"]["by_component"].items()),
+            bounds=Bounds(**data["bounds"]),
+            einsums=tuple(_read_einsum(e, data["einsum_traffic_bytes"]) for e in data["einsums"]),
+            schedule=ScheduleReport(**{**schedule, "critical": tuple(schedule["critical"])}),
+            tiles=tuple(data["tiles"].items()),
+            notes=tuple(data["notes"]),
+            charges=tuple(
+                (einsum, component, pj)
+                for einsum, found in data["charges_pj"].items()
+                for component, pj in found.items()
+            ),
+            folds=tuple(_read_folds(f) for f in data.get("folds", ())),
+            roofs=Roofs(
+                arrays=tuple(ArrayRoof(**a) for a in arrays_of_roofs),
+                memories=tuple(MemoryRoof(**m) for m in roofs.get("memories", ())),
+            ),
+            floor=Floor(**data.get("floor", {})),
+            parts=tuple(
+                PartUse(
+                    name=p["name"],
+                    times=p["times"],
+                    result=cls.from_dict(p["result"]),
+                    stage=p.get("stage", ""),
+                )
+                for p in data.get("parts", ())
+            ),
+            tokens=data.get("tokens"),
+            request=RequestUse(**data["request"]) if "request" in data else None,
+        )
+
+    def to_row(self) -> dict[str, str | float]:
+        """Return names and totals of the run, keyed as the columns of a sweep.
+
+        Returns
+        -------
+        dict
+            ``workload``, ``architecture``, ``mapping``, ``latency_s``, ``floor_latency_s``,
+            ``cycles``, ``energy_pj``, ``area_um2``, of each memory ``traffic_bytes.LEVEL`` and
+            ``buffer_bytes.LEVEL``, of each array ``utilization.ARRAY``, of each component
+            ``energy_pj.COMPONENT`` (they add up to ``energy_pj``), and ``bound_by``.
+        """
+        return {
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "mapping": self.mapping,
+            "latency_s": float(self.latency_s),
+            "floor_latency_s": float(self.floor.latency_s),
+            "cycles": float(self.cycles),
+            "energy_pj": float(self.energy_pj),
+            "area_um2": float(self.area_um2),
+            **{f"traffic_bytes.{t.level}": float(t.total_bytes) for t in self.traffic},
+            **{f"utilization.{a.array}": float(a.utilization) for a in self.arrays},
+            **{f"buffer_bytes.{b.level}": float(b.required_bytes) for b in self.buffers},
+            **{f"energy_pj.{name}": float(energy) for name, energy in self.energy_by_component},
+            "bound_by": self.bound_by,
+        }
+
+    def to_frame(self) -> DataFrame:
+        """Return a pandas data frame with a row for every Einsum; a part's rows cover all of its
+        runs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``part`` (empty for a result without parts) and ``times``, ``einsum``, ``array``,
+            ``cycles`` and ``time_s`` (time on its array, which may overlap with other arrays),
+            ``utilization`` (share of the whole run), ``operations``, ``energy_pj``,
+            ``traffic_bytes.LEVEL``. ``attrs["units"]`` has the units.
+        """
+        # Pandas takes longer to import than most commands take to run.
+        from pandas import DataFrame
+
+        pieces = [(p.name, p.times, p.result) for p in self.parts] or [("", 1, self)]
+        clock = self.clock_hz
+        rows: list[dict[str, str | float]] = []
+        for name, times, part in pieces:
+            energy = dict(part.energy_by_einsum)
+            for e in part.einsums:
+                cycles = times * float(e.cycles)
+                share = times * part.cycles / self.cycles if self.cycles else 0.0
+                traffic = {f"traffic_bytes.{t.level}": float(t.total_bytes) for t in e.traffic}
+                rows.append(
+                    {
+                        "part": name,
+                        "times": times,
+                        "einsum": e.name,
+                        "array": e.array,
+                        "cycles": cycles,
+                        "time_s": cycles / clock if clock else 0.0,
+                        "utilization": float(e.utilization * share),
+                        "operations": times * sum(n for _, n in e.operations),
+                        "energy_pj": times * float(energy.get(e.name, 0.0)),
+                        **{level: times * moved for level, moved in traffic.items()},
+                    }
+                )
+        frame = DataFrame(rows)
+        stems = {c: c.partition(".")[0] for c in frame.columns}
+        frame.attrs["units"] = {c: _UNITS[stem] for c, stem in stems.items() if stem in _UNITS}
+        return frame
+
+
+_UNITS = {
+    "cycles": "cycles",
+    "time_s": "s",
+    "energy_pj": "pJ",
+    "utilization": "1",
+    "traffic_bytes": "B",
+}
+"""Units by the beginning of a column's name."""
+
+
+def _traffic(levels: tuple[LevelTraffic, ...]) -> dict[str, dict[str, float]]:
+    return {
+        t.level: {"read": t.read_bytes, "write": t.write_bytes, "total": t.total_bytes}
+        | ({"links": True} if t.links else {})
+        for t in levels
+    }
+
+
+def _read_traffic(levels: Mapping[str, Any]) -> tuple[LevelTraffic, ...]:
+    return tuple(
+        LevelTraffic(
+            level=k,
+            read_bytes=t["read"],
+            write_bytes=t["write"],
+            links=bool(t.get("links", False)),
+        )
+        for k, t in levels.items()
+    )
+
+
+def _einsum(einsum: EinsumUse) -> dict[str, Any]:
+    formats: dict[str, list[str]] = {}
+    for kind, fmt in einsum.formats:
+        formats.setdefault(kind, []).append(fmt)
+    return {
+        "name": einsum.name,
+        "array": einsum.array,
+        "cycles": einsum.cycles,
+        "operations": dict(einsum.operations),
+        "utilization": einsum.utilization,
+        **({"formats": formats} if formats else {}),
+    }
+
+
+def _read_einsum(data: Mapping[str, Any], traffic: Mapping[str, Any]) -> EinsumUse:
+    return EinsumUse(
+        name=data["name"],
+        array=data["array"],
+        cycles=data["cycles"],
+        operations=tuple(data["operations"].items()),
+        utilization=data["utilization"],
+        traffic=_read_traffic(traffic[data["name"]]),
+        formats=tuple((k, fmt) for k, fmts in data.get("formats", {}).items() for fmt in fmts),
+    )
+
+
+def _read_folds(data: Mapping[str, Any]) -> Folds:
+    fields = {k: v for k, v in data.items() if k != "cycles"}
+    return Folds(**fields | {"skew": tuple(data["skew"].items())})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

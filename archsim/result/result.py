@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..document import Document, to_html
-from .export import result_frame, result_from_dict, result_row, result_to_dict
 from .record import RunRecord
 from .report import explain, report
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ..figure_style import Picture
 
 
@@ -80,26 +76,3 @@ class Result(RunRecord):
 
     def _repr_html_(self) -> str:
         return to_html(self.table())
-
-    def to_row(self) -> dict[str, str | float]:
-        """Return names and totals of the run, keyed as the columns of a sweep."""
-        return result_row(self)
-
-    def to_frame(self) -> DataFrame:
-        """Return cycles, energy and traffic of every Einsum as a pandas frame with a row each."""
-        return result_frame(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object of ``simulate --json``; ``from_dict`` reads it."""
-        return result_to_dict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """Return the result that ``to_dict`` turned into a JSON object or text.
-
-        Raises
-        ------
-        InputError
-            The data is no such object.
-        """
-        return result_from_dict(data, cls)
