@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
 from typing import Literal, NamedTuple
-
-from einsum_cascade.memo import cached_property
 
 from ..counts.accesses import EinsumCount, path_of
 from ..iteration.access_map import AccessMap
@@ -22,8 +19,6 @@ from ..iteration.loops import (
     Extents,
     Loop,
     count_points,
-    even_deliveries,
-    even_tiles,
     first_tile,
     inside,
     split,
@@ -49,28 +44,15 @@ class Flow:
     steps: tuple[Loop, ...]
     """All loops whose iterations are steps, including loops inside the level."""
 
-    @cached_property
-    def _one_tile(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Largest extents for a single arriving tile, by depth and axis; a longer axis brings more
-        tiles."""
-        found: list[tuple[tuple[int, int], ...]] = [()]
-        for loop, moves in zip(reversed(self.loops), reversed(self.moving), strict=True):
-            # Inside this loop, at most its stride remains of its axis.
-            limits = {axis: x for axis, x in found[-1] if axis != loop.axis or x < loop.stride}
-            if moves:
-                limits[loop.axis] = min(loop.stride, limits.get(loop.axis, loop.stride))
-            found.append(tuple(limits.items()))
-        return tuple(reversed(found))
-
     def stays(self, depth: int, extents: Extents) -> bool:
         """Return whether only one tile arrives during one iteration of the first ``depth``
         loops."""
-        if depth >= len(self.loops):
-            return True
-        # A loop is faster than ``all``: every tile asks in every place.
-        for axis, limit in self._one_tile[depth]:  # noqa: SIM110
-            if extents[axis] > limit:
-                return False
+        left = [*extents]
+        for loop, moves in zip(self.loops[depth:], self.moving[depth:], strict=True):
+            if left[loop.axis] > loop.stride:
+                if moves:
+                    return False
+                left[loop.axis] = loop.stride
         return True
 
     def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
@@ -122,25 +104,6 @@ class Flow:
         fresh : bool
             As ``first`` in ``slice``.
         """
-        even = even_tiles(self.loops[outer:], extents)
-        if even is None:
-            return self._ragged_total(extents, outer, fresh)
-        counts, tile = even
-        moving = self.moving[outer:]
-        # Inside the last loop that brings several tiles, the tile stays.
-        several = [d for d, n in enumerate(counts) if n > 1 and moving[d]]
-        depth = min(several[-1] + 1 if several else 0, self.stepped - outer)
-        # With loops of 4 (moving), 3 (not moving) and 2 (moving), a tile arrives 24 times; in 8 of
-        # them, with the second loop at its first iteration, the arrival is new.
-        times = prod(counts[:depth])
-        new = prod(n for n, moves in zip(counts[:depth], moving, strict=False) if moves)
-        arrives = even_deliveries(counts[depth:], moving[depth:]) * self.access_map.size(tile)
-        inner = first_tile(extents, self.loops[outer : outer + depth])
-        known = self.access_map.size(inner) if fresh else 0
-        return StepShare(times * arrives, times * arrives - new * known)
-
-    def _ragged_total(self, extents: Extents, outer: int, fresh: bool) -> StepShare:
-        """Return ``total`` for loops whose last tile may be shorter than the others."""
         # Number of visits of each extent, and of those in which all arrivals are new.
         arrives = again = 0
         now = {extents: (1, int(fresh))}

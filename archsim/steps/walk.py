@@ -697,23 +697,16 @@ def rescaled(walk: Walk) -> Walk:
     for number, part in enumerate(walk.group.parts):
         wanted = part.busy * part.e.iterations
         work.append(_factor(wanted, [(n, c.busy[number]) for n, c in classes]))
-        rows = _with_multiplicity(
-            (n, x) for n, c in classes for x in (c.loads[number], c.drains[number])
-        )
+        rows = [(n, row) for n, c in classes for row in (c.loads[number], c.drains[number])]
         moved.append(
             [
                 _factor(counted, [(n, row[memory]) for n, row in rows if row[memory]])
                 for memory, counted in enumerate(part.flows.counted)
             ]
         )
-    # Classes have many rows in common: each is scaled once.
-    known: dict[tuple[int, int], Row] = {}
 
     def scaled(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-        for part, row in enumerate(rows):
-            if (part, id(row)) not in known:
-                known[part, id(row)] = _product(row, moved[part])
-        return tuple([known[part, id(row)] for part, row in enumerate(rows)])
+        return tuple(_product(row, by) for row, by in zip(rows, moved, strict=True))
 
     return replace(
         walk,
@@ -726,16 +719,6 @@ def rescaled(walk: Walk) -> Walk:
 
 _Factors = list[Fraction | None]
 """Scaling factor for each position of a row; None means one."""
-
-
-def _with_multiplicity(rows: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Return distinct rows with the number of times that each occurs."""
-    times: dict[int, int] = {}
-    known: dict[int, Row] = {}
-    for n, row in rows:
-        known[id(row)] = row
-        times[id(row)] = times.get(id(row), 0) + n
-    return [(times[number], row) for number, row in known.items()]
 
 
 def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction | None:
