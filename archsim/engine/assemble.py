@@ -7,7 +7,7 @@ results on machines with other memory capacities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
@@ -19,7 +19,7 @@ from einsum_cascade.operations import kind_and_format, operation_label
 from ..bounds.floor import LeastWork, compulsory_words, floor_of
 from ..counts.accesses import Amount, EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
-from ..counts.occupancy import busy_cycles, folds_of
+from ..counts.occupancy import busy_cycles, folds_of, memory_bytes, transfer_cycles
 from ..counts.spill import spill_note
 from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
@@ -79,7 +79,7 @@ def assemble(
         energy_by_component=(),
         energy_by_einsum=(),
         area_by_component=(),
-        bounds=_bounds(bound.whole, work, _traffic(bound, counts_at_ports(bound, counts))),
+        bounds=_bounds(bound, counts_at_ports(bound, counts)),
         einsums=_einsums(bound, work, timing),
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
@@ -267,24 +267,38 @@ def _buffers(bound: Bound) -> tuple[LevelBuffer, ...]:
     )
 
 
-def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
+def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
     """Return the bounds of a run: array work alone, traffic at full bandwidth, compulsory traffic.
 
-    ``traffic`` covers one core if a memory has several copies.
+    ``counts`` are as in ``memory_cycles``.
     """
-    architecture = bound.architecture
-    cycles = [
-        total((1, w.occupied) for w in work if w.count.array == array.name)
-        for array in architecture.arrays
-    ]
-    transfers = [Fraction(0)]
-    for memory, moved in zip(architecture.memories, traffic, strict=True):
-        if memory.bandwidth_bytes_per_s is not None:
-            transfers.append(Fraction(moved.total_bytes) / memory.bandwidth_bytes_per_s)
+    machine = bound.architecture
+    cycles = array_cycles(bound, bound.by_name).values(), memory_cycles(bound, counts)
+    compute, bandwidth = (float(max(each) / machine.clock_hz) for each in cycles)
+    words = compulsory_words(bound.whole)
     return Bounds(
-        compute_s=float(max(cycles) / architecture.clock_hz),
-        bandwidth_s=float(max(transfers)),
-        traffic_bytes=_number(compulsory_words(bound) * architecture.word_bytes),
+        compute_s=compute,
+        bandwidth_s=bandwidth,
+        traffic_bytes=_number(words * machine.word_bytes),
+    )
+
+
+def array_cycles(bound: Bound, names: Iterable[str]) -> dict[str, Fraction]:
+    """Return the cycles for which the named Einsums keep each array busy."""
+    busy: dict[str, Fraction] = {}
+    for e in (bound.by_name[name] for name in names):
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
+    return busy
+
+
+def memory_cycles(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Fraction, ...]:
+    """Return the cycles that each memory takes for its traffic.
+
+    ``counts`` cover one core, and all cores at memories that feed several (``counts_at_ports``).
+    """
+    return tuple(
+        transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
+        for memory in bound.architecture.memories
     )
 
 

@@ -16,7 +16,6 @@ from einsum_cascade.ir import Program
 from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
-from ..counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from ..counts.spill import count_mapping, count_of
 from ..legality.binding import Choose, bind, bind_whole_cascade
 from ..nest.cores import iterations_of_core
@@ -29,7 +28,7 @@ from ..result.result import Result
 from ..schedule.kinds import kind_of
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
-from .assemble import assemble
+from .assemble import array_cycles, assemble, memory_cycles
 from .latency import time_bound
 from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES, MIN_PROBLEMS_TO_SAMPLE
 from .timing import Timing, refuse_no_time
@@ -218,65 +217,41 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
     least = Fraction(0)
     for nest in (*before, bound):
-        if any(least + cycles > limit for cycles in _sampled_bounds(nest)):
-            return True
-        for counts in _fused_counts(nest):
-            least += _busiest(nest, counts)
-            if least > limit:
+        cycles = Fraction(0)
+        for cycles in _lower_bounds(nest):
+            if least + cycles > limit:
                 return True
+        least += cycles
     return False
 
 
-def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
-    """Yield lower bounds of a mapping's cycles: first from its arrays, then from samples of its
-    cores.
+def _lower_bounds(bound: Bound) -> Iterator[Fraction]:
+    """Yield lower bounds of a mapping's cycles: from its arrays, samples of its cores, all counts.
 
     A sample counts the traffic of some of the distinct core problems. It reveals a far slower
-    mapping before the traffic of all cores is counted.
+    mapping before the traffic of all cores is counted. The last bound is the closest.
     """
-    groups = _groups(bound)
-    if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
-        return
-    yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
-    number = len(bound.core_nests)
-    for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
-        ported = counts_at_ports(bound, bound.memo(count_mapping), some)
-        counts_by_group = (tuple(c for c in ported if c.einsum in names) for names in groups)
-        yield sum((_busiest(bound, counts) for counts in counts_by_group), Fraction(0))
-
-
-def _groups(bound: Bound) -> list[tuple[str, ...]]:
-    """Return groups of Einsum names; the Einsums of a group run together."""
     every = tuple(e.name for e in bound.einsums)
+    # The Einsums of a group run together, groups one after the other.
+    groups = [every]
     if kind_of(bound).in_turn:
         written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
-        return written or [(name,) for name in every]
-    return [every]
+        groups = written or [(name,) for name in every]
 
+    def busiest(counts: tuple[EinsumCount, ...], names: tuple[str, ...]) -> Fraction:
+        here = tuple(count for count in counts if count.einsum in names)
+        return max((*array_cycles(bound, names).values(), *memory_cycles(bound, here)))
 
-def _fused_counts(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
-    """Yield the counts of each group of Einsums that run together."""
-    groups = _groups(bound)
-    if bound.is_whole and bound.mapping.spill is None:
-        yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
-        return
-    ported = counts_at_ports(bound, bound.memo(count_mapping))
-    yield from (tuple(c for c in ported if c.einsum in names) for names in groups)
-
-
-def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
-    """Return the cycles for which the busiest array or memory works."""
-    memories = (
-        transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
-        for memory in bound.architecture.memories
-    )
-    arrays = _arrays(bound, tuple(count.einsum for count in counts))
-    return max((*arrays.values(), *memories), default=Fraction(0))
-
-
-def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
-    """Return the cycles for which the named Einsums keep each array busy."""
-    busy: dict[str, Fraction] = {}
-    for e in (bound.by_name[name] for name in names):
-        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
-    return busy
+    alone = bound.is_whole and bound.mapping.spill is None
+    if not (bound.is_whole or bound.mapping.spill or bound.architecture.memories[0].ring):
+        yield sum((max(array_cycles(bound, names).values()) for names in groups), Fraction(0))
+        number = len(bound.core_nests)
+        for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
+            ported = counts_at_ports(bound, bound.memo(count_mapping), some)
+            yield sum((busiest(ported, names) for names in groups), Fraction(0))
+    counts = () if alone else counts_at_ports(bound, bound.memo(count_mapping))
+    cycles = Fraction(0)
+    for names in groups:
+        own = tuple(bound.memo(count_of, name) for name in names) if alone else counts
+        cycles += busiest(own, names)
+        yield cycles

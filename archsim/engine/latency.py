@@ -65,11 +65,9 @@ class GroupRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTiming:
-    """Timing of a run, with the number of its task events and the logged slices."""
+    """Timing of a run, with the logged slices."""
 
     timing: Timing
-    events: int
-    """Number of task events in the whole run."""
     runs: tuple[GroupRun, ...]
 
 
@@ -140,7 +138,6 @@ def time_events(
     refuse_no_time(bound, at)
     return EventTiming(
         timing=_timing(bound, counts, tuple(runs), at),
-        events=sum(r.run.turns for r in runs),
         runs=tuple(runs),
     )
 
