@@ -49,7 +49,7 @@ from .minimal_domain import (
     free_partitions,
     least_shares,
     minimal_domains,
-    partially_covered,
+    partial_ranks,
     partition_member_of,
 )
 from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
@@ -240,7 +240,10 @@ def _sized(
     """
     arrays, free = len(bound.architecture.arrays), bound.pattern_memo(free_partitions)
     of = {e.name: e for e in bound.einsums}
-    some = bound.pattern_memo(_some)
+    partial = bound.pattern_memo(partial_ranks)
+    some = {
+        e.name: {of.family for of in gone} for e, gone in zip(bound.einsums, partial, strict=True)
+    }
     none = dict.fromkeys(some, ALL)
     for tiles in bound.pattern_memo(_growing):
         family = tiles.rank
@@ -271,13 +274,6 @@ def _growing(bound: Bound) -> tuple[FreeTileSize, ...]:
     """
     cuts = (FreeTileSize(rank, *m) for rank, m in free_partitions(bound).items() if len(m) == 2)
     return tuple(c for c in cuts if any(c.grows(bound.program, e) for e in bound.einsums))
-
-
-def _some(bound: Bound) -> dict[str, set[str]]:
-    """Return, for each Einsum, the partitioned ranks that it covers only in part, such as M1
-    without M0."""
-    free = free_partitions(bound)
-    return {e.name: partially_covered(bound, e, free) for e in bound.einsums}
 
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:

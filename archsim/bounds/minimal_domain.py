@@ -170,18 +170,6 @@ def partition_member_of(program: Program, variable: str) -> tuple[str, str]:
     return declared_partition_of(program, program.rank_of_variable.get(variable, variable.upper()))
 
 
-def partially_covered(
-    bound: Bound, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
-) -> set[str]:
-    """Return the partitioned ranks of which an Einsum iterates over only some members, such as M1.
-
-    A rank whose mask lets each position through once is not among them (``positional_rank``).
-    """
-    whole = positional_rank(bound.program, e)
-    axes = ([partition_member_of(bound.program, v) for v, _ in axis.variables] for axis in e.axes)
-    return {of[0][0] for of in axes if len(of) < len(free.get(of[0][0], ()))} - {whole}
-
-
 def least_shares(bound: Bound) -> dict[str, Fraction]:
     """Return the share of each Einsum's points that remains at the best sizes of the cascade's
     tiles.
@@ -206,13 +194,13 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     In one-pass attention with 4 tiles of 256 keys, a quarter of ``RM[m1+1, p]`` remains.
     """
     masked = any(x.where is not None for x in bound.program.einsums)
-    sizes, free = dict(bound.shapes), bound.pattern_memo(_partial_ranks)
+    sizes, free = dict(bound.shapes), bound.pattern_memo(partial_ranks)
     return {
         e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
     }
 
 
-class _PartialRank(NamedTuple):
+class PartialRank(NamedTuple):
     """Partitioned rank of which an Einsum iterates over some members without the other members."""
 
     family: str
@@ -223,7 +211,7 @@ class _PartialRank(NamedTuple):
 
 
 def _share(
-    e: BoundEinsum, gone: tuple[_PartialRank, ...], sizes: dict[str, int], masked: bool
+    e: BoundEinsum, gone: tuple[PartialRank, ...], sizes: dict[str, int], masked: bool
 ) -> Fraction:
     """Return the smallest share of an Einsum's points that may remain at some size of tiles."""
     if not gone:
@@ -238,7 +226,7 @@ def _share(
     return min(share, ALL)
 
 
-def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
+def partial_ranks(bound: Bound) -> tuple[tuple[PartialRank, ...], ...]:
     """Return, for each Einsum, the partitioned ranks that reduce its share, at any shapes."""
     free = free_partitions(bound)
     return tuple(tuple(_partial_ranks_of(bound.program, e, free)) for e in bound.einsums)
@@ -246,7 +234,7 @@ def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
 
 def _partial_ranks_of(
     program: Program, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
-) -> Iterator[_PartialRank]:
+) -> Iterator[PartialRank]:
     axes: dict[str, list[int]] = {family: [] for family in free}
     gone: dict[str, list[str]] = {family: [] for family in free}
     for number, axis in enumerate(e.axes):
@@ -263,7 +251,7 @@ def _partial_ranks_of(
         # Each position of ``whole`` comes once, however the rank is cut.
         if found and family != whole:
             times = min(gone[family].count(member) for member in free[family])
-            yield _PartialRank(family, tuple(found), times)
+            yield PartialRank(family, tuple(found), times)
 
 
 def positional_rank(program: Program, e: BoundEinsum) -> str:
@@ -457,14 +445,13 @@ class FreeTileSize:
             if e.name in incomplete
             and all(partition_member_of(program, v)[0] not in others for v in e.variables)
         ]
-        counted = [_PointsLeft(self, bound, e) for e in mine if self._is_counted(bound, e)]
-        if not any(c.grows for c in counted):
+        counted = [e for e in mine if self._is_counted(bound, e)]
+        if not any(self.grows(program, e) for e in counted):
             return None
 
         def found(low: int, high: int) -> TileSizes:
-            return TileSizes(
-                low, high, tuple((c.einsum.name, c.least(whole, low, high)) for c in counted)
-            )
+            points = ((e.name, self._least(bound, e, whole, low, high)) for e in counted)
+            return TileSizes(low, high, tuple(points))
 
         return found
 
@@ -513,6 +500,38 @@ class FreeTileSize:
                     return False
         return True
 
+    def _least(self, bound: Bound, e: BoundEinsum, rank: int, low: int, high: int) -> int:
+        """Return the least points of an Einsum for a rank of length ``rank``, over tile sizes from
+        ``low`` to ``high``."""
+        if e.einsum.where is None:
+            return prod(self._extent(bound.program, a, rank, low, high) for a in e.axes)
+        if low == high:
+            return self._let_through(bound, e, rank, low)
+        return self._let_through(bound, e, low * (rank // high), low)
+
+    def _extent(self, program: Program, axis: Axis, rank: int, low: int, high: int) -> int:
+        members = self.members(program, axis)
+        if not members:
+            return axis.extent
+        if len(members) == 2:
+            return rank
+        return low if members == {self.inner} else -(-rank // high)
+
+    def _let_through(self, bound: Bound, e: BoundEinsum, rank: int, size: int) -> int:
+        """Return the number of points that the mask lets through, for a rank's length and its tile
+        size."""
+        program, shapes = bound.program, dict(bound.shapes)
+        numbers: dict[str, float] = {
+            p.name: p.default for p in program.parameters if p.default is not None
+        }
+        numbers |= shapes
+        sizes = {self.outer: -(-rank // size), self.inner: size}
+        for declared in program.ranks:
+            family, member = declared_partition_of(program, (*declared.partition, declared.name)[0])
+            if family == self.rank:
+                numbers[declared.name] = rank if declared.partition else sizes[member]
+        return count_points(program, e.einsum, numbers) * prod(shapes[r] for r in program.parallel)
+
 
 def _is_free_of_sizes(condition: Condition) -> bool:
     """Return whether a mask compares positions only with one another and with constants."""
@@ -520,54 +539,3 @@ def _is_free_of_sizes(condition: Condition) -> bool:
         isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
         for node in walk(condition)
     )
-
-
-@dataclass(frozen=True)
-class _PointsLeft:
-    """Points of an Einsum, as a function of the tile size of a partitioned rank."""
-
-    cut: FreeTileSize
-    bound: Bound
-    einsum: BoundEinsum
-
-    @property
-    def grows(self) -> bool:
-        """True if larger tiles give the Einsum more points."""
-        return self.cut.grows(self.bound.program, self.einsum)
-
-    def least(self, rank: int, low: int, high: int) -> int:
-        """Return the least points for a rank of length ``rank``, over tile sizes from ``low`` to
-        ``high``."""
-        if self.einsum.einsum.where is None:
-            return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
-        if low == high:
-            return self._let_through(rank, low)
-        return self._let_through(low * (rank // high), low)
-
-    def _members(self, axis: Axis) -> set[str]:
-        """Return the members of the rank, such as M1 and M0, that an axis iterates over."""
-        return self.cut.members(self.bound.program, axis)
-
-    def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
-        members = self._members(axis)
-        if not members:
-            return axis.extent
-        if len(members) == 2:
-            return rank
-        return low if members == {self.cut.inner} else -(-rank // high)
-
-    def _let_through(self, rank: int, size: int) -> int:
-        """Return the number of points that the mask lets through, for a rank's length and its tile
-        size."""
-        program, cut = self.bound.program, self.cut
-        numbers: dict[str, float] = {
-            p.name: p.default for p in program.parameters if p.default is not None
-        }
-        numbers |= dict(self.bound.shapes)
-        sizes = {cut.outer: -(-rank // size), cut.inner: size}
-        for declared in program.ranks:
-            family, member = declared_partition_of(program, (*declared.partition, declared.name)[0])
-            if family == cut.rank:
-                numbers[declared.name] = rank if declared.partition else sizes[member]
-        points = count_points(program, self.einsum.einsum, numbers)
-        return points * prod(dict(self.bound.shapes)[r] for r in program.parallel)

@@ -8,22 +8,21 @@ a separate value of the next operand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, product
-from math import ceil, inf, prod, sqrt
+from math import inf, prod, sqrt
 from typing import NamedTuple
 
-from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import Operations
 
 from ..energy import memory_access, register_access
 from ..iteration.access_map import AccessMap, Digits
 from ..iteration.loops import Axis
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.tensor_words import ONE_WORD, TensorWords
-from .policy import LANE_STEPS_PER_DOUBLING, MAX_CACHED_ARRAYS, MAX_CACHED_POINTS
+from ..spec.tensor_words import TensorWords
+from .policy import LANE_STEPS_PER_DOUBLING
 
 _ROUNDING_MARGIN = 1 - 1e-12
 """Factor below one that covers the rounding of sums: some mappings attain the bound exactly."""
@@ -80,7 +79,9 @@ class OperandDelivery:
         home = memory_access(machine, machine.home)
         # Part of the values from the outermost memory is the compulsory traffic.
         crossed = float(self.crossing * machine.word_bits / machine.home.line_bits)
-        prices, registers = _prices_of(machine, array, words)
+        prices, registers = (
+            _ArrivalPrices(machine, array, words, free=free) for free in (False, True)
+        )
         found = self._mean(prices) * self.points
         found -= crossed * min(home.read_pj, home.write_pj)
         kept = self._mean(registers) * self.points
@@ -89,25 +90,12 @@ class OperandDelivery:
     def _mean(self, prices: _ArrivalPrices) -> float:
         """Return the least mean cost of a point in pJ."""
         result = self.result
-        stay, parts = prices.cheapest.get(self._key(prices), lambda: self._cheapest(prices))
+        stay, parts = self._cheapest(prices)
         least = stay
         if result is not None:
             for most, goes in parts:
                 least = min([least, *self._in_parts(prices, result, goes, most, stay)])
         return least
-
-    def _key(self, prices: _ArrivalPrices) -> Hashable:
-        """Return the cache key of ``_cheapest``.
-
-        Points that share a value count only up to the number of processing elements.
-        """
-        inputs = tuple(
-            [(i.tensor, i.moving, i.sharing, min(i.most, prices.reach)) for i in self.inputs]
-        )
-        if self.result is None:
-            return inputs, self.innermost, None
-        r = self.result
-        return inputs, self.innermost, (r.moving, r.sharing, min(r.most, prices.elements))
 
     def _cheapest(self, prices: _ArrivalPrices) -> _CheapestPoints:
         result = self.result
@@ -187,7 +175,7 @@ class _ArrivalPrices:
     ----------
     machine, array, words
         As in ``OperandDelivery.energy_pj``.
-    free : bool, optional
+    free : bool
         True if reads of memories are free.
     """
 
@@ -197,18 +185,12 @@ class _ArrivalPrices:
         array: ProcessingArray,
         words: TensorWords,
         *,
-        free: bool = False,
+        free: bool,
     ) -> None:
         self._machine, self._array, self._words, self._free = machine, array, words, free
         self._tensors: dict[str, _TensorPrices] = {}
-        self.cheapest = Cache[_CheapestPoints](MAX_CACHED_POINTS)
-        """Cache of the cheapest points, by the key of an ``OperandDelivery``, which rarely depends
-        on shapes."""
         self.elements = array.elements
         self.copies = machine.copies(array.name)
-        most_fed = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
-        self.reach = ceil(self.elements * max(1.0, most_fed))
-        """Largest number of processing elements among which a memory may share one value."""
         alone = array.registers.billed == "one"
         # If one element alone is billed, it has at least an equal part of all accesses.
         self._billed = 1 / (self.copies * array.elements) if alone else 1.0
@@ -290,26 +272,6 @@ class _ArrivalPrices:
         kept = register.write_pj * self._billed
         back = min(line.read + line.write for line in lines) + kept
         return _TensorPrices(tuple(feeding), kept, back)
-
-
-_PRICES = Cache[tuple[_ArrivalPrices, _ArrivalPrices]](MAX_CACHED_ARRAYS)
-
-
-def _prices_of(
-    machine: Architecture, array: ProcessingArray, words: TensorWords
-) -> tuple[_ArrivalPrices, _ArrivalPrices]:
-    """Return two price lists for an array: with the cost of memory reads, and with free memory
-    reads."""
-    # Cascades whose values are all one word share their prices.
-    words = ONE_WORD if words.alike else words
-    key = (Identity(machine), Identity(array), Identity(words))
-    return _PRICES.get(
-        key,
-        lambda: (
-            _ArrivalPrices(machine, array, words),
-            _ArrivalPrices(machine, array, words, free=True),
-        ),
-    )
 
 
 def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:

@@ -22,11 +22,5 @@ LANE_STEPS_PER_DOUBLING = 4
 MAX_BISECTIONS = 40
 """Number of ranges of tile sizes that are halved; a larger number gives a higher valid bound."""
 
-MAX_CACHED_POINTS = 512
-"""Number of Einsums on an array whose cheapest points are cached."""
-
-MAX_CACHED_ARRAYS = 16
-"""Number of arrays whose prices of arriving operands are cached."""
-
 MAX_CACHED_SIZES = 16
 """Number of shapes and machines for which bounds over the cascade's tile sizes are cached."""
