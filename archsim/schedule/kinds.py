@@ -205,7 +205,10 @@ def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
     room.
     """
     tasks = builder.tasks
-    for producer, distance in builder.flows(consumer):
+    for read in builder.group.reads:
+        if read.consumer != consumer:
+            continue
+        producer, distance = read.producer, builder.distances(read.shifts)
         builder.wait(producer, consumer, distance, f"{producer} -> {consumer}")
         elsewhere = tasks[producer].resource != tasks[consumer].resource
         if elsewhere and not {producer, consumer} & builder.outside:
@@ -315,13 +318,11 @@ def _staged(
     step, issue, period = plan.step, plan.issue, plan.period
     longest = {t.name: _longest(t) * step.graph.unit for t in program.tasks}
     when: dict[str, Fraction] = {}
-    rank: dict[str, int] = {}
     for i, number in enumerate(step.tasks):
         name = program.tasks[number].name
         # Stage and position as one time: a task of stage 2 runs two periods after the first of its
         # step.
         when[name] = Fraction(issue.stage[i] * period + issue.position[i])
-        rank[name] = 1
     sooner = [p for p in builder.group.parts if p.early]
     later = [p for p in builder.group.parts if not p.early]
     for p in (*reversed(sooner), *later):
@@ -331,7 +332,7 @@ def _staged(
     for t in program.tasks:
         if t.name in when:
             stage, position = divmod(when[t.name], period)
-            stages[t.name] = (int(stage), (position, rank[t.name]))
+            stages[t.name] = (int(stage), (position, 1))
     for t in program.tasks:
         if t.name not in stages:
             ready = _ready(program, t, when, longest)
@@ -344,7 +345,7 @@ def _staged(
         t._replace(
             stage=stages[t.name][0],
             priority=stages[t.name][1],
-            settled=rank.get(t.name) == 1,
+            settled=t.name in when,
         )
         for t in program.tasks
     )

@@ -154,15 +154,6 @@ class ProgramBuilder:
             found.append(sum(known) if len(known) == len(back) else None)
         return tuple(found)
 
-    def flows(self, consumer: str) -> list[tuple[str, Distances]]:
-        """Return the producer of each operand that the group makes, with its distance by class of
-        step."""
-        return [
-            (read.producer, self.distances(read.shifts))
-            for read in self.group.reads
-            if read.consumer == consumer
-        ]
-
     def loads(self, consumer: str) -> list[tuple[str, str]]:
         """Return the load task and the name of each memory from which an Einsum's operands are
         loaded."""

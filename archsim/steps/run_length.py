@@ -37,11 +37,6 @@ class Seq:
     parts: tuple[OneStep | Repeat, ...]
 
     @cached_property
-    def steps(self) -> int:
-        """Number of steps in the sequence."""
-        return sum([length(p) for p in self.parts])
-
-    @cached_property
     def by_class(self) -> dict[int, int]:
         """Number of steps of each class in the sequence, in the order of first occurrence."""
         found: dict[int, int] = {}
@@ -99,21 +94,11 @@ def sequence(parts: Iterable[RunLengths]) -> RunLengths:
 def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneStep | Seq]]:
     found: list[tuple[int, OneStep | Seq]] = []
     for count, body in parts:
-        if found and _same(found[-1][1], body):
+        if found and found[-1][1] == body:
             found[-1] = (found[-1][0] + count, body)
         elif not _empty(body):
             found.append((count, body))
     return found
-
-
-def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
-    """Return whether two runs are equal; their lengths are compared first because that is
-    faster."""
-    if one is other:
-        return True
-    if isinstance(one, OneStep) or isinstance(other, OneStep):
-        return isinstance(one, OneStep) and isinstance(other, OneStep) and one.kind == other.kind
-    return one.steps == other.steps and one == other
 
 
 def length(runs: RunLengths) -> int:
@@ -124,11 +109,7 @@ def length(runs: RunLengths) -> int:
     runs : RunLengths
         Run; the time depends on the number of its letters.
     """
-    if isinstance(runs, OneStep):
-        return 1
-    if isinstance(runs, Repeat):
-        return runs.count * length(runs.body)
-    return runs.steps
+    return sum(steps_by_class(runs).values())
 
 
 def steps_by_class(runs: RunLengths) -> dict[int, int]:

@@ -63,15 +63,6 @@ class Numbered(Generic[_T]):
             self.values.append(value)
         return number
 
-    def of(self, key: Hashable, make: Callable[[], _T]) -> int:
-        """Return the index of the value that ``key`` identifies; ``make`` builds the value on
-        first use."""
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self.values)
-            self.values.append(make())
-        return number
-
 
 class RemainingExtents(NamedTuple):
     """Extents that the outer loops leave to each Einsum.
@@ -629,17 +620,16 @@ class _Walker:
         drains = shares.memo(shares.moved, "drain", runs, state.held)
         back = tuple(a.back for a in state.at)
 
-        def found() -> StepClass:
-            rows = shares.rows.values
-            return StepClass(
-                runs=runs,
-                busy=rows[busy],
-                loads=tuple(rows[n] for n in loads),
-                drains=tuple(rows[n] for n in drains),
-                back=back,
-            )
-
-        return OneStep(self.classes.of((runs, busy, loads, drains, back), found))
+        rows = shares.rows.values
+        step = StepClass(
+            runs=runs,
+            busy=rows[busy],
+            loads=tuple(rows[n] for n in loads),
+            drains=tuple(rows[n] for n in drains),
+            back=back,
+        )
+        # Numbers are compared sooner than the fractions of a class.
+        return OneStep(self.classes.number_for((runs, busy, loads, drains, back), step))
 
     def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
         """Return, for each Einsum, whether it runs in a step.
