@@ -83,7 +83,7 @@ def assemble(
         einsums=_einsums(bound, work, timing),
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
-        notes=(*notes_of(bound), *timing.notes),
+        notes=(*_notes(bound), *timing.notes),
         roofs=bound.pattern_memo(_roofs_of),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
@@ -351,11 +351,6 @@ def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
     return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
 
 
-def _formats(bound: Bound) -> tuple[str, ...]:
-    """Return the notes on number formats, which do not depend on shapes."""
-    return tuple(_format_notes(bound))
-
-
 def _format_notes(bound: Bound) -> Iterator[str]:
     """Yield notes on the number formats of tensors, and on operations that are priced in another
     format."""
@@ -427,50 +422,52 @@ def _ring_notes(bound: Bound) -> Iterator[str]:
         yield f"each of {ring.parts} {name} has a copy of {', '.join(ring.copied)} before it begins"
 
 
-def notes_of(bound: Bound) -> tuple[str, ...]:
-    """Return notes on costs that the result does not contain, because of the machine's data or the
+def _notes(bound: Bound) -> Iterator[str]:
+    """Yield notes on costs that the result does not contain, because of the machine's data or the
     mapping."""
-    found: list[str] = []
+    of_formats, of_machine = bound.pattern_memo(_pattern_notes)
     if bound.mapping.chosen:
         choices = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
-        found.append(f"chosen by the mapping's objective: {choices}")
-    found.extend(bound.mapping.moved)
-    found.extend(_core_notes(bound))
-    found.extend(bound.pattern_memo(_formats))
+        yield f"chosen by the mapping's objective: {choices}"
+    yield from bound.mapping.moved
+    yield from _core_notes(bound)
+    yield from of_formats
     if note := spill_note(bound):
-        found.append(note)
-    found.extend(bound.masking_notes)
-    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)]
+        yield note
+    yield from bound.masking_notes
+    yield from (f"{p.name} = {p.default:g}" for p in _mask_parameters(bound))
     masked = [e.name for e in bound.einsums if e.window is not None]
     if masked:
-        found.append(
+        yield (
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
             "others are run whole"
         )
-    found += [h.note(bound.program) for h in bound.program.memo(hoistable)]
-    found.extend(bound.pattern_memo(_of_machine))
-    return tuple(found)
+    yield from (h.note(bound.program) for h in bound.program.memo(hoistable))
+    yield from of_machine
 
 
-def _of_machine(bound: Bound) -> tuple[str, ...]:
-    """Return notes on costs that the machine's data leave out, whatever the shapes."""
+def _pattern_notes(bound: Bound) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the notes on number formats and on the machine, which do not depend on shapes."""
+    return tuple(_format_notes(bound)), tuple(_machine_notes(bound))
+
+
+def _machine_notes(bound: Bound) -> Iterator[str]:
+    """Yield notes on costs that the machine's data leave out, whatever the shapes."""
     architecture = bound.architecture
-    found: list[str] = []
     for array in architecture.arrays:
         stood_in = _stand_ins(bound, array)
         if stood_in:
-            found.append(f"{array.name}: {stood_in}")
+            yield f"{array.name}: {stood_in}"
         if array.registers.billed == "one":
-            found.append(
+            yield (
                 f"{array.name}: register accesses of its own Einsums are billed for one element "
                 f"of {array.elements}"
             )
     for memory in architecture.memories:
         if memory.bandwidth_bytes_per_s is None:
-            found.append(f"{memory.name}: bandwidth is taken as unlimited")
+            yield f"{memory.name}: bandwidth is taken as unlimited"
     if architecture.launch_s is not None:
         micro = 1e6 * architecture.launch_s
-        found.append(f"to start a kernel takes {micro:.3g} us more, in no latency here")
+        yield f"to start a kernel takes {micro:.3g} us more, in no latency here"
     leaking = "" if leakage_w(architecture) else "leakage, "
-    found.append(f"{leaking}clock and on-chip network energy are not billed")
-    return tuple(found)
+    yield f"{leaking}clock and on-chip network energy are not billed"

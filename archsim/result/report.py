@@ -7,7 +7,9 @@ from collections.abc import Callable
 from ..document import Column, Document, Fact, Table, names, numbers, texts
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import (
+    Bounds,
     EinsumUse,
+    Floor,
     Folds,
     LevelBuffer,
     LevelTraffic,
@@ -86,8 +88,7 @@ def _shape(result: RunRecord) -> str:
 
 
 def _facts(result: RunRecord) -> tuple[Fact, ...]:
-    bounds = result.bounds
-    compute, bandwidth = seconds(bounds.compute_s), seconds(bounds.bandwidth_s)
+    bounds, floor = result.bounds, result.floor
     least = max(bounds.compute_s, bounds.bandwidth_s)
     outer = next((t for t in result.traffic if not t.links), None)
     facts = [
@@ -97,13 +98,8 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
             f"{count(result.cycles)} cycles at {engineering(result.clock_hz, 'Hz')}, "
             f"bound by {result.bound_by}",
         ),
-        Fact(
-            "bound",
-            seconds(least),
-            f"of this mapping: compute {compute}, bandwidth {bandwidth}; "
-            f"latency is {_over(result.latency_s, least)}",
-        ),
-        _floor(result),
+        _bound(result, "bound", "this mapping", bounds, least),
+        _bound(result, "floor", "any mapping", floor, floor.latency_s),
     ]
     if outer is not None:
         once = "each operator's inputs" if result.parts else "each input"
@@ -156,14 +152,14 @@ def _tokens(result: RunRecord) -> tuple[Fact, ...]:
     return (Fact("tokens", f"{shown} tokens/s", f"{result.tokens:,} computed, {each} each"),)
 
 
-def _floor(result: RunRecord) -> Fact:
-    floor = result.floor
-    compute, bandwidth = seconds(floor.compute_s), seconds(floor.bandwidth_s)
+def _bound(result: RunRecord, name: str, of: str, bound: Bounds | Floor, least: float) -> Fact:
+    """Return a lower bound of the latency, with the bounds of arrays and memories."""
+    compute, bandwidth = seconds(bound.compute_s), seconds(bound.bandwidth_s)
     return Fact(
-        "floor",
-        seconds(floor.latency_s),
-        f"of any mapping: compute {compute}, bandwidth {bandwidth}; "
-        f"latency is {_over(result.latency_s, floor.latency_s, 'floor')}",
+        name,
+        seconds(least),
+        f"of {of}: compute {compute}, bandwidth {bandwidth}; "
+        f"latency is {_over(result.latency_s, least, name)}",
     )
 
 
