@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
-from typing import Any, Literal
+from typing import Any
 
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture, Memory
-from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from archsim.spec.roles import memory_called
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem, SpecError, did_you_mean
@@ -45,7 +44,8 @@ from ..space.mapspace import Mapspace
 from .capacity_sweep import (
     KINDS,
     CapacityCurve,
-    CapacityRun,
+    CapacityPoint,
+    CapacitySeries,
     Kind,
     confirmed,
     run_with,
@@ -88,49 +88,6 @@ def limited_memory(architecture: Architecture, name: str, option: str) -> Memory
     return next(m for m in inner if m.name == named)
 
 
-Series = Literal["fused", "einsum_by_einsum"]
-SERIES: tuple[Series, Series] = ("fused", "einsum_by_einsum")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapacityPoint:
-    """Mapping of least traffic or least energy at one capacity, with its engine result."""
-
-    capacity_bytes: int
-    mapping: Mapping
-    result: Result
-    """Result of the workload at this capacity. An access costs the same energy as in the machine's
-    own memory."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the point as ``archsim map --capacity-curve --json`` prints it."""
-        return {
-            "capacity_bytes": self.capacity_bytes,
-            "traffic_bytes": self.result.traffic_bytes,
-            "energy_pj": self.result.energy_pj,
-            "cycles": self.result.cycles,
-            "latency_s": self.result.latency_s,
-            "mapping_spec": {"mapping": mapping_dict(self.mapping)},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapacitySeries:
-    """Points of one curve, by ascending capacity; a capacity that no mapping fits has no point."""
-
-    traffic: tuple[CapacityPoint, ...]
-    """Points with the least traffic of the outermost memory."""
-    energy: tuple[CapacityPoint, ...]
-    """Points with the least energy."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the series as ``archsim map --capacity-curve --json`` prints it."""
-        return {
-            "least_traffic": [point.to_dict() for point in self.traffic],
-            "least_energy": [point.to_dict() for point in self.energy],
-        }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityCurves:
     """Least traffic and least energy of a workload against the capacity of a memory."""
@@ -148,10 +105,16 @@ class CapacityCurves:
     """Curve over all mappings."""
     einsum_by_einsum: CapacitySeries
     """Curve over mappings without shared loops; their intermediates go to the outermost memory."""
-    runs: int
-    """Number of mappings that the engine ran."""
-    ended: str = ""
-    """Reason why the search ended early; empty if it was complete."""
+
+    @property
+    def runs(self) -> int:
+        """Number of mappings that the engine ran."""
+        return self.fused.runs + self.einsum_by_einsum.runs
+
+    @property
+    def ended(self) -> str:
+        """Reason why the search ended early; empty if it was complete."""
+        return self.fused.ended or self.einsum_by_einsum.ended
 
     def to_dict(self) -> dict[str, Any]:
         """Return the curves as ``archsim map --capacity-curve --json`` prints them."""
@@ -170,18 +133,7 @@ class CapacityCurves:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveFound:
-    """Best runs at each capacity, and the effort of the search for them."""
-
-    runs: tuple[CapacityRun, ...]
-    engine_runs: int
-    """Number of mappings that the engine ran."""
-    ended: str
-    """Reason why the search ended early; empty if it was complete."""
-
-
-class CurveQuery(Query[CurveFound]):
+class CurveQuery(Query[CapacitySeries]):
     """Query for the least traffic and the least energy at several capacities of a memory.
 
     Parameters
@@ -218,11 +170,11 @@ class CurveQuery(Query[CurveFound]):
         self.lifted: dict[tuple[Kind, int], list[Mapping]] = {}
         self.engine_runs = 0
 
-    def enumerated(self) -> CurveFound:
+    def enumerated(self) -> CapacitySeries:
         """Return the curve if the mapspace itself is enumerated."""
         half, whole = self.clock.share(2), self.clock.share(1)
 
-        def searched(relaxed: bool) -> CurveFound:
+        def searched(relaxed: bool) -> CapacitySeries:
             curve = CapacityCurve(
                 self.space,
                 self.memory,
@@ -232,8 +184,7 @@ class CurveQuery(Query[CurveFound]):
                 is_late=self.is_late,
                 relaxed=relaxed,
             )
-            runs = curve.run(self.advance)
-            return CurveFound(runs=runs, engine_runs=curve.runs, ended=curve.ended)
+            return curve.run(self.advance)
 
         return in_batches(SearchProblem(self.space, OBJECTIVES["energy"]), searched)
 
@@ -260,24 +211,24 @@ class CurveQuery(Query[CurveFound]):
             all_confirmed=all_confirmed,
         )
         found = answer(curve)
-        self.engine_runs += found.engine_runs
+        self.engine_runs += found.runs
         self.ended = found.ended or self.ended
-        for run in found.runs:
-            here = self.lifted.setdefault((run.kind, of_share[run.capacity_bytes]), [])
-            here += [m for m in relaxation.lift(run.run.mapping) if m not in here]
+        for point in found.points:
+            here = self.lifted.setdefault((point.kind, of_share[point.capacity_bytes]), [])
+            here += [m for m in relaxation.lift(point.mapping) if m not in here]
 
-    def answer(self) -> CurveFound:
+    def answer(self) -> CapacitySeries:
         """Return, at each capacity, the best lifted mappings that the engine found legal."""
-        runs = self._confirmed()
-        if not runs and self.ended == TIME_LIMIT:
+        points = self._confirmed()
+        if not points and self.ended == TIME_LIMIT:
             # Nothing that there was time for is legal here; another relaxation may have more.
             for member in self.family.members:
                 with suppress(InputError):
                     self._search(member.make(), Clock(0.0), all_confirmed=True)
-            runs = self._confirmed()
-        return CurveFound(runs=runs, engine_runs=self.engine_runs, ended=self.ended)
+            points = self._confirmed()
+        return CapacitySeries(points=points, runs=self.engine_runs, ended=self.ended)
 
-    def _confirmed(self) -> tuple[CapacityRun, ...]:
+    def _confirmed(self) -> tuple[CapacityPoint, ...]:
         fitted: dict[Kind, list[Mapping]] = {kind: [] for kind in KINDS}
 
         def runs_at(kind: Kind, capacity: int) -> Iterator[EngineRun]:
@@ -289,10 +240,9 @@ class CurveQuery(Query[CurveFound]):
                         fitted[kind].append(mapping)
                         yield run
 
-        runs, is_complete = confirmed(self.capacities, runs_at, self.is_late)
-        if not is_complete:
-            self.ended = self.ended or TIME_LIMIT
-        return runs
+        points, late = confirmed(self.capacities, runs_at, self.is_late)
+        self.ended = self.ended or late
+        return points
 
 
 LEAST, MOST = 1 << 10, 1 << 26
@@ -347,9 +297,10 @@ def capacity_curves(
         advance=progress(part.name, STEPS),
     )
     fused, apart = search.both()
-    if not fused.series.traffic:
-        raise NoLegalMappingError(_nothing_fits(part.name, level.name, fused.ended))
-    result = fused.series.traffic[-1].result
+    if not fused.traffic:
+        which = f"of {part.name} that was found in time" if fused.ended else f"of {part.name}"
+        raise NoLegalMappingError(f"no mapping {which} fits {level.name} of up to 64 MiB")
+    result = fused.traffic[-1].result
     return CapacityCurves(
         workload=result.workload,
         architecture=architecture.name,
@@ -358,25 +309,9 @@ def capacity_curves(
         own_bytes=level.capacity_bytes,
         capacities=search.capacities,
         bound_bytes=result.bounds.traffic_bytes,
-        fused=fused.series,
-        einsum_by_einsum=apart.series,
-        runs=fused.runs + apart.runs,
-        ended=fused.ended or apart.ended,
+        fused=fused,
+        einsum_by_einsum=apart,
     )
-
-
-def _nothing_fits(part: str, memory: str, ended: str) -> str:
-    which = f"of {part} that was found in time" if ended else f"of {part}"
-    return f"no mapping {which} fits {memory} of up to 64 MiB"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SeriesFound:
-    """One curve, and the effort of the search for it."""
-
-    series: CapacitySeries
-    runs: int
-    ended: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,7 +331,7 @@ class _SeriesSearch:
     stopped: Event = field(default_factory=lambda: get_context().Event())
     """Event by which one search stops the other."""
 
-    def __call__(self, number: int) -> _SeriesFound:
+    def __call__(self, number: int) -> CapacitySeries:
         """Search one of the two curves, by its index."""
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
@@ -411,26 +346,21 @@ class _SeriesSearch:
             advance,
             is_stopped=self.stopped.is_set,
         )
-        found = answer(curve)
-        series, ended = self._series(found.runs, is_late)
-        return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended or ended)
+        return self._of_workload(answer(curve), is_late)
 
-    def _series(
-        self, runs: Sequence[CapacityRun], is_late: Callable[[], bool]
-    ) -> tuple[CapacitySeries, str]:
-        """Run the workload under each mapping; return the points, and the reason of an early end.
+    def _of_workload(self, found: CapacitySeries, is_late: Callable[[], bool]) -> CapacitySeries:
+        """Return a curve with the results of the whole workload under each mapping.
 
         The first mapping is run even if time is up.
         """
         results: dict[Mapping, Result] = {}
-        points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
-        ended = ""
-        for found in runs:
-            mapping, capacity = found.run.mapping, found.capacity_bytes
-            mapping = replace(mapping, cascade=self.part.cascade)
+        points: list[CapacityPoint] = []
+        for point in found.points:
+            capacity = point.capacity_bytes
+            mapping = replace(point.mapping, cascade=self.part.cascade)
             if mapping not in results:
                 if results and is_late():
-                    ended = TIME_LIMIT
+                    found = replace(found, ended=found.ended or TIME_LIMIT)
                     break
                 machine = with_capacity(self.architecture, self.memory, capacity)
                 jobs = plan(self.workload, machine, ByPart((mapping,)), generators=GENERATORS)
@@ -442,17 +372,15 @@ class _SeriesSearch:
                 for b in result.buffers
             )
             result = replace(result, buffers=tuple(buffers))
-            point = CapacityPoint(capacity_bytes=capacity, mapping=mapping, result=result)
-            points[found.kind].append(point)
-        series = CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
-        return series, ended
+            points.append(replace(point, mapping=mapping, result=result))
+        return replace(found, points=tuple(points))
 
-    def both(self) -> tuple[_SeriesFound, _SeriesFound]:
+    def both(self) -> tuple[CapacitySeries, CapacitySeries]:
         """Search both curves; the first one also uses mappings found for the second."""
         first, second = self._each()
-        return replace(first, series=_better_of(first.series, second.series)), second
+        return _better_of(first, second), second
 
-    def _each(self) -> tuple[_SeriesFound, _SeriesFound]:
+    def _each(self) -> tuple[CapacitySeries, CapacitySeries]:
         """Search the first curve in this process, and the second after it or in another process."""
         if not self.together:
             return self(0), self(1)
@@ -472,25 +400,14 @@ class _SeriesSearch:
 
 
 def _better_of(first: CapacitySeries, second: CapacitySeries) -> CapacitySeries:
-    """Return a curve with the better points of two curves."""
-    return CapacitySeries(
-        traffic=_better_points(first.traffic, second.traffic, lambda p: p.result.traffic_bytes),
-        energy=_better_points(first.energy, second.energy, lambda p: p.result.energy_pj),
-    )
-
-
-def _better_points(
-    first: Sequence[CapacityPoint],
-    second: Sequence[CapacityPoint],
-    value: Callable[[CapacityPoint], float],
-) -> tuple[CapacityPoint, ...]:
-    """Return the better of two points at each capacity; ties go to the first curve."""
-    found: dict[int, CapacityPoint] = {}
-    for point in (*first, *second):
-        best = found.setdefault(point.capacity_bytes, point)
-        if value(point) < value(best):
-            found[point.capacity_bytes] = point
-    return tuple(found[capacity] for capacity in sorted(found))
+    """Return the first curve with the better points of two curves; ties go to the first."""
+    found: dict[tuple[int, Kind], CapacityPoint] = {}
+    for point in (*first.points, *second.points):
+        key = (point.capacity_bytes, point.kind)
+        best = found.setdefault(key, point)
+        if point.value < best.value:
+            found[key] = point
+    return replace(first, points=tuple(found[key] for key in sorted(found)))
 
 
 def _capacities(own: int) -> tuple[int, ...]:

@@ -14,11 +14,13 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain, islice, product
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
+from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError
 
@@ -54,30 +56,66 @@ KINDS: tuple[Kind, Kind] = ("traffic", "energy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CapacityRun:
-    """Engine run of a mapping on the machine with one capacity of the memory."""
+class CapacityPoint:
+    """Mapping of least traffic or least energy at one capacity, with its engine result."""
 
     capacity_bytes: int
     kind: Kind
-    run: EngineRun
+    mapping: Mapping
+    result: Result
+    """Result at this capacity. An access costs the same energy as in the machine's own memory."""
 
     @property
     def value(self) -> float:
         """Bytes that the outermost memory moves, or energy in pJ."""
-        return value_of(self.kind, self.run)
+        return value_of(self.kind, self.result)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the point as ``archsim map --capacity-curve --json`` prints it."""
+        return {
+            "capacity_bytes": self.capacity_bytes,
+            "traffic_bytes": self.result.traffic_bytes,
+            "energy_pj": self.result.energy_pj,
+            "cycles": self.result.cycles,
+            "latency_s": self.result.latency_s,
+            "mapping_spec": {"mapping": mapping_dict(self.mapping)},
+        }
 
 
-def value_of(kind: Kind, run: EngineRun) -> float:
-    """Return a run's bytes of the outermost memory, or its energy in pJ."""
-    result = run.result
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacitySeries:
+    """Points of one curve, by ascending capacity, and the effort of the search for them.
+
+    A capacity that no mapping fits has no point.
+    """
+
+    points: tuple[CapacityPoint, ...]
+    runs: int
+    """Number of mappings that the engine ran."""
+    ended: str
+    """Reason why the search ended early; empty if it was complete."""
+
+    @property
+    def traffic(self) -> tuple[CapacityPoint, ...]:
+        """Points with the least traffic of the outermost memory."""
+        return tuple(point for point in self.points if point.kind == "traffic")
+
+    @property
+    def energy(self) -> tuple[CapacityPoint, ...]:
+        """Points with the least energy."""
+        return tuple(point for point in self.points if point.kind == "energy")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the series as ``archsim map --capacity-curve --json`` prints it."""
+        return {
+            "least_traffic": [point.to_dict() for point in self.traffic],
+            "least_energy": [point.to_dict() for point in self.energy],
+        }
+
+
+def value_of(kind: Kind, result: Result) -> float:
+    """Return a result's bytes of the outermost memory, or its energy in pJ."""
     return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
-
-
-def better_run(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
-    """Return the better of two runs; ties go to the first."""
-    if one is None or other is None:
-        return one or other
-    return other if value_of(kind, other) < value_of(kind, one) else one
 
 
 def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
@@ -110,8 +148,8 @@ def confirmed(
     capacities: Sequence[int],
     runs_at: Callable[[Kind, int], Iterable[EngineRun]],
     is_late: Callable[[], bool],
-) -> tuple[tuple[CapacityRun, ...], bool]:
-    """Return the best run of each kind at each capacity, and whether time sufficed for all of them.
+) -> tuple[tuple[CapacityPoint, ...], str]:
+    """Return the best run of each kind at each capacity, and the reason of an early end, if any.
 
     A mapping that fits one capacity fits any larger one. If time is up, the largest capacities have
     no points, but the first point is always run.
@@ -125,31 +163,32 @@ def confirmed(
     is_late : callable
         Returns whether time is up.
     """
-    best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
-    points: list[CapacityRun] = []
+    best: dict[Kind, list[EngineRun]] = {kind: [] for kind in KINDS}
+    points: list[CapacityPoint] = []
     for capacity, kind in product(capacities, KINDS):
-        if any(best.values()) and is_late():
-            return tuple(points), False
+        if points and is_late():
+            return tuple(points), TIME_LIMIT
+        able = best[kind]
         if kind == "energy":
-            best[kind] = better_run(kind, best[kind], best["traffic"])
+            able += best["traffic"]
         for run in runs_at(kind, capacity):
-            best[kind] = better_run(kind, best[kind], run)
+            able.append(run)
             if is_late():
                 break
-        found = best[kind]
-        if found is not None:
-            points.append(CapacityRun(capacity_bytes=capacity, kind=kind, run=found))
-    return tuple(points), True
+        if able:
+            # Of equal runs the first one is kept.
+            found = min(able, key=lambda run: value_of(kind, run.result))
+            best[kind] = [found]
+            points.append(
+                CapacityPoint(
+                    capacity_bytes=capacity, kind=kind, mapping=found.mapping, result=found.result
+                )
+            )
+    return tuple(points), ""
 
 
-@dataclass(frozen=True, slots=True)
-class _TabulatedSubspace:
-    """A subspace, its cost tables, and the quantities to minimise in it."""
-
-    kinds: tuple[Kind, ...]
-    region: Region
-    subspace: Subspace
-    tables: Tables
+Tabulated = tuple[tuple[Kind, ...], Region, Subspace, Tables]
+"""Quantities to minimise in a subspace, its region, the subspace, and its cost tables."""
 
 
 class CapacityCurve:
@@ -196,7 +235,7 @@ class CapacityCurve:
         self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
         self.found: dict[tuple[Kind, int], list[Callable[[], Mapping]]] = {}
 
-    def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
+    def run(self, advance: Advance) -> CapacitySeries:
         """Return the confirmed runs of both quantities at each capacity that some mapping fits.
 
         An interrupted search returns the runs found so far. If time is up, the largest capacities
@@ -206,15 +245,13 @@ class CapacityCurve:
             for tabulated in self._tables(advance):
                 if self._ends():
                     break
-                self._search_subspace(tabulated)
+                self._search_subspace(*tabulated)
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
-        runs, is_complete = confirmed(self.capacities, self._first, self.is_late)
-        if not is_complete:
-            self.ended = self.ended or TIME_LIMIT
-        return runs
+        points, late = confirmed(self.capacities, self._first, self.is_late)
+        return CapacitySeries(points=points, runs=self.runs, ended=self.ended or late)
 
-    def _tables(self, advance: Advance) -> Iterator[_TabulatedSubspace]:
+    def _tables(self, advance: Advance) -> Iterator[Tabulated]:
         """Yield subspaces with their cost tables, and the quantities to minimise in each.
 
         A small mapspace is searched completely. Otherwise the least traffic is searched where ranks
@@ -241,7 +278,7 @@ class CapacityCurve:
         if with_energy.ended == INTERRUPTED:
             raise KeyboardInterrupt
         for region, subspace, tables in others.all:
-            yield _TabulatedSubspace(KINDS, region, subspace, tables)
+            yield KINDS, region, subspace, tables
         if not self.found:
             yield from filter(None, uncut)
 
@@ -251,7 +288,7 @@ class CapacityCurve:
         regions: Sequence[Region],
         subspaces: Callable[[Region], Iterable[Subspace]],
         advance: Advance,
-    ) -> Iterator[_TabulatedSubspace | None]:
+    ) -> Iterator[Tabulated | None]:
         """Yield the subspaces of some regions with their cost tables.
 
         None stands for a refused subspace: there may be many, and callers check the time meanwhile.
@@ -267,7 +304,7 @@ class CapacityCurve:
                         raise NotInBatchesError from None
                     yield None
                 else:
-                    yield _TabulatedSubspace(kinds, region, subspace, tables)
+                    yield kinds, region, subspace, tables
 
     def _all_regions(self) -> list[Region]:
         """Return all regions of a mapspace that is small enough to search completely, else none."""
@@ -304,15 +341,16 @@ class CapacityCurve:
                 seen.add(key)
                 yield subspace
 
-    def _search_subspace(self, tabulated: _TabulatedSubspace) -> None:
+    def _search_subspace(
+        self, kinds: tuple[Kind, ...], region: Region, subspace: Subspace, tables: Tables
+    ) -> None:
         """Search a subspace for better mappings at every capacity."""
-        region, subspace, tables = tabulated.region, tabulated.subspace, tabulated.tables
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
         sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
         sizes[:, self.limit] = self.capacities
         for start, cost, tile in priced(region, subspace, tables):
-            for kind in tabulated.kinds:
+            for kind in kinds:
                 costs = np.ascontiguousarray(cost[:, :, :1])
                 if kind == "traffic":
                     # Among mappings of equal traffic the one of least energy is taken.

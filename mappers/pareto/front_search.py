@@ -58,29 +58,29 @@ from ..relax.relaxation import (
 from ..relax.search import family_of
 from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
-from ..space.region import Region
 from . import policy
 from .capacity_search import BUFFER, limited_memory
 from .capacity_sweep import with_capacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontRun:
-    """Engine run of a one-part workload's mapping, as a point of a Pareto front."""
+class FrontPoint:
+    """A mapping on a Pareto front."""
 
     mapping: Mapping
     result: Result
+    """Engine result of one run of the part; on a workload's front, that of the whole workload."""
     cycles: float
     energy_pj: float
     bound_pj: float = 0.0
     """Lower bound of the energy, in pJ, of all mappings at least as fast and with no larger
     footprint."""
-    footprint_bytes: float | None = None
+    held_bytes: float | None = None
     """Footprint in the chosen memory; None on a front of two objectives."""
 
     @classmethod
-    def of(cls, mapping: Mapping, result: Result) -> FrontRun:
-        """Return the run of a mapping, with the latency and energy of its result."""
+    def of(cls, mapping: Mapping, result: Result) -> FrontPoint:
+        """Return the point of a mapping, with the latency and energy of its result."""
         return cls(
             mapping=mapping,
             result=result,
@@ -88,34 +88,11 @@ class FrontRun:
             energy_pj=OBJECTIVES["energy"].of(result),
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontSearched:
-    """Pareto front of a one-part workload, and the effort of the search for it."""
-
-    runs: tuple[FrontRun, ...]
-    """Points of the front, fastest first."""
-    least: tuple[Searched, Searched]
-    """Searches for the ends of the front: least latency and least energy."""
-    searches: int
-    """Number of searches other than those for the two ends."""
-    engine_runs: int
-    """Number of mappings that the engine ran."""
-    ended: str
-    """Reason why the search ended early; empty if it was complete."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontPoint:
-    """A mapping on the Pareto front of a workload."""
-
-    mapping: Mapping
-    result: Result
-    """Engine result for the whole workload."""
-    gap: float
-    """Largest share of energy that an equally fast mapping with no larger footprint could save."""
-    held_bytes: float | None = None
-    """Footprint in the chosen memory; None on a front of two objectives."""
+    @property
+    def gap(self) -> float:
+        """Largest share of energy that an equally fast mapping with no larger footprint could
+        save."""
+        return max(0.0, 1 - self.bound_pj / self.energy_pj)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as ``archsim map --pareto --json`` prints it."""
@@ -135,8 +112,6 @@ class FrontPoint:
 class Front:
     """Pareto front of latency, energy and optionally the footprint in one memory."""
 
-    workload: str
-    architecture: str
     points: tuple[FrontPoint, ...]
     """Points, fastest first. With two objectives, each needs less energy than the one before."""
     least: tuple[Certificate, Certificate]
@@ -151,6 +126,16 @@ class Front:
     """Reason why the search ended early; empty if it was complete."""
     memory: str = ""
     """Memory whose footprint is the third objective; empty with two objectives."""
+
+    @property
+    def workload(self) -> str:
+        """Name of the workload."""
+        return self.points[0].result.workload
+
+    @property
+    def architecture(self) -> str:
+        """Name of the machine."""
+        return self.points[0].result.architecture
 
     @property
     def least_energy_pj(self) -> float:
@@ -175,16 +160,16 @@ class Front:
         }
 
 
-def non_dominated(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
-    """Return the runs on the Pareto front of latency and energy, fastest first.
+def non_dominated(points: Sequence[FrontPoint], tolerance: float) -> tuple[FrontPoint, ...]:
+    """Return the points on the Pareto front of latency and energy, fastest first.
 
     Parameters
     ----------
     tolerance : float
-        Share of the energy that a slower run has to save.
+        Share of the energy that a slower point has to save.
     """
-    costs = [(run.cycles, run.energy_pj) for run in runs]
-    return tuple(runs[n] for n in undominated(costs, (0.0, tolerance)))
+    costs = [(point.cycles, point.energy_pj) for point in points]
+    return tuple(points[n] for n in undominated(costs, (0.0, tolerance)))
 
 
 NAME = "best-below"
@@ -212,33 +197,6 @@ class _FrontGap:
         return log(self.to_cycles / self.cycles) * log(self.energy_pj / self.to_energy_pj)
 
 
-def epsilon_constraint_front(
-    problem: SearchProblem,
-    advance: Advance,
-    *,
-    clock: Clock,
-    effort: Effort = policy.EFFORT,
-) -> FrontSearched:
-    """Search the Pareto front of latency and energy of a mapspace.
-
-    Parameters
-    ----------
-    problem : SearchProblem
-        Its objective does not matter; its incumbent is a point of the front like others.
-    clock : Clock
-        Time shared by the least latency, the least energy, and the points between.
-
-    Raises
-    ------
-    NoLegalMappingError, MappingError
-        As ``Exhaustive.search``.
-    """
-    return in_batches(
-        problem,
-        lambda aside: _EpsilonConstraintSearch(problem, effort, relaxed=aside).run(advance, clock),
-    )
-
-
 class _EpsilonConstraintSearch:
     """Search of one Pareto front by epsilon constraint."""
 
@@ -247,13 +205,13 @@ class _EpsilonConstraintSearch:
         self.space: Mapspace = problem.space
         self.known = TableMemo()
         self.whole: dict[tuple[object, ...], PromisedRegion] = {}
-        self.runs: list[FrontRun] = []
+        self.points: list[FrontPoint] = []
         self.engine_runs = self.searches = 0
         self.is_over: Callable[[], bool] = never
         self.proven: list[tuple[float, float]] = []
         """Pairs of a cap in cycles and a lower bound, in pJ, of the energy under this cap."""
 
-    def run(self, advance: Advance, clock: Clock) -> FrontSearched:
+    def run(self, advance: Advance, clock: Clock) -> Front:
         for run in self.problem.others:
             self._keep(run)
         first = self._end("latency", advance, clock.share(3), self.problem.known)
@@ -271,15 +229,16 @@ class _EpsilonConstraintSearch:
         self.proven.append((inf, second.certificate.bound))
         if ended != INTERRUPTED:
             ended = self._between(first, second, advance, clock.share(1)) or ended
-        found = evenly_spaced(non_dominated(self.runs, self.problem.tolerance))
-        return FrontSearched(
-            runs=tuple(
-                replace(run, bound_pj=max(b for cap, b in self.proven if run.cycles <= cap))
-                for run in found
+        tolerance = self.problem.tolerance
+        return Front(
+            points=tuple(
+                replace(point, bound_pj=max(b for cap, b in self.proven if point.cycles <= cap))
+                for point in evenly_spaced(non_dominated(self.points, tolerance))
             ),
-            least=(first, second),
+            least=(first.certificate, second.certificate),
             searches=self.searches,
-            engine_runs=self.engine_runs,
+            runs=self.engine_runs,
+            tolerance=tolerance,
             ended=ended,
         )
 
@@ -380,7 +339,7 @@ class _EpsilonConstraintSearch:
                 if gap.area <= policy.MIN_GAP_SHARE * whole:
                     break
                 if is_over():
-                    return "time limit"
+                    return TIME_LIMIT
                 gaps += self._halved(gap)
                 advance(1)
         except KeyboardInterrupt:
@@ -398,10 +357,10 @@ class _EpsilonConstraintSearch:
         before = _FrontGap(gap.cycles, gap.energy_pj, found.cycles, found.energy_pj)
         return before, _FrontGap(middle, found.energy_pj, gap.to_cycles, gap.to_energy_pj)
 
-    def _least(self, objective: int, cap: float) -> FrontRun:
-        """Return the best run under a cap: least energy for a latency cap, or the other way round.
+    def _least(self, objective: int, cap: float) -> FrontPoint:
+        """Return the best point under a cap: least energy for a latency cap, or vice versa.
 
-        All runs so far are compared, and promising mappings from the cost tables are run.
+        All points so far are compared, and promising mappings from the cost tables are run.
         """
         self.searches += 1
         best = self._best(objective, cap)
@@ -413,15 +372,18 @@ class _EpsilonConstraintSearch:
             self.proven.append((cap, self._proven(cap, least)))
         for one, region, subspace in found[: policy.MAX_RUNS_PER_SEARCH]:
             if one.value < limit * (1 - self.problem.tolerance):
-                self._try(region, one.mapping(region, subspace, NAME))
+                self.engine_runs += 1
+                with suppress(MappingError):
+                    mapping = one.mapping(region, subspace, NAME)
+                    self._keep(run_mapping(region, mapping, OBJECTIVES["energy"]))
         return self._best(objective, cap)
 
-    def _best(self, objective: int, cap: float) -> FrontRun:
+    def _best(self, objective: int, cap: float) -> FrontPoint:
         if objective == ENERGY:
-            able = [r for r in self.runs if r.cycles <= cap]
-            return min(able, key=lambda r: (r.energy_pj, r.cycles))
-        able = [r for r in self.runs if r.energy_pj <= cap]
-        return min(able, key=lambda r: (r.cycles, r.energy_pj))
+            able = [p for p in self.points if p.cycles <= cap]
+            return min(able, key=lambda p: (p.energy_pj, p.cycles))
+        able = [p for p in self.points if p.energy_pj <= cap]
+        return min(able, key=lambda p: (p.cycles, p.energy_pj))
 
     def _proven(self, cap: float, least: float) -> float:
         """Return a lower bound of the energy under a cap of latency; 0 if nothing is proven.
@@ -433,30 +395,25 @@ class _EpsilonConstraintSearch:
         aside = min((p.region.slower for p in whole), default=inf)
         return least if min(aside, self.space.bound_outside(whole)) > cap else 0.0
 
-    def _try(self, region: Region, mapping: Mapping) -> None:
-        self.engine_runs += 1
-        with suppress(MappingError):
-            self._keep(run_mapping(region, mapping, OBJECTIVES["energy"]))
-
     def _keep(self, run: EngineRun) -> None:
-        self.runs.append(FrontRun.of(run.mapping, run.result))
+        self.points.append(FrontPoint.of(run.mapping, run.result))
 
 
 def _run_of(found: Searched, name: str) -> EngineRun:
     return EngineRun.of(OBJECTIVES[name], found.mapping, found.result)
 
 
-def evenly_spaced(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
+def evenly_spaced(points: tuple[FrontPoint, ...]) -> tuple[FrontPoint, ...]:
     """Return at most ``MAX_POINTS`` points of a front, including both ends.
 
     Of the two neighbours that differ least in energy, the slower one is dropped first.
 
     Parameters
     ----------
-    runs : tuple of FrontRun
+    points : tuple of FrontPoint
         Points of a front, fastest first.
     """
-    found = [*runs]
+    found = [*points]
     while len(found) > policy.MAX_POINTS:
         inner = range(1, len(found) - 1)
         found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
@@ -465,7 +422,7 @@ def evenly_spaced(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
 
 def pareto_front(
     problem: SearchProblem, advance: Advance, clock: Clock, *, effort: Effort = policy.EFFORT
-) -> FrontSearched:
+) -> Front:
     """Search the Pareto front of a mapspace, by itself or through its relaxations.
 
     Parameters
@@ -480,12 +437,12 @@ def pareto_front(
     Raises
     ------
     NoLegalMappingError, MappingError
-        As ``epsilon_constraint_front``; or no mapping is known, and no lifted one is legal.
+        As ``Exhaustive.search``; or no mapping is known, and no lifted one is legal.
     """
     return answer(_FrontQuery(problem, advance, clock, effort))
 
 
-class _FrontQuery(Query[FrontSearched]):
+class _FrontQuery(Query[Front]):
     """Query for the Pareto front of latency and energy."""
 
     def __init__(
@@ -494,26 +451,29 @@ class _FrontQuery(Query[FrontSearched]):
         super().__init__(problem.space, family_of(problem.space))
         self.problem, self.advance, self.clock, self.effort = problem, advance, clock, effort
         known = () if problem.known is None else (problem.known,)
-        self.runs = [FrontRun.of(run.mapping, run.result) for run in (*known, *problem.others)]
-        self.fronts: list[FrontSearched] = []
+        self.points = [FrontPoint.of(run.mapping, run.result) for run in (*known, *problem.others)]
+        self.fronts: list[Front] = []
         self.tried = 0
 
-    def enumerated(self) -> FrontSearched:
+    def enumerated(self) -> Front:
         """Return the front if the mapspace itself is enumerated."""
-        return epsilon_constraint_front(
-            self.problem, self.advance, clock=self.clock, effort=self.effort
-        )
+
+        def searched(aside: bool) -> Front:
+            search = _EpsilonConstraintSearch(self.problem, self.effort, relaxed=aside)
+            return search.run(self.advance, self.clock)
+
+        return in_batches(self.problem, searched)
 
     def is_done(self) -> bool:
         """Return whether to stop: after an interrupt, or if both ends match those of the
         relaxations."""
         if self.ended == INTERRUPTED:
             return True
-        if not (self.family.good_enough and self.fronts and self.runs):
+        if not (self.family.good_enough and self.fronts and self.points):
             return False
-        relaxed = [run for front in self.fronts for run in front.runs]
+        relaxed = [point for front in self.fronts for point in front.points]
         return all(
-            min(map(cost, self.runs)) <= self.family.good_enough * min(map(cost, relaxed))
+            min(map(cost, self.points)) <= self.family.good_enough * min(map(cost, relaxed))
             for cost in (attrgetter("cycles"), attrgetter("energy_pj"))
         )
 
@@ -524,7 +484,7 @@ class _FrontQuery(Query[FrontSearched]):
         found = pareto_front(problem, self.advance, self.clock.part(left), effort=self.effort)
         self.fronts.append(found)
         self.ended = found.ended or self.ended
-        lifted = chain.from_iterable(relaxation.lift(run.mapping) for run in found.runs)
+        lifted = chain.from_iterable(relaxation.lift(point.mapping) for point in found.points)
         for mapping in dict.fromkeys(lifted):
             self.tried += 1
             try:
@@ -533,36 +493,36 @@ class _FrontQuery(Query[FrontSearched]):
                 self.refused.append(wrong)
             else:
                 self.legal += 1
-                self.runs.append(FrontRun.of(mapping, run.result))
+                self.points.append(FrontPoint.of(mapping, run.result))
 
-    def answer(self) -> FrontSearched:
+    def answer(self) -> Front:
         """Return the front of all lifted mappings; its energy bound is the machine's floor."""
-        if not self.runs:
+        if not self.points:
             raise infeasible_relaxations(self.space, self.refused)
-        energy = OBJECTIVES["energy"]
-        runs = tuple(
-            replace(run, bound_pj=energy.floor(run.result))
-            for run in evenly_spaced(non_dominated(self.runs, self.problem.tolerance))
+        energy, tolerance = OBJECTIVES["energy"], self.problem.tolerance
+        points = tuple(
+            replace(point, bound_pj=energy.floor(point.result))
+            for point in evenly_spaced(non_dominated(self.points, tolerance))
         )
-        return FrontSearched(
-            runs=runs,
-            least=(self._end(0, runs[0]), self._end(1, runs[-1])),
+        return Front(
+            points=points,
+            least=(self._end(0, points[0]), self._end(1, points[-1])),
             searches=sum(front.searches for front in self.fronts),
-            engine_runs=self.tried + sum(front.engine_runs for front in self.fronts),
+            runs=self.tried + sum(front.runs for front in self.fronts),
+            tolerance=tolerance,
             ended=self.ended,
         )
 
-    def _end(self, number: int, run: FrontRun) -> Searched:
-        """Return the certified end of the front: least latency (0) or least energy (1)."""
-        certificate = relaxed_certificate(
+    def _end(self, number: int, point: FrontPoint) -> Certificate:
+        """Return the certificate of an end of the front: least latency (0) or least energy (1)."""
+        return relaxed_certificate(
             replace(self.problem, objective=OBJECTIVES[AXES[number]]),
-            run.result,
-            [front.least[number].certificate for front in self.fronts],
+            point.result,
+            [front.least[number] for front in self.fronts],
             where=self.family.label,
             runs=self.tried,
             ended=self.ended,
         )
-        return Searched(mapping=run.mapping, result=run.result, certificate=certificate)
 
 
 def footprint_front(
@@ -571,8 +531,8 @@ def footprint_front(
     space_on: Callable[[Architecture], Mapspace],
     advance: Advance,
     clock: Clock,
-    first: FrontSearched,
-) -> FrontSearched:
+    first: Front,
+) -> Front:
     """Search the Pareto front of latency, energy and the footprint in one memory.
 
     Further fronts of latency and energy are searched with less and less capacity. Each gets a
@@ -588,13 +548,13 @@ def footprint_front(
         Returns the mapspace on another machine.
     clock : Clock
         Time for the fronts with less of the memory.
-    first : FrontSearched
+    first : Front
         Front of the machine as it is.
     """
     fronts, ended = [first], first.ended
-    runs = last = [_with_footprint(run, run.result, memory) for run in first.runs]
+    points = last = [_with_footprint(point, point.result, memory) for point in first.points]
     while len(fronts) <= policy.MAX_SMALLER_CAPACITIES and ended != INTERRUPTED:
-        held = int(max(run.footprint_bytes or 0.0 for run in last))
+        held = int(max(point.held_bytes or 0.0 for point in last))
         capacity = held // policy.CAPACITY_DIVISOR
         part = clock.part(policy.MAX_SMALLER_CAPACITIES + 1 - len(fronts))
         if capacity < 1 or clock.share(1)():
@@ -611,31 +571,33 @@ def footprint_front(
             break
         fronts.append(found)
         ended = found.ended or ended
-        last = [_with_footprint(run, _result_on(problem.space, run), memory) for run in found.runs]
-        runs = [*runs, *last]
-    return FrontSearched(
-        runs=non_dominated_in_three(runs, problem.tolerance),
-        least=first.least,
+        last = []
+        for point in found.points:
+            # The footprint counts on the machine as it is.
+            run = run_mapping(problem.space, point.mapping, OBJECTIVES["latency"])
+            last.append(_with_footprint(point, run.result, memory))
+        points = [*points, *last]
+    return replace(
+        first,
+        points=non_dominated_in_three(points, problem.tolerance),
         searches=sum(front.searches for front in fronts) + 2 * (len(fronts) - 1),
-        engine_runs=sum(front.engine_runs for front in fronts),
+        runs=sum(front.runs for front in fronts),
         ended=ended,
+        memory=memory,
     )
 
 
-def _result_on(space: Mapspace, run: FrontRun) -> Result:
-    """Run a mapping found with less capacity on the machine as it is, and return the result."""
-    return run_mapping(space, run.mapping, OBJECTIVES["latency"]).result
-
-
-def _with_footprint(run: FrontRun, result: Result, memory: str) -> FrontRun:
-    """Return a run with another result, and with that result's footprint in a memory."""
+def _with_footprint(point: FrontPoint, result: Result, memory: str) -> FrontPoint:
+    """Return a point with another result, and with that result's footprint in a memory."""
     footprint = next(b.required_bytes for b in result.buffers if b.level == memory)
-    own = FrontRun.of(run.mapping, result)
-    return replace(own, bound_pj=run.bound_pj, footprint_bytes=footprint)
+    own = FrontPoint.of(point.mapping, result)
+    return replace(own, bound_pj=point.bound_pj, held_bytes=footprint)
 
 
-def non_dominated_in_three(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
-    """Return the runs on the Pareto front of three objectives, fastest first.
+def non_dominated_in_three(
+    points: Sequence[FrontPoint], tolerance: float
+) -> tuple[FrontPoint, ...]:
+    """Return the points on the Pareto front of three objectives, fastest first.
 
     If more than ``MAX_POINTS_IN_THREE`` are left, the required differences are doubled again and
     again.
@@ -645,14 +607,14 @@ def non_dominated_in_three(runs: Sequence[FrontRun], tolerance: float) -> tuple[
     tolerance : float
         Share by which another point has to be better in latency or energy.
     """
-    costs = [(run.cycles, run.energy_pj, run.footprint_bytes or 0.0) for run in runs]
+    costs = [(p.cycles, p.energy_pj, p.held_bytes or 0.0) for p in points]
     saves = policy.MIN_FOOTPRINT_SAVING
     found = undominated(costs, (tolerance, tolerance, saves))
     while len(found) > policy.MAX_POINTS_IN_THREE:
         saves *= 2
         tolerance *= 2
         found = undominated(costs, (tolerance, tolerance, saves))
-    return tuple(runs[n] for n in found)
+    return tuple(points[n] for n in found)
 
 
 AXES = ("latency", "energy")
@@ -736,35 +698,11 @@ def search_front(
     found = pareto_front(problem, advance, clock.part(2) if memory else clock)
     if memory:
         found = footprint_front(problem, memory, on, advance, clock, found)
-    run = partial(_run, workload, architecture)
-    points = tuple(_point(r, run, n, part.cascade) for n, r in enumerate(found.runs, start=1))
-    return Front(
-        workload=points[0].result.workload,
-        architecture=points[0].result.architecture,
-        points=points,
-        least=(found.least[0].certificate, found.least[1].certificate),
-        searches=found.searches,
-        runs=found.engine_runs,
-        tolerance=tolerance,
-        ended=found.ended,
-        memory=memory,
-    )
-
-
-def _point(
-    found: FrontRun, run: Callable[[Mapping], Result], number: int, cascade: str
-) -> FrontPoint:
-    """Return a point of a workload's front; mappings found by a search are named by a number."""
-    mapping = found.mapping
-    if mapping.name.startswith("best-"):
-        mapping = replace(mapping, name=f"front-{number}", cascade=cascade)
-    return FrontPoint(
-        mapping=mapping,
-        result=run(mapping),
-        gap=max(0.0, 1 - found.bound_pj / found.energy_pj),
-        held_bytes=found.footprint_bytes,
-    )
-
-
-def _run(workload: Workload, architecture: Architecture, mapping: Mapping) -> Result:
-    return run_plan(plan(workload, architecture, ByPart((mapping,)), generators=GENERATORS))
+    points: list[FrontPoint] = []
+    for number, point in enumerate(found.points, start=1):
+        mapping = point.mapping
+        if mapping.name.startswith("best-"):
+            mapping = replace(mapping, name=f"front-{number}", cascade=part.cascade)
+        jobs = plan(workload, architecture, ByPart((mapping,)), generators=GENERATORS)
+        points.append(replace(point, mapping=mapping, result=run_plan(jobs)))
+    return replace(found, points=tuple(points))

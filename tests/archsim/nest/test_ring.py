@@ -284,8 +284,8 @@ def test_a_front_lets_go_round_what_has_no_room(small: Path) -> None:
     machine = Architecture.load(small / "machine.yaml", ["memories.home.capacity=33B"])
     problem = SearchProblem(Mapspace.of(program, machine, shapes), OBJECTIVES["latency"])
     front = pareto_front(problem, lambda _: None, Clock(None), effort=BRIEF)
-    assert front.runs
-    assert all(point.result.traffic[0].total_bytes > 0 for point in front.runs)
+    assert front.points
+    assert all(point.result.traffic[0].total_bytes > 0 for point in front.points)
 
 
 def test_a_ring_is_written_and_kept(small: Path) -> None:

@@ -60,7 +60,7 @@ def least_of_all(
             (needs,) = [b.required_bytes for b in ran.result.buffers if b.level == memory]
             for kind, capacity in product(KINDS, capacities):
                 if needs <= capacity:
-                    least = min(found[kind, capacity], value_of(kind, ran))
+                    least = min(found[kind, capacity], value_of(kind, ran.result))
                     found[kind, capacity] = least
     return found
 
@@ -68,7 +68,7 @@ def least_of_all(
 def compared(space: Mapspace, memory: str, capacities: Sequence[int]) -> list[float]:
     """The traffic of a curve, after it was compared with all mappings."""
     curve = CapacityCurve(space, memory, capacities, effort=THOROUGH)
-    runs = {(r.kind, r.capacity_bytes): r.value for r in curve.run(lambda _: None)}
+    runs = {(r.kind, r.capacity_bytes): r.value for r in curve.run(lambda _: None).points}
     least = least_of_all(space, memory, capacities)
     assert {key for key, value in least.items() if value < inf} == {*runs}
     for key, value in runs.items():

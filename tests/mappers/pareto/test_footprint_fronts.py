@@ -15,7 +15,7 @@ from test_fronts import front_of
 from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError, SpecError
 from mappers.pareto.front_search import (
-    FrontRun,
+    FrontPoint,
     axes_called,
     footprint_front,
     non_dominated_in_three,
@@ -29,7 +29,7 @@ from mappers.space.mapspace import Mapspace
 TOLERANCE = 1e-3
 
 
-def holds_all_positions(space: Mapspace, memory: str) -> list[FrontRun]:
+def holds_all_positions(space: Mapspace, memory: str) -> list[FrontPoint]:
     """All legal mappings of a space, with what each holds of a memory."""
     found = []
     for region, mapping in mappings(space):
@@ -38,7 +38,7 @@ def holds_all_positions(space: Mapspace, memory: str) -> list[FrontRun]:
         except InputError:
             continue
         held = next(b.required_bytes for b in run.result.buffers if b.level == memory)
-        found.append(replace(FrontRun.of(mapping, run.result), footprint_bytes=held))
+        found.append(replace(FrontPoint.of(mapping, run.result), held_bytes=held))
     return found
 
 
@@ -65,11 +65,11 @@ def test_nothing_as_fast_that_holds_no_more_is_below_what_is_proven() -> None:
             first,
         )
         runs = holds_all_positions(space, limited[0])
-        for one in found.runs:
+        for one in found.points:
             able = (
                 r.energy_pj
                 for r in runs
-                if r.cycles <= one.cycles and (r.footprint_bytes or 0) <= (one.footprint_bytes or 0)
+                if r.cycles <= one.cycles and (r.held_bytes or 0) <= (one.held_bytes or 0)
             )
             assert one.bound_pj <= min(able, default=inf) * (1 + 1e-9)
         fronts += 1
@@ -80,8 +80,8 @@ def test_what_is_left_out_is_no_better_than_what_stays() -> None:
     space = next(s for s in map(small_space, range(40)) if s and s.architecture.memories[1:])
     one = holds_all_positions(space, space.architecture.memories[1].name)[0]
 
-    def at(cycles: float, energy_pj: float, held: float) -> FrontRun:
-        return replace(one, cycles=cycles, energy_pj=energy_pj, footprint_bytes=held)
+    def at(cycles: float, energy_pj: float, held: float) -> FrontPoint:
+        return replace(one, cycles=cycles, energy_pj=energy_pj, held_bytes=held)
 
     fast, lean, frugal = at(100, 50, 900), at(120, 50, 300), at(130, 40, 900)
     assert non_dominated_in_three([frugal, lean, fast], TOLERANCE) == (fast, lean, frugal)

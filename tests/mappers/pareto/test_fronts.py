@@ -14,7 +14,7 @@ from test_exhaustive import mappings, small_space
 from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import THOROUGH
-from mappers.pareto.front_search import FrontSearched, epsilon_constraint_front, search_front
+from mappers.pareto.front_search import Front, pareto_front, search_front
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import Clock, SearchProblem
@@ -42,9 +42,9 @@ def all_runs(space: Mapspace) -> list[tuple[float, float]]:
     return found
 
 
-def front_of(space: Mapspace) -> FrontSearched:
+def front_of(space: Mapspace) -> Front:
     problem = SearchProblem(space, OBJECTIVES["latency"], tolerance=TOLERANCE)
-    return epsilon_constraint_front(problem, lambda _: None, clock=Clock(None), effort=THOROUGH)
+    return pareto_front(problem, lambda _: None, Clock(None), effort=THOROUGH)
 
 
 def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> None:
@@ -59,20 +59,18 @@ def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> Non
             continue
         runs = all_runs(space)
         fronts += 1
-        for found in front.runs:
+        for found in front.points:
             as_fast = min((e for c, e in runs if c <= found.cycles), default=inf)
             assert found.bound_pj <= as_fast * (1 + 1e-9)
             assert (found.cycles, found.energy_pj) in runs
             tight += found.bound_pj >= found.energy_pj * (1 - 2 * TOLERANCE)
             points += 1
         # The ends are the least of each, as the certificates say.
-        assert front.runs[0].cycles <= min(c for c, _ in runs) / (
-            1 - front.least[0].certificate.gap
-        )
-        assert front.runs[-1].energy_pj <= min(e for _, e in runs) * (1 + 2 * TOLERANCE)
-        energies = [r.energy_pj for r in front.runs]
+        assert front.points[0].cycles <= min(c for c, _ in runs) / (1 - front.least[0].gap)
+        assert front.points[-1].energy_pj <= min(e for _, e in runs) * (1 + 2 * TOLERANCE)
+        energies = [r.energy_pj for r in front.points]
         assert energies == sorted(energies, reverse=True)
-        assert [r.cycles for r in front.runs] == sorted(r.cycles for r in front.runs)
+        assert [r.cycles for r in front.points] == sorted(r.cycles for r in front.points)
     assert fronts > 5
     assert points > fronts
     assert tight > points / 2

@@ -23,7 +23,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import BRIEF
 from mappers.pareto.capacity_search import CurveQuery
 from mappers.pareto.capacity_sweep import run_with, value_of
-from mappers.pareto.front_search import FrontSearched, pareto_front
+from mappers.pareto.front_search import Front, pareto_front
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import EngineRun, bound_mapping, run_mapping
 from mappers.problem.objectives import OBJECTIVES
@@ -81,7 +81,7 @@ def tried(two_cores: Architecture, tmp_path_factory: pytest.TempPathFactory) -> 
     return [*some_runs(space_of(two_cores, tmp_path_factory.mktemp("all")))]
 
 
-def front_of(space: Mapspace) -> FrontSearched:
+def front_of(space: Mapspace) -> Front:
     return pareto_front(SearchProblem(space, LATENCY), lambda _: None, Clock(None), effort=BRIEF)
 
 
@@ -107,17 +107,17 @@ def test_fronts_have_all_that_is_not_beaten(
     space = space_of(two_cores, tmp_path)
     front = front_of(space)
     for run in tried:
-        as_fast = [p.energy_pj for p in front.runs if p.cycles <= run.value * (1 + 1e-9)]
+        as_fast = [p.energy_pj for p in front.points if p.cycles <= run.value * (1 + 1e-9)]
         # In the space of a core L2 costs what HBM does.
         assert min(as_fast, default=inf) <= 1.01 * ENERGY.of(run.result)
-    for point in front.runs:
+    for point in front.points:
         again = run_mapping(space, point.mapping, LATENCY)
         assert (again.value, ENERGY.of(again.result)) == (point.cycles, point.energy_pj)
         assert point.bound_pj <= point.energy_pj
     for number, objective in enumerate((LATENCY, ENERGY)):
         alone = best_mapping(BRIEFLY, SearchProblem(space, objective), silent)
-        assert objective.of(front.runs[-number].result) <= alone.certificate.value * (1 + 1e-3)
-        assert front.least[number].certificate.is_floor
+        assert objective.of(front.points[-number].result) <= alone.certificate.value * (1 + 1e-3)
+        assert front.least[number].is_floor
 
 
 @pytest.mark.parametrize("memory", ["L1", "L2"])
@@ -125,19 +125,19 @@ def test_nothing_moves_less_with_so_much_of_a_memory(
     memory: str, two_cores: Architecture, tried: list[EngineRun], tmp_path: Path
 ) -> None:
     space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
-    runs = answer(CurveQuery(space, memory, capacities, Clock(None), lambda _: None)).runs
-    moved = {r.capacity_bytes: r.value for r in runs if r.kind == "traffic"}
+    points = answer(CurveQuery(space, memory, capacities, Clock(None), lambda _: None)).points
+    moved = {r.capacity_bytes: r.value for r in points if r.kind == "traffic"}
     assert [*moved.values()] == sorted(moved.values(), reverse=True)
     bounds = tried[0].result.bounds
     assert moved[4096] == bounds.traffic_bytes
-    for found in runs:
-        again = run_with(space, memory, found.capacity_bytes, found.run.mapping)
+    for found in points:
+        again = run_with(space, memory, found.capacity_bytes, found.mapping)
         assert again is not None
-        assert value_of(found.kind, again) == found.value
+        assert value_of(found.kind, again.result) == found.value
     for run, capacity in product(tried, capacities):
         (needs,) = [b.required_bytes for b in run.result.buffers if b.level == memory]
         if needs <= capacity:
-            assert moved[capacity] <= value_of("traffic", run)
+            assert moved[capacity] <= value_of("traffic", run.result)
 
 
 class UpAfterTheSearch(Clock):
@@ -154,9 +154,9 @@ def test_time_that_is_up_leaves_a_first_point(two_cores: Architecture, tmp_path:
     for one in (space, core.space):
         whole = answer(CurveQuery(one, "L1", capacities, Clock(None), lambda _: None))
         hasty = answer(CurveQuery(one, "L1", capacities, UpAfterTheSearch(0.0), lambda _: None))
-        assert len(hasty.runs) == 1 < len(whole.runs)
+        assert len(hasty.points) == 1 < len(whole.points)
         assert (hasty.ended, whole.ended) == ("time limit", "")
-        assert hasty.engine_runs < whole.engine_runs
+        assert hasty.runs < whole.runs
 
 
 def test_one_core_below_its_memory_is_the_machine_itself(tmp_path: Path) -> None:
@@ -168,9 +168,9 @@ def test_one_core_below_its_memory_is_the_machine_itself(tmp_path: Path) -> None
     for machine in (one, below):
         space = space_of(machine, tmp_path, told)
         front = front_of(space)
-        fronts.append([(run.cycles, run.energy_pj) for run in front.runs])
+        fronts.append([(run.cycles, run.energy_pj) for run in front.points])
         curve = answer(CurveQuery(space, "global_buffer", (64, 256), Clock(None), lambda _: None))
-        curves.append([(r.kind, r.capacity_bytes, r.value) for r in curve.runs])
+        curves.append([(r.kind, r.capacity_bytes, r.value) for r in curve.points])
     assert fronts[0] == fronts[1]
     assert curves[0] == curves[1]
 
@@ -196,7 +196,7 @@ def test_memories_side_by_side_have_constraints_and_fronts(tmp_path: Path) -> No
     space = space_of(machine, tmp_path, ({"keep": {"tiles": ["W"]}}, False))
     front = front_of(space)
     found = best_mapping(BRIEFLY, SearchProblem(space, LATENCY), silent)
-    assert found.certificate.value >= front.runs[0].cycles * (1 - 1e-3)
-    for run in (*front.runs, found):
+    assert found.certificate.value >= front.points[0].cycles * (1 - 1e-3)
+    for run in (*front.points, found):
         bound = bound_mapping(space, run.mapping)
         assert "tiles" not in [home.name for home in dict(bound.residency.places)["W"]]
