@@ -39,7 +39,7 @@ def space_of(cascade: str, tokens: int) -> Mapspace:
 
 def region_of(cascade: str, tokens: int) -> Region:
     """Its most promising region."""
-    return space_of(cascade, tokens).regions(1)[0].region
+    return space_of(cascade, tokens).regions(1)[0]
 
 
 def largest_subspace(space: Region) -> Subspace:

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf, nextafter
 from typing import TypeVar
 
+from archsim.legality.binding import bind
 from einsum_cascade.errors import MappingError, Problem
 
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
@@ -18,8 +19,8 @@ from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, SearchProblem, never
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of
-from ..space.grid import PromisedRegion
 from ..space.mapspace import explain_infeasibility, no_legal_mapping
+from ..space.region import Region
 from . import policy
 from .kernels.descent import LEAVES
 from .policy import Effort
@@ -27,19 +28,16 @@ from .process_pool import ProcessPool, usual_workers
 from .questions import (
     Answer,
     Answering,
-    Offer,
     OpenRegion,
     OpenSubspace,
     Question,
     SubspaceAnswer,
     SubspaceKey,
     SubspaceQuestion,
-    left_out,
     region_of,
-    why_none,
 )
-from .subspaces import TablesOf
-from .tables import SubspaceRefusedError, tabulate
+from .subspaces import PRUNED, Proposal, TableMemo
+from .tables import SubspaceRefusedError
 
 T = TypeVar("T")
 
@@ -151,8 +149,8 @@ class BranchAndBound:
         True if estimates ignore masks and gathers, as for ``OpenMeter``.
     cap : tuple, optional
         Another objective and its largest allowed value.
-    tables_of : callable
-        Makes the cost tables of a subspace. With any other than ``tabulate`` this process does all
+    tables : TableMemo, optional
+        Memo that keeps the cost tables of all searched subspaces. With a memo this process does all
         the work, so that the tables stay in it.
     log : SearchLog, optional
     before : mapping, optional
@@ -166,7 +164,7 @@ class BranchAndBound:
         *,
         relaxed: bool = False,
         cap: tuple[SearchObjective, float] | None = None,
-        tables_of: TablesOf = tabulate,
+        tables: TableMemo | None = None,
         log: SearchLog | None = None,
         before: Mapping[SubspaceKey, float] | None = None,
     ) -> None:
@@ -175,6 +173,7 @@ class BranchAndBound:
         self.leasts: dict[SubspaceKey, float] = {}
         """Lower bound of each searched subspace, for the objective of this search."""
         self.cap = cap
+        self.tables = tables
         self.relaxed = relaxed
         self.effort = effort
         self.searches_left = effort.subspaces
@@ -188,9 +187,9 @@ class BranchAndBound:
         self.start = problem.known.value if problem.known is not None else inf
         self.is_over = problem.is_over
         self.ended = ""
-        self.waiting: list[Offer] = []
+        self.waiting: list[Proposal] = []
         self.found = self.sketched = self.all_open = self.gave_up = False
-        self.best_offer: Offer | None = None
+        self.best_offer: Proposal | None = None
         self.legal: OpenSubspace | None = None
         self.refused, self.failed = list[str](), list[MappingError]()
         self.opened: list[OpenRegion] = []
@@ -204,7 +203,7 @@ class BranchAndBound:
         self.answering = Answering(
             opened=self.opened,
             objective=problem.objective,
-            tables_of=tables_of,
+            tables=tables,
             # The gap accounts for the slack: a tenth of the tolerance leaves the rest to the
             # difference between a run and its bound.
             slack=0.0 if problem.objective.exact else self.tolerance / 10,
@@ -236,7 +235,7 @@ class BranchAndBound:
             mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
         )
 
-    def _promising(self) -> tuple[PromisedRegion, ...]:
+    def _promising(self) -> tuple[Region, ...]:
         """Return the most promising regions, and record a lower bound of all other regions."""
         ranked = self._timed or self.cap is not None
         most = round(min(self.effort.regions if ranked else self.effort.untimed, self.space.size))
@@ -246,22 +245,22 @@ class BranchAndBound:
             self.unopened = outside if self._timed else 0.0
         return promising
 
-    def _open(self, promising: Iterable[PromisedRegion]) -> None:
+    def _open(self, promising: Iterable[Region]) -> None:
         """Open the regions that may improve the incumbent, in a new process pool."""
         self.pool.close()
         self.pool = self._new_pool()
-        for promised in promising:
-            bound = promised.bound if self._timed else 0.0
+        for region in promising:
+            bound = region.bound if self._timed else 0.0
             if self._cannot_improve(bound) or self._is_over():
                 self.unopened = min(self.unopened, bound)
                 continue
-            opened = OpenRegion.of(promised.region, bound, self.crossed, len(self.opened))
-            self.candidates += candidates_of(promised.region, opened.subspaces)
+            opened = OpenRegion.of(region, bound, self.crossed, len(self.opened))
+            self.candidates += candidates_of(region, opened.subspaces)
             self.opened.append(opened)
 
     def _new_pool(self) -> ProcessPool[Question, Answer]:
         """Return a process pool whose workers inherit the open regions."""
-        alone = self.answering.tables_of is not tabulate
+        alone = self.tables is not None
         # Only work in another process can be interrupted when time is up.
         limited = self.is_over is not never and not alone
         return ProcessPool(
@@ -365,7 +364,7 @@ class BranchAndBound:
         return self.turns.few(most) or self.turns.again(self._sketch_limit)
 
     def _sketch_limit(self) -> float:
-        """Run the most promising offer, then return the largest estimate that still deserves
+        """Run the most promising proposal, then return the largest estimate that still deserves
         sketches."""
         found, self.best_offer = self.best_offer, None
         if found is not None and self.best is not None and found.estimate < self.best.value:
@@ -378,10 +377,10 @@ class BranchAndBound:
             self.cap is not None and self.before.get(candidate.key(plain=plain), 0.0) > self.cap[1]
         )
 
-    def _runs_at_once(self, offer: Offer) -> bool:
-        """Return whether to run an offer at once, as it promises a large improvement.
+    def _runs_at_once(self, offer: Proposal) -> bool:
+        """Return whether to run a proposal at once, as it promises a large improvement.
 
-        After a few failures, further offers of the same region and estimate wait.
+        After a few failures, further proposals of the same region and estimate wait.
         """
         share = policy.RUN_AT_ONCE_RATIO if self.relaxed else 1 - self.effort.near
         new = self.vain_runs[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
@@ -491,13 +490,17 @@ class BranchAndBound:
 
     def _reasons(self, evaluated: int) -> dict[str, int]:
         """Return the number of candidates that were left out for each reason."""
-        found = {"loops not legal": self.lost, "the same loops": self.same_loops}
-        for why, count in left_out(self.opened, self.left, self._cannot_improve):
-            found[why] = found.get(why, 0) + count
+        found = Counter({"loops not legal": self.lost, "the same loops": self.same_loops})
+        for region in self.opened:
+            found.update({why: int(region.tally[place]) for why, place in PRUNED.items()})
+        for candidate in self.left:
+            count = len(candidate.subspace.sizes) * candidate.region.mappings_per_tiling
+            beaten = self._cannot_improve(candidate.region.bound)
+            found["no better" if beaten else "not looked at"] += count
         if self.ended == INTERRUPTED:
             # After an interrupt the rest has no known reason.
             rest = self.candidates - evaluated - sum(found.values())
-            found["not looked at"] = found.get("not looked at", 0) + rest
+            found["not looked at"] += rest
         return found
 
     def _refuse(self, why: SubspaceRefusedError) -> None:
@@ -508,14 +511,14 @@ class BranchAndBound:
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
-    def _run_promising(self, offers: tuple[Offer, ...]) -> None:
-        """Run offers that may improve the incumbent by more than the tolerance; relaxed offers may
+    def _run_promising(self, offers: tuple[Proposal, ...]) -> None:
+        """Run proposals that may improve the incumbent by more than the tolerance; relaxed ones may
         wait."""
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[
                 : self._max_runs
             ]
-            # An offer that looks much better is run at once: its value limits further searches.
+            # A proposal that looks much better is run at once: its value limits further searches.
             if offers and self._runs_at_once(offers[0]):
                 self._run(offers[0])
                 self.waiting = [one for one in self.waiting if one is not offers[0]]
@@ -527,25 +530,25 @@ class BranchAndBound:
                 self._run(found)
 
     def _run_waiting(self) -> None:
-        """Run the waiting offers of a relaxed search on the engine."""
+        """Run the waiting proposals of a relaxed search on the engine."""
         numbers = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
         for number in numbers:
             self._record_run(self.pool.answer(number, self._is_over))
 
     @property
     def _max_runs(self) -> int:
-        """Largest number of waiting offers that a relaxed search runs."""
+        """Largest number of waiting proposals that a relaxed search runs."""
         return max(3, policy.MAX_RUNS_TIMES_EINSUMS // len(self.space.program.einsums))
 
-    def _run(self, found: Offer) -> None:
-        """Run an offer on the engine unless it was run before."""
+    def _run(self, found: Proposal) -> None:
+        """Run a proposal on the engine unless it was run before."""
         best = self.best
         if self._is_new(found):
             self._record_run(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
             self.vain_runs[found.region, found.estimate] += self.best is best
 
-    def _is_new(self, found: Offer) -> bool:
-        """Return whether an offer was not tried before; a full search may find a sketched mapping
+    def _is_new(self, found: Proposal) -> bool:
+        """Return whether a proposal was not tried before; a full search may find a sketched mapping
         again."""
         before = len(self.tried)
         self.tried.add(found.key)
@@ -558,7 +561,7 @@ class BranchAndBound:
         if isinstance(answer, MappingError):
             self.failed.append(answer)
             return
-        assert isinstance(answer, EngineRun), "an offer was asked about"
+        assert isinstance(answer, EngineRun), "a proposal was asked about"
         if self.cap is not None and self.cap[0].of(answer.result) > self.cap[1]:
             return
         self.log.ran(answer)
@@ -585,41 +588,42 @@ class BranchAndBound:
     def _explanation(self) -> MappingError:
         """Return the error that says why no mapping exists: constraints, capacities, or illegal
         loops."""
-        why = why_none(self.space, self.failed, self.legal, self.refused)
-        return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)
+        return explain_infeasibility(self.space) or no_legal_mapping(self.space, self._why_none())
 
+    def _why_none(self) -> Sequence[Problem]:
+        """Return the problems that make all mappings of the space illegal."""
+        if self.failed:
+            return self.failed[0].problems
+        if self.legal is not None:
+            try:
+                smallest, space = self.legal.smallest_mapping(), self.space
+                bind(space.program, smallest, space.architecture, space.given)
+            except MappingError as error:
+                hint = "with the smallest tiles, and every tensor in the outermost memory only"
+                return [replace(p, hint=hint, span=None) for p in error.problems]
+        reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
+        return [Problem(f"no mapping of the space is legal: {reasons}")]
 
-def tie_search(
-    problem: SearchProblem,
-    effort: Effort,
-    known: EngineRun,
-    cap: float,
-    bounds: Mapping[SubspaceKey, float],
-    *,
-    relaxed: bool,
-    tables_of: TablesOf = tabulate,
-) -> BranchAndBound:
-    """Return a search for the best second objective among mappings that are best in the first one.
+    def tie_search(self, known: EngineRun, cap: float, *, relaxed: bool) -> BranchAndBound:
+        """Return a search for the best second objective among mappings that are best in this one.
 
-    Parameters
-    ----------
-    problem : SearchProblem
-        The problem of the first search, whose objective has another that decides between equals.
-    effort : Effort
-        Limits of the first search; ``again`` and ``again_regions`` of them apply.
-    known : EngineRun
-        The mapping to beat, with its value in the other objective.
-    cap : float
-        Largest value of the first objective.
-    bounds : mapping
-        ``leasts`` of the first search: subspaces whose bound exceeds the cap are left out.
-    """
-    assert problem.objective.other is not None, "two objectives are compared"
-    return BranchAndBound(
-        replace(problem, objective=OBJECTIVES[problem.objective.other], known=known),
-        replace(effort, subspaces=effort.again, regions=effort.again_regions),
-        relaxed=relaxed,
-        tables_of=tables_of,
-        cap=(problem.objective, cap),
-        before=bounds,
-    )
+        Subspaces whose bound exceeds the cap are left out. Of the limits of this search, ``again``
+        and ``again_regions`` apply.
+
+        Parameters
+        ----------
+        known : EngineRun
+            The mapping to beat, with its value in the other objective.
+        cap : float
+            Largest value of this search's objective.
+        """
+        assert self.objective.other is not None, "two objectives are compared"
+        effort = self.effort
+        return BranchAndBound(
+            replace(self.problem, objective=OBJECTIVES[self.objective.other], known=known),
+            replace(effort, subspaces=effort.again, regions=effort.again_regions),
+            relaxed=relaxed,
+            tables=self.tables,
+            cap=(self.objective, cap),
+            before=self.leasts,
+        )

@@ -496,17 +496,17 @@ def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
                 first_digit.append(len(digits))
             parts.append(len(terms))
         ends.append((len(extents), len(loops), len(parts) - 1))
-    first_extent, first_loop, first_part = (_array(column, 0) for column in zip(*ends, strict=True))
+    first_extent, first_loop, first_part = (int_array(column) for column in zip(*ends, strict=True))
     return FlatMeasures(
-        extents=_array(extents, 0),
+        extents=int_array(extents),
         first_extent=first_extent,
-        loops=_array(loops, 5),
+        loops=int_array(loops, 5),
         first_loop=first_loop,
-        parts=_array(parts, 0),
+        parts=int_array(parts),
         first_part=first_part,
-        terms=_array(terms, 2),
-        first_digit=_array(first_digit, 0),
-        digits=_array(digits, 3),
+        terms=int_array(terms, 2),
+        first_digit=int_array(first_digit),
+        digits=int_array(digits, 3),
     )
 
 
@@ -517,8 +517,8 @@ def offsets(lengths: Sequence[int]) -> Ints:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _array(rows: Sequence[object], width: int) -> Ints:
-    """Return rows of integers as an array, of the right shape even without rows."""
+def int_array(rows: Sequence[object], width: int = 0) -> Ints:
+    """Return integers as an array; rows of a width give the right shape even without rows."""
     shape = (len(rows), width) if width else (len(rows),)
     return np.array(rows, dtype=np.int64).reshape(shape)
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
 
-from archsim.legality.binding import bind
 from archsim.spec.mapping import Mapping
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError
 from einsum_cascade.memo import cached_property
 
 from ..problem.engine_run import EngineRun, Kind, kind_of, run_mapping
 from ..problem.objectives import SearchObjective
 from ..space.fusion import diversified, subspaces_of
-from ..space.grid import RegionKey
-from ..space.mapspace import Mapspace
-from ..space.region import Region, Skeleton, Subspace, mapping_of
+from ..space.region import Region, RegionKey, Skeleton, Subspace, mapping_of
 from . import policy
 from .kernels.measures import Floats
-from .subspaces import Proposal, SubspaceSearch, TablesOf, pruned
-from .tables import CostMemo, SubspaceRefusedError
+from .subspaces import Proposal, SubspaceSearch, TableMemo
+from .tables import CostMemo, SubspaceRefusedError, tabulate
 
 
 @dataclass(eq=False, kw_only=True)
@@ -107,57 +104,26 @@ class SubspaceQuestion:
     """True for a sketch, which examines the simplest placements only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A proposed mapping, with the indices of its region and its subspace."""
-
-    region: int
-    subspace: int
-    proposal: Proposal
-
-    @property
-    def key(self) -> Hashable:
-        """Identity of the proposed mapping within its search."""
-        found = self.proposal
-        chosen = (*found.placements.items(), *found.places.items())
-        return self.region, self.subspace, found.sizes.tobytes(), chosen
-
-    @property
-    def value(self) -> float:
-        """Lower bound of the objective for the proposed mapping."""
-        return self.proposal.value
-
-    @property
-    def estimate(self) -> float:
-        """Estimate of the objective for the proposed mapping."""
-        return self.proposal.estimate
-
-    @property
-    def promise(self) -> tuple[float, float]:
-        """Sort key of offers: the estimate, then the value that decides ties."""
-        return self.proposal.estimate, self.proposal.tie
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubspaceAnswer:
-    """Offers found in a subspace, best first, and statistics of the search."""
+    """Proposals found in a subspace, best first, and statistics of the search."""
 
     refused: SubspaceRefusedError | None = None
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[Proposal, ...] = ()
     least: float = inf
     tally: Floats = field(default_factory=lambda: np.zeros(6))
     combinations: int = 0
 
 
-Question = SubspaceQuestion | Offer
-"""A subspace to search, or an offer to run on the engine."""
+Question = SubspaceQuestion | Proposal
+"""A subspace to search, or a proposal to run on the engine."""
 
 Answer = SubspaceAnswer | EngineRun | MappingError
-"""Result of searching a subspace, run of an offer, or the error that refused the offer."""
+"""Result of searching a subspace, run of a proposal, or the error that refused the proposal."""
 
 
 def region_of(question: Question) -> int | None:
-    """Return the index of the region whose memo a question uses; None for an offer."""
+    """Return the index of the region whose memo a question uses; None for a proposal."""
     return question.region if isinstance(question, SubspaceQuestion) else None
 
 
@@ -171,22 +137,24 @@ class Answering:
         All regions of the search.
     slack, cap : float
         Parameters of ``SubspaceSearch``.
+    tables : TableMemo or None
+        Memo that keeps the cost tables of all searched subspaces; None to keep none.
     most : int
-        Most offers of a subspace where values are estimates.
+        Most proposals of a subspace where values are estimates.
     relaxed : bool
         True if values are estimates that ignore masks and gathers.
     """
 
     opened: Sequence[OpenRegion]
     objective: SearchObjective
-    tables_of: TablesOf
+    tables: TableMemo | None
     slack: float
     cap: float
     most: int
     relaxed: bool
 
     def __call__(self, question: Question) -> Answer:
-        """Answer a question: search its subspace, or run its offer."""
+        """Answer a question: search its subspace, or run its proposal."""
         if isinstance(question, SubspaceQuestion):
             return self._search(question)
         try:
@@ -206,10 +174,11 @@ class Answering:
             limit=question.limit,
         )
         try:
-            tables = self.tables_of(region, subspace, relaxed=self.relaxed, memo=opened.memo)
+            make = self.tables or tabulate
+            tables = make(region, subspace, relaxed=self.relaxed, memo=opened.memo)
             found = [
-                Offer(question.region, question.subspace, f)
-                for f in search.search(subspace, tables)
+                replace(one, region=question.region, subspace=question.subspace)
+                for one in search.search(subspace, tables)
             ]
         except SubspaceRefusedError as why:
             return SubspaceAnswer(refused=why)
@@ -220,22 +189,21 @@ class Answering:
             combinations=tables.combinations,
         )
 
-    def _best(self, found: list[Offer], *, plain: bool) -> list[Offer]:
+    def _best(self, found: list[Proposal], *, plain: bool) -> list[Proposal]:
         found.sort(key=lambda f: f.promise)
         if plain:
             return found[:1]
         if self.relaxed:
             return found[: self.most]
         # Runs wait for their first tiles: among equals, smaller tiles are at least as fast.
-        others = sorted(found[1:], key=lambda f: (f.estimate, f.proposal.sizes.prod()))
+        others = sorted(found[1:], key=lambda f: (f.estimate, f.sizes.prod()))
         return [*found[:1], *others[: policy.MAX_RUNS_PER_SUBSPACE - 1]]
 
-    def run(self, offer: Offer) -> EngineRun:
-        """Run an offer on the engine. Raises ``MappingError``."""
-        opened = self.opened[offer.region]
-        subspace = opened.subspaces[offer.subspace]
-        name = f"best-{self.objective.name}"
-        mapping = offer.proposal.mapping(opened.region, subspace, name)
+    def run(self, found: Proposal) -> EngineRun:
+        """Run a proposal on the engine. Raises ``MappingError``."""
+        opened = self.opened[found.region]
+        subspace = opened.subspaces[found.subspace]
+        mapping = found.mapping(opened.region, subspace, f"best-{self.objective.name}")
         return run_mapping(opened.region, mapping, self.objective)
 
 
@@ -279,60 +247,8 @@ class OpenSubspace:
     def key(self, *, plain: bool) -> SubspaceKey:
         """Return the subspace's identity across searches."""
         region = self.region.region
-        return (region.fixed, region.cuts), self.subspace.skeleton, plain
+        return region.key, self.subspace.skeleton, plain
 
     def question(self, limit: float, *, plain: bool) -> SubspaceQuestion:
         """Return the question that asks for a search of the subspace."""
         return SubspaceQuestion(self.region.number, self.number, limit, plain)
-
-
-def left_out(
-    regions: Iterable[OpenRegion],
-    left: Iterable[OpenSubspace],
-    beaten: Callable[[float], bool],
-) -> Iterator[tuple[str, int]]:
-    """Yield pairs of a reason and the number of mappings left out for it; reasons may repeat.
-
-    Parameters
-    ----------
-    regions : iterable of OpenRegion
-        Opened regions.
-    left : iterable of OpenSubspace
-        Subspaces without a search of all placements.
-    beaten : callable
-        Returns whether no mapping with a given lower bound improves the incumbent.
-    """
-    for region in regions:
-        yield from pruned(region.tally)
-    for candidate in left:
-        count = len(candidate.subspace.sizes) * candidate.region.mappings_per_tiling
-        yield "no better" if beaten(candidate.region.bound) else "not looked at", count
-
-
-def why_none(
-    space: Mapspace,
-    failed: Sequence[MappingError],
-    legal: OpenSubspace | None,
-    refused: Iterable[str],
-) -> Sequence[Problem]:
-    """Return the problems that make all mappings of a space illegal.
-
-    Parameters
-    ----------
-    failed : sequence of MappingError
-        Errors of the mappings that were run.
-    legal : OpenSubspace or None
-        A subspace with legal loops, whose smallest mapping is bound if no mapping was run.
-    refused : iterable of str
-        Reasons why subspaces were refused.
-    """
-    if failed:
-        return failed[0].problems
-    if legal is not None:
-        try:
-            bind(space.program, legal.smallest_mapping(), space.architecture, space.given)
-        except MappingError as error:
-            hint = "with the smallest tiles, and every tensor in the outermost memory only"
-            return [replace(p, hint=hint, span=None) for p in error.problems]
-    reasons = "; ".join([*dict.fromkeys(refused)][:2])
-    return [Problem(f"no mapping of the space is legal: {reasons}")]

@@ -17,9 +17,8 @@ from ..problem.protocol import TOLERANCE, Advance, Progress, SearchProblem, sile
 from ..problem.search_log import SearchLog
 from ..space.mapspace import Mapspace
 from . import policy
-from .branch_and_bound import BranchAndBound, in_batches, tie_search
+from .branch_and_bound import BranchAndBound, in_batches
 from .policy import USUAL, Effort
-from .questions import SubspaceKey
 
 
 def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
@@ -75,27 +74,22 @@ class Exhaustive:
         advance = progress(round(min(self.effort.subspaces, policy.MAX_PROGRESS_STEPS)))
         log = SearchLog(problem.known, problem.others)
 
-        def searched(aside: bool) -> tuple[Searched, dict[SubspaceKey, float]]:
+        def searched(aside: bool) -> tuple[Searched, BranchAndBound]:
             search = BranchAndBound(problem, self.effort, relaxed=aside, log=log)
-            return search.run(advance), search.leasts
+            return search.run(advance), search
 
-        found, leasts = in_batches(problem, searched)
+        found, search = in_batches(problem, searched)
         if problem.objective.other is not None:
-            found = self._settled(problem, found, leasts, advance)
+            found = self._settled(search, found, advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = log.runner_up(problem.space, found.mapping, more=not over)
         return replace(
             found, runner_up=second, history=log.end(found.certificate.runs), ran=log.best()
         )
 
-    def _settled(
-        self,
-        problem: SearchProblem,
-        first: Searched,
-        leasts: dict[SubspaceKey, float],
-        advance: Advance,
-    ) -> Searched:
+    def _settled(self, before: BranchAndBound, first: Searched, advance: Advance) -> Searched:
         """Return the mapping best in the second objective among those as good as the first."""
+        problem = before.problem
         cap = problem.objective.of(first.result) * (1 + problem.tolerance)
         if problem.known is not None:
             # The result is never worse than the known mapping.
@@ -107,7 +101,7 @@ class Exhaustive:
         known = EngineRun(value=value, mapping=first.mapping, result=first.result)
 
         def searched(aside: bool) -> tuple[Searched, bool]:
-            search = tie_search(problem, self.effort, known, cap, leasts, relaxed=aside)
+            search = before.tie_search(known, cap, relaxed=aside)
             return search.run(advance), search.found
 
         found, is_new = in_batches(problem, searched)

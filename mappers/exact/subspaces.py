@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, prod
-from typing import Protocol
+from math import inf
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ..problem.protocol import never
 from ..space.factorisation import EinsumPlacement
 from ..space.region import Region, Subspace, mapping_of
 from . import policy
-from .kernels.bounds import EINSUM, TENSOR, Choices
+from .kernels.bounds import EINSUM, Choices
 from .kernels.descent import (
     BOUND,
     CAPACITY,
@@ -31,7 +30,7 @@ from .kernels.descent import (
     search,
 )
 from .kernels.measures import Floats, Ints
-from .measures import measured, offsets, shares_left
+from .measures import measured, shares_left
 from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
 
 
@@ -48,6 +47,21 @@ class Proposal:
     sizes: Ints
     placements: dict[str, EinsumPlacement]
     places: dict[str, tuple[str, ...]]
+    region: int = 0
+    """Index of the region in its search."""
+    subspace: int = 0
+    """Index of the subspace in its region."""
+
+    @property
+    def key(self) -> Hashable:
+        """Identity of the proposed mapping within its search."""
+        chosen = (*self.placements.items(), *self.places.items())
+        return self.region, self.subspace, self.sizes.tobytes(), chosen
+
+    @property
+    def promise(self) -> tuple[float, float]:
+        """Sort key of proposals: the estimate, then the value that decides ties."""
+        return self.estimate, self.tie
 
     def mapping(self, region: Region, subspace: Subspace, name: str) -> Mapping:
         """Return the proposed mapping under a given name."""
@@ -95,13 +109,13 @@ class SubspaceSearch:
         SubspaceRefusedError
             The size of some tile has no closed form.
         """
-        choices = choices_of(tables)
+        choices = tables.choices
         nodes = nodes_of(subspace, plain=self.space.plain)
         left = _steps_left(tables, self.space, subspace)
         for start, cost, tile in priced(self.space, subspace, tables):
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
-            weights = weights_of(tables, choices, cost[0], len(self.space.architecture.arrays))
+            weights = weights_of(tables, cost[0], len(self.space.architecture.arrays))
             # A sketch ranks subspaces, for which ties do not matter.
             limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain, self.steps)
             search(choices, self.objective, *limits, weights, cost, tile, state)
@@ -109,13 +123,12 @@ class SubspaceSearch:
             for row in range(len(cost)):
                 if state.chosen[row, 0] >= 0:
                     at = start + row
-                    yield self.proposal(subspace, tables, choices, at, row, state, left=left[at])
+                    yield self.proposal(subspace, tables, at, row, state, left=left[at])
 
     def proposal(
         self,
         subspace: Subspace,
         tables: Tables,
-        choices: Choices,
         tiling: int,
         row: int,
         state: Search,
@@ -128,8 +141,6 @@ class SubspaceSearch:
         ----------
         subspace : Subspace
         tables : Tables
-        choices : Choices
-            Decisions of the tables.
         tiling, row : int
             Number of the tiling in the subspace, and in the batch of the state.
         state : Search
@@ -138,7 +149,9 @@ class SubspaceSearch:
         """
         placements: dict[str, EinsumPlacement] = {}
         places: dict[str, tuple[str, ...]] = {}
-        for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
+        for (kind, number, _), chosen in zip(
+            tables.choices.decisions, state.chosen[row], strict=True
+        ):
             if kind == EINSUM:
                 placements[tables.einsums[number]] = tables.placements[number][chosen]
             else:
@@ -166,22 +179,14 @@ def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float
     return found
 
 
-def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
-    """Return pairs of a reason and the number of mappings that were left out for it.
-
-    Parameters
-    ----------
-    tally : array, (6,)
-        Tally of a ``SubspaceSearch``, or a sum of tallies.
-    """
-    reasons = {
-        "no better": BOUND,
-        "over capacity": CAPACITY,
-        "tensor lost": ILLEGAL,
-        "worse places": WORSE,
-        "too many to look at": UNSEEN,
-    }
-    return tuple((why, int(tally[place])) for why, place in reasons.items())
+PRUNED = {
+    "no better": BOUND,
+    "over capacity": CAPACITY,
+    "tensor lost": ILLEGAL,
+    "worse places": WORSE,
+    "too many to look at": UNSEEN,
+}
+"""Reasons why mappings were left out, and the index of their number in a search's tally."""
 
 
 def strides_of(space: Region, subspace: Subspace) -> Ints:
@@ -264,73 +269,7 @@ def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
     return min(most, max(fewest, together // len(subspace.sizes)))
 
 
-def choices_of(tables: Tables) -> Choices:
-    """Return a subspace's decisions in the order in which the search takes them."""
-    order: list[tuple[int, int, int]] = []
-    touching = [
-        {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
-    ]
-    for number, alternatives in enumerate(map(len, tables.placements)):
-        order.append((EINSUM, number, alternatives))
-        # A tensor's places are decided once the last Einsum that touches it has its placement.
-        ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
-        order += [(TENSOR, t, tables.places[t]) for t in ready]
-    rows = sorted(tables.accesses, key=lambda a: a.tensor)
-    counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
-    tiles = [(t.memory, t.einsum, t.placement) for t in tables.tiles]
-    of_tensor = [sum(t.tensor == n for t in tables.tiles) for n in range(len(tables.tensors))]
-    frontier = _frontiers(tables, order, touching)
-    states = [prod(len(tables.placements[e]) for e in before) for before in frontier]
-    return Choices(
-        decisions=np.array(order, dtype=np.int64),
-        works=np.array(tables.works, dtype=np.int64),
-        writers=np.array(tables.writers, dtype=np.int64),
-        alternatives=np.array([len(w) for w in tables.placements], dtype=np.int64),
-        accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
-        first=offsets(counts),
-        rows=tables.entries,
-        kept=tables.kept,
-        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 3),
-        first_tile=offsets(of_tensor),
-        capacities=tables.capacities,
-        frontier=np.array(
-            [row for before in frontier for row in _factors(tables, before)], dtype=np.int64
-        ).reshape(-1, 2),
-        first_frontier=offsets([len(before) for before in frontier]),
-        first_state=offsets(states),
-    )
-
-
-def _frontiers(
-    tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
-) -> list[list[int]]:
-    """Return the frontier before each decision, and the one at the end.
-
-    A frontier lists the placed Einsums that touch tensors without a decision. If they have too many
-    states, the first Einsums are dropped from it. This makes bounds lower but keeps them valid.
-    """
-    found: list[list[int]] = []
-    forgotten: set[int] = set()
-    for depth in range(len(order) + 1):
-        decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
-        wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
-        now = [e for e in decided if e in wanted - forgotten]
-        # Forgotten Einsums stay forgotten: each state follows from the one before it.
-        while prod(len(tables.placements[e]) for e in now) > policy.MAX_FRONTIER_STATES:
-            forgotten.add(now.pop(0))
-        found.append(now)
-    return found
-
-
-def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield each Einsum of a frontier with its factor in the mixed-radix number of a state."""
-    factor = 1
-    for number in einsums:
-        yield number, factor
-        factor *= len(tables.placements[number])
-
-
-def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
+def weights_of(tables: Tables, cost: Floats, arrays: int) -> Floats:
     """Return weights for sums of cost columns; each sum bounds a mapping's cost from below.
 
     The first two sums are energy. Then come the cycles of each array and memory, mixtures of
@@ -340,8 +279,6 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
     Parameters
     ----------
     tables : Tables
-    choices : Choices
-        Decisions of the tables.
     cost : array, (rows, columns)
         Costs of one tiling; weights that suit it serve other tilings as well.
     arrays : int
@@ -354,8 +291,8 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
     """
     work: list[dict[int, float]] = []
     for number, alternatives in enumerate(map(len, tables.placements)):
-        first = choices.works[number]
-        cycles = cost[tables.entries[first : first + alternatives], 1 : 1 + arrays]
+        first = tables.choices.works[number]
+        cycles = cost[tables.choices.rows[first : first + alternatives], 1 : 1 + arrays]
         # An alternative has cycles on its own array only; zeros are other alternatives.
         own = [(a, cycles[cycles[:, a] > 0, a]) for a in range(arrays)]
         work.append({a: float(found.min()) for a, found in own if found.size})
@@ -370,7 +307,7 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
         sums.append(row)
     even = np.zeros(tables.columns)
     even[1:] = 1 / (tables.columns - 1)
-    return with_multipliers([*sums, even], len(choices.capacities))
+    return with_multipliers([*sums, even], len(tables.choices.capacities))
 
 
 def column_sum(columns: int, column: int) -> Floats:
@@ -389,16 +326,6 @@ def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:
 _Key = tuple[object, ...]
 
 
-class TablesOf(Protocol):
-    """Function that makes a subspace's cost tables: ``tabulate``, or a ``TableMemo``."""
-
-    def __call__(
-        self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
-    ) -> Tables:
-        """Return the cost tables of a subspace. Raises ``SubspaceRefusedError``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMemo:
     """Memo of cost tables: it makes those of each subspace once, for any number of searches.
@@ -406,7 +333,8 @@ class TableMemo:
     All these searches must be of one mapspace. They must agree on slow arrays and on relaxed masks.
     """
 
-    _found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
+    found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
+    """All subspaces with cost tables, including those with tables for a sketch only."""
     _refused: dict[_Key, SubspaceRefusedError] = field(default_factory=dict)
 
     def __call__(
@@ -417,24 +345,14 @@ class TableMemo:
         key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
         if key in self._refused:
             raise self._refused[key]
-        if key not in self._found:
+        if key not in self.found:
             try:
                 tables = tabulate(space, subspace, relaxed=relaxed, memo=memo)
             except SubspaceRefusedError as why:
                 self._refused[key] = why
                 raise
-            self._found[key] = (space, subspace, tables)
-        return self._found[key][2]
-
-    @property
-    def all(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """All subspaces with cost tables, including those with tables for a sketch only."""
-        yield from self._found.values()
-
-    @property
-    def whole(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """Subspaces whose cost tables have all placements."""
-        return (found for found in self._found.values() if not found[0].plain)
+            self.found[key] = (space, subspace, tables)
+        return self.found[key][2]
 
 
 def proposals_below(
@@ -467,7 +385,9 @@ def proposals_below(
     """
     found: list[tuple[Proposal, Region, Subspace]] = []
     least = best = limit
-    for region, subspace, tables in known.whole:
+    for region, subspace, tables in known.found.values():
+        if region.plain:
+            continue
         if is_over():
             least = 0.0
             break

@@ -38,7 +38,9 @@ from ..space.factorisation import EinsumPlacement
 from ..space.fusion import bound_placements, bound_subspace
 from ..space.mask_bounds import mask_shares
 from ..space.region import Region, Subspace
-from .kernels.measures import Floats, Ints
+from . import policy
+from .kernels.bounds import EINSUM, TENSOR, Choices
+from .kernels.measures import Floats
 from .measures import (
     IrregularError,
     Linear,
@@ -46,7 +48,9 @@ from .measures import (
     OpenBand,
     OpenMeasure,
     OpenMeter,
+    int_array,
     matrix,
+    offsets,
 )
 
 
@@ -282,61 +286,32 @@ class StationaryOperandCosts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccessEntries:
-    """Position of one access's entries in the cost tables.
-
-    Entry ``first + (k * writers + w) * places + o`` is for placement ``k`` of its Einsum, placement
-    ``w`` of the tensor's writer, and residency ``o`` of the tensor.
-    """
-
-    einsum: int
-    tensor: int
-    first: int
-
-
-@dataclass(frozen=True, slots=True)
-class TileEntry:
-    """Tile of a tensor at a memory, for an Einsum in one placement; placement -1 stands for all."""
-
-    tensor: int
-    memory: int
-    einsum: int
-    placement: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tables:
     """All choices of a subspace and their costs.
 
     The first column of costs is energy in pJ. Then come the cycles of every array and every memory.
     Last come the cycles of loads that hide behind an array's work. Many entries have equal costs.
     Each entry thus has the index of a row, or -1 if it is illegal.
+
+    Entry ``first + (k * writers + w) * places + o`` of an access is for placement ``k`` of its
+    Einsum, placement ``w`` of the tensor's writer, and residency ``o`` of the tensor.
     """
 
     einsums: tuple[str, ...]
     tensors: tuple[str, ...]
     placements: tuple[tuple[EinsumPlacement, ...], ...]
-    """Placements of each Einsum; the entries of its work begin at ``works``."""
-    works: tuple[int, ...]
-    writers: tuple[int, ...]
-    """Index of the Einsum that writes each tensor; -1 for an input."""
+    """Placements of each Einsum."""
     places: tuple[int, ...]
     """Number of alternative residencies of each tensor."""
-    accesses: tuple[AccessEntries, ...]
-    entries: Ints
-    """Index of each entry's row of costs; -1 if the entry is illegal."""
+    choices: Choices
+    """Decisions of the subspace in the order in which a search takes them."""
     coefficients: Floats
     """Coefficients of measures in each cost, (rows * columns, measures)."""
     constants: Floats
     columns: int
-    kept: NDArray[np.bool_]
-    """True if a tensor's residency includes a limited memory, (tensors, residencies, memories)."""
-    tiles: tuple[TileEntry, ...]
-    """Tiles, sorted by tensor; the largest tile of a tensor at a memory must fit."""
     tile_coefficients: Floats
     """Coefficients of measures in the bytes of each tile, (tiles, measures)."""
     tile_constants: Floats
-    capacities: Floats
     measures: tuple[OpenMeasure, ...]
     steps_left: OpenBand | None
     """Band of steps of the shared loops that a mask does not skip; None if it skips none."""
@@ -467,34 +442,76 @@ class _Tabulator:
             for number, name in enumerate(self.names)
             for position, access_map in enumerate(self.variants[name][0].access_maps)
         ]
-        tiles = sorted(self._tiles(), key=lambda pair: pair[0].tensor)
-        forms, sizes = [x for row in self.rows for x in row], [size for _, size in tiles]
+        tiles = sorted(self._tiles(), key=lambda pair: pair[0])
+        forms, sizes = [x for row in self.rows for x in row], [size for _, _, size in tiles]
         used = dict.fromkeys(place for form in (*forms, *sizes) for place in form.terms)
         asked = self.meter.measures
         measures = tuple(asked[place] for place in used)
         columns = {place: n for n, place in enumerate(used)}
         coefficients, constants = matrix(forms, columns)
         of_tiles, of_fixed_tiles = matrix(sizes, columns)
-        limited, memories = self._limited, self.machine.memories
         return Tables(
             einsums=tuple(self.names),
             tensors=tuple(self.tensors),
             placements=tuple(tuple(self.placements[n]) for n in self.names),
-            works=tuple(works),
-            writers=tuple(self.names.index(t) if t in self.names else -1 for t in self.tensors),
             places=tuple(len(self.space.places[t]) for t in self.tensors),
-            accesses=tuple(accesses),
-            entries=np.array(self.entries, dtype=np.int64),
+            choices=self._choices(works, accesses, [(t, *tile) for t, tile, _ in tiles]),
             coefficients=coefficients,
             constants=constants,
             columns=self.columns,
-            kept=self._kept(),
-            tiles=tuple(tile for tile, _ in tiles),
             tile_coefficients=of_tiles,
             tile_constants=of_fixed_tiles,
-            capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
             measures=measures,
             steps_left=self.meter.steps_left(self.base.einsums),
+        )
+
+    def _choices(
+        self,
+        works: list[int],
+        accesses: list[tuple[int, int, int]],
+        tiles: list[tuple[int, int, int, int]],
+    ) -> Choices:
+        """Return the decisions in the order in which a search takes them.
+
+        Parameters
+        ----------
+        works : list of int
+            First entry of each Einsum.
+        accesses : list of tuple
+            Tensor, Einsum and first entry of each access.
+        tiles : list of tuple
+            Tensor, memory, Einsum and placement (-1 for all) of each tile, sorted by tensor.
+        """
+        tensors = range(len(self.tensors))
+        alternatives = [len(self.placements[name]) for name in self.names]
+        touching = [{einsum for own, einsum, _ in accesses if own == t} for t in tensors]
+        order: list[tuple[int, int, int]] = []
+        for number, placements in enumerate(alternatives):
+            order.append((EINSUM, number, placements))
+            # A tensor's places are decided once the last Einsum that touches it has its placement.
+            ready = (t for t in tensors if max(touching[t], default=0) == number)
+            order += [(TENSOR, t, len(self.space.places[self.tensors[t]])) for t in ready]
+        frontier = _frontiers(alternatives, order, touching)
+        factors = [row for before in frontier for row in _factors(alternatives, before)]
+        rows = sorted(accesses, key=lambda access: access[0])
+        capacities = [self.machine.memories[n].capacity_bytes or 0 for n in self._limited]
+        return Choices(
+            decisions=int_array(order, 3),
+            works=int_array(works),
+            writers=int_array(
+                [self.names.index(t) if t in self.names else -1 for t in self.tensors]
+            ),
+            alternatives=int_array(alternatives),
+            accesses=int_array([access[1:] for access in rows], 2),
+            first=offsets([sum(own == t for own, *_ in rows) for t in tensors]),
+            rows=int_array(self.entries),
+            kept=self._kept(),
+            tiles=int_array([tile[1:] for tile in tiles], 3),
+            first_tile=offsets([sum(own == t for own, *_ in tiles) for t in tensors]),
+            capacities=np.array(capacities, dtype=np.float64),
+            frontier=int_array(factors, 2),
+            first_frontier=offsets([len(before) for before in frontier]),
+            first_state=offsets([prod(alternatives[e] for e in before) for before in frontier]),
         )
 
     def _row(self, costs: list[Linear]) -> int:
@@ -532,8 +549,14 @@ class _Tabulator:
         points = prod(shapes[v.upper()] for v in e.variables)
         return Linear(points * shares.get(e.name, 1.0))
 
-    def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
-        """Add an access's entries for all placements and residencies; return their position."""
+    def _access(self, number: int, position: int, access_map: AccessMap) -> tuple[int, int, int]:
+        """Add an access's entries for all placements and residencies.
+
+        Returns
+        -------
+        tuple of int
+            Tensor, Einsum and first entry of the access.
+        """
         name, tensor = self.names[number], access_map.access.tensor
         first = len(self.entries)
         writing = access_map is self.variants[name][0].write
@@ -547,7 +570,7 @@ class _Tabulator:
                     if route not in rows:
                         rows[route] = self._access_row(own, position, route)
                     self.entries.append(rows[route])
-        return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
+        return self.tensors.index(tensor), number, first
 
     def _access_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """Return the row index for the costs of one access along a route."""
@@ -624,8 +647,12 @@ class _Tabulator:
                 found[t, o] = [name in places for name in names]
         return found
 
-    def _tiles(self) -> Iterator[tuple[TileEntry, Linear]]:
-        """Yield the tiles of each tensor at each memory of limited capacity, with their bytes."""
+    def _tiles(self) -> Iterator[tuple[int, tuple[int, int, int], Linear]]:
+        """Yield the tiles of each tensor at each memory of limited capacity.
+
+        A tile has the number of its tensor, those of its memory, its Einsum and the Einsum's
+        placement (-1 for all placements), and its bytes.
+        """
         for number, level in enumerate(self._limited):
             known: list[tuple[int, Linear]] = []
             for einsum, name in enumerate(self.names):
@@ -638,9 +665,9 @@ class _Tabulator:
                             # Most accesses of a tensor have the same tile.
                             if placement == 0 and (tensor, size) not in known:
                                 known.append((tensor, size))
-                                yield TileEntry(tensor, number, einsum, -1), size
+                                yield tensor, (number, einsum, -1), size
                         else:
-                            yield TileEntry(tensor, number, einsum, placement), size
+                            yield tensor, (number, einsum, placement), size
 
     def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
         """Return the bytes of the tile that one access of an Einsum has at a memory level."""
@@ -659,3 +686,32 @@ class _Tabulator:
             element_bytes = Fraction(self.base.words.of(tensor) * self.machine.word_bytes)
             found = self.memo.tiles.keep(key, size * element_bytes)
         return found
+
+
+def _frontiers(
+    alternatives: list[int], order: list[tuple[int, int, int]], touching: list[set[int]]
+) -> list[list[int]]:
+    """Return the frontier before each decision, and the one at the end.
+
+    A frontier lists the placed Einsums that touch tensors without a decision. If they have too many
+    states, the first Einsums are dropped from it. This makes bounds lower but keeps them valid.
+    """
+    found: list[list[int]] = []
+    forgotten: set[int] = set()
+    for depth in range(len(order) + 1):
+        decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
+        wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
+        now = [e for e in decided if e in wanted - forgotten]
+        # Forgotten Einsums stay forgotten: each state follows from the one before it.
+        while prod(alternatives[e] for e in now) > policy.MAX_FRONTIER_STATES:
+            forgotten.add(now.pop(0))
+        found.append(now)
+    return found
+
+
+def _factors(alternatives: list[int], einsums: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield each Einsum of a frontier with its factor in the mixed-radix number of a state."""
+    factor = 1
+    for number in einsums:
+        yield number, factor
+        factor *= alternatives[number]

@@ -32,7 +32,6 @@ from ..exact.policy import Effort
 from ..exact.subspaces import (
     SubspaceSearch,
     TableMemo,
-    choices_of,
     column_sum,
     fresh_state,
     nodes_of,
@@ -271,13 +270,13 @@ class CapacityCurve:
                 break
         problem = SearchProblem(self.space, OBJECTIVES["energy"], is_over=self.is_over)
         others = TableMemo()
-        with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=others)
+        with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables=others)
         # Where no mapping with cut ranks fits, one without cuts may.
         with suppress(MappingError):
             with_energy.run(advance)
         if with_energy.ended == INTERRUPTED:
             raise KeyboardInterrupt
-        for region, subspace, tables in others.all:
+        for region, subspace, tables in others.found.values():
             yield KINDS, region, subspace, tables
         if not self.found:
             yield from filter(None, uncut)
@@ -306,11 +305,11 @@ class CapacityCurve:
                 else:
                     yield kinds, region, subspace, tables
 
-    def _all_regions(self) -> list[Region]:
+    def _all_regions(self) -> Sequence[Region]:
         """Return all regions of a mapspace that is small enough to search completely, else none."""
         if self.space.size > self.effort.regions:
             return []
-        regions = [one.region for one in self.space.regions(self.space.size)]
+        regions = self.space.regions(self.space.size)
         most = max(policy.MAX_SUBSPACES_SEARCHED_WHOLE, self.effort.subspaces)
         if most < inf:
             subspaces = chain.from_iterable(map(subspaces_of, regions))
@@ -345,7 +344,7 @@ class CapacityCurve:
         self, kinds: tuple[Kind, ...], region: Region, subspace: Subspace, tables: Tables
     ) -> None:
         """Search a subspace for better mappings at every capacity."""
-        choices, nodes = choices_of(tables), nodes_of(subspace)
+        choices, nodes = tables.choices, nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
         sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
         sizes[:, self.limit] = self.capacities
@@ -374,9 +373,7 @@ class CapacityCurve:
                         tally=state.tally,
                     )
                     tiling = start + int(state.tilings[number])
-                    proposal = searched.proposal(
-                        subspace, tables, choices, tiling, int(number), found
-                    )
+                    proposal = searched.proposal(subspace, tables, tiling, int(number), found)
                     key = (kind, self.capacities[number])
                     make = partial(proposal.mapping, region, subspace, f"least-{kind}")
                     self.found.setdefault(key, []).append(make)

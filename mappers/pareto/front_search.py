@@ -28,9 +28,8 @@ from einsum_cascade.errors import InputError, MappingError, Problem, SpecError, 
 from workloads.workload import Workload
 
 from ..construct.generators import GENERATORS
-from ..exact.branch_and_bound import BranchAndBound, in_batches, tie_search
+from ..exact.branch_and_bound import BranchAndBound, in_batches
 from ..exact.policy import Effort
-from ..exact.questions import SubspaceKey
 from ..exact.subspaces import TableMemo, proposals_below
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.constraint_files import ConstraintFile
@@ -56,8 +55,8 @@ from ..relax.relaxation import (
     relaxed_certificate,
 )
 from ..relax.search import family_of
-from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
+from ..space.region import Region, RegionKey
 from . import policy
 from .capacity_search import BUFFER, limited_memory
 from .capacity_sweep import with_capacity
@@ -204,7 +203,7 @@ class _EpsilonConstraintSearch:
         self.problem, self.effort, self.relaxed = problem, effort, relaxed
         self.space: Mapspace = problem.space
         self.known = TableMemo()
-        self.whole: dict[tuple[object, ...], PromisedRegion] = {}
+        self.whole: dict[RegionKey, Region] = {}
         self.points: list[FrontPoint] = []
         self.engine_runs = self.searches = 0
         self.is_over: Callable[[], bool] = never
@@ -245,7 +244,7 @@ class _EpsilonConstraintSearch:
     def _least_energy(self, known: EngineRun, advance: Advance, clock: Clock) -> Searched:
         """Search the least energy, also on arrays that are too slow to matter for latency."""
         found = self._end("energy", advance, clock.share(2), known)
-        aside = any(one.region.leaves_aside for one in self.space.regions(1))
+        aside = any(region.leaves_aside for region in self.space.regions(1))
         if not aside or found.certificate.ended:
             return found
         again = _run_of(found, "energy")
@@ -274,40 +273,30 @@ class _EpsilonConstraintSearch:
         problem = replace(
             self.problem, space=space, objective=objective, known=known, is_over=is_over
         )
-        search = BranchAndBound(problem, effort, relaxed=self.relaxed, tables_of=self.known)
+        search = BranchAndBound(problem, effort, relaxed=self.relaxed, tables=self.known)
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
         self._keep(_run_of(found, name))
         if found.certificate.ended == INTERRUPTED:
             # Regions that are left were not recorded.
             return found
-        if name == "latency" and self._settle(found, search.leasts, problem, advance):
+        if name == "latency" and self._settle(found, search, advance):
             found = replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
         unfinished = {one.region.number for one in search.left}
         for opened in search.opened:
             if opened.number not in unfinished:
-                key = (opened.region.fixed, opened.region.cuts)
-                self.whole[key] = PromisedRegion(region=opened.region, cycles=opened.bound)
+                self.whole[opened.region.key] = opened.region
         return found
 
-    def _settle(
-        self,
-        first: Searched,
-        leasts: dict[SubspaceKey, float],
-        problem: SearchProblem,
-        advance: Advance,
-    ) -> bool:
+    def _settle(self, first: Searched, before: BranchAndBound, advance: Advance) -> bool:
         """Search the least energy of mappings as fast as the fastest; return True if interrupted.
 
         The searches for both ends may have skipped the subspaces of these mappings.
         """
         if not self.effort.again or first.certificate.ended:
             return False
-        cap = first.certificate.value * (1 + problem.tolerance)
-        known = _run_of(first, "energy")
-        search = tie_search(
-            problem, self.effort, known, cap, leasts, relaxed=self.relaxed, tables_of=self.known
-        )
+        cap = first.certificate.value * (1 + self.problem.tolerance)
+        search = before.tie_search(_run_of(first, "energy"), cap, relaxed=self.relaxed)
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
         self._keep(_run_of(found, "energy"))
@@ -392,7 +381,7 @@ class _EpsilonConstraintSearch:
         left out of these regions must be slower than the cap.
         """
         whole = [*self.whole.values()]
-        aside = min((p.region.slower for p in whole), default=inf)
+        aside = min((region.slower for region in whole), default=inf)
         return least if min(aside, self.space.bound_outside(whole)) > cap else 0.0
 
     def _keep(self, run: EngineRun) -> None:

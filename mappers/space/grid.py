@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import product
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.bounds.makespan import makespan_bound, tie_shares
+from archsim.bounds.makespan import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.tensor_words import words_of
@@ -24,7 +23,7 @@ from .array_tiles import arrays_of, sides_of
 from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Cut, LayableRank, factorise, fewest_iterations, layouts_of, unlaid_ranks
 from .mask_bounds import MaskShares, mask_shares
-from .region import Region
+from .region import Region, RegionKey
 
 Cells = NDArray[np.float64]
 """One number per region; each rank has an axis, of length 1 if its cut does not matter."""
@@ -112,27 +111,6 @@ def _split(
 Options = dict[str, tuple[Cut, ...]]
 """Alternative cuts of each rank, by rank."""
 
-RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
-"""Identity of a region in a mapspace: tiles of the cascade's own, and cuts of all other ranks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromisedRegion:
-    """A region with a lower bound of its mappings' cycles."""
-
-    region: Region
-    cycles: float
-
-    @property
-    def bound(self) -> float:
-        """Lower bound of the cycles if every Einsum runs on one array only; it may exceed
-        ``cycles``."""
-        work = self.region.all_placements.least_work
-        number = {array: n for n, array in enumerate(sorted({a for able in work for a in able}))}
-        exact = [{number[a]: Fraction(cycles) for a, cycles in able.items()} for able in work]
-        return max(self.cycles, float(makespan_bound(exact, len(number))))
-
-
 Iterations = Cache[float]
 """Memo of an Einsum's fewest iterations, by array and cuts; grids of one mapspace share it."""
 
@@ -195,20 +173,18 @@ class RegionGrid:
                 break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
-    def region(self, place: tuple[int, ...], *, slow: bool = False) -> PromisedRegion:
+    def region(self, place: tuple[int, ...], *, slow: bool = False) -> Region:
         """Return the region at a position of the grid; ``slow`` is a field of the region."""
-        cycles = float(self.cycles[place])
-        region = Region(
+        return Region(
             program=self.program,
             architecture=self.architecture,
             shapes=self.shapes,
             fixed=self.fixed,
             cuts=self._cuts(place),
-            least_cycles=cycles,
+            least_cycles=float(self.cycles[place]),
             slow=slow,
             constraints=self.constraints,
         )
-        return PromisedRegion(region=region, cycles=cycles)
 
     def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))

@@ -30,8 +30,8 @@ from .constraints import (
 )
 from .factorisation import cuts_of, cuts_sharing_dimensions, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
-from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
-from .region import Region
+from .grid import Iterations, Options, RegionGrid
+from .region import Region, RegionKey
 
 Family = tuple[tuple[Tile, ...], dict[str, int]]
 """Tiles of the ranks that the cascade itself cuts, and the sizes of all ranks."""
@@ -222,7 +222,7 @@ class Mapspace:
 
     def regions(
         self, most: int, *, diverse: bool = False, within: float = inf, fair: bool = False
-    ) -> tuple[PromisedRegion, ...]:
+    ) -> tuple[Region, ...]:
         """Return the most promising regions, best first.
 
         Parameters
@@ -251,19 +251,19 @@ class Mapspace:
             for number, (_, grid, _) in enumerate(found):
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-        promised = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
-        able = ((g, p) for g, p in promised if self._may_qualify(p, within))
+        regions = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
+        able = ((grid, region) for grid, region in regions if self._may_qualify(region, within))
         best = [*islice(able, most)]
         if each:
-            best += self._of_each_size(best, promised, within)
-        return tuple(promised for _, promised in best)
+            best += self._of_each_size(best, regions, within)
+        return tuple(region for _, region in best)
 
     def _of_each_size(
         self,
-        best: Collection[tuple[RegionGrid, PromisedRegion]],
-        others: Iterable[tuple[RegionGrid, PromisedRegion]],
+        best: Collection[tuple[RegionGrid, Region]],
+        others: Iterable[tuple[RegionGrid, Region]],
         within: float,
-    ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
+    ) -> Iterator[tuple[RegionGrid, Region]]:
         """Yield each family's best region, and regions with usual cuts if the family has none.
 
         Lower bounds of cycles ignore traffic, which may favour other families.
@@ -272,36 +272,35 @@ class Mapspace:
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
         missing *= self.each
         sizes = {grid.fixed for grid, _ in best}
-        for grid, promised in others:
+        for grid, region in others:
             if not missing and len(sizes) == len(usual):
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
             # Examining a region takes much longer than looking up its family.
-            if (found is None and grid.fixed in sizes) or not self._may_qualify(promised, within):
+            if (found is None and grid.fixed in sizes) or not self._may_qualify(region, within):
                 continue
             if found is not None:
                 del missing[found]
             sizes.add(grid.fixed)
-            yield grid, promised
+            yield grid, region
 
-    def _may_qualify(self, promised: PromisedRegion, within: float) -> bool:
+    def _may_qualify(self, region: Region, within: float) -> bool:
         """Return whether a region may have a mapping that is fast enough and fulfils all
         constraints."""
-        if within < inf and not (promised.cycles <= within and promised.bound <= within):
+        if within < inf and not (region.least_cycles <= within and region.bound <= within):
             return False
-        return self._may_obey(promised.region)
+        return self._may_obey(region)
 
     def _may_obey(self, region: Region) -> bool:
         """Return whether any mapping of a region may fulfil all constraints."""
         if not self.constraints:
             return True
-        key = (region.fixed, region.cuts)
-        if key not in self._obeying:
+        if region.key not in self._obeying:
             able = all(region.sizes(cut) for cut in region.factorisations)
             able = able and all(region.places.values()) and self._may_share(region)
             able = able and all(region.placements.values())
-            self._obeying[key] = able and self._has_subspaces(region)
-        return self._obeying[key]
+            self._obeying[region.key] = able and self._has_subspaces(region)
+        return self._obeying[region.key]
 
     def _may_share(self, region: Region) -> bool:
         """Return whether Einsums can share loops over all ranks for which constraints demand it."""
@@ -360,9 +359,9 @@ class Mapspace:
             for fixed, shapes in self.families
         )
 
-    def bound_outside(self, regions: Collection[PromisedRegion]) -> float:
+    def bound_outside(self, regions: Collection[Region]) -> float:
         """Return a lower bound of the cycles of all mappings outside of the given regions."""
-        known = {(r.region.fixed, r.region.cuts) for r in regions}
+        known = {region.key for region in regions}
         known |= {key for key, left in self._obeying.items() if not left}
         return min((grid.least_bound_outside(known) for grid in self._grids), default=inf)
 
@@ -467,13 +466,13 @@ def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
             able = (a.name for a in arrays_of(space.program, e, space.architecture))
             return f"what can do all operations of {einsum}: {', '.join(able)}"
         case IsKept(tensor, _):
-            places = free.regions(1)[0].region.places[tensor]
+            places = free.regions(1)[0].places[tensor]
             return f"{tensor} may be kept in {'; '.join(' and '.join(p) for p in places)}"
         case HasTiles(memory, rank, _):
             sizes = _tile_sizes(free, memory, rank)
             return f"tiles of {rank} in {memory} may have {', '.join(f'{n:,}' for n in sizes)}"
         case IsShared():
-            shared = shareable_ranks(free.regions(1)[0].region)
+            shared = shareable_ranks(free.regions(1)[0])
             return f"ranks whose loops may be shared: {', '.join(shared) or 'none'}"
         case _:
             return None
@@ -484,8 +483,8 @@ def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
     found: set[int] = set()
     inner = len(space.architecture.memories)
     inner -= [m.name for m in space.architecture.memories].index(memory)
-    for promised in space.regions(policy.REGIONS_FOR_TILE_SIZE_HINT):
-        cut, size = promised.region.factorisation_of[rank], promised.region.shapes[rank]
+    for region in space.regions(policy.REGIONS_FOR_TILE_SIZE_HINT):
+        cut, size = region.factorisation_of[rank], region.shapes[rank]
         fine = prod(n for _, n in cut.fine)
         found |= {min(size, fine * prod(row[:inner])) for row in cut.sizes()}
     return sorted(found)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import combinations, permutations, product
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.bounds.makespan import makespan_bound
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.ir import Einsum, Program
@@ -72,6 +74,10 @@ class Subspace:
     sizes: Ints
 
 
+RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
+"""Identity of a region in a mapspace: tiles of the cascade's own, and cuts of all other ranks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Region:
     """All mappings of a cascade, with given sizes on a machine, that cut all ranks alike."""
@@ -92,6 +98,20 @@ class Region:
     """True for a sketch: few layouts per Einsum, one loop order, and all loops shared."""
     constraints: Constraints = NO_CONSTRAINTS
     """Constraints on all mappings; constraints on own loops are checked on bound Einsums."""
+
+    @property
+    def key(self) -> RegionKey:
+        """Identity of the region in its mapspace."""
+        return self.fixed, self.cuts
+
+    @property
+    def bound(self) -> float:
+        """Lower bound of the cycles if every Einsum runs on one array only; it may exceed
+        ``least_cycles``."""
+        work = self.all_placements.least_work
+        number = {array: n for n, array in enumerate(sorted({a for able in work for a in able}))}
+        exact = [{number[a]: Fraction(cycles) for a, cycles in able.items()} for able in work]
+        return max(self.least_cycles, float(makespan_bound(exact, len(number))))
 
     @property
     def given(self) -> dict[str, int]:

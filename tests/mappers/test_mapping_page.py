@@ -101,7 +101,7 @@ def test_the_space_of_the_example_is_as_large_as_it_says() -> None:
     every = bert_space()
     assert f"has {every.size} regions" in PAGE
     assert f"has {every.size} regions" in NOTES
-    space = every.regions(1)[0].region
+    space = every.regions(1)[0]
     for shared, title in ((("P", "M1"), "P, M1"), (("P",), "P"), (("M1",), "M1"), ((), "none")):
         subspaces = [*space.subspaces(shared)]
         assert row(title, NOTES) == [str(len(subspaces)), str(sum(len(u.sizes) for u in subspaces))]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exact.kernels.descent import LEAST, TIE, VALUE, search
-from mappers.exact.subspaces import choices_of, column_sum, fresh_state, priced, with_multipliers
+from mappers.exact.subspaces import column_sum, fresh_state, priced, with_multipliers
 from mappers.exact.tables import Tables, tabulate
 from mappers.problem.objectives import LATENCY
 from mappers.space.fusion import subspaces_of
@@ -24,7 +24,7 @@ def values(
     tables: Tables, cost: NDArray[np.float64], tile: NDArray[np.float64], *, settle: bool
 ) -> NDArray[np.float64]:
     """Return the kernel's results for every tiling."""
-    choices = choices_of(tables)
+    choices = tables.choices
     sums = [column_sum(tables.columns, n) for n in (0, *range(tables.columns))]
     weights = with_multipliers(sums, len(choices.capacities))
     state = fresh_state(choices, len(cost), np.zeros(6))
@@ -36,7 +36,7 @@ def values(
 @pytest.mark.parametrize("machine", ["flat", "tpu-v4i"])
 def test_without_ties_the_value_is_the_same_and_the_tie_no_better(machine: str) -> None:
     program = Cascade.load("attention-3pass").program
-    space = Mapspace.of(program, Architecture.load(machine), SHAPES).regions(2)[0].region
+    space = Mapspace.of(program, Architecture.load(machine), SHAPES).regions(2)[0]
     looser = 0
     for subspace in subspaces_of(space)[:6]:
         tables = tabulate(space, subspace)

@@ -61,7 +61,7 @@ def small_space(seed: int) -> Mapspace | None:
 
 def regions_of(space: Mapspace) -> Iterator[Region]:
     """All regions of a space."""
-    return (promised.region for promised in space.regions(space.size))
+    return iter(space.regions(space.size))
 
 
 def small_machine(machine: Architecture, random: Random) -> Architecture:

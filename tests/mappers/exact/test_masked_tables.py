@@ -23,9 +23,8 @@ from mappers.exact.measures import FIXED, OpenBand, OpenSide, measured, shares_l
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import SubspaceRefusedError, tabulate
 from mappers.space.fusion import subspaces_of
-from mappers.space.grid import PromisedRegion
 from mappers.space.mapspace import Mapspace
-from mappers.space.region import Subspace, mapping_of
+from mappers.space.region import Region, Subspace, mapping_of
 
 MASKED = {
     "attention-sliding-window-1pass": {"P": 600, "M": 600, "W": 40},
@@ -37,7 +36,7 @@ MASKED = {
 SIDES = ("arrays.array_2d.shape={columns: 14, rows: 12}", "arrays.array_1d.shape.lanes=24")
 
 
-def regions(cascade: str) -> tuple[Mapspace, tuple[PromisedRegion, ...]]:
+def regions(cascade: str) -> tuple[Mapspace, tuple[Region, ...]]:
     """Promising regions on 14 x 12 elements, beside 24 lanes, and some of all others."""
     program = Cascade.load(cascade).program
     given = {"B": 1, "H": 2, "E": 16, "F": 16, **MASKED[cascade]}
@@ -46,9 +45,8 @@ def regions(cascade: str) -> tuple[Mapspace, tuple[PromisedRegion, ...]]:
     return space, (*space.regions(3, fair=True), *space.regions(60, diverse=True)[5::20])
 
 
-def chosen(promised: PromisedRegion, subspace: Subspace, random: Random) -> Iterator[Bound]:
+def chosen(region: Region, subspace: Subspace, random: Random) -> Iterator[Bound]:
     """Legal mappings of a subspace, everything kept everywhere."""
-    region = promised.region
     for _ in range(3):
         placements = {name: random.choice(found) for name, found in region.placements.items()}
         places = {tensor: found[-1] for tensor, found in region.all_places.items()}
@@ -65,11 +63,11 @@ def test_no_mapping_of_a_region_is_below_its_bound(cascade: str) -> None:
     """Steps that a mask leaves idle are no work of Einsums without one either: bounds that had all
     of it were several times above what small tiles take."""
     random, seen = Random(cascade), 0
-    for promised in regions(cascade)[1]:
-        every = subspaces_of(promised.region)
+    for region in regions(cascade)[1]:
+        every = subspaces_of(region)
         for subspace in random.sample(every, min(2, len(every))):
-            for bound in chosen(promised, subspace, random):
-                assert evaluate_bound(bound).cycles >= promised.bound * (1 - 1e-9)
+            for bound in chosen(region, subspace, random):
+                assert evaluate_bound(bound).cycles >= region.bound * (1 - 1e-9)
                 seen += 1
     assert seen > 5
 
@@ -83,18 +81,15 @@ def test_small_tiles_of_a_window_are_within_the_bounds_of_their_regions() -> Non
     space = Mapspace.of(program, machine, shapes)
     written = bind(program, Mapping.load("fusemax-window"), machine, shapes)
     alike = [
-        promised.bound
-        for promised in space.regions(space.size)
-        if promised.region.shapes["M0"] == written.tiling.shapes["M0"] == 12
+        region.bound
+        for region in space.regions(space.size)
+        if region.shapes["M0"] == written.tiling.shapes["M0"] == 12
     ]
     assert 0 < min(alike) <= evaluate_bound(written).cycles
 
 
-def estimated(
-    promised: PromisedRegion, subspace: Subspace, random: Random
-) -> Iterator[tuple[Bound, Floats]]:
+def estimated(region: Region, subspace: Subspace, random: Random) -> Iterator[tuple[Bound, Floats]]:
     """Legal mappings of a subspace, as the engine has them and as they are estimated."""
-    region = promised.region
     try:
         tables = tabulate(region, subspace, relaxed=True)
     except SubspaceRefusedError:
@@ -128,10 +123,10 @@ def test_masked_mappings_are_estimated_by_the_tiles_that_are_left(cascade: str) 
     """An Einsum without a mask counted as if it ran in every step, and what has one had the same
     share of all tiles, however they were cut."""
     random, seen = Random(cascade), 0
-    for promised in regions(cascade)[1]:
-        every = subspaces_of(promised.region)
+    for region in regions(cascade)[1]:
+        every = subspaces_of(region)
         for subspace in random.sample(every, min(2, len(every))):
-            for bound, total in estimated(promised, subspace, random):
+            for bound, total in estimated(region, subspace, random):
                 for number, array in enumerate(bound.architecture.arrays, start=1):
                     runs = [e for e in bound.einsums if e.array.name == array.name]
                     busy = float(sum(busy_cycles(bound, e) for e in runs))

@@ -26,7 +26,7 @@ from mappers.exact.kernels.bounds import (
 from mappers.exact.kernels.descent import CAPACITY, LEAST, LEAVES, TIE, VALUE, search
 from mappers.exact.kernels.measures import Floats
 from mappers.exact.policy import MAX_MULTIPLIER_STEPS
-from mappers.exact.subspaces import choices_of, fresh_state, priced, weights_of
+from mappers.exact.subspaces import fresh_state, priced, weights_of
 from mappers.exact.tables import tabulate
 from mappers.problem.objectives import ENERGY, LATENCY
 from mappers.space.fusion import subspaces_of
@@ -138,13 +138,13 @@ def test_with_rents_the_best_is_the_same_and_less_is_looked_at(objective: int) -
     program = Cascade.parse(TWO_LAYERS).program
     machine = Architecture.load("fusemax", parse_overrides(TIGHT))
     space = Mapspace.of(program, machine, {"M": 16, "K": 32, "H": 16, "N": 32})
-    region = space.regions(1)[0].region
+    region = space.regions(1)[0]
     looked = {0: 0.0, MAX_MULTIPLIER_STEPS: 0.0}
     for subspace in islice(subspaces_of(region), 3):
         tables = tabulate(region, subspace)
-        choices = choices_of(tables)
+        choices = tables.choices
         _, cost, tile = next(iter(priced(region, subspace, tables)))
-        weights = weights_of(tables, choices, cost[0], len(machine.arrays))
+        weights = weights_of(tables, cost[0], len(machine.arrays))
         limit = cap = inf
         # Without limits; with a limit; with a cap on the other objective, too.
         for times in (1.5, 1.2, 1.0):

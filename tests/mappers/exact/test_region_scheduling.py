@@ -21,7 +21,7 @@ EFFORT = Effort(sketches=4, more_sketches=6)
 def opened() -> OpenRegion:
     program, machine = Cascade.load("linear-layer").program, Architecture.load("fusemax")
     space = Mapspace.of(program, machine, {"N": 4096, "D": 4096, "J": 4096})
-    return OpenRegion.of(space.regions(1)[0].region, 0.0, {})
+    return OpenRegion.of(space.regions(1)[0], 0.0, {})
 
 
 def turns(opened: OpenRegion, *, early: bool) -> RegionScheduler:

@@ -41,13 +41,13 @@ CHOICES = 12
 
 def entries(tables: Tables, placements: list[int], tensor: int, places: int) -> list[int]:
     """Entries of a tensor in some places, one for each access."""
-    writer = tables.writers[tensor]
+    c = tables.choices
+    writer = c.writers[tensor]
     writers = len(tables.placements[writer]) if writer >= 0 else 1
     written = placements[writer] if writer >= 0 else 0
     return [
-        a.first + (placements[a.einsum] * writers + written) * tables.places[tensor] + places
-        for a in tables.accesses
-        if a.tensor == tensor
+        first + (placements[einsum] * writers + written) * tables.places[tensor] + places
+        for einsum, first in c.accesses[c.first[tensor] : c.first[tensor + 1]]
     ]
 
 
@@ -59,7 +59,7 @@ def picked(tables: Tables, random: Random, *, legal: bool) -> tuple[list[int], l
         able = [
             o
             for o in range(tables.places[tensor])
-            if not legal or (tables.entries[entries(tables, placements, tensor, o)] >= 0).all()
+            if not legal or (tables.choices.rows[entries(tables, placements, tensor, o)] >= 0).all()
         ]
         if not able:
             return None
@@ -69,9 +69,9 @@ def picked(tables: Tables, random: Random, *, legal: bool) -> tuple[list[int], l
 
 def priced(tables: Tables, costs: Floats, placements: list[int], places: list[int]) -> Floats:
     """Energy in pJ, and cycles of each array and memory."""
-    chosen = [first + way for first, way in zip(tables.works, placements, strict=True)]
+    chosen = [first + way for first, way in zip(tables.choices.works, placements, strict=True)]
     chosen += [e for t, o in enumerate(places) for e in entries(tables, placements, t, o)]
-    total: Floats = costs[tables.entries[chosen]].sum(axis=0)
+    total: Floats = costs[tables.choices.rows[chosen]].sum(axis=0)
     return total
 
 
@@ -100,7 +100,7 @@ def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
         program = in_formats(program, FORMATS)
         costs = [f"arrays.{a}.operations.mac.fp32={{cycles: 2, bill: {{mac: 3}}}}" for a in ARRAYS]
         architecture = Architecture.load(machine, costs)
-    space = random.choice(Mapspace.of(program, architecture, SHAPES).regions(4)).region
+    space = random.choice(Mapspace.of(program, architecture, SHAPES).regions(4))
     agreed = refused = 0
     for lowered, total in chosen_of(space, random):
         if lowered is None:
@@ -140,7 +140,7 @@ def chosen_of(space: Region, random: Random) -> Iterator[tuple[Bound | None, Flo
                 dict(zip(tables.tensors, kept, strict=True)),
             )
             legal = all(
-                (tables.entries[entries(tables, placements, t, o)] >= 0).all()
+                (tables.choices.rows[entries(tables, placements, t, o)] >= 0).all()
                 for t, o in enumerate(places)
             )
             lowered, why = bound(space, mapping)
@@ -159,7 +159,7 @@ def test_tables_know_what_systolic_arrays_lose(overlap: Overlap) -> None:
     machine = Architecture.load("flat")
     arrays = tuple(replace(a, operands="systolic", overlap=overlap) for a in machine.arrays)
     machine = replace(machine, arrays=arrays)
-    space = Mapspace.of(program, machine, SHAPES).regions(1)[0].region
+    space = Mapspace.of(program, machine, SHAPES).regions(1)[0]
     close = lost = 0
     for lowered, total in chosen_of(space, random):
         if lowered is None:
@@ -184,7 +184,7 @@ def test_tables_say_what_memories_hold() -> None:
     program, random = Cascade.load("attention-1pass").program, Random(1)
     machine = Architecture.load("fusemax")
     few = tuple(replace(a, registers=replace(a.registers, depth=3)) for a in machine.arrays)
-    space = Mapspace.of(program, replace(machine, arrays=few), SHAPES).regions(1)[0].region
+    space = Mapspace.of(program, replace(machine, arrays=few), SHAPES).regions(1)[0]
     streaming = 0
     for subspace in random.sample(subspaces_of(space), 20):
         try:
@@ -206,10 +206,12 @@ def test_tables_say_what_memories_hold() -> None:
         for memory, level in enumerate(limited(space)):
             held = dict(requirement(lowered, level).tensors)
             mine: dict[str, float] = {}
-            for entry, size in zip(tables.tiles, tiles, strict=True):
+            c = tables.choices
+            for number, (place, _, placement) in enumerate(c.tiles):
                 # The mapping has the first ways.
-                if entry.memory == memory and entry.placement <= 0:
-                    tensor = tables.tensors[entry.tensor]
+                if place == memory and placement <= 0:
+                    size = tiles[number]
+                    tensor = tables.tensors[np.searchsorted(c.first_tile, number, "right") - 1]
                     mine[tensor] = max(mine.get(tensor, 0.0), size)
             assert mine == held
             streaming += sum(

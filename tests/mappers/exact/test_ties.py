@@ -94,6 +94,6 @@ def test_only_regions_that_are_as_fast_are_asked_for_less_energy() -> None:
     space = space_of(load("bert-base").parts[0], MACHINE)
     every = space.regions(40)
     limit = sorted(one.bound for one in every)[len(every) // 2]
-    able = [one.region.cuts for one in every if one.bound <= limit]
-    assert [one.region.cuts for one in space.regions(5, within=limit)] == able[:5]
-    assert [one.region.cuts for one in every[:5]] != able[:5]
+    able = [one.cuts for one in every if one.bound <= limit]
+    assert [one.cuts for one in space.regions(5, within=limit)] == able[:5]
+    assert [one.cuts for one in every[:5]] != able[:5]

@@ -221,8 +221,7 @@ def test_what_is_found_is_the_best_of_what_obeys(tmp_path: Path) -> None:
 
 def tiled(space: Mapspace) -> Iterator[tuple[Mapping, Bound]]:
     """A legal mapping of each tiling of each subspace."""
-    for promised in space.regions(3):
-        region = promised.region
+    for region in space.regions(3):
         placements = {e: found[0] for e, found in region.placements.items()}
         places = {t: found[-1] for t, found in region.places.items()}
         for subspace in subspaces_of(region):

@@ -18,7 +18,7 @@ SHAPES = {"B": 1, "H": 1, "E": 64, "F": 64, "P": 1024, "M": 1024}
 
 def region_on(machine: Architecture) -> Region:
     program = Cascade.load("attention-1pass").program
-    return Mapspace.of(program, machine, SHAPES).regions(1)[0].region
+    return Mapspace.of(program, machine, SHAPES).regions(1)[0]
 
 
 @pytest.fixture(scope="module")

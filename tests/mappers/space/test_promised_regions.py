@@ -12,9 +12,10 @@ from portions import left
 from archsim import Architecture
 from archsim.bounds.makespan import makespan_bound
 from einsum_cascade import Cascade
-from mappers.space import grid
-from mappers.space.grid import PromisedRegion, RegionGrid
+from mappers.space import region as regions
+from mappers.space.grid import RegionGrid
 from mappers.space.mapspace import Mapspace
+from mappers.space.region import Region
 
 SHAPES = {"B": 1, "H": 2, "G": 1, "E": 16, "F": 16, "P": 256}
 
@@ -29,7 +30,7 @@ def torn() -> Mapspace:
     return Mapspace.of(program, machine, given)
 
 
-def one_by_one(space: Mapspace, most: int, within: float) -> list[PromisedRegion]:
+def one_by_one(space: Mapspace, most: int, within: float) -> list[Region]:
     """Return the same regions after examining every region."""
     cells = [one for each in space._grids for one in each.best(space.size)]
     cells.sort(key=lambda one: one[0])
@@ -51,8 +52,8 @@ def one_by_one(space: Mapspace, most: int, within: float) -> list[PromisedRegion
     return [promised for _, promised in found]
 
 
-def told(regions: list[PromisedRegion]) -> list[object]:
-    return [(one.region.fixed, one.region.cuts, one.cycles) for one in regions]
+def told(regions: list[Region]) -> list[object]:
+    return [(one.fixed, one.cuts, one.least_cycles) for one in regions]
 
 
 @pytest.mark.parametrize("share", [left(1.0), 1.5, left(4.0)])
@@ -70,7 +71,7 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
         looked.append(len(work))
         return makespan_bound(work, arrays)
 
-    monkeypatch.setattr(grid, "makespan_bound", counted)
+    monkeypatch.setattr(regions, "makespan_bound", counted)
     found = space.regions(3, within=within, fair=True)
     assert told([*found]) == told(expected)
     assert len(looked) < space.size / 4
@@ -80,5 +81,5 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
 def test_without_a_limit_no_region_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     space = torn()
     expected = one_by_one(space, 3, inf)
-    monkeypatch.setattr(grid, "makespan_bound", lambda *_: pytest.fail("it was looked at"))
+    monkeypatch.setattr(regions, "makespan_bound", lambda *_: pytest.fail("it was looked at"))
     assert told([*space.regions(3, fair=True)]) == told(expected)

@@ -49,7 +49,7 @@ def test_tables_of_a_region_do_not_stand_for_those_with_slow_arrays(tmp_path: Pa
 
     def arrays(*, slow: bool) -> set[str]:
         space = Mapspace.of(program, machine, shapes, slow=slow)
-        region = replace(space.regions(1)[0].region, plain=True)
+        region = replace(space.regions(1)[0], plain=True)
         tables = known(region, subspaces_of(region)[0], relaxed=False, memo=None)
         return {way.array for placements in tables.placements for way in placements}
 

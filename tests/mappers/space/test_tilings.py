@@ -21,7 +21,7 @@ def written_out(region: Region) -> list[tuple[int, ...]]:
 def test_tilings_are_a_product_and_each_is_in_the_subspaces_of_its_loops(seed: int) -> None:
     case = billed_case(seed)
     space = Mapspace.of(case.program, case.architecture, case.given)
-    for region in (promised.region for promised in space.regions(2)):
+    for region in space.regions(2):
         expected = written_out(region)
         assert region.tilings.shape == (len(expected), len(region.tiles))
         assert [tuple(row) for row in region.tilings.tolist()] == expected
