@@ -20,10 +20,10 @@ from archsim.dominance import undominated
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart
 from archsim.result.result import Result
-from archsim.spec.arch import Architecture
+from archsim.spec.arch import Architecture, Memory
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
-from archsim.spec.roles import memory_in_role
+from archsim.spec.roles import memory_called, memory_in_role
 from einsum_cascade.errors import InputError, MappingError, Problem, SpecError, did_you_mean
 from workloads.workload import Workload
 
@@ -58,8 +58,60 @@ from ..relax.search import family_of
 from ..space.mapspace import Mapspace
 from ..space.region import Region, RegionKey
 from . import policy
-from .capacity_search import BUFFER, limited_memory
-from .capacity_sweep import with_capacity
+
+BUFFER = "buffer"
+"""Name of the outermost memory of limited size in a query, unless a memory is called so."""
+
+
+def limited_memory(architecture: Architecture, name: str, option: str) -> Memory:
+    """Return the memory whose capacity a query asks about.
+
+    Parameters
+    ----------
+    name : str
+        Name or role of a memory, or ``buffer`` for the outermost one of limited size.
+    option : str
+        Option that errors begin with.
+
+    Raises
+    ------
+    SpecError
+        No memory has this name or role, or it is the outermost, or it has no limit.
+    """
+    outermost, *inner = architecture.memories[architecture.home_level :]
+    known = [m.name for m in inner if m.capacity_bytes is not None]
+    named = memory_called(architecture, name)
+    if named == BUFFER and architecture.memory(named) is None:
+        if not known:
+            raise SpecError(f"{option}: no inner memory of {architecture.name} is limited in size")
+        named = known[0]
+    if named not in [m.name for m in architecture.memories]:
+        hint = did_you_mean(name, known)
+        raise SpecError(f"{option}: {architecture.name} has no memory '{name}'; {hint}")
+    if named not in known:
+        why = "is the outermost" if named == outermost.name else "has no limit"
+        text = f"{option}: {named} {why}; asked is the size of an inner memory"
+        raise SpecError(Problem(text, hint=f"known: {', '.join(known) or 'none'}"))
+    return next(m for m in inner if m.name == named)
+
+
+def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
+    """Return the machine with another capacity of a memory, but the same energy per access.
+
+    Parameters
+    ----------
+    memory : str
+        Memory of limited size.
+    capacity : int
+        Capacity in bytes.
+    """
+    memories = tuple(
+        replace(m, capacity_bytes=capacity, billed_bytes=m.billed_bytes or m.capacity_bytes)
+        if m.name == memory
+        else m
+        for m in machine.memories
+    )
+    return replace(machine, memories=memories)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

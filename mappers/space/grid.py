@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf, prod
 
@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bounds.makespan import tie_shares
-from archsim.spec.arch import Architecture, ProcessingArray
-from archsim.spec.mapping import Tile
+from archsim.spec.arch import ProcessingArray
 from archsim.spec.tensor_words import words_of
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Einsum
 from einsum_cascade.memo import Cache, cached_property
 from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of, sides_of
-from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Cut, LayableRank, factorise, fewest_iterations, layouts_of, unlaid_ranks
 from .mask_bounds import MaskShares, mask_shares
 from .region import Region, RegionKey
@@ -119,17 +117,11 @@ Iterations = Cache[float]
 class RegionGrid:
     """Grid of regions: one region for each combination of rank cuts."""
 
-    program: Program
-    architecture: Architecture
-    fixed: tuple[Tile, ...]
-    """Tiles of ranks that the cascade itself cuts."""
-    shapes: dict[str, int]
-    """Size of every rank in coordinates."""
+    base: Region
+    """Region of the grid's tiles in which no rank is cut."""
     options: Options
     unusual: int = 0
     """Measure of how unusual the cascade's own tiles are; usual tiles have 0."""
-    constraints: Constraints = NO_CONSTRAINTS
-    """Constraints; a region without a layout that fulfils them has an infinite bound."""
     memo: Iterations = field(default_factory=Iterations, compare=False, repr=False)
     """Memo of iterations that all grids of the mapspace share; new ones are added."""
 
@@ -151,8 +143,8 @@ class RegionGrid:
         usual = self._bounds(whole=True) if self._shares.of_points else self.cycles
         odd = np.full(self._size, float(self.unusual))
         for axis, (rank, cuts) in enumerate(self.options.items()):
-            parallel = rank in self.program.parallel
-            short = self.shapes[rank] <= min(sides_of(self.architecture), default=1)
+            parallel = rank in self.base.program.parallel
+            short = self.base.shapes[rank] <= min(sides_of(self.base.architecture), default=1)
             oddities = [_oddity(cut, cuts[0], short, parallel) for cut in cuts]
             odd += self._along_axis(axis, oddities)
         crowded = np.where(self._fits(), 1.0, policy.CROWDED_PENALTY)
@@ -173,18 +165,9 @@ class RegionGrid:
                 break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
-    def region(self, place: tuple[int, ...], *, slow: bool = False) -> Region:
-        """Return the region at a position of the grid; ``slow`` is a field of the region."""
-        return Region(
-            program=self.program,
-            architecture=self.architecture,
-            shapes=self.shapes,
-            fixed=self.fixed,
-            cuts=self._cuts(place),
-            least_cycles=float(self.cycles[place]),
-            slow=slow,
-            constraints=self.constraints,
-        )
+    def region(self, place: tuple[int, ...]) -> Region:
+        """Return the region at a position of the grid."""
+        return replace(self.base, cuts=self._cuts(place), least_cycles=float(self.cycles[place]))
 
     def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
@@ -193,7 +176,7 @@ class RegionGrid:
         """Return the lowest bound among all regions except the given ones."""
         left = self.cycles.copy()
         for fixed, cuts in regions:
-            if fixed == self.fixed and all(c in self.options[r] for r, c in cuts):
+            if fixed == self.base.fixed and all(c in self.options[r] for r, c in cuts):
                 left[tuple(self.options[r].index(c) for r, c in cuts)] = inf
         return float(left.min())
 
@@ -204,15 +187,14 @@ class RegionGrid:
     @cached_property
     def _shares(self) -> MaskShares:
         """Lower bounds of the shares of points that masks leave."""
-        return mask_shares(self.program, self.architecture, self.shapes)
+        return mask_shares(self.base.program, self.base.architecture, self.base.shapes)
 
     @cached_property
     def _fine(self) -> dict[tuple[str, Cut], tuple[tuple[str, int], ...]]:
         """Spatial members of each rank, for each way to cut the rank."""
+        shapes, parallel = self.base.shapes, self.base.program.parallel
         return {
-            (r, cut): factorise(
-                r, self.shapes[r], cut, 1, self.shapes, parallel=r in self.program.parallel
-            ).fine
+            (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel).fine
             for r, cuts in self.options.items()
             for cut in cuts
         }
@@ -230,15 +212,15 @@ class RegionGrid:
         whole : bool
             True if a mask is as likely to skip the last tile of a rank as any other, not likelier.
         """
-        operations = self.program.memo(operations_of)
+        operations = self.base.program.memo(operations_of)
         grid = self._size
         left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
-        for e in self.program.einsums:
+        for e in self.base.program.einsums:
             share = self._share(e, whole=whole)
             costs.append({})
             able = np.zeros(grid, dtype=np.bool_)
-            for array in arrays_of(self.program, e, self.architecture):
+            for array in arrays_of(self.base.program, e, self.base.architecture):
                 cycles = float(array.cycles_of(operations[e.name]))
                 iterations = self._iterations(e, array)
                 able |= np.isfinite(iterations)
@@ -251,29 +233,28 @@ class RegionGrid:
             left &= able
         if not left.any():
             return np.full(grid, inf)
-        arrays = [a.name for a in self.architecture.arrays]
+        arrays = [a.name for a in self.base.architecture.arrays]
         return np.where(left, busiest(costs, arrays, grid), inf)
 
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
         """Return a lower bound of the share of an Einsum's iterations that masks leave, for each
         cut."""
-        found: Cells | float = self._shares.of_points.get(e.name, 1.0)
-        if found == 1 or whole:
-            return found
-        for axis, rank in enumerate(self.options):
-            if rank in self.program.parallel or rank.lower() in e.variables:
-                sides = self._granularity(axis, rank)
-                found = found * self._shares.left(rank, self.shapes[rank], sides)
-        return found
+        parallel = self.base.program.parallel
+        cuts = (
+            (rank, self.base.shapes[rank], self._granularity(axis, rank))
+            for axis, rank in enumerate(self.options)
+            if rank in parallel or rank.lower() in e.variables
+        )
+        return self._shares.of(e.name, () if whole else cuts)
 
     def _fits(self) -> NDArray[np.bool_]:
         """Return, by region, whether the smallest memory holds each Einsum's smallest tiles."""
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
-        capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
-        room = min(capacities, default=inf) / float(self.architecture.word_bytes)
-        words = self.program.memo(words_of, self.architecture.word_bits)
+        capacities = [m.capacity_bytes for m in self.base.architecture.memories if m.capacity_bytes]
+        room = min(capacities, default=inf) / float(self.base.architecture.word_bytes)
+        words = self.base.program.memo(words_of, self.base.architecture.word_bits)
         found = np.ones(self._size, dtype=np.bool_)
-        for e in self.program.einsums:
+        for e in self.base.program.einsums:
             total: Cells = np.zeros([1] * len(self.options))
             # One tensor counts for all tensors over the same ranks: the one with the widest values.
             widest: dict[frozenset[str], float] = {}
@@ -283,7 +264,7 @@ class RegionGrid:
             for variables, share in widest.items():
                 tile: Cells = np.full([1] * len(self.options), share)
                 for rank, sizes in axes.items():
-                    if rank in self.program.parallel or rank.lower() in variables:
+                    if rank in self.base.program.parallel or rank.lower() in variables:
                         tile = tile * sizes
                 total = total + tile
             found &= total <= room
@@ -306,18 +287,21 @@ class RegionGrid:
 
         The number is infinite if constraints forbid every layout.
         """
-        parallel = self.program.parallel
+        parallel = self.base.program.parallel
         ranks = tuple(r for r in self.options if r in parallel or r.lower() in e.variables)
-        unlaid = unlaid_ranks(self.program, e.name).intersection(ranks)
-        mine = self.constraints.of_einsum(e.name)
+        unlaid = unlaid_ranks(self.base.program, e.name).intersection(ranks)
+        mine = self.base.constraints.of_einsum(e.name)
         key = (ranks, unlaid, array.name, mine and e.name)
         if key not in self._iterations_of:
-            still = prod(self.shapes[r] for r in unlaid)
+            still = prod(self.base.shapes[r] for r in unlaid)
             free = [r for r in ranks if r not in unlaid]
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
             found = np.empty(shape)
             ways = {
-                r: [LayableRank(r, self.shapes[r], self._fine[r, cut]) for cut in self.options[r]]
+                r: [
+                    LayableRank(r, self.base.shapes[r], self._fine[r, cut])
+                    for cut in self.options[r]
+                ]
                 for r in free
             }
             at = [n for n, r in enumerate(self.options) if r in free]
@@ -329,7 +313,7 @@ class RegionGrid:
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
         """Return the fewest times that given ranks fill an array; infinite if that is forbidden."""
-        if not self.constraints.of_einsum(e.name):
+        if not self.base.constraints.of_einsum(e.name):
             # Names and order do not matter: ranks of one length with the same cut are alike. Each
             # element of a rank without a spatial part is a round of its own.
             cut = sorted(
@@ -343,7 +327,7 @@ class RegionGrid:
 
         def fewest_allowed() -> float:
             part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
-            allowed = self.constraints.layouts(e.name, array.name, part_of.__getitem__)
+            allowed = self.base.constraints.layouts(e.name, array.name, part_of.__getitem__)
             layouts = layouts_of(laid, array.dimensions, 1, allowed)
             return layouts[0].iterations if layouts else inf
 

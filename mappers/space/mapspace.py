@@ -198,21 +198,29 @@ class Mapspace:
         return self.families[0][1]
 
     @cached_property
+    def _uncut(self) -> tuple[Region, ...]:
+        """One region for each family of the cascade's own tiles, in which no rank is cut."""
+        return tuple(
+            Region(
+                program=self.program,
+                architecture=self.architecture,
+                shapes=shapes,
+                fixed=fixed,
+                cuts=(),
+                least_cycles=inf,
+                slow=self.slow,
+                constraints=self.constraints,
+            )
+            for fixed, shapes in self.families
+        )
+
+    @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
         memo = Iterations()
         return tuple(
-            RegionGrid(
-                program=self.program,
-                architecture=self.architecture,
-                fixed=fixed,
-                shapes=shapes,
-                options=options,
-                unusual=number + odd,
-                constraints=self.constraints,
-                memo=memo,
-            )
-            for number, (fixed, shapes) in enumerate(self.families)
-            for odd, options in self._options(shapes)
+            RegionGrid(base=base, options=options, unusual=number + odd, memo=memo)
+            for number, base in enumerate(self._uncut)
+            for odd, options in self._options(base.shapes)
         )
 
     @property
@@ -247,11 +255,14 @@ class Mapspace:
             # The best region of every family comes first, then the second of every family, and so
             # on.
             turns: dict[tuple[Tile, ...], int] = {}
-            order = [turns.setdefault(grid.fixed, 0) for _, grid, _ in found]
+            order = [turns.setdefault(grid.base.fixed, 0) for _, grid, _ in found]
             for number, (_, grid, _) in enumerate(found):
-                order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
+                order[number], turns[grid.base.fixed] = (
+                    turns[grid.base.fixed],
+                    turns[grid.base.fixed] + 1,
+                )
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-        regions = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
+        regions = ((grid, grid.region(place)) for _, grid, place in found)
         able = ((grid, region) for grid, region in regions if self._may_qualify(region, within))
         best = [*islice(able, most)]
         if each:
@@ -268,20 +279,22 @@ class Mapspace:
 
         Lower bounds of cycles ignore traffic, which may favour other families.
         """
-        usual = {grid.fixed: grid for grid in reversed(self._grids)}
+        usual = {grid.base.fixed: grid for grid in reversed(self._grids)}
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
         missing *= self.each
-        sizes = {grid.fixed for grid, _ in best}
+        sizes = {grid.base.fixed for grid, _ in best}
         for grid, region in others:
             if not missing and len(sizes) == len(usual):
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
             # Examining a region takes much longer than looking up its family.
-            if (found is None and grid.fixed in sizes) or not self._may_qualify(region, within):
+            if (found is None and grid.base.fixed in sizes) or not self._may_qualify(
+                region, within
+            ):
                 continue
             if found is not None:
                 del missing[found]
-            sizes.add(grid.fixed)
+            sizes.add(grid.base.fixed)
             yield grid, region
 
     def _may_qualify(self, region: Region, within: float) -> bool:
@@ -344,20 +357,14 @@ class Mapspace:
                 best = max(may, key=lambda a: names.count(a.name)).name
                 runs.append(MappingConstraint(statement=RunsOn(e, (best,)), must=True))
         constraints = Constraints((*self.constraints.all, *runs))
-        parallel = self.program.parallel
-        ranks = (*parallel, *(r.name for r in self.program.ranks if r.name in self._walked))
-        return tuple(
-            Region(
-                program=self.program,
-                architecture=self.architecture,
-                shapes=shapes,
-                fixed=fixed,
-                cuts=tuple((rank, ()) for rank in ranks),
-                least_cycles=inf,
-                constraints=constraints,
-            )
-            for fixed, shapes in self.families
-        )
+        cuts = tuple((rank, ()) for rank in self._ranks)
+        return tuple(replace(base, cuts=cuts, constraints=constraints) for base in self._uncut)
+
+    @cached_property
+    def _ranks(self) -> tuple[str, ...]:
+        """All ranks that some Einsum has, parallel ranks first."""
+        walked = {v.upper() for e in self.program.einsums for v in e.variables}
+        return (*self.program.parallel, *(r.name for r in self.program.ranks if r.name in walked))
 
     def bound_outside(self, regions: Collection[Region]) -> float:
         """Return a lower bound of the cycles of all mappings outside of the given regions."""
@@ -373,10 +380,9 @@ class Mapspace:
         """
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
-        ranks = [*parallel, *(r.name for r in self.program.ranks if r.name in self._walked)]
         narrowest = min(sides, default=1)
         usual: Options = {}
-        for rank in ranks:
+        for rank in self._ranks:
             usual[rank] = ((),)
             if rank not in unlaid and shapes[rank] > 1:
                 *cuts, none = cuts_of(
@@ -389,7 +395,7 @@ class Mapspace:
                     # Einsums share them.
                     usual[rank] = (none, *cuts) if self._common(rank) else (*cuts, none)
         yield 0, usual
-        for rank in ranks:
+        for rank in self._ranks:
             if rank in parallel or rank in unlaid:
                 continue
             sharing = cuts_sharing_dimensions(
@@ -401,10 +407,6 @@ class Mapspace:
                     policy.PARTIAL_RANK_ODDITY if shapes[rank] <= narrowest else 0,
                     usual | {rank: sharing},
                 )
-
-    @cached_property
-    def _walked(self) -> frozenset[str]:
-        return frozenset(v.upper() for e in self.program.einsums for v in e.variables)
 
     def _common(self, rank: str) -> bool:
         """Return whether more than half of the Einsums have a rank."""

@@ -35,14 +35,14 @@ class MaskShares:
     ranks: frozenset[str]
     """Ranks that occur in the conditions of masks."""
 
-    def of(self, name: str, cuts: Iterable[tuple[str, int, int]]) -> float:
+    def of(self, name: str, cuts: Iterable[tuple[str, int, float | Floats]]) -> float | Floats:
         """Return a lower bound of the share of an Einsum's iterations that masks leave.
 
         Parameters
         ----------
         name : str
             Name of the Einsum.
-        cuts : iterable of (str, int, int)
+        cuts : iterable of (str, int, number or array)
             Each of its ranks, the rank's length, and the most coordinates of it that arrays take.
 
         Examples
@@ -52,26 +52,13 @@ class MaskShares:
         >>> round(MaskShares({"S": 0.48}, frozenset("M")).of("S", [("M", 25, 12)]), 3)
         0.333
         """
-        found = self.of_points.get(name, 1.0)
-        if found < 1:
-            for rank, size, side in cuts:
-                found *= float(self.left(rank, size, side))
+        found: float | Floats = self.of_points.get(name, 1.0)
+        if found == 1:
+            return found
+        for rank, size, side in cuts:
+            # A mask may skip the last tile, which is cut short.
+            found = found * (size / (-(-size // side) * side) if rank in self.ranks else 1.0)
         return found
-
-    def left(self, rank: str, size: int, sides: float | Floats) -> float | Floats:
-        """Return the ratio of a rank's length to the total length of its tiles.
-
-        A mask may skip the last tile, which is cut short. The ratio is 1 for a rank without a mask.
-
-        Parameters
-        ----------
-        rank : str
-        size : int
-            Length of the rank.
-        sides : number, or array
-            Length of its tiles.
-        """
-        return size / (-(-size // sides) * sides) if rank in self.ranks else 1.0
 
 
 def mask_shares(program: Program, architecture: Architecture, shapes: dict[str, int]) -> MaskShares:

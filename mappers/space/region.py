@@ -478,9 +478,8 @@ class EinsumPlacements:
         """Return a lower bound of the share of an Einsum's iterations that masks leave."""
         shares = mask_shares(self.region.program, self.region.architecture, self.region.shapes)
         cuts = (self.region.factorisation_of[r] for r in self.ranks(name))
-        return shares.of(
-            name, ((c.rank, self.region.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
-        )
+        sides = ((c.rank, self.region.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
+        return float(shares.of(name, sides))
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
         """Return the allowed layouts of an Einsum on an array, best first."""

@@ -10,8 +10,7 @@ from archsim.result.record import limits
 from archsim.result.result import Result
 from archsim.spec.mapping import Mapping
 
-from ..pareto.capacity_search import CapacityCurves
-from ..pareto.capacity_sweep import CapacitySeries
+from ..pareto.capacity_search import CapacityCurves, CapacitySeries
 from ..pareto.front_search import Front
 from ..problem.certificate import INTERRUPTED, Certificate
 from ..workload_search import PartSearched, WorkloadSearched

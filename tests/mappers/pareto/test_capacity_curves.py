@@ -19,8 +19,13 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.exact.policy import THOROUGH
-from mappers.pareto.capacity_search import capacity_curves
-from mappers.pareto.capacity_sweep import KINDS, CapacityCurve, value_of, with_capacity
+from mappers.pareto.capacity_search import (
+    KINDS,
+    CapacityCurve,
+    capacity_curves,
+    value_of,
+)
+from mappers.pareto.front_search import with_capacity
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace

@@ -21,8 +21,7 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import BRIEF
-from mappers.pareto.capacity_search import CurveQuery
-from mappers.pareto.capacity_sweep import run_with, value_of
+from mappers.pareto.capacity_search import CurveQuery, run_with, value_of
 from mappers.pareto.front_search import Front, pareto_front
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import EngineRun, bound_mapping, run_mapping

@@ -34,19 +34,19 @@ def one_by_one(space: Mapspace, most: int, within: float) -> list[Region]:
     """Return the same regions after examining every region."""
     cells = [one for each in space._grids for one in each.best(space.size)]
     cells.sort(key=lambda one: one[0])
-    every = [(its, its.region(place, slow=space.slow)) for _, its, place in cells]
+    every = [(its, its.region(place)) for _, its, place in cells]
     able = [(its, promised) for its, promised in every if promised.bound <= within]
     found = able[:most]
     usual: dict[object, RegionGrid] = {}
     for its in space._grids:
-        usual.setdefault(its.fixed, its)
+        usual.setdefault(its.base.fixed, its)
     wanted = [u for u in usual.values() if all(u is not its for its, _ in found)] * space.each
-    sizes = {its.fixed for its, _ in found}
+    sizes = {its.base.fixed for its, _ in found}
     for its, promised in able[most:]:
         mine = [n for n, one in enumerate(wanted) if one is its]
-        if mine or its.fixed not in sizes:
+        if mine or its.base.fixed not in sizes:
             found.append((its, promised))
-            sizes.add(its.fixed)
+            sizes.add(its.base.fixed)
         for number in mine[:1]:
             del wanted[number]
     return [promised for _, promised in found]
@@ -62,7 +62,7 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
 ) -> None:
     space = torn()
     assert space.each
-    assert len({its.fixed for its in space._grids}) > 2
+    assert len({its.base.fixed for its in space._grids}) > 2
     within = share * space.regions(1)[0].bound
     expected = one_by_one(space, 3, within)
     looked: list[int] = []
