@@ -14,7 +14,7 @@ from archsim.legality.binding import bind
 from einsum_cascade.errors import MappingError, Problem
 
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
-from ..problem.engine_run import EngineRun
+from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, SearchProblem, never
 from ..problem.search_log import SearchLog
@@ -25,19 +25,20 @@ from . import policy
 from .kernels.descent import LEAVES
 from .policy import Effort
 from .process_pool import ProcessPool, usual_workers
-from .questions import (
+from .subspaces import (
+    PRUNED,
     Answer,
-    Answering,
     OpenRegion,
     OpenSubspace,
+    Proposal,
     Question,
     SubspaceAnswer,
     SubspaceKey,
     SubspaceQuestion,
-    region_of,
+    SubspaceSearch,
+    TableMemo,
 )
-from .subspaces import PRUNED, Proposal, TableMemo
-from .tables import SubspaceRefusedError
+from .tables import SubspaceRefusedError, tabulate
 
 T = TypeVar("T")
 
@@ -200,17 +201,9 @@ class BranchAndBound:
         self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left, self.sketches = list[OpenSubspace](), list[OpenSubspace]()
         self.crossed: dict[str, bool] = {}
-        self.answering = Answering(
-            opened=self.opened,
-            objective=problem.objective,
-            tables=tables,
-            # The gap accounts for the slack: a tenth of the tolerance leaves the rest to the
-            # difference between a run and its bound.
-            slack=0.0 if problem.objective.exact else self.tolerance / 10,
-            cap=inf if cap is None else cap[1],
-            most=self._max_runs,
-            relaxed=relaxed,
-        )
+        # The gap accounts for the slack: a tenth of the tolerance leaves the rest to the difference
+        # between a run and its bound.
+        self.slack = 0.0 if problem.objective.exact else self.tolerance / 10
         self.pool = self._new_pool()
 
     def run(self, advance: Advance) -> Searched:
@@ -264,8 +257,65 @@ class BranchAndBound:
         # Only work in another process can be interrupted when time is up.
         limited = self.is_over is not never and not alone
         return ProcessPool(
-            self.answering, 1 if alone else usual_workers(), at_once=limited, affinity=region_of
+            self._answer,
+            1 if alone else usual_workers(),
+            at_once=limited,
+            # Subspaces of one region share the region's memo.
+            affinity=lambda q: q.region if isinstance(q, SubspaceQuestion) else None,
         )
+
+    def _answer(self, question: Question) -> Answer:
+        """Answer a question in a worker: search its subspace, or run its proposal."""
+        if isinstance(question, SubspaceQuestion):
+            return self._search_subspace(question)
+        try:
+            return self._run_proposal(question)
+        except MappingError as error:
+            return error
+
+    def _search_subspace(self, question: SubspaceQuestion) -> SubspaceAnswer:
+        opened = self.opened[question.region]
+        subspace = opened.subspaces[question.subspace]
+        region = opened.plain if question.plain else opened.region
+        search = SubspaceSearch(
+            space=region,
+            objective=self.objective.code,
+            slack=self.slack,
+            cap=inf if self.cap is None else self.cap[1],
+            limit=question.limit,
+        )
+        try:
+            make = self.tables or tabulate
+            tables = make(region, subspace, relaxed=self.relaxed, memo=opened.memo)
+            found = [
+                replace(one, region=question.region, subspace=question.subspace)
+                for one in search.search(subspace, tables)
+            ]
+        except SubspaceRefusedError as why:
+            return SubspaceAnswer(refused=why)
+        return SubspaceAnswer(
+            offers=tuple(self._best_of(found, plain=question.plain)),
+            least=search.least,
+            tally=search.tally,
+            combinations=tables.combinations,
+        )
+
+    def _best_of(self, found: list[Proposal], *, plain: bool) -> list[Proposal]:
+        found.sort(key=lambda one: one.promise)
+        if plain:
+            return found[:1]
+        if self.relaxed:
+            return found[: self._max_runs]
+        # Runs wait for their first tiles: among equals, smaller tiles are at least as fast.
+        others = sorted(found[1:], key=lambda one: (one.estimate, one.sizes.prod()))
+        return [*found[:1], *others[: policy.MAX_RUNS_PER_SUBSPACE - 1]]
+
+    def _run_proposal(self, found: Proposal) -> EngineRun:
+        """Run a proposal on the engine. Raises ``MappingError``."""
+        opened = self.opened[found.region]
+        subspace = opened.subspaces[found.subspace]
+        mapping = found.mapping(opened.region, subspace, f"best-{self.objective.name}")
+        return run_mapping(opened.region, mapping, self.objective)
 
     def _sketch(self, advance: Advance) -> None:
         """Sketch subspaces in the scheduler's order."""
@@ -400,7 +450,7 @@ class BranchAndBound:
         for offer in answer.offers[:1]:
             candidate.estimate = offer.estimate
             region.estimate = min(region.estimate, candidate.estimate)
-            self.log.promise(offer.estimate, candidate.kind, partial(self.answering.run, offer))
+            self.log.promise(offer.estimate, candidate.kind, partial(self._run_proposal, offer))
             if self._runs_at_once(offer):
                 self._run(offer)
             elif self.best_offer is None or offer.promise < self.best_offer.promise:

@@ -21,8 +21,8 @@ from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from mappers.exact.policy import THOROUGH, USUAL, Effort
-from mappers.exact.questions import OpenRegion
 from mappers.exact.search import Exhaustive, exhaustive
+from mappers.exact.subspaces import OpenRegion
 from mappers.problem.certificate import INTERRUPTED
 from mappers.problem.engine_run import EngineRun, run_mapping
 from mappers.problem.objectives import OBJECTIVES, SearchObjective

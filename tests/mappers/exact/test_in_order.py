@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mappers.exact.process_pool import ProcessPool
-from mappers.exact.questions import Answer, Question, SubspaceAnswer, SubspaceQuestion
+from mappers.exact.subspaces import Answer, Question, SubspaceAnswer, SubspaceQuestion
 from mappers.problem.protocol import never
 
 

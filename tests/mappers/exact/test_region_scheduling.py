@@ -11,7 +11,7 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exact.branch_and_bound import RegionScheduler
 from mappers.exact.policy import Effort
-from mappers.exact.questions import OpenRegion
+from mappers.exact.subspaces import OpenRegion
 from mappers.space.mapspace import Mapspace
 
 EFFORT = Effort(sketches=4, more_sketches=6)
