@@ -17,11 +17,12 @@ from archsim.counts.accesses import count_einsum
 from archsim.nest.binder import bind_loops
 from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
+from mappers.exact.branch_and_bound import exhaustive
 from mappers.exact.measures import measured
-from mappers.exact.search import exhaustive
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import tabulate
 from mappers.problem.objectives import OBJECTIVES
+from mappers.problem.protocol import SearchProblem
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region, Subspace, mapping_of
@@ -91,7 +92,7 @@ def searches(cascade: str, tokens: int) -> None:
     for name, objective in OBJECTIVES.items():
         space = space_of(cascade, tokens)
         start = used()
-        certificate = exhaustive(space, objective).certificate
+        certificate = exhaustive(SearchProblem(space, objective)).certificate
         took = used() - start
         print(
             f"{cascade}, {tokens:,} tokens, least {name}: {took:.2f} s for "

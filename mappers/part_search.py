@@ -12,7 +12,7 @@ from workloads.parts.part import Part
 
 from .construct.generators import GENERATORS
 from .cut.nest_search import search_cuts
-from .exact.search import STRATEGY, Exhaustive
+from .exact.policy import USUAL, Effort
 from .local.local_search import improve_locally
 from .problem.certificate import INTERRUPTED, Certificate, Searched
 from .problem.engine_run import EngineRun
@@ -22,23 +22,21 @@ from .problem.protocol import Progress, SearchProblem
 from .relax.relaxation import Family, FamilyMember, Query, Relaxation
 
 
-def search_machine(
-    strategy: Exhaustive | None, problem: SearchProblem, progress: Progress
-) -> Searched:
+def search_machine(effort: Effort | None, problem: SearchProblem, progress: Progress) -> Searched:
     """Search the best mapping of one part, beginning with its incumbents.
 
     Parameters
     ----------
-    strategy : Exhaustive or None
-        Search, with its effort; the usual one for None.
+    effort : Effort or None
+        Limits of the search; the usual ones for None.
 
     Raises
     ------
     MappingError
-        As ``Exhaustive.search``.
+        As ``exhaustive``.
     """
-    strategy, began = strategy or STRATEGY, monotonic()
-    found = search_cuts(strategy, problem, progress)
+    began = monotonic()
+    found = search_cuts(effort or USUAL, problem, progress)
     return improve_locally(problem, found, began)
 
 
@@ -49,8 +47,8 @@ class SplitReductions(Query[Incumbents]):
 
     Parameters
     ----------
-    strategy : Exhaustive or None
-        Search, with its effort; the usual one for None.
+    effort : Effort or None
+        Limits of the search; the usual ones for None.
     problem : SearchProblem
         Problem of the part's own cascade.
     known : Incumbents
@@ -59,7 +57,7 @@ class SplitReductions(Query[Incumbents]):
 
     def __init__(
         self,
-        strategy: Exhaustive | None,
+        effort: Effort | None,
         part: Part,
         problem: SearchProblem,
         known: Incumbents,
@@ -71,7 +69,7 @@ class SplitReductions(Query[Incumbents]):
             for cascade in self.cascades
         )
         super().__init__(problem.space, Family(members=tuple(members)))
-        self.strategy, self.progress = strategy or STRATEGY, progress
+        self.effort, self.progress = effort or USUAL, progress
         self.problem, self.known = problem, known
         self.certificates: list[Certificate] = []
 
@@ -88,7 +86,7 @@ class SplitReductions(Query[Incumbents]):
         del left
         best, objective = self.known.best, self.problem.objective
         problem = replace(self.problem, space=relaxation.space, known=best)
-        found = search_cuts(self.strategy, problem, self.progress)
+        found = search_cuts(self.effort, problem, self.progress)
         self.certificates.append(found.certificate)
         self.ended = found.certificate.ended or self.ended
         for mapping in relaxation.lift(found.mapping):

@@ -49,7 +49,7 @@ from .relax.relaxation import answer
 from .space.mapspace import Mapspace
 
 if TYPE_CHECKING:
-    from .exact.search import Exhaustive
+    from .exact.policy import Effort
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class WorkloadSearched:
     def certificate(self) -> dict[str, Any]:
         """Return the certificate of the workload: sums over parts, and the gap of the whole."""
         all_of = [part.found.certificate for part in self.parts]
-        # Fields that do not add up, such as the strategy, are those of the part with the largest
+        # Fields that do not add up, such as the effort, are those of the part with the largest
         # gap.
         total = replace(
             max(all_of, key=lambda c: c.gap),
@@ -177,7 +177,7 @@ def search_workload(
     architecture: Architecture,
     objective: SearchObjective,
     *,
-    strategy: Exhaustive | None = None,
+    effort: Effort | None = None,
     tolerance: float = TOLERANCE,
     progress: ProgressOfParts = quiet,
     start: Sequence[Mapping] = (),
@@ -190,8 +190,8 @@ def search_workload(
     ----------
     objective : SearchObjective
         Objective of every part by itself.
-    strategy : Exhaustive, optional
-        Search, with its effort; the usual one by default.
+    effort : Effort, optional
+        Limits of the search; the usual ones by default.
     tolerance : float
         Share by which a mapping has to promise to be better, to be run.
     progress : callable
@@ -208,7 +208,7 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        As ``Exhaustive.search`` and ``incumbents_of``.
+        As ``exhaustive`` and ``incumbents_of``.
     """
     check_start(workload, start, constraints)
     clock = Clock(time_limit_s)
@@ -227,7 +227,7 @@ def search_workload(
             is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
             space = replace(space, slow=objective.code != LATENCY)
             problem = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
-            found[key] = _searched(strategy, part, problem, start, partial(progress, part.name))
+            found[key] = _searched(effort, part, problem, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
@@ -295,7 +295,7 @@ def _remembered(part: Part, problem: SearchProblem, start: Sequence[Mapping]) ->
 
 
 def _searched(
-    strategy: Exhaustive | None,
+    effort: Effort | None,
     part: Part,
     problem: SearchProblem,
     start: Sequence[Mapping],
@@ -307,7 +307,7 @@ def _searched(
     machine was designed.
     """
     constraints = problem.space.constraints
-    whole = strategy is None and not constraints
+    whole = effort is None and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
@@ -315,12 +315,12 @@ def _searched(
     from .part_search import SplitReductions, search_machine
 
     own = incumbents_of(part, problem, start)
-    splits = SplitReductions(strategy, part, problem, own, progress)
+    splits = SplitReductions(effort, part, problem, own, progress)
     known = answer(splits)
     of_own = replace(problem, known=known.best, others=known.others)
     if splits.ended == INTERRUPTED:
         of_own = replace(of_own, is_over=at_once, is_late=at_once)
-    found = search_machine(strategy, of_own, progress)
+    found = search_machine(effort, of_own, progress)
     certificate = found.certificate.with_effort_of(splits.certificates)
     found, late = known.or_deferred(replace(found, certificate=certificate))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):

@@ -35,8 +35,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
 from ..construct.generators import GENERATORS
-from ..exact.policy import BRIEF
-from ..exact.search import Exhaustive
+from ..exact.policy import BRIEF, Effort
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import EDP, ENERGY, LATENCY
@@ -138,7 +137,7 @@ NESTS_SUFFIX = ", nest by nest"
 """Suffix of the strategy's name in a certificate if several nests are best."""
 
 
-def search_cuts(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
+def search_cuts(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping with one nest or several.
 
     On one core, an exhaustive search of one nest comes first, then searches of several nests. On
@@ -147,21 +146,21 @@ def search_cuts(strategy: Exhaustive, problem: SearchProblem, progress: Progress
     Raises
     ------
     MappingError
-        As ``Exhaustive.search``.
+        As ``exhaustive``.
     """
     if problem.space.architecture.has_instances:
-        return search_multi_core(strategy, problem, progress)
-    found = best_mapping(strategy, problem, progress)
+        return search_multi_core(effort, problem, progress)
+    found = best_mapping(effort, problem, progress)
     if not problem.space.constraints:
-        found = search_nests(problem, found, partial(_search_nest, strategy))
+        found = search_nests(problem, found, partial(_search_nest, effort))
     return found
 
 
-def _search_nest(strategy: Exhaustive, problem: SearchProblem) -> Searched:
+def _search_nest(effort: Effort, problem: SearchProblem) -> Searched:
     """Search one of several nests, with less effort than a single nest of all Einsums gets."""
     brief = family_of(problem.space).is_brief
-    effort = BRIEF if brief else policy.nest_effort(strategy.effort)
-    return best_mapping(Exhaustive(effort), problem, silent)
+    least = BRIEF if brief else policy.nest_effort(effort)
+    return best_mapping(least, problem, silent)
 
 
 @dataclass(kw_only=True)
@@ -533,7 +532,7 @@ def _with_pinned(mapping: Mapping, pinned: Iterable[tuple[str, str, int]]) -> Ma
     return replace(mapping, tiles=(*tiles, *mapping.tiles))
 
 
-def search_multi_core(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
+def search_multi_core(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping with one partitioning, or with several nests, each with its own.
 
     Several nests are searched first if their bandwidth bound is clearly below that of one nest.
@@ -542,29 +541,29 @@ def search_multi_core(strategy: Exhaustive, problem: SearchProblem, progress: Pr
     Raises
     ------
     MappingError
-        As ``Exhaustive.search``.
+        As ``exhaustive``.
     """
     if problem.objective.code != LATENCY or problem.space.constraints:
-        return best_mapping(strategy, problem, progress)
+        return best_mapping(effort, problem, progress)
     cuts = CutEstimates(problem.space)
     seconds, nests = cuts.best
     promised = seconds * float(problem.space.architecture.clock_hz)
     share = policy.MAX_PROMISED_SHARE
     if len(nests) < 2 or (problem.known and promised > share * problem.known.value):
-        return best_mapping(strategy, problem, progress)
+        return best_mapping(effort, problem, progress)
     if seconds <= share * cuts.uncut:
         # The latency of several nests shows which partitionings need not be searched.
-        run, certificates = _search_each(strategy, problem, nests, progress)
-        found = best_mapping(strategy, _with_known(problem, run, certificates), progress)
+        run, certificates = _search_each(effort, problem, nests, progress)
+        found = best_mapping(effort, _with_known(problem, run, certificates), progress)
         certificate = found.certificate.with_effort_of(certificates)
         if run is not None and found.mapping == run.mapping:
             certificate = replace(certificate, strategy=certificate.strategy + NESTS_SUFFIX)
         return replace(found, certificate=certificate)
-    found = best_mapping(strategy, problem, progress)
+    found = best_mapping(effort, problem, progress)
     begun, value = monotonic(), problem.objective.of(found.result)
     if found.certificate.ended or promised > share * value:
         return found
-    run, certificates = _search_each(strategy, problem, nests, progress)
+    run, certificates = _search_each(effort, problem, nests, progress)
     certificate = found.certificate.with_effort_of(certificates)
     if run is None or run.value >= value * (1 - problem.tolerance):
         return replace(found, certificate=certificate)
@@ -574,7 +573,7 @@ def search_multi_core(strategy: Exhaustive, problem: SearchProblem, progress: Pr
 
 
 def _search_each(
-    strategy: Exhaustive, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
+    effort: Effort, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
 ) -> tuple[EngineRun | None, tuple[Certificate, ...]]:
     """Search each nest; return the run of all best mappings together, if legal, and the
     certificates."""
@@ -585,7 +584,7 @@ def _search_each(
         for names in nests:
             space = space_of_nest(problem.space, names)
             of_nest = replace(problem, space=space, known=None, others=())
-            searched.append(best_mapping(strategy, of_nest, progress))
+            searched.append(best_mapping(effort, of_nest, progress))
         mapping = join_nests(whole, tuple(s.mapping for s in searched))
         run = run_mapping(problem.space, mapping, problem.objective)
     return run, tuple(s.certificate for s in searched)

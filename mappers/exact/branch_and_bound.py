@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,19 +11,20 @@ from math import inf, nextafter
 from typing import TypeVar
 
 from archsim.legality.binding import bind
+from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
 
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
-from ..problem.protocol import Advance, SearchProblem, never
+from ..problem.protocol import Advance, Progress, SearchProblem, never, silent
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of
 from ..space.mapspace import explain_infeasibility, no_legal_mapping
 from ..space.region import Region
 from . import policy
 from .kernels.descent import LEAVES
-from .policy import Effort
+from .policy import USUAL, Effort
 from .process_pool import ProcessPool, usual_workers
 from .subspaces import (
     PRUNED,
@@ -167,7 +168,7 @@ class BranchAndBound:
         cap: tuple[SearchObjective, float] | None = None,
         tables: TableMemo | None = None,
         log: SearchLog | None = None,
-        before: Mapping[SubspaceKey, float] | None = None,
+        before: dict[SubspaceKey, float] | None = None,
     ) -> None:
         self.log = log or SearchLog()
         self.before = before or {}
@@ -677,3 +678,94 @@ class BranchAndBound:
             cap=(self.objective, cap),
             before=self.leasts,
         )
+
+
+def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
+    """Return the found mapping, or a known one that is as good and better in the second objective.
+
+    Parameters
+    ----------
+    cap : float
+        Largest value of the objective that still counts as equally good.
+    """
+    known = (problem.known, *problem.others)
+    as_good = [run for run in known if run is not None and run.value <= cap]
+    best = min(as_good, key=lambda run: problem.objective.tie(run.result), default=None)
+    if best is None or problem.objective.tie(first.result) <= problem.objective.tie(best.result):
+        return first
+    return instead(problem, first, best.mapping, best)
+
+
+def instead(
+    problem: SearchProblem, first: Searched, mapping: Mapping, found: Searched | EngineRun
+) -> Searched:
+    """Return the first search's outcome with another mapping that is as good.
+
+    The certificate remains that of the first search.
+
+    Parameters
+    ----------
+    found : Searched or EngineRun
+        Search or run that provides the mapping's result.
+    """
+    more = found.certificate.runs if isinstance(found, Searched) else 0
+    certificate = replace(first.certificate, runs=first.certificate.runs + more)
+    certificate = certificate.bounded(problem.objective.of(found.result), certificate.bound)
+    return replace(first, mapping=mapping, result=found.result, certificate=certificate)
+
+
+def exhaustive(
+    problem: SearchProblem, effort: Effort = USUAL, progress: Progress = silent
+) -> Searched:
+    """Price every mapping of a mapspace, or prove that it is no better; return the best mapping.
+
+    A second search may follow. It uses the second objective to choose among mappings that are equal
+    in the first, within the tolerance.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping is known and none of the space is legal; the error says why.
+    MappingError
+        Indices of the cascade are too irregular to be priced in batches.
+    """
+    advance = progress(round(min(effort.subspaces, policy.MAX_PROGRESS_STEPS)))
+    log = SearchLog(problem.known, problem.others)
+
+    def searched(aside: bool) -> tuple[Searched, BranchAndBound]:
+        search = BranchAndBound(problem, effort, relaxed=aside, log=log)
+        return search.run(advance), search
+
+    found, search = in_batches(problem, searched)
+    if problem.objective.other is not None:
+        found = _settled(search, found, advance)
+    over = bool(found.certificate.ended) or problem.is_over()
+    second = log.runner_up(problem.space, found.mapping, more=not over)
+    return replace(found, runner_up=second, history=log.end(found.certificate.runs), ran=log.best())
+
+
+def _settled(before: BranchAndBound, first: Searched, advance: Advance) -> Searched:
+    """Return the mapping best in the second objective among those as good as the first."""
+    problem = before.problem
+    cap = problem.objective.of(first.result) * (1 + problem.tolerance)
+    if problem.known is not None:
+        # The result is never worse than the known mapping.
+        cap = min(cap, problem.known.value)
+    first = tied(problem, first, cap)
+    if first.certificate.ended or not before.effort.again:
+        return first
+    value = problem.objective.tie(first.result)
+    known = EngineRun(value=value, mapping=first.mapping, result=first.result)
+
+    def searched(aside: bool) -> tuple[Searched, bool]:
+        search = before.tie_search(known, cap, relaxed=aside)
+        return search.run(advance), search.found
+
+    found, is_new = in_batches(problem, searched)
+    if found.certificate.ended == INTERRUPTED:
+        # An interrupt here interrupts the search of other parts of a workload, too.
+        first = replace(first, certificate=replace(first.certificate, ended=INTERRUPTED))
+    if not is_new:
+        return first
+    mapping = replace(found.mapping, name=f"best-{problem.objective.name}")
+    return instead(problem, first, mapping, found)

@@ -478,7 +478,7 @@ def pareto_front(
     Raises
     ------
     NoLegalMappingError, MappingError
-        As ``Exhaustive.search``; or no mapping is known, and no lifted one is legal.
+        As ``exhaustive``; or no mapping is known, and no lifted one is legal.
     """
     return answer(_FrontQuery(problem, advance, clock, effort))
 

@@ -8,8 +8,8 @@ from time import monotonic
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
-from ..exact.policy import BRIEF, USUAL
-from ..exact.search import Exhaustive
+from ..exact.branch_and_bound import exhaustive
+from ..exact.policy import BRIEF, USUAL, Effort
 from ..problem.certificate import INTERRUPTED, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY
@@ -46,7 +46,7 @@ def family_of(space: Mapspace, memory: str = "") -> Family:
     return Family() if machine.tree.is_line else chain_family(space, memory)
 
 
-def best_mapping(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
+def best_mapping(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
     """Search for the best mapping of a mapspace, by itself or through its relaxations.
 
     Returns
@@ -57,21 +57,20 @@ def best_mapping(strategy: Exhaustive, problem: SearchProblem, progress: Progres
     Raises
     ------
     NoLegalMappingError, MappingError
-        As ``Exhaustive.search``.
+        As ``exhaustive``.
     """
-    return answer(BestMapping(strategy, problem, progress, family_of(problem.space)))
+    return answer(BestMapping(effort, problem, progress, family_of(problem.space)))
 
 
 class BestMapping(Query[Searched]):
     """Query for the mapping with the lowest objective."""
 
     def __init__(
-        self, strategy: Exhaustive, problem: SearchProblem, progress: Progress, family: Family
+        self, effort: Effort, problem: SearchProblem, progress: Progress, family: Family
     ) -> None:
         super().__init__(problem.space, family)
-        brief = family.is_brief and strategy == Exhaustive()
-        self.strategy = Exhaustive(effort=BRIEF) if brief else strategy
-        self.is_shortened = brief
+        self.is_shortened = family.is_brief and effort == USUAL
+        self.effort = BRIEF if self.is_shortened else effort
         self.problem, self.progress = problem, progress
         self.best = problem.known
         self.log = SearchLog(problem.known, problem.others)
@@ -79,8 +78,8 @@ class BestMapping(Query[Searched]):
         self.searched: list[tuple[Certificate, Relaxation]] = []
 
     def enumerated(self) -> Searched:
-        """Search the mapspace itself by the strategy, and return the outcome."""
-        return self.strategy.search(self.problem, self.progress)
+        """Search the mapspace itself, and return the outcome."""
+        return exhaustive(self.problem, self.effort, self.progress)
 
     def is_done(self) -> bool:
         """Return whether time is up, or no relaxation can improve the best mapping by much."""
@@ -106,7 +105,7 @@ class BestMapping(Query[Searched]):
         if relaxation.bounds_cores and self._is_beaten(relaxation.space, known):
             return
         problem = replace(self.problem, space=relaxation.space, known=known, others=())
-        found = best_mapping(self.strategy, problem, self.progress)
+        found = best_mapping(self.effort, problem, self.progress)
         self.searched.append((found.certificate, relaxation))
         self.ended = found.certificate.ended or self.ended
         for mapping in relaxation.lift(found.mapping):
@@ -129,7 +128,7 @@ class BestMapping(Query[Searched]):
         """
         if self.is_shortened and self.searched and self._is_far_from_floor():
             # Energy in a line says little about energy in the tree: the fastest line is searched.
-            self.strategy = Exhaustive(effort=replace(USUAL, again=0))
+            self.effort = replace(USUAL, again=0)
             _, promising = min(self.searched, key=lambda s: s[0].value)
             try:
                 self.search(promising, 1)

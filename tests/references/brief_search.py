@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from mappers.exact.policy import BRIEF
-from mappers.exact.search import Exhaustive
 
-BRIEFLY = Exhaustive(effort=BRIEF)
+BRIEFLY = BRIEF

@@ -249,7 +249,7 @@ def test_a_search_asks_for_no_names(seed: int, tmp_path: Path) -> None:
     work = load("bert-base", cascade="linear-layer", N=6, D=4, J=4)
     objective = OBJECTIVES["edp"]
     found = [
-        search_workload(work, loaded(t, tmp_path), objective, strategy=BRIEFLY).result
+        search_workload(work, loaded(t, tmp_path), objective, effort=BRIEFLY).result
         for t in (tree, renamed(tree, names))
     ]
     assert found[0].cycles == found[1].cycles

@@ -68,7 +68,7 @@ def test_the_floor_is_below_what_a_search_finds(name: str) -> None:
     work = load("bert-base", cascade="attention-naive", seq_len=512, batch=1, H=2)
     objective = OBJECTIVES[name]
     machine = Architecture.load("fusemax")
-    best = search_workload(work, machine, objective, strategy=BRIEFLY).result
+    best = search_workload(work, machine, objective, effort=BRIEFLY).result
     assert 0 < objective.floor(best) <= objective.of(best)
 
 

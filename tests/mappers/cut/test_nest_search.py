@@ -21,7 +21,7 @@ from einsum_cascade.ir import Program
 from mappers.construct.generators import GENERATORS
 from mappers.cut import policy
 from mappers.cut.nest_search import search_nests
-from mappers.exact.search import Exhaustive
+from mappers.exact.branch_and_bound import exhaustive
 from mappers.memory import VARIABLE, MappingKey
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun, run_mapping
@@ -131,8 +131,10 @@ def test_several_nests_are_taken_where_they_are_better_and_remembered(
     space = Mapspace.of(program, small(), shapes)
     fused = GENERATORS.fuse(program, space.architecture, shapes)
     one = known(run_mapping(space, fused, objective), objective)
-    effort = replace(BRIEFLY.effort, regions=1, sketches=1, subspaces=1, again=0)
-    found = search_nests(SearchProblem(space, objective), one, Exhaustive(effort).search)
+    effort = replace(BRIEFLY, regions=1, sketches=1, subspaces=1, again=0)
+    found = search_nests(
+        SearchProblem(space, objective), one, lambda nest: exhaustive(nest, effort)
+    )
     assert objective.of(found.result) < objective.of(one.result)
     assert len(found.mapping.nests) > 1
     assert found.certificate.strategy == "none, nest by nest"

@@ -20,8 +20,8 @@ from archsim.result.result import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
+from mappers.exact.branch_and_bound import exhaustive
 from mappers.exact.policy import THOROUGH, USUAL, Effort
-from mappers.exact.search import Exhaustive, exhaustive
 from mappers.exact.subspaces import OpenRegion
 from mappers.problem.certificate import INTERRUPTED
 from mappers.problem.engine_run import EngineRun, run_mapping
@@ -127,7 +127,7 @@ def test_nothing_is_better_than_what_is_found(first: int) -> None:
         runs = results(space)
         for name, objective in OBJECTIVES.items():
             try:
-                found = exhaustive(space, objective, tolerance=0.0, effort=THOROUGH)
+                found = exhaustive(SearchProblem(space, objective, tolerance=0.0), THOROUGH)
             except NoLegalMappingError:
                 assert not runs, f"seed {seed}"
                 continue
@@ -160,7 +160,7 @@ def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -
         known = max(runs, key=lambda run: run.value)
         for problem, progress in shortened(SearchProblem(space, objective, known=known), random):
             effort = random.choice((USUAL, LITTLE))
-            found = Exhaustive(effort=effort).search(problem, progress)
+            found = exhaustive(problem, effort, progress)
             certificate, mine = found.certificate, objective.of(found.result)
             if "aside" not in certificate.strategy:
                 assert mine * (1 - certificate.gap) <= best * (1 + 1e-12), f"seed {seed}"
@@ -188,7 +188,7 @@ def test_a_search_that_ends_while_regions_are_opened_knows_nothing_of_the_others
     assert space is not None
     assert space.size > 2
     run = next(iter(engine_runs(space, OBJECTIVES[objective])))
-    found = Exhaustive().search(SearchProblem(space, OBJECTIVES[objective], known=run))
+    found = exhaustive(SearchProblem(space, OBJECTIVES[objective], known=run))
     assert found.certificate.ended == INTERRUPTED
     assert found.certificate.bound == pytest.approx(OBJECTIVES[objective].floor(run.result))
 

@@ -14,6 +14,7 @@ from brief_search import BRIEFLY
 from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exact import branch_and_bound, policy
+from mappers.exact.branch_and_bound import exhaustive
 from mappers.exact.process_pool import ProcessPool, usual_workers
 from mappers.problem.certificate import Searched
 from mappers.problem.objectives import OBJECTIVES
@@ -97,7 +98,7 @@ def test_a_search_finds_the_same_whoever_does_it(monkeypatch: pytest.MonkeyPatch
     def found(workers: int) -> Searched:
         monkeypatch.setattr(branch_and_bound, "usual_workers", lambda: workers)
         monkeypatch.setattr(policy, "FORK_AFTER_S", 0.0 if workers > 1 else 1e9)
-        return BRIEFLY.search(SearchProblem(space, OBJECTIVES["latency"]))
+        return exhaustive(SearchProblem(space, OBJECTIVES["latency"]), BRIEFLY)
 
     alone, together = found(1), found(3)
     assert alone.certificate == together.certificate

@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.result.result import Result
-from mappers.exact.search import tied
+from mappers.exact.branch_and_bound import tied
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun
 from mappers.problem.incumbents import incumbents_of, space_of

@@ -23,8 +23,8 @@ from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
+from mappers.exact.branch_and_bound import exhaustive
 from mappers.exact.policy import THOROUGH
-from mappers.exact.search import Exhaustive, exhaustive
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import space_of
@@ -195,7 +195,7 @@ def test_what_is_found_is_the_best_of_what_obeys(tmp_path: Path) -> None:
             drawn_here = [drawn(space, random) for _ in range(random.choice((1, 2, 3)))]
             said = [(s, obeys(one, s, must=True)) for s in drawn_here]
             less = constrained(space, said, tmp_path)
-            found = exhaustive(less, objective, tolerance=0.0, effort=THOROUGH)
+            found = exhaustive(SearchProblem(less, objective, tolerance=0.0), THOROUGH)
             bound = bind(less.program, found.mapping, less.architecture, less.given)
             assert all(obeys(bound, s, must=m) for s, m in said), f"seed {seed}: {said}"
             if "aside" in found.certificate.strategy:
@@ -266,13 +266,12 @@ def naive(**shapes: int) -> Workload:
 
 def test_a_known_mapping_that_breaks_a_constraint_neither_starts_nor_wins(tmp_path: Path) -> None:
     machine, objective = Architecture.load("fusemax"), objective_called("latency")
-    briefly = Exhaustive(effort=LITTLE)
-    free = search_workload(naive(), machine, objective, strategy=briefly)
+    free = search_workload(naive(), machine, objective, effort=LITTLE)
     (best,) = free.mappings
     (einsum, *_) = [e for e in best.einsums if e.array == "array_2d"]
     text = f"{{constraints: {{einsums: {{{einsum.einsum}: {{array: matrix}}}}}}}}"
     forbidden = (ConstraintFile.read(written(tmp_path, text), must=False),)
-    less = search_workload(naive(), machine, objective, strategy=briefly, constraints=forbidden)
+    less = search_workload(naive(), machine, objective, effort=LITTLE, constraints=forbidden)
     arrays = {e.einsum: e.array for e in less.mappings[0].einsums}
     assert arrays[einsum.einsum] == "array_1d"
     assert less.result.cycles > free.result.cycles
@@ -284,13 +283,12 @@ def test_a_known_mapping_that_breaks_a_constraint_neither_starts_nor_wins(tmp_pa
 
 
 def test_where_nothing_that_obeys_is_legal_the_constraints_are_told(tmp_path: Path) -> None:
-    briefly = Exhaustive(effort=LITTLE)
     small = Architecture.load("fusemax", ["memories.global_buffer.capacity=1KiB"])
     text = "constraints:\n  tiles: {nearest: {M: {at_least: 128}}}\n  keep: {nearest: K}"
     fixed = (ConstraintFile.read(written(tmp_path, text), must=True),)
     with pytest.raises(NoLegalMappingError) as refusal:
         search_workload(
-            naive(), small, objective_called("energy"), strategy=briefly, constraints=fixed
+            naive(), small, objective_called("energy"), effort=LITTLE, constraints=fixed
         )
     told = str(refusal.value)
     assert "mine.yaml:2:24: tiles of M in global_buffer must have at least 128" in told
@@ -302,7 +300,7 @@ def test_what_is_found_under_constraints_is_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mappers.exact.search.STRATEGY", Exhaustive(effort=LITTLE))
+    monkeypatch.setattr("mappers.part_search.USUAL", LITTLE)
     fixed = ConstraintFile.read(written(tmp_path, "{constraints: {keep: {DRAM: K}}}"), must=True)
     work, machine, objective = (
         naive(seq_len=64),

@@ -102,7 +102,7 @@ def test_what_is_not_legal_here_is_told() -> None:
     """A built-in mapping that was dropped without a word hid a fault of the search."""
     narrow = Architecture.load("fusemax", ["memories.global_buffer.capacity=100 KiB"])
     work = load("bert-base", ("seq_len=512", "batch=1", "H=1"))
-    found = search_workload(work, narrow, objective_called("latency"), strategy=BRIEFLY)
+    found = search_workload(work, narrow, objective_called("latency"), effort=BRIEFLY)
     refused = {r.mapping: r.reason for r in found.parts[0].refused}
     assert "global_buffer needs" in refused["fusemax-binding"]
     assert "could not begin with 'fusemax-binding'" in str(search_report(found))

@@ -12,7 +12,6 @@ from commands import run
 from archsim import Architecture, compare, simulate
 from einsum_cascade import Cascade
 from mappers.exact.policy import BRIEF
-from mappers.exact.search import Exhaustive
 from mappers.memory import VARIABLE, MappingKey, recall, remember
 from mappers.problem.certificate import TIME_LIMIT
 from mappers.problem.objectives import objective_called
@@ -69,7 +68,7 @@ def test_a_search_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     first = search_workload(work, machine, objective_called("latency"))
     assert len(list(folder.glob("*.json"))) == 1
     # All that it told is told again, and nothing is searched.
-    monkeypatch.setattr(Exhaustive, "search", None)
+    monkeypatch.setattr("mappers.relax.search.exhaustive", None)
     told = search_workload(work, machine, objective_called("latency"))
     again, before = told.to_dict(), first.to_dict()
     assert again["certificate"].pop("remembered")
@@ -92,7 +91,7 @@ def test_what_was_found_in_haste_is_not_remembered(folder: Path) -> None:
     machine, latency = Architecture.load("fusemax"), objective_called("latency")
     hasty = search_workload(work, machine, latency, time_limit_s=1e-9)
     assert hasty.parts[0].found.certificate.ended == TIME_LIMIT
-    tried = search_workload(work, machine, latency, strategy=Exhaustive(effort=BRIEF))
+    tried = search_workload(work, machine, latency, effort=BRIEF)
     assert not tried.parts[0].found.certificate.ended
     assert not list(folder.glob("*.yaml"))
 

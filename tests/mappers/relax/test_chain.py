@@ -16,7 +16,6 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from mappers.exact.policy import BRIEF
-from mappers.exact.search import Exhaustive
 from mappers.part_search import search_machine
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
@@ -89,14 +88,14 @@ def branched() -> Architecture:
 def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     cascade: str, cores: int
 ) -> None:
-    machine, where, strategy = branched(), "with memories in a line", Exhaustive(effort=BRIEF)
+    machine, where, effort = branched(), "with memories in a line", BRIEF
     if cores > 1:
         far = replace(machine.memories[0], instances=(("cores", cores),))
         machine = replace(machine, memories=(far, *machine.memories[1:]))
         where += ", of one core's part"
     work = load("bert-base", cascade=cascade, seq_len=256, batch=1, H=cores)
     known = simulate(work, machine)
-    found = search_workload(work, machine, objective_called("latency"), strategy=strategy)
+    found = search_workload(work, machine, objective_called("latency"), effort=effort)
     result = found.result
     assert result.floor.latency_s <= result.latency_s < 0.8 * known.latency_s
     assert where in found.certificate()["strategy"]
@@ -107,7 +106,7 @@ def test_what_is_found_is_legal_here_and_better_than_what_is_known(
 def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:
     shapes = {"M": 256, "K": 512, "H": 64, "N": 512}
     space = Mapspace.of(Cascade.parse(TWO_LAYERS).program, branched(), shapes)
-    problem, brief = SearchProblem(space, objective_called("latency")), Exhaustive(effort=BRIEF)
+    problem, brief = SearchProblem(space, objective_called("latency")), BRIEF
     one = best_mapping(brief, problem, silent)
     found = search_machine(brief, problem, silent)
     assert len(found.mapping.nests) > 1
@@ -165,5 +164,5 @@ def test_sizes_that_are_declared_alike_are_decided_together() -> None:
     """What is found says how long chunks are: keys of one, as many as its queries, were given."""
     work = load("mamba-2-2.7b", batch=1, seq_len=256)
     machine = Architecture.load("fsa")
-    found = search_workload(work, machine, objective_called("latency"), strategy=BRIEFLY)
+    found = search_workload(work, machine, objective_called("latency"), effort=BRIEFLY)
     assert found.result.cycles < simulate(work, machine).cycles

@@ -62,7 +62,7 @@ def test_cores_with_bandwidth_of_their_own_find_what_one_finds_for_its_part(fold
             load(folder / "product.yaml", [*given, f"shape.N={16 * cores}"]),
             fed_by_dram(cores),
             LATENCY,
-            strategy=BRIEFLY,
+            effort=BRIEFLY,
         )
         for cores in (4, 1)
     )
@@ -77,7 +77,7 @@ def test_found_is_no_slower_than_what_nobody_searched_for(folder: Path) -> None:
     work = load(folder / "product.yaml")
     machine = Architecture.load(folder / "cores.yaml")
     usual = simulate(work, machine)
-    found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
+    found = search_workload(work, machine, LATENCY, effort=BRIEFLY)
     assert found.result.floor.latency_s <= found.result.latency_s <= usual.latency_s
     # What is said to be found is what a run of its mapping gives.
     again = simulate(work, machine, found.mappings[0])
@@ -140,12 +140,12 @@ def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     speeds = ("HBM.bandwidth=240 GB/s", "L2.bandwidth=600 GB/s", "L1.bandwidth=24 GB/s")
     machine = Architecture.load(folder / "cores.yaml", [f"memories.{s}" for s in speeds])
     work = load(folder / "rows.yaml")
-    found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
+    found = search_workload(work, machine, LATENCY, effort=BRIEFLY)
     assert found.result.floor.latency_s <= found.result.latency_s
     monkeypatch.setattr(multi_core, "replicating_partitionings", lambda *_: ())
     # Others have the columns in parts, whose sums meet, or each Einsum a nest of its own.
     monkeypatch.setattr(nest_search, "search_multi_core", best_mapping)
-    without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
+    without = search_workload(work, machine, LATENCY, effort=BRIEFLY)
     assert found.result.cycles < 0.92 * without.result.cycles
 
 

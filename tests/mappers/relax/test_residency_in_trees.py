@@ -38,7 +38,7 @@ def test_what_is_found_in_a_line_is_better_once_it_has_settled(
     einsums = len(Cascade.load("attention-naive").program.einsums)
     monkeypatch.setattr(BestMapping, "_improve", told)
     work = load("bert-base", cascade="attention-naive", seq_len=32, batch=1, H=1)
-    found = search_workload(work, small_fsa(), objective, strategy=BRIEFLY)
+    found = search_workload(work, small_fsa(), objective, effort=BRIEFLY)
     assert objective.of(found.result) < min(before)
 
 

@@ -16,7 +16,7 @@ from archsim.spec.mapping import SpatialRank
 from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
-from mappers.exact.search import Exhaustive
+from mappers.exact.policy import Effort
 from mappers.local import policy
 from mappers.memory import VARIABLE
 from mappers.part_search import SplitReductions
@@ -58,10 +58,10 @@ def cores(*settings: str) -> Architecture:
 def test_what_is_found_of_another_cascade_is_known(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
+    def first(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, for a search of all."""
         machine = problem.space.architecture
-        search = BestMapping(strategy, problem, progress, Family())
+        search = BestMapping(effort, problem, progress, Family())
         mapping = derived_mapping(PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),))
         run = run_mapping(problem.space, mapping, problem.objective)
         if problem.known is None or run.value < problem.known.value:
@@ -90,8 +90,8 @@ def test_what_is_found_of_another_cascade_is_known(
 def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
-        search = BestMapping(strategy, problem, progress, Family())
+    def interrupted(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
+        search = BestMapping(effort, problem, progress, Family())
         machine = problem.space.architecture
         mapping = derived_mapping(PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),))
         search.best = run_mapping(problem.space, mapping, problem.objective)
@@ -128,10 +128,10 @@ def test_what_is_found_of_another_cascade_is_remembered(
 ) -> None:
     searches: list[str] = []
 
-    def spread(strategy: Exhaustive, problem: SearchProblem, progress: Progress) -> Searched:
+    def spread(effort: Effort, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, of the other cascade; what is known, of its own."""
         searches.append(problem.space.program.name)
-        search = BestMapping(strategy, problem, progress, Family())
+        search = BestMapping(effort, problem, progress, Family())
         if problem.space.program.name == OTHER:
             machine = problem.space.architecture
             mapping = derived_mapping(

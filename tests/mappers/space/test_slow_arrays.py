@@ -35,7 +35,7 @@ def test_the_least_energy_runs_where_time_would_never_allow_it(tmp_path: Path) -
     """The small array takes 32 times as long."""
     work, machine = product_on(tmp_path)
     usual = simulate(work, machine)
-    sparing = search_workload(work, machine, objective_called("energy"), strategy=BRIEFLY).result
+    sparing = search_workload(work, machine, objective_called("energy"), effort=BRIEFLY).result
     assert [e.array for e in usual.einsums] == [machine.arrays[0].name]
     assert [e.array for e in sparing.einsums] == [machine.arrays[1].name]
     assert sparing.energy_pj < usual.energy_pj / 2

@@ -9,7 +9,6 @@ import pytest
 
 from archsim import Architecture
 from mappers.exact.policy import BRIEF
-from mappers.exact.search import Exhaustive
 from mappers.problem.certificate import Moment
 from mappers.problem.objectives import objective_called
 from mappers.problem.search_log import SearchLog
@@ -36,7 +35,7 @@ def test_curves_are_those_of_the_history(objective: str, tmp_path: Path) -> None
         load("bert-base", batch=2, H=2, seq_len=256, cascade="attention-naive"),
         Architecture.load("fusemax"),
         objective_called(objective),
-        strategy=Exhaustive(effort=BRIEF),
+        effort=BRIEF,
     )
     picture = plot_history(found)
     (axes,) = picture.axes
