@@ -21,7 +21,6 @@ from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.job import MakeMapping
 from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import Mapping, Tile
-from archsim.spec.tensor_words import words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.excerpt import (
     crossing,
@@ -88,12 +87,12 @@ def tensor_bytes(space: Mapspace, tensor: str) -> float:
     >>> program.tensor_ranks["BQK"], tensor_bytes(space, "BQK")
     (('M1', 'M0', 'P'), 1024.0)
     """
-    program, machine = space.program, space.architecture
+    program = space.program
     ranks = _counted_ranks(program, tensor)
     if any(rank not in space.shapes for rank in ranks):
         return inf
-    words = program.memo(words_of, machine.word_bits).of(tensor)
-    return float(prod(space.shapes[rank] for rank in ranks) * words * machine.word_bytes)
+    problem = MappingProblem(program, space.architecture, space.given)
+    return problem.tensor_bytes(tensor, prod(space.shapes[rank] for rank in ranks))
 
 
 def _counted_ranks(program: Program, tensor: str) -> Names:
@@ -163,6 +162,10 @@ def _search_nest(effort: Effort, problem: SearchProblem) -> Searched:
     return best_mapping(least, problem, silent)
 
 
+_MAKERS = (GENERATORS.make, GENERATORS.fuse)
+"""Generators of mappings of a nest, the quicker one first."""
+
+
 @dataclass(kw_only=True)
 class _Nest:
     """Consecutive blocks of the cascade, mapped as one nest, and all that is known of it."""
@@ -175,10 +178,9 @@ class _Nest:
     run: EngineRun | None = None
     """Best run of this nest so far, if any."""
     is_feasible: bool = True
-    is_unfused_made: bool = False
-    """True once the mapping that runs one Einsum after the other has been made."""
-    is_fused_made: bool = False
-    """True once the fused mapping, which takes longer, has been made."""
+    made: int = 0
+    """Number of generated mappings so far: one Einsum after the other, then fused, which takes
+    longer."""
     searched: Certificate | None = None
     inner_bound: float = 0.0
     """Lower bound that follows from searches of nests inside of this one."""
@@ -349,16 +351,14 @@ class _NestSearch:
             nests = [self.nests[place] for place in path]
             if optimistic >= self._root_below(self.problem.tolerance):
                 return
-            if unmade := [nest for nest in nests if not nest.is_unfused_made]:
-                for nest in unmade:
-                    nest.is_unfused_made = True
-                    self._make(nest, GENERATORS.make)
-            elif optimistic >= self._root_below(policy.MIN_GAIN):
+            least = min(nest.made for nest in nests)
+            if least and optimistic >= self._root_below(policy.MIN_GAIN):
                 return
-            elif unfused := [nest for nest in nests if not nest.is_fused_made]:
-                for nest in unfused:
-                    nest.is_fused_made = True
-                    self._make(nest, GENERATORS.fuse)
+            if least < len(_MAKERS):
+                for nest in nests:
+                    if nest.made == least:
+                        nest.made += 1
+                        self._make(nest, _MAKERS[least])
             else:
                 place = self._next_to_search(path, optimistic)
                 if place is None:
@@ -417,7 +417,7 @@ class _NestSearch:
         found = [place]
         for inner in ((a, b) for a in ends for b in ends if a < b and (a, b) != place):
             other = self.nests[inner]
-            if other.is_unfused_made and other.searched is None and other.is_feasible:
+            if other.made and other.searched is None and other.is_feasible:
                 length = self._length_around(inner) + other.optimistic**self.power
                 is_near = length <= optimistic * (1 + policy.MIN_GAIN)
                 if is_near and other.bound >= policy.INNER_COST_SHARE * nest.bound:

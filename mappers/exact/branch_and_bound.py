@@ -19,7 +19,6 @@ from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, Progress, SearchProblem, never, silent
 from ..problem.search_log import SearchLog
-from ..space.fusion import candidates_of
 from ..space.mapspace import explain_infeasibility, no_legal_mapping
 from ..space.region import Region
 from . import policy
@@ -249,7 +248,8 @@ class BranchAndBound:
                 self.unopened = min(self.unopened, bound)
                 continue
             opened = OpenRegion.of(region, bound, self.crossed, len(self.opened))
-            self.candidates += candidates_of(region, opened.subspaces)
+            tilings = sum(len(s.sizes) for s in opened.subspaces)
+            self.candidates += tilings * opened.mappings_per_tiling
             self.opened.append(opened)
 
     def _new_pool(self) -> ProcessPool[Question, Answer]:

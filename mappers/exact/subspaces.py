@@ -306,7 +306,8 @@ def weights_of(tables: Tables, cost: Floats, arrays: int) -> Floats:
     mixtures = sorted(
         {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
     )
-    sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
+    columns = np.eye(tables.columns)
+    sums = [columns[0], *columns]
     # Every n-th mixture keeps their number below the limit.
     for shares in mixtures[:: max(1, -(-len(mixtures) // policy.MAX_ARRAY_MIXTURES))]:
         row = np.zeros(tables.columns)
@@ -315,13 +316,6 @@ def weights_of(tables: Tables, cost: Floats, arrays: int) -> Floats:
     even = np.zeros(tables.columns)
     even[1:] = 1 / (tables.columns - 1)
     return with_multipliers([*sums, even], len(tables.choices.capacities))
-
-
-def column_sum(columns: int, column: int) -> Floats:
-    """Return the weights of a sum that takes one column only."""
-    found: Floats = np.zeros(columns)
-    found[column] = 1.0
-    return found
 
 
 def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:

@@ -44,7 +44,6 @@ from ..exact.process_pool import ProcessPool, usual_workers
 from ..exact.subspaces import (
     SubspaceSearch,
     TableMemo,
-    column_sum,
     fresh_state,
     nodes_of,
     priced,
@@ -391,7 +390,7 @@ class CapacityCurve:
         """Return a lower bound of a cost over all choices and tilings, for any capacities."""
         # With a limit of 0 the search ends at the bound of each tiling.
         state = fresh_state(choices, len(cost), np.zeros(6))
-        weights = with_multipliers([column_sum(1, 0)] * 2, len(choices.capacities))
+        weights = with_multipliers([np.ones(1)] * 2, len(choices.capacities))
         search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)
         return float(state.values[:, LEAST].min())
 
@@ -629,6 +628,8 @@ def capacity_curves(
         advance=progress(part.name, STEPS),
     )
     fused, apart = search.both()
+    # Any mapping is one of the first curve.
+    fused = _better_of(fused, apart)
     if not fused.traffic:
         which = f"of {part.name} that was found in time" if fused.ended else f"of {part.name}"
         raise NoLegalMappingError(f"no mapping {which} fits {level.name} of up to 64 MiB")
@@ -708,11 +709,6 @@ class _SeriesSearch:
         return replace(found, points=tuple(points))
 
     def both(self) -> tuple[CapacitySeries, CapacitySeries]:
-        """Search both curves; the first one also uses mappings found for the second."""
-        first, second = self._each()
-        return _better_of(first, second), second
-
-    def _each(self) -> tuple[CapacitySeries, CapacitySeries]:
         """Search the first curve in this process, and the second after it or in another process."""
         if not self.together:
             return self(0), self(1)

@@ -31,11 +31,6 @@ from ..space.mapspace import Mapspace, no_legal_mapping
 Answer = TypeVar("Answer")
 
 
-IsBetter = Callable[[Mapping], bool]
-"""Function that runs a mapping. It returns True if the mapping is legal and better than all
-earlier ones."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxation:
     """A simpler mapspace, and a function that lifts mappings from it to the machine itself."""
@@ -80,11 +75,8 @@ class Family:
     """Ratio to the best value of a relaxation at which the search stops. If a lifted mapping is as
     good, no further relaxation is searched."""
     is_brief: bool = False
-    """True if exhaustive searches of members are brief, and the best member is searched again
-    longer."""
-    improve: Callable[[Mapping, Callable[[], IsBetter]], None] | None = None
-    """Function that improves the best lifted mapping in small steps; each start has a new
-    ``IsBetter``."""
+    """True if searches of members are brief, as their mappings say little about the machine. The
+    best member is searched again longer, and the best lifted mapping improved in small steps."""
 
 
 class Query(ABC, Generic[Answer]):

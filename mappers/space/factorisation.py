@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -414,33 +413,6 @@ def layouts_of(
         same = frozenset((sizes[name], frozenset(members)) for name, members in along)
         found.setdefault(same, Layout(tuple(along), times * still))
     return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
-
-
-def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
-    """Return the fewest iterations of all layouts: how many times the best one fills the array."""
-    counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
-    sizes = [r.size for r in ranks]
-    return min(
-        prod(-(-size // n) for size, n in zip(sizes, covered, strict=True))
-        for covered in _covered(counts, tuple(d.size for d in dimensions))
-    )
-
-
-@lru_cache(maxsize=1 << 14)
-def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return, for every way to fill an array, how many coordinates of each rank lie on it.
-
-    The result depends on the sizes of members only, inner ones first, not on the ranks' lengths.
-    """
-    # Only what is laid out in the end counts, not along which dimensions: most ways agree.
-    found: set[Taken] = {(0,) * len(counts)}
-    for room in rooms:
-        found = {after for taken in found for after in _along(counts, room, taken, 0)}
-    return tuple(
-        dict.fromkeys(
-            tuple(prod(mine[:k]) for mine, k in zip(counts, taken, strict=True)) for taken in found
-        )
-    )
 
 
 def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:

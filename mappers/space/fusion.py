@@ -65,22 +65,6 @@ def diversified(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace
     return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 
-def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
-    """Return the number of mappings in some subspaces: tilings x placements x residencies.
-
-    Parameters
-    ----------
-    subspaces : tuple of Subspace
-        Subspaces of this region.
-
-    Returns
-    -------
-    int
-        The exact number, however large.
-    """
-    return sum(len(s.sizes) for s in subspaces) * space.bindings * space.residencies
-
-
 def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tuple[str, ...]:
     """Return the ranks whose loops can be shared, as no boundary between passes crosses them.
 

@@ -19,7 +19,7 @@ from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of, sides_of
-from .factorisation import Cut, LayableRank, factorise, fewest_iterations, layouts_of, unlaid_ranks
+from .factorisation import Cut, LayableRank, factorise, layouts_of, unlaid_ranks
 from .mask_bounds import MaskShares, mask_shares
 from .region import Region, RegionKey
 
@@ -321,7 +321,9 @@ class RegionGrid:
             )
             key: Hashable = (array.name, tuple(sizes for sizes, _ in cut))
             cut_ranks = [laid[n] for _, n in cut]
-            fewest = self.memo.get(key, lambda: fewest_iterations(cut_ranks, array.dimensions))
+            fewest = self.memo.get(
+                key, lambda: layouts_of(cut_ranks, array.dimensions)[0].iterations
+            )
             return fewest * prod(r.size for r in laid if not r.fine)
         key = (array.name, tuple((r.rank, r.size, r.fine) for r in laid), e.name)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exact.kernels.descent import LEAST, TIE, VALUE, search
-from mappers.exact.subspaces import column_sum, fresh_state, priced, with_multipliers
+from mappers.exact.subspaces import fresh_state, priced, with_multipliers
 from mappers.exact.tables import Tables, tabulate
 from mappers.problem.objectives import LATENCY
 from mappers.space.fusion import subspaces_of
@@ -25,7 +25,8 @@ def values(
 ) -> NDArray[np.float64]:
     """Return the kernel's results for every tiling."""
     choices = tables.choices
-    sums = [column_sum(tables.columns, n) for n in (0, *range(tables.columns))]
+    columns = np.eye(tables.columns)
+    sums = [columns[0], *columns]
     weights = with_multipliers(sums, len(choices.capacities))
     state = fresh_state(choices, len(cost), np.zeros(6))
     limits = (np.inf, 0.0, MANY, np.inf, settle, 0)

@@ -29,6 +29,7 @@ from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import space_of
 from mappers.problem.objectives import OBJECTIVES, objective_called
+from mappers.problem.protocol import SearchProblem
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region, mapping_of

@@ -20,8 +20,7 @@ from mappers.part_search import search_machine
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
 from mappers.problem.protocol import SearchProblem, silent
-from mappers.relax.chain import chains_of, lifted_from_chain
-from mappers.relax.search import best_mapping
+from mappers.relax.search import best_mapping, chains_of, lifted_from_chain
 from mappers.space.mapspace import Mapspace
 from mappers.workload_search import search_workload
 from workloads import load

@@ -9,8 +9,7 @@ from archsim import Architecture
 from archsim.spec.mapping import Keep, Mapping
 from einsum_cascade import Cascade
 from mappers.problem.objectives import objective_called
-from mappers.relax.chain import improve_residency, starts_of
-from mappers.relax.search import BestMapping
+from mappers.relax.search import BestMapping, improve_residency, starts_of
 from mappers.workload_search import search_workload
 from workloads import load
 

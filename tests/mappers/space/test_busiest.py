@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.spec.arch import Dimension
-from mappers.space.factorisation import LayableRank, fewest_iterations, layouts_of
 from mappers.space.grid import Cells, busiest
 
 ARRAYS = ("square", "lanes", "other")
@@ -58,20 +55,3 @@ def test_products_are_not_split_between_arrays() -> None:
     product_of = {"square": np.array([100.0]), "lanes": np.array([250.0])}
     exponentials = {"lanes": np.array([30.0])}
     assert busiest([product_of, exponentials], ("square", "lanes"), (1,)) == [100.0]
-
-
-def test_the_fewest_iterations_are_those_of_the_best_layout() -> None:
-    random = Random(26)
-    for _ in range(60):
-        sizes = [random.choice([3, 64, 1024]) for _ in range(random.randint(0, 3))]
-        cuts = [random.sample([2, 3, 16, 64, 128], random.randint(0, 2)) for _ in sizes]
-        ranks = [
-            LayableRank(f"R{n}", size, tuple((f"R{n}{k}", part) for k, part in enumerate(cut)))
-            for n, (size, cut) in enumerate(zip(sizes, cuts, strict=True))
-        ]
-        wide = [Dimension(name=n, size=random.choice([8, 12, 128])) for n in "ab"]
-        dimensions = wide[: random.randint(1, 2)]
-        best = layouts_of(ranks, dimensions)[0].iterations
-        assert fewest_iterations(ranks, dimensions) == best
-        # Grids ask once for all orders of the ranks.
-        assert fewest_iterations(ranks[::-1], dimensions) == best
