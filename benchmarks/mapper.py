@@ -55,9 +55,9 @@ def rate(cascade: str, tokens: int) -> None:
     tables = tabulate(space, subspace)
     rows = strides_of(space, subspace)
     strides = np.resize(rows, (BATCH, rows.shape[1]))
-    entries = [0, 1, *(access.first for access in tables.accesses)]
+    entries = [0, 1, *tables.choices.accesses[:, 1]]
     costs = tables.coefficients.reshape(-1, tables.columns, len(tables.measures))
-    energy = costs[tables.entries[entries], 0].sum(0)
+    energy = costs[tables.choices.rows[entries], 0].sum(0)
     used = np.flatnonzero(energy)
     chosen = [tables.measures[n] for n in used]
     measured(chosen, strides[:1])  # compiled

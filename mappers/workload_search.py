@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,10 +66,6 @@ class PartSearched:
     """Number of runs of the part, with other parts that equal it."""
     refused: tuple[Refusal, ...] = ()
     """Known mappings that are illegal here, and why."""
-
-    def again(self, times: int) -> PartSearched:
-        """Return the record with more runs, for another part that equals it."""
-        return replace(self, times=self.times + times)
 
 
 @dataclass(frozen=True)
@@ -217,14 +213,17 @@ def search_workload(
     for number, part in enumerate(workload.parts):
         space = space_of(part, architecture, constraints=constraints)
         # The width of a window is a parameter: layers with different widths are searched apart.
-        key = (part.cascade, *_key_of(space))
+        program = space.program
+        shapes = tuple(space.shapes.items())
+        key = (part.cascade, shapes, program.parameters, program.formats)
         if key in found:
-            found[key] = found[key].again(part.times)
+            found[key] = replace(found[key], times=found[key].times + part.times)
         else:
             its = clock.part(len(workload.parts) - number)
             # Local search follows the exhaustive search, and needs some of the time.
-            search = its.most()
-            is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
+            is_over, is_late = its.most().share(1), its.late()
+            if any(p.found.certificate.ended == INTERRUPTED for p in found.values()):
+                is_over = is_late = at_once
             space = replace(space, slow=objective.code != LATENCY)
             problem = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
             found[key] = _searched(effort, part, problem, start, partial(progress, part.name))
@@ -232,16 +231,6 @@ def search_workload(
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
     return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
-
-
-def _key_of(space: Mapspace) -> tuple[object, ...]:
-    """Return what distinguishes mapspaces of one cascade on one machine."""
-    return tuple(space.shapes.items()), space.program.parameters, space.program.formats
-
-
-def _end_of(parts: Iterable[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
-    """Return the test that ends a search: at once if an earlier part was interrupted."""
-    return at_once if any(p.found.certificate.ended == INTERRUPTED for p in parts) else usual
 
 
 def best_mappings(
@@ -312,7 +301,7 @@ def _searched(
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     # imported late: a remembered mapping needs no search, which takes a third of a second to load
-    from .part_search import SplitReductions, search_machine
+    from .cut.nest_search import SplitReductions, search_machine
 
     own = incumbents_of(part, problem, start)
     splits = SplitReductions(effort, part, problem, own, progress)

@@ -313,27 +313,21 @@ class RegionGrid:
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
         """Return the fewest times that given ranks fill an array; infinite if that is forbidden."""
-        if not self.base.constraints.of_einsum(e.name):
-            # Names and order do not matter: ranks of one length with the same cut are alike. Each
-            # element of a rank without a spatial part is a round of its own.
-            cut = sorted(
-                ((r.size, *(n for _, n in r.fine)), n) for n, r in enumerate(laid) if r.fine
-            )
-            key: Hashable = (array.name, tuple(sizes for sizes, _ in cut))
-            cut_ranks = [laid[n] for _, n in cut]
-            fewest = self.memo.get(
-                key, lambda: layouts_of(cut_ranks, array.dimensions)[0].iterations
-            )
-            return fewest * prod(r.size for r in laid if not r.fine)
-        key = (array.name, tuple((r.rank, r.size, r.fine) for r in laid), e.name)
+        cut = [r for r in laid if r.fine]
+        # Without constraints names and order do not matter: ranks of one length with the same cut
+        # are alike.
+        key: Hashable = (array.name, tuple(sorted((r.size, *(n for _, n in r.fine)) for r in cut)))
+        if self.base.constraints.of_einsum(e.name):
+            key = (array.name, tuple((r.rank, r.size, r.fine) for r in cut), e.name)
 
-        def fewest_allowed() -> float:
-            part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
+        def fewest() -> float:
+            part_of = {m: (r.rank, n) for r in cut for m, n in r.fine}
             allowed = self.base.constraints.layouts(e.name, array.name, part_of.__getitem__)
-            layouts = layouts_of(laid, array.dimensions, 1, allowed)
+            layouts = layouts_of(cut, array.dimensions, 1, allowed)
             return layouts[0].iterations if layouts else inf
 
-        return self.memo.get(key, fewest_allowed)
+        # Each element of a rank without a spatial part is a round of its own.
+        return self.memo.get(key, fewest) * prod(r.size for r in laid if not r.fine)
 
 
 def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:

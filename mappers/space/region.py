@@ -108,7 +108,7 @@ class Region:
     def bound(self) -> float:
         """Lower bound of the cycles if every Einsum runs on one array only; it may exceed
         ``least_cycles``."""
-        work = self.all_placements.least_work
+        work = self.least_work
         number = {array: n for n, array in enumerate(sorted({a for able in work for a in able}))}
         exact = [{number[a]: Fraction(cycles) for a, cycles in able.items()} for able in work]
         return max(self.least_cycles, float(makespan_bound(exact, len(number))))
@@ -362,19 +362,143 @@ class Region:
     @property
     def leaves_aside(self) -> bool:
         """True if some array is left out for an Einsum because it is too slow."""
-        return any(
-            max(able.values()) > self.slower for able in self.all_placements.least_work if able
-        )
-
-    @cached_property
-    def all_placements(self) -> EinsumPlacements:
-        """Generator of the placements of all Einsums."""
-        return EinsumPlacements(self)
+        return any(max(able.values()) > self.slower for able in self.least_work if able)
 
     @cached_property
     def placements(self) -> dict[str, tuple[EinsumPlacement, ...]]:
         """Placements of each Einsum; several of them may be equal in a subspace."""
-        return {e.name: tuple(self.all_placements.of(e)) for e in self.program.einsums}
+        return {e.name: tuple(self.placements_of(e)) for e in self.program.einsums}
+
+    def placements_of(self, e: Einsum) -> Iterator[EinsumPlacement]:
+        """Yield the placements of an Einsum; several of them may be equal in a subspace."""
+        found = [
+            (work, array, layout)
+            for array, layouts in self._layouts_by_array[e.name]
+            for work, layout in layouts[: self._alternatives(e)]
+            if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
+        ]
+        if not found:
+            return
+        most = max(self.slower, min(work for work, _, _ in found))
+        # The innermost loop is known once an Einsum is bound: constraints on it need all orders.
+        one = self.plain and not self.constraints.are_on_loops_of(e.name)
+        for work, array, layout in found:
+            if work <= most:
+                orders = self._orders(e, layout.along)[: 1 if one else None]
+                yield from (EinsumPlacement(array, layout.along, order) for order in orders)
+        if self._may_be_alone(e):
+            for array, layouts in self._layouts_by_array[e.name]:
+                if layouts[0][0] <= most:
+                    for order in self._orders(e, layouts[0][1].along):
+                        yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
+
+    def _alternatives(self, e: Einsum) -> int:
+        """Return the number of an Einsum's layouts to examine on each array."""
+        if self.plain:
+            return policy.MAX_LAYOUTS_OF_SMALL_WORK
+        least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
+        return (
+            policy.MAX_LAYOUTS_PER_ARRAY
+            if least > policy.SMALL_WORK_SHARE * self.least_cycles
+            else policy.MAX_LAYOUTS_OF_SMALL_WORK
+        )
+
+    def _may_be_alone(self, e: Einsum) -> bool:
+        """Return whether an Einsum may run before or after all shared loops.
+
+        This is possible if it needs no other Einsum, or no other Einsum needs it.
+        """
+        written = {x.name for x in self.program.einsums}
+        first = all(a.tensor not in written for a in e.reads)
+        return first or all(a.tensor != e.name for x in self.program.einsums for a in x.reads)
+
+    @property
+    def least_work(self) -> tuple[dict[str, float], ...]:
+        """Fewest cycles of each Einsum on each array that can do it."""
+        return tuple(
+            {array: layouts[0][0] for array, layouts in able}
+            for able in self._layouts_by_array.values()
+        )
+
+    @cached_property
+    def _layouts_by_array(
+        self,
+    ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
+        """Arrays that can do each Einsum, with the Einsum's layouts there and their cycles."""
+        operations = self.program.memo(operations_of)
+        found = {}
+        for e in self.program.einsums:
+            able = []
+            for array in arrays_of(self.program, e, self.architecture):
+                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
+                layouts = self.laid_out(e.name, array.name)
+                if layouts:
+                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
+            found[e.name] = tuple(able)
+        return found
+
+    def _share(self, name: str) -> float:
+        """Return a lower bound of the share of an Einsum's iterations that masks leave."""
+        shares = mask_shares(self.program, self.architecture, self.shapes)
+        cuts = (self.factorisation_of[r] for r in self.ranks(name))
+        sides = ((c.rank, self.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
+        return float(shares.of(name, sides))
+
+    def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
+        """Return the allowed layouts of an Einsum on an array, best first."""
+        machine = self.architecture.array(array)
+        assert machine is not None, "arrays come from the machine"
+        unlaid = unlaid_ranks(self.program, name)
+        cuts = [self.factorisation_of[r] for r in self.ranks(name)]
+        cuts.sort(key=lambda c: self._common[c.rank])
+        free = [
+            LayableRank(c.rank, self.shapes[c.rank], c.fine) for c in cuts if c.rank not in unlaid
+        ]
+        still = prod(self.shapes[c.rank] for c in cuts if c.rank in unlaid)
+        allowed = self.constraints.layouts(name, array, self._part_of.__getitem__)
+        return layouts_of(free, machine.dimensions, still, allowed)
+
+    @cached_property
+    def _part_of(self) -> dict[str, tuple[str, int]]:
+        """Rank and number of iterations of every member that may lie along an array."""
+        return {member: (cut.rank, n) for cut in self.factorisations for member, n in cut.fine}
+
+    @cached_property
+    def _common(self) -> dict[str, int]:
+        """Position of each rank when sorted by the number of Einsums that have it, most first."""
+        variables = [e.variables for e in self.program.einsums]
+        often = {c.rank: sum(c.rank.lower() in v for v in variables) for c in self.factorisations}
+        return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
+
+    def ranks(self, name: str) -> tuple[str, ...]:
+        """Return the ranks of an Einsum in the order of the region's cuts."""
+        variables = self.program.einsum_of[name].variables
+        parallel = self.program.parallel
+        return tuple(r for r in self.factorisation_of if r in parallel or r.lower() in variables)
+
+    def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
+        """Return the loop orders of an Einsum to examine.
+
+        The first order is as written, with ranks of the result outside of reduced ranks. Each
+        further order moves another rank to the innermost position.
+        """
+        laid = {m for _, members in along for m in members}
+        ranks = self.ranks(e.name)
+        results = {*(v.upper() for v in e.target.variables), *self.program.parallel}
+        moving = [
+            r
+            for r in ranks
+            if (c := self.factorisation_of[r]).levelled
+            or any(m not in laid for m, n in c.fine if n > 1)
+        ]
+        first = sorted(ranks, key=lambda r: r not in results)
+        # QK[p, m] = Q[p, e] * K[m, e] has (P, M, E) as written, then P, M or E innermost.
+        found = [first, *([*(x for x in first if x != r), r] for r in moving)]
+        seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for order in found:
+            ordered = tuple(outer_parts_first(self.program, order))
+            seen.setdefault(tuple(r for r in ordered if r in moving), ordered)
+        return tuple(seen.values())
 
     def nest(self, skeleton: Skeleton) -> SharedRanks:
         """Return each memory with the ranks of its shared loops that have several iterations."""
@@ -396,154 +520,6 @@ class Region:
     def residencies(self) -> int:
         """Number of combinations of all tensors' residencies."""
         return prod(len(places) for places in self.places.values())
-
-
-@dataclass(frozen=True)
-class EinsumPlacements:
-    """Placements of a cascade's Einsums in a region."""
-
-    region: Region
-
-    def of(self, e: Einsum) -> Iterator[EinsumPlacement]:
-        """Yield the placements of an Einsum; several of them may be equal in a subspace."""
-        found = [
-            (work, array, layout)
-            for array, layouts in self._layouts_by_array[e.name]
-            for work, layout in layouts[: self._alternatives(e)]
-            if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
-        ]
-        if not found:
-            return
-        most = max(self.region.slower, min(work for work, _, _ in found))
-        # The innermost loop is known once an Einsum is bound: constraints on it need all orders.
-        one = self.region.plain and not self.region.constraints.are_on_loops_of(e.name)
-        for work, array, layout in found:
-            if work <= most:
-                orders = self._orders(e, layout.along)[: 1 if one else None]
-                yield from (EinsumPlacement(array, layout.along, order) for order in orders)
-        if self._may_be_alone(e):
-            for array, layouts in self._layouts_by_array[e.name]:
-                if layouts[0][0] <= most:
-                    for order in self._orders(e, layouts[0][1].along):
-                        yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
-
-    def _alternatives(self, e: Einsum) -> int:
-        """Return the number of an Einsum's layouts to examine on each array."""
-        if self.region.plain:
-            return policy.MAX_LAYOUTS_OF_SMALL_WORK
-        least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
-        return (
-            policy.MAX_LAYOUTS_PER_ARRAY
-            if least > policy.SMALL_WORK_SHARE * self.region.least_cycles
-            else policy.MAX_LAYOUTS_OF_SMALL_WORK
-        )
-
-    def _may_be_alone(self, e: Einsum) -> bool:
-        """Return whether an Einsum may run before or after all shared loops.
-
-        This is possible if it needs no other Einsum, or no other Einsum needs it.
-        """
-        written = {x.name for x in self.region.program.einsums}
-        first = all(a.tensor not in written for a in e.reads)
-        return first or all(
-            a.tensor != e.name for x in self.region.program.einsums for a in x.reads
-        )
-
-    @property
-    def least_work(self) -> tuple[dict[str, float], ...]:
-        """Fewest cycles of each Einsum on each array that can do it."""
-        return tuple(
-            {array: layouts[0][0] for array, layouts in able}
-            for able in self._layouts_by_array.values()
-        )
-
-    @cached_property
-    def _layouts_by_array(
-        self,
-    ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
-        """Arrays that can do each Einsum, with the Einsum's layouts there and their cycles."""
-        operations = self.region.program.memo(operations_of)
-        found = {}
-        for e in self.region.program.einsums:
-            able = []
-            for array in arrays_of(self.region.program, e, self.region.architecture):
-                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
-                layouts = self.laid_out(e.name, array.name)
-                if layouts:
-                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
-            found[e.name] = tuple(able)
-        return found
-
-    def _share(self, name: str) -> float:
-        """Return a lower bound of the share of an Einsum's iterations that masks leave."""
-        shares = mask_shares(self.region.program, self.region.architecture, self.region.shapes)
-        cuts = (self.region.factorisation_of[r] for r in self.ranks(name))
-        sides = ((c.rank, self.region.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
-        return float(shares.of(name, sides))
-
-    def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
-        """Return the allowed layouts of an Einsum on an array, best first."""
-        machine = self.region.architecture.array(array)
-        assert machine is not None, "arrays come from the machine"
-        unlaid = unlaid_ranks(self.region.program, name)
-        cuts = [self.region.factorisation_of[r] for r in self.ranks(name)]
-        cuts.sort(key=lambda c: self._common[c.rank])
-        free = [
-            LayableRank(c.rank, self.region.shapes[c.rank], c.fine)
-            for c in cuts
-            if c.rank not in unlaid
-        ]
-        still = prod(self.region.shapes[c.rank] for c in cuts if c.rank in unlaid)
-        allowed = self.region.constraints.layouts(name, array, self._part_of.__getitem__)
-        return layouts_of(free, machine.dimensions, still, allowed)
-
-    @cached_property
-    def _part_of(self) -> dict[str, tuple[str, int]]:
-        """Rank and number of iterations of every member that may lie along an array."""
-        return {
-            member: (cut.rank, n) for cut in self.region.factorisations for member, n in cut.fine
-        }
-
-    @cached_property
-    def _common(self) -> dict[str, int]:
-        """Position of each rank when sorted by the number of Einsums that have it, most first."""
-        variables = [e.variables for e in self.region.program.einsums]
-        often = {
-            c.rank: sum(c.rank.lower() in v for v in variables) for c in self.region.factorisations
-        }
-        return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
-
-    def ranks(self, name: str) -> tuple[str, ...]:
-        """Return the ranks of an Einsum in the order of the region's cuts."""
-        variables = self.region.program.einsum_of[name].variables
-        parallel = self.region.program.parallel
-        return tuple(
-            r for r in self.region.factorisation_of if r in parallel or r.lower() in variables
-        )
-
-    def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
-        """Return the loop orders of an Einsum to examine.
-
-        The first order is as written, with ranks of the result outside of reduced ranks. Each
-        further order moves another rank to the innermost position.
-        """
-        laid = {m for _, members in along for m in members}
-        ranks = self.ranks(e.name)
-        results = {*(v.upper() for v in e.target.variables), *self.region.program.parallel}
-        moving = [
-            r
-            for r in ranks
-            if (c := self.region.factorisation_of[r]).levelled
-            or any(m not in laid for m, n in c.fine if n > 1)
-        ]
-        first = sorted(ranks, key=lambda r: r not in results)
-        # QK[p, m] = Q[p, e] * K[m, e] has (P, M, E) as written, then P, M or E innermost.
-        found = [first, *([*(x for x in first if x != r), r] for r in moving)]
-        seen: dict[tuple[str, ...], tuple[str, ...]] = {}
-        for order in found:
-            ordered = tuple(outer_parts_first(self.region.program, order))
-            seen.setdefault(tuple(r for r in ordered if r in moving), ordered)
-        return tuple(seen.values())
 
 
 def fewer_tilings(
@@ -697,7 +673,7 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
         loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
     levels = [m.name for m in region.architecture.memories]
     # An Einsum that runs alone stays out of all shared loops over its ranks.
-    mine = region.all_placements.ranks(name) if way.alone else ()
+    mine = region.ranks(name) if way.alone else ()
     passed_by = [region.factorisation_of[r] for r in skeleton.shared if r in mine]
     return EinsumMapping(
         einsum=name,

@@ -49,7 +49,7 @@ def simulated(*arguments: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def fastest() -> dict[str, Any]:
     """What a search of little effort finds: as fast as the default at least."""
-    with patch("mappers.part_search.USUAL", BRIEFLY_SEARCHED):
+    with patch("mappers.cut.nest_search.USUAL", BRIEFLY_SEARCHED):
         return mapped("bert-base", "fusemax", *SMALL)
 
 

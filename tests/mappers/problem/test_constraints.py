@@ -301,7 +301,7 @@ def test_what_is_found_under_constraints_is_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mappers.part_search.USUAL", LITTLE)
+    monkeypatch.setattr("mappers.cut.nest_search.USUAL", LITTLE)
     fixed = ConstraintFile.read(written(tmp_path, "{constraints: {keep: {DRAM: K}}}"), must=True)
     work, machine, objective = (
         naive(seq_len=64),

@@ -15,8 +15,8 @@ from archsim.spec.mapping import Keep
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.cut.nest_search import search_machine
 from mappers.exact.policy import BRIEF
-from mappers.part_search import search_machine
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
 from mappers.problem.protocol import SearchProblem, silent

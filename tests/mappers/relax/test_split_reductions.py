@@ -13,13 +13,13 @@ from archsim import Architecture, simulate
 from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
 from archsim.spec.mapping import SpatialRank
-from mappers import part_search, workload_search
+from mappers import workload_search
 from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
+from mappers.cut.nest_search import SplitReductions
 from mappers.exact.policy import Effort
 from mappers.local import policy
 from mappers.memory import VARIABLE
-from mappers.part_search import SplitReductions
 from mappers.problem.certificate import INTERRUPTED, Searched
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import Incumbents, space_of
@@ -99,7 +99,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
 
     monkeypatch.setattr(nest_search, "search_multi_core", interrupted)
-    monkeypatch.setattr(part_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
+    monkeypatch.setattr(nest_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
     searches = SplitReductions(BRIEFLY, part, problem, nothing, silent)
