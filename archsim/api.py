@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from einsum_cascade.errors import Problem, SpecError
 from mappers.construct.generators import GENERATORS
-from mappers.problem.objectives import objective_called
 from workloads.workload import Workload
 
-from .comparison.compare import Comparison, compare_contenders, contenders_of
-from .comparison.scaling import ARRAYS
 from .plan.inputs import (
+    FindMappings,
     MappingArgument,
     Name,
     load_machine,
@@ -26,20 +24,47 @@ from .plan.inputs import (
     load_workload,
     overrides_of,
 )
-from .plan.job import Evaluate
+from .plan.job import Evaluate, JobPlan
 from .plan.planner import Engine, plan, run_plan
 from .plan.selection import ByPart
 from .result.result import Result
 from .spec.arch import Architecture
 from .spec.mapping import AUTO, Mapping
-from .views.loop_nest import loop_nests
+from .spec.overrides import Overrides
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from mappers.workload_search import WorkloadSearched
 
+    from .comparison.compare import Comparison
     from .document import Document
+
+
+def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
+    """Search the best mappings without a progress bar; the search is imported on first use."""
+    from mappers.workload_search import best_mappings
+
+    return best_mappings(workload, architecture)
+
+
+def planned(
+    workload: Workload | Name,
+    architecture: Architecture | Name,
+    mapping: MappingArgument,
+    given: Overrides,
+    *,
+    find: FindMappings = find_best,
+    evaluate: Evaluate | None = None,
+) -> JobPlan:
+    """Return the jobs of a workload on a machine, both given by value or by name and settings.
+
+    Raises as ``simulate``.
+    """
+    work = load_workload(workload, given)
+    machine = load_machine(architecture, given)
+    how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=find)
+    return plan(work, machine, how, generators=GENERATORS, evaluate=evaluate)
 
 
 def simulate(
@@ -96,10 +121,7 @@ def simulate(
     (29.7, 'array_1d')
     """
     given = overrides_of(settings, fields)
-    work = load_workload(workload, given)
-    machine = load_machine(architecture, given)
-    how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=_find)
-    jobs = plan(work, machine, how, generators=GENERATORS, evaluate=evaluate)
+    jobs = planned(workload, architecture, mapping, given, evaluate=evaluate)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
 
 
@@ -135,11 +157,10 @@ def loop_nest(
           BQK                        on array_2d
             for E in [0:64)
     """
+    from .views.loop_nest import loop_nests
+
     given = overrides_of(settings, fields)
-    work = load_workload(workload, given)
-    machine = load_machine(architecture, given)
-    how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=_find)
-    return loop_nests(plan(work, machine, how, generators=GENERATORS))
+    return loop_nests(planned(workload, architecture, mapping, given))
 
 
 def search(
@@ -177,6 +198,7 @@ def search(
         Something named does not exist, or no mapping of a part is legal.
     """
     # Only a search needs numpy.
+    from mappers.problem.objectives import objective_called
     from mappers.workload_search import search_workload
 
     given = overrides_of(settings, fields)
@@ -199,7 +221,7 @@ def compare(
     *,
     iso_area: bool = False,
     iso_power: bool = False,
-    scale: str = ARRAYS,
+    scale: str = "arrays",
     mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
     **fields: int | float | str,
 ) -> Comparison:
@@ -231,6 +253,9 @@ def compare(
         Fewer than two machines, one twice, one without area or energy, one that cannot be
         scaled close to the first, or a mapping that is not legal; says which machine.
     """
+    # A single simulation needs no comparison.
+    from .comparison.compare import compare_contenders, contenders_of
+
     if mappings == AUTO:
         names = (a if isinstance(a, str) else a.name for a in architectures)
         mappings = {Architecture.load(n).name if isinstance(n, str) else n: AUTO for n in names}
@@ -241,7 +266,7 @@ def compare(
         raise SpecError(Problem(text, settings[0].span, hint))
     return compare_contenders(
         load_workload(workload, given),
-        contenders_of(architectures, mappings, find=_find),
+        contenders_of(architectures, mappings, find=find_best),
         iso_area=iso_area,
         iso_power=iso_power,
         scale=scale,
@@ -297,15 +322,8 @@ def sweep(
         given,
         out,
         generators=GENERATORS,
-        find=_find,
+        find=find_best,
         workers=workers,
         dask=dask,
         limit=limit,
     )
-
-
-def _find(workload: Workload, architecture: Architecture, /) -> ByPart:
-    """Search the best mappings; the search is imported on first use."""
-    from mappers.workload_search import best_mappings
-
-    return best_mappings(workload, architecture)

@@ -7,7 +7,7 @@ Jupyter as HTML.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import zip_longest
@@ -17,7 +17,6 @@ from einsum_cascade.source import html_text, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,18 @@ class Table:
 def table_of(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table of rows."""
     return Table(title=title, columns=tuple(columns), rows=tuple(map(tuple, rows)))
+
+
+def table_document(
+    title: str,
+    columns: Iterable[Column],
+    rows: Iterable[Sequence[str]],
+    subtitle: str = "",
+    notes: Iterable[str] = (),
+) -> Document:
+    """Return a document with a single table."""
+    tables = ((table_of("", columns, rows),),)
+    return Document(title=title, subtitle=subtitle, tables=tables, notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +195,13 @@ def to_html(document: Document) -> str:
 
 def _html_fact(fact: Fact) -> str:
     cells = (f"<b>{html_text(fact.label)}</b>", html_text(fact.value), html_text(fact.remark))
-    return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>"
+    return _html_row(cells, ["left"] * 3)
+
+
+def _html_row(cells: Iterable[str], align: Iterable[str]) -> str:
+    """Return a row of cells, which are HTML already."""
+    made = (f"<td style='text-align:{a}'>{c}</td>" for a, c in zip(align, cells, strict=True))
+    return f"<tr>{''.join(made)}</tr>"
 
 
 def _html_listing(listing: Listing) -> str:
@@ -196,15 +213,7 @@ def _html_listing(listing: Listing) -> str:
 def _html_table(table: Table) -> str:
     align = ["right" if c.kind == "number" else "left" for c in table.columns]
     head = "".join(f"<th>{html_text(c.title)}</th>" for c in table.columns)
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f"<td style='text-align:{a}'>{html_text(c)}</td>"
-            for a, c in zip(align, row, strict=True)
-        )
-        + "</tr>"
-        for row in table.rows
-    )
+    rows = "".join(_html_row(map(html_text, row), align) for row in table.rows)
     caption = f"<caption>{html_text(table.title)}</caption>" if table.title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -215,32 +224,29 @@ _NARROW = re.compile(r"[ -~²×µ█░─]*")
 """Characters that take one column each: those of reports and of ASCII texts."""
 
 
-class _SqueezedError(Exception):
-    """Failure to lay out text: lines do not fit, or contain characters of unknown width."""
-
-
 def to_text(document: Document, width: int = 110) -> str:
     """Return the document as plain text of at most ``width`` columns, without trailing blanks.
 
     The text equals that of ``rich``. If nothing has to be squeezed, ``rich`` is not imported: its
     import takes longer than most runs.
     """
-    try:
-        return "\n".join(line.rstrip() for line in _lines(document, width))
-    except _SqueezedError:
-        return text_by_rich(document, width)
+    lines = _lines(document, width)
+    if all(len(line) <= width and _NARROW.fullmatch(line) for line in lines):
+        return "\n".join(line.rstrip() for line in lines)
+    return text_by_rich(document, width)
 
 
 def _lines(document: Document, width: int) -> list[str]:
+    """Return the lines of a document; they may be too long, or have wide characters."""
     lines = _broken(document.title, width)
     if document.subtitle:
         lines += _broken(document.subtitle, width)
     if document.facts:
-        lines += ["", *_facts(document.facts, width)]
+        lines += ["", *aligned([(f.label, f.value, f.remark) for f in document.facts], "  ")]
     for listing in document.listings:
-        lines += ["", *_fitting([_narrow(line) for line in (listing.title, *listing.lines)], width)]
+        lines += ["", listing.title, *listing.lines]
     for tables in document.tables:
-        lines += ["", *_in_columns([_table(t) for t in tables], width)]
+        lines += ["", *_in_columns([_table(t) for t in tables])]
     if document.notes:
         lines.append("")
         for note in document.notes:
@@ -249,33 +255,28 @@ def _lines(document: Document, width: int) -> list[str]:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Return the lines of a text, broken between words."""
+    """Return the lines of a text, broken between words if all characters are narrow."""
+    if not _NARROW.fullmatch(text):
+        return [text]
     lines = [""]
-    for word in _WORD.findall(_narrow(text)):
+    for word in _WORD.findall(text):
         if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
             lines.append("")
         lines[-1] += word
-    return _fitting([line.rstrip() for line in lines], width)
-
-
-def _facts(facts: Sequence[Fact], width: int) -> list[str]:
-    rows = [(f.label, f.value, f.remark) for f in facts]
-    return _fitting(_columns(rows, "  ", right=()), width)
+    return [line.rstrip() for line in lines]
 
 
 def _table(table: Table) -> list[str]:
     rows = [tuple(c.title for c in table.columns), *table.rows]
     right = [n for n, c in enumerate(table.columns) if c.kind == "number"]
-    head, *body = _columns(rows, "   ", right)
-    if not head:
-        raise _SqueezedError
-    title = [_narrow(table.title)] if table.title else []
+    head, *body = aligned(rows, "   ", right)
+    title = [table.title] if table.title else []
     return [*title, head, "─" * len(head), *body]
 
 
-def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], gap: str, right: Container[int] = ()) -> list[str]:
     """Return cells below one another; columns in ``right`` are aligned right."""
-    widths = [max(len(_narrow(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         gap.join(
             cell.rstrip().rjust(w) if n in right else cell.ljust(w)
@@ -285,26 +286,14 @@ def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> l
     ]
 
 
-def _in_columns(blocks: list[list[str]], width: int) -> list[str]:
+def _in_columns(blocks: list[list[str]]) -> list[str]:
     """Return blocks of lines side by side."""
     widths = [max(map(len, block)) for block in blocks]
     rows = [
         (line.ljust(w) for line, w in zip(row, widths, strict=True))
         for row in zip_longest(*blocks, fillvalue="")
     ]
-    return _fitting(["    ".join(row) for row in rows], width)
-
-
-def _fitting(lines: list[str], width: int) -> list[str]:
-    if any(len(line) > width for line in lines):
-        raise _SqueezedError
-    return lines
-
-
-def _narrow(text: str) -> str:
-    if not _NARROW.fullmatch(text):
-        raise _SqueezedError
-    return text
+    return ["    ".join(row) for row in rows]
 
 
 # Only terminal output needs rich: Markdown, HTML and JSON do without it.
@@ -313,19 +302,26 @@ _STYLES = {"name": "cyan", "text": "", "number": "", "bar": "green"}
 
 def to_rich(document: Document) -> RenderableType:
     """Return the document as a ``rich`` renderable; users' texts are never read as markup."""
+    from rich.columns import Columns
     from rich.console import Group
+    from rich.table import Table as Grid
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(visible(document.title), style="bold")]
     if document.subtitle:
         parts.append(Text(visible(document.subtitle), style="dim"))
     if document.facts:
-        parts += ["", _rich_facts(document.facts)]
+        facts = Grid.grid(padding=(0, 2))
+        for fact in document.facts:
+            value = Text(visible(fact.value), style="bold")
+            facts.add_row(Text(visible(fact.label)), value, Text(visible(fact.remark)))
+        parts += ["", facts]
     for listing in document.listings:
         title = [Text(visible(listing.title), style="bold")] if listing.title else []
         parts += ["", *title, *(Text(visible(x)) for x in listing.lines)]
     for row in document.tables:
-        parts += ["", _tables_in_columns([_rich_table(t) for t in row])]
+        tables = [_rich_table(t) for t in row]
+        parts += ["", tables[0] if len(tables) == 1 else Columns(tables, padding=(0, 4))]
     if document.notes:
         parts += ["", *(Text(visible(n), style="dim") for n in document.notes)]
     return Group(*parts)
@@ -341,28 +337,6 @@ def text_by_rich(document: Document, width: int) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _tables_in_columns(tables: list[RenderableType]) -> RenderableType:
-    if len(tables) == 1:
-        return tables[0]
-    from rich.columns import Columns
-
-    return Columns(tables, padding=(0, 4))
-
-
-def _rich_facts(facts: tuple[Fact, ...]) -> RichTable:
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    grid = Grid.grid(padding=(0, 2))
-    for fact in facts:
-        grid.add_row(
-            Text(visible(fact.label)),
-            Text(visible(fact.value), style="bold"),
-            Text(visible(fact.remark)),
-        )
-    return grid
-
-
 def _rich_table(table: Table) -> RenderableType:
     """Return a title on its own line: rich would wrap it to the width of the table."""
     from rich import box
@@ -370,12 +344,7 @@ def _rich_table(table: Table) -> RenderableType:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-        show_edge=False,
-    )
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     for column in table.columns:
         grid.add_column(
             visible(column.title),

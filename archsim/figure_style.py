@@ -21,6 +21,7 @@ from .document import picture_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.typing import ColorType
 
 
 COLUMN_IN: Final = 3.3
@@ -82,6 +83,14 @@ class Picture(Figure):
         self.savefig(stream, format="png", dpi=110, bbox_inches="tight")
         return stream.getvalue()
 
+    def rendered(self, form: str, dpi: int = 200) -> bytes:
+        """Return the picture as ``png``, ``svg`` or ``pdf``, always with the same bytes."""
+        stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+        stream = BytesIO()
+        with mpl.rc_context(_FILES):
+            self.savefig(stream, format=form, dpi=dpi, metadata=stamp)
+        return stream.getvalue()
+
     def write(self, path: Path) -> None:
         """Write the picture as PNG, SVG or PDF, by the suffix of the name.
 
@@ -93,9 +102,7 @@ class Picture(Figure):
             The file cannot be written.
         """
         check_suffix(path)
-        stamp = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
-        with mpl.rc_context(_FILES):
-            self.savefig(path, dpi=200, metadata=stamp)
+        path.write_bytes(self.rendered(path.suffix.lower().removeprefix(".")))
 
 
 def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
@@ -137,7 +144,7 @@ def palette(names: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(unique)}
 
 
-def ink_on(colour: str | tuple[float, float, float]) -> str:
+def ink_on(colour: ColorType) -> str:
     """Return black or white, whichever contrasts more with a colour."""
     red, green, blue = to_rgb(colour)
     return "black" if 0.30 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

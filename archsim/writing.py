@@ -5,32 +5,24 @@ After a failure (a full disk, Ctrl-C, a kill) the earlier files are still in pla
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
-from types import TracebackType
 from typing import Any, Self
 
 from einsum_cascade.errors import InputError
 
 Write = Callable[[Path], object]
 """Function that writes one file at a path with the file's own suffix."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """Staged file: its destination, and its present place."""
-
-    path: Path
-    now: Path
 
 
 class OutputFolder:
@@ -51,14 +43,15 @@ class OutputFolder:
     def __init__(self, folder: Path, *, make: bool = True) -> None:
         self.folder = folder
         self._make = make
-        self._written: list[_Staged] = []
+        self._written: dict[Path, Path] = {}
+        """Present place of each file by its destination."""
         self._together: Stage | None = None
-        self._stages: list[Stage] = []
+        self._stages = ExitStack()
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Destinations of the files written, in this order."""
-        return tuple(staged.path for staged in self._written)
+        return tuple(self._written)
 
     def text(self, name: str, text: str) -> None:
         """Write a text that ends with a newline.
@@ -84,57 +77,54 @@ class OutputFolder:
             if self._make:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
             now = path if _stays_in_place(path) else self._stage_of(path).folder / path.name
-            self._written.append(_Staged(path, now))
+            self._written[path] = now
             write(now)
 
     def _stage_of(self, path: Path) -> Stage:
         """Return a place for a file that can be moved: in the folder's stage, unless the file
         stands alone or is a link to a file elsewhere."""
         if not self._make or path.is_symlink():
-            return self._opened(Stage(path.resolve()))
+            return self._stages.enter_context(closing(Stage(path.resolve())))
         if self._together is None:
             place = self.folder.resolve()
             try:
-                self._together = self._opened(Stage(place))
+                stage = Stage(place)
             except OSError:
                 # The parent folder cannot be written, but the folder itself may be.
                 place.mkdir(exist_ok=True)
-                self._together = self._opened(Stage(place / place.name))
+                stage = Stage(place / place.name)
+            self._together = self._stages.enter_context(closing(stage))
         return self._together
-
-    def _opened(self, stage: Stage) -> Stage:
-        self._stages.append(stage)
-        return stage
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        try:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stages:
             if kind is None:
                 self._move()
-        finally:
-            for stage in self._stages:
-                stage.close()
 
     def _move(self) -> None:
-        together: list[_Staged] = []
-        for staged in self._written:
-            with _write_problems(staged.path):
+        together = self._together and self._together.folder
+        for path, now in self._written.items():
+            with _write_problems(path):
                 with suppress(FileNotFoundError):
-                    staged.now.chmod(S_IMODE(staged.path.stat().st_mode))
-                if self._together is not None and staged.now.parent == self._together.folder:
-                    together.append(staged)
-                elif staged.now != staged.path:
-                    staged.now.replace(staged.path.resolve())
-        if together and self._together is not None:
+                    now.chmod(S_IMODE(path.stat().st_mode))
+                if now != path and now.parent != together:
+                    now.replace(path.resolve())
+        if together:
             with _write_problems(self.folder):
-                move_together(self._together.folder, self.folder.resolve())
+                move_together(together, self.folder.resolve())
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> str:
+    """Return rows as comma-separated text: floats in their shortest exact form, None as an empty
+    cell."""
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def write_whole(path: Path, write: Write) -> Path:
@@ -203,12 +193,17 @@ def move_together(stage: Path, folder: Path) -> None:
             return
         if len(new) > 1 and _can_change_names(stage, folder):
             try:
-                others = _linked(stage, folder, new)
+                others = {path.name for path in folder.iterdir()} - new
+                for name in others:
+                    os.link(folder / name, stage / name, follow_symlinks=False)
+                shutil.copystat(folder, stage)
                 _exchange(stage, folder)
             except OSError:
                 pass  # The system lacks the exchange or links; existing links do no harm.
             else:
-                _bring(stage, folder, {*new, *others})
+                # Another process may have written files into the old folder after the links.
+                for path in [p for p in stage.iterdir() if p.name not in new | others]:
+                    path.rename(folder / path.name)
                 return
         for name in new:
             (stage / name).replace(folder / name)
@@ -235,21 +230,6 @@ def _is_worked_in(folder: Path) -> bool:
     return False
 
 
-def _linked(stage: Path, folder: Path, new: set[str]) -> set[str]:
-    """Link all other files of a folder into the stage, which takes its mode and attributes."""
-    others = {path.name for path in folder.iterdir()} - new
-    for name in others:
-        os.link(folder / name, stage / name, follow_symlinks=False)
-    shutil.copystat(folder, stage)
-    return others
-
-
-def _bring(old: Path, folder: Path, known: set[str]) -> None:
-    """Recover files that another process wrote into the old folder after the links were made."""
-    for path in [path for path in old.iterdir() if path.name not in known]:
-        path.rename(folder / path.name)
-
-
 def _exchange(one: Path, other: Path) -> None:
     """Exchange the names of two paths in one step.
 
@@ -273,10 +253,8 @@ def _renameat2() -> Any:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
         return None
-    function.argtypes = (
-        *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p),
-        ctypes.c_uint,
-    )
+    place = (ctypes.c_int, ctypes.c_char_p)
+    function.argtypes = (*place, *place, ctypes.c_uint)
     return function
 
 
@@ -320,7 +298,6 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
-            self._lock = None
 
 
 @contextmanager

@@ -10,18 +10,16 @@ from einsum_cascade import Cascade
 
 from .console import say, show, show_json
 from .files import write_text
-from .options import NamedPath, check_file, json_option, numbers_of, settings_option
+from .options import file_option, json_option, numbers_of, option, repeated_option, settings_option
 
 
 @click.command("analyze")
 @click.argument("cascade")
-@click.option("--rank", metavar="RANK", help="Report this rank alone.")
-@click.option(
-    "--rewrite",
-    "rules",
-    multiple=True,
-    metavar="RULE",
-    help="Rewrite it first, by one rule after another (archsim rewrite proves them).",
+@option("--rank", "RANK", "Report this rank alone.")
+@repeated_option(
+    "--rewrite rules",
+    "RULE",
+    "Rewrite it first, by one rule after another (archsim rewrite proves them).",
 )
 @settings_option
 @json_option
@@ -55,9 +53,7 @@ def analyze_command(
 @click.command("rewrite")
 @click.argument("cascade")
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@click.option(
-    "--out", metavar="FILE", type=NamedPath(check_file), help="Write the derived cascade."
-)
+@file_option("--out", "Write the derived cascade.")
 def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> None:
     """Rewrite a CASCADE by one RULE after another; print the derivation and its proof.
 

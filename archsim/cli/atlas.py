@@ -13,7 +13,7 @@ from einsum_cascade.yaml.library import builtin_names
 
 from ..writing import OutputFolder
 from .console import progress, say
-from .options import out_option, refuse_mapping_settings, settings_option
+from .options import option, out_option, refuse_mapping_settings, repeated_option, settings_option
 
 if TYPE_CHECKING:
     from ..atlas.survey import AtlasPlan
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 @click.command("atlas")
 @click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
 @out_option("Folder for atlas.html.", required=True)
-@click.option(
-    "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),
-    show_default=True, help="Machine to simulate on. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--length", "lengths", metavar="TOKENS", multiple=True, default=("1K", "64K", "1M"),
-    show_default=True, help="Sequence length. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--workload", default="bert-base", show_default=True, help="Workload that gives the shapes."
+@repeated_option(
+    "--arch machines",
+    "ARCH",
+    "Machine to simulate on. May be repeated.",
+    default=("fusemax", "flat"),
 )
+@repeated_option(
+    "--length lengths",
+    "TOKENS",
+    "Sequence length. May be repeated.",
+    default=("1K", "64K", "1M"),
+)
+@option("--workload", None, "Workload that gives the shapes.", default="bert-base")
 @settings_option
 def atlas_command(
     cascades: tuple[str, ...],

@@ -21,10 +21,10 @@ from einsum_cascade.yaml.library import (
 )
 from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
-from ..document import Column, Document, Fact, Table
+from ..document import Document, Fact, names, numbers, table_document, table_of, texts
 from ..quantities import byte_size, engineering
 from .console import answer, console, say, show, show_json
-from .options import ChoiceWithHint, json_option, settings_option
+from .options import ChoiceWithHint, flag_option, json_option, settings_option
 
 if TYPE_CHECKING:
     from workloads import ModelSummary
@@ -152,10 +152,9 @@ def summary_report(summary: ModelSummary) -> Document:
     if summary.state_bytes:
         state = f"beside it a state of {byte_size(summary.state_bytes)}, however long"
     cache = f"{byte_size(summary.cache_bytes_per_token)} a token"
-    layers = tuple((kind, f"{count:,}") for kind, count in summary.layers)
-    operations = tuple((kind, engineering(n, "")) for kind, n in summary.operations)
-    kind = Column("kind", "name")
-    counts = (kind, Column("operations"))
+    layers = ((kind, f"{count:,}") for kind, count in summary.layers)
+    operations = ((kind, engineering(n, "")) for kind, n in summary.operations)
+    kind = names("kind")
     return Document(
         title=summary.name,
         subtitle=summary.source,
@@ -166,8 +165,8 @@ def summary_report(summary: ModelSummary) -> Document:
         ),
         tables=(
             (
-                Table(title="layers", columns=(kind, Column("layers")), rows=layers),
-                Table(title="operations of a token", columns=counts, rows=operations),
+                table_of("layers", (*kind, *numbers("layers")), layers),
+                table_of("operations of a token", (*kind, *numbers("operations")), operations),
             ),
         ),
         notes=(_operations_counted(summary), *summary.omitted),
@@ -202,9 +201,7 @@ def list_command(kind: str, as_json: bool) -> None:
 @click.command("show")
 @click.argument("name")
 @click.option("--format", "form", type=ChoiceWithHint(["yaml", "latex", "dot"]), default="yaml")
-@click.option(
-    "--summary", is_flag=True, help="Show a model's parameters, layers, and costs per token."
-)
+@flag_option("--summary", "Show a model's parameters, layers, and costs per token.")
 @settings_option
 @json_option
 def show_command(
@@ -244,10 +241,8 @@ def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
 
 
 def _listing(kind: str, found: tuple[CatalogueEntry, ...]) -> Document:
-    columns = (Column("name", "name"), Column("what it is", "text"))
-    rows = tuple((entry.name, _what_it_is(entry)) for entry in found)
-    table = Table(title="", columns=columns, rows=rows)
-    return Document(title=f"{kind} ({len(found)})", tables=((table,),))
+    rows = ((entry.name, _what_it_is(entry)) for entry in found)
+    return table_document(f"{kind} ({len(found)})", (*names("name"), *texts("what it is")), rows)
 
 
 def _what_it_is(entry: CatalogueEntry) -> str:

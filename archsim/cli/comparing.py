@@ -11,7 +11,15 @@ from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .console import answer, found_or_searched
 from .files import write_numbers
-from .options import json_option, out_option, refuse_mapping_settings, settings_option
+from .options import (
+    flag_option,
+    json_option,
+    option,
+    out_option,
+    refuse_mapping_settings,
+    repeated_option,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from .. import Architecture
@@ -22,23 +30,15 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("workload")
 @click.argument("architectures", metavar="ARCH ARCH...", nargs=-1, required=True)
-@click.option("--iso-area", is_flag=True, help="Scale all machines to the area of the first.")
-@click.option(
-    "--iso-power",
-    is_flag=True,
-    help="Compare as many copies of each machine as draw the power of the first.",
+@flag_option("--iso-area", "Scale all machines to the area of the first.")
+@flag_option(
+    "--iso-power", "Compare as many copies of each machine as draw the power of the first."
 )
-@click.option(
-    "--scale",
-    metavar="WHAT",
-    help="With --iso-area: arrays (default), copies, or a memory by its name.",
-)
-@click.option(
-    "--mapping",
-    "mappings",
-    metavar="ARCH=NAME|FILE|auto",
-    multiple=True,
-    help="Mapping of one machine; may be repeated. auto alone: the best for each machine.",
+@option("--scale", "WHAT", "With --iso-area: arrays (default), copies, or a memory by its name.")
+@repeated_option(
+    "--mapping mappings",
+    "ARCH=NAME|FILE|auto",
+    "Mapping of one machine; may be repeated. auto alone: the best for each machine.",
 )
 @settings_option
 @json_option

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
-def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
-    """Write ``result.json``, ``report.md`` and pictures, and return their paths.
+def write_result(
+    result: Result, folder: Path, texts: Mapping[str, str] = _NO_TEXTS
+) -> tuple[Path, ...]:
+    """Write ``result.json``, ``report.md``, pictures and further texts, and return their paths.
 
     Raises
     ------
@@ -41,6 +43,8 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
         out.text("report.md", words)
         for name, draw in pictures.items():
             out.file(f"{name}.png", draw().savefig)
+        for file, text in texts.items():
+            out.text(file, text)
     return out.paths
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,89 +14,81 @@ from click.core import ParameterSource
 from einsum_cascade.errors import InputError, Problem
 from mappers.problem.objectives import OBJECTIVES, objective_called
 
-from ..writing import OutputFolder, write_whole
+from ..writing import write_whole
 from .console import answer, part_progress
 from .files import write_numbers, write_result
 from .options import (
-    ChoiceWithHint,
-    NamedPath,
     check_picture,
+    choice_option,
+    file_option,
     json_option,
+    option,
     out_option,
     refuse_mapping_settings,
+    repeated_option,
     settings_option,
 )
 
 if TYPE_CHECKING:
     from mappers.problem.constraint_files import ConstraintFile
-    from mappers.workload_search import WorkloadSearched
+    from mappers.views.plots import Drawable
     from workloads import Workload
 
-    from .. import Architecture
+    from .. import Architecture, Mapping
     from ..document import Document
     from ..figure_style import Picture
+    from ..result.result import Result
 
 
 @click.command("map")
 @click.argument("workload")
 @click.argument("architecture", metavar="ARCH")
-@click.option(
+@choice_option(
     "--objective",
-    type=ChoiceWithHint(OBJECTIVES),
+    OBJECTIVES,
+    "Quantity to minimise; edp is energy x latency.",
     default="latency",
-    show_default=True,
-    help="Quantity to minimise; edp is energy x latency.",
 )
-@click.option(
+@choice_option(
     "--strategy",
-    type=ChoiceWithHint(("exhaustive",)),
+    ("exhaustive",),
+    "Search strategy: branch and bound is the only one.",
     expose_value=False,
-    help="Search strategy: branch and bound is the only one.",
 )
-@click.option(
-    "--start",
-    "starts",
-    metavar="MAPPING",
-    multiple=True,
-    help="Mapping to begin with, by name or file: the result is no worse. May be repeated.",
+@repeated_option(
+    "--start starts",
+    "MAPPING",
+    "Mapping to begin with, by name or file: the result is no worse. May be repeated.",
 )
-@click.option(
+@option(
     "--time-limit",
-    metavar="TIME",
-    help="Stop after this time (for example 10s) and report the best mapping found. Ctrl-C does"
+    "TIME",
+    "Stop after this time (for example 10s) and report the best mapping found. Ctrl-C does"
     " the same.",
 )
-@click.option(
+@option(
     "--pareto",
-    metavar="latency,energy[,buffer]",
-    help="Search a Pareto front instead of the best mapping. `buffer`, or the name of a memory,"
+    "latency,energy[,buffer]",
+    "Search a Pareto front instead of the best mapping. `buffer`, or the name of a memory,"
     " adds its footprint as an objective.",
 )
-@click.option(
-    "--capacity-curve",
-    "memory",
-    metavar="MEMORY",
-    help="Least traffic and energy against the capacity of a memory, instead of the best mapping.",
+@option(
+    "--capacity-curve memory",
+    "MEMORY",
+    "Least traffic and energy against the capacity of a memory, instead of the best mapping.",
 )
-@click.option(
-    "--fix",
-    "fixed",
-    metavar="FILE",
-    multiple=True,
-    help="Constraints that all mappings obey (docs/mapping.md). May be repeated.",
+@repeated_option(
+    "--fix fixed",
+    "FILE",
+    "Constraints that all mappings obey (docs/mapping.md). May be repeated.",
 )
-@click.option(
-    "--forbid",
-    "forbidden",
-    metavar="FILE",
-    multiple=True,
-    help="Constraints that no mapping may satisfy. May be repeated.",
+@repeated_option(
+    "--forbid forbidden", "FILE", "Constraints that no mapping may satisfy. May be repeated."
 )
-@click.option(
+@file_option(
     "--plot",
-    metavar="FILE",
-    type=NamedPath(check_picture),
-    help="Draw the progress of best and bound, the front or the curve (.png, .svg or .pdf).",
+    "Draw the progress of best and bound, the front or the curve (.png, .svg or .pdf).",
+    check_picture,
 )
 @settings_option
 @json_option
@@ -141,26 +133,44 @@ def map_command(
     elif memory is not None:
         found = _curves(work, machine, memory, how)
     else:
-        how["objective"] = objective
+        how["objective"] = objective_called(objective)
         found = _best(work, machine, how)
     written = found.write(out) if out else ()
     if plot:
         written = (*written, write_whole(plot, found.picture().write))
-    answer(found.exact, found.documents, as_json=as_json, written=written, hint=found.hint)
+    answer(found.found.to_dict, found.documents, as_json=as_json, written=written, hint=found.hint)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapAnswer:
     """Answer of a search, in each form in which it is printed or written."""
 
-    exact: Callable[[], dict[str, Any]]
-    """Function that returns the object of ``map --json``."""
+    found: Drawable
     documents: Iterable[Document]
-    picture: Callable[[], Picture]
-    write: Callable[[Path], tuple[Path, ...]]
-    """Function that writes the files of ``--out DIR``."""
+    name: str = "result"
+    """Name of the written files."""
+    result: Result | None = None
+    """Result under the best mappings, if these are searched."""
+    mappings: dict[str, Mapping]
+    """Mappings to write, by the names of their files."""
     hint: str
     """Advice to print if nothing is written."""
+
+    def picture(self) -> Picture:
+        """Draw the answer."""
+        # Only a picture needs matplotlib.
+        from mappers.views.plots import plot_search
+
+        return plot_search(self.found)
+
+    def write(self, folder: Path) -> tuple[Path, ...]:
+        """Write the files of ``--out DIR``, and return their paths."""
+        from ..spec.files.mapping_text import mapping_text
+
+        texts = {f"{name}.yaml": mapping_text(m, folder) for name, m in self.mappings.items()}
+        if self.result is not None:
+            return write_result(self.result, folder, texts)
+        return write_numbers(folder, self.name, self.found.to_dict(), self.picture(), texts)
 
 
 def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
@@ -209,7 +219,6 @@ def _best(work: Workload, machine: Architecture, how: dict[str, Any]) -> MapAnsw
     from .. import simulate
     from ..result.report import report
 
-    how["objective"] = objective_called(how["objective"])
     with part_progress() as start:
         found = search_workload(work, machine, progress=start, **how)
 
@@ -224,28 +233,15 @@ def _best(work: Workload, machine: Architecture, how: dict[str, Any]) -> MapAnsw
         yield report(found.result)
         yield search_report(found, usual)
 
-    def picture() -> Picture:
-        from mappers.views.plots import plot_history
-
-        return plot_history(found)
-
+    parts = found.parts
+    names = ["mapping"] if len(parts) == 1 else [f"mapping-{part.name}" for part in parts]
     return MapAnswer(
-        exact=found.to_dict,
+        found=found,
         documents=documents(),
-        picture=picture,
-        write=lambda out: (*write_result(found.result, out), *_write_mappings(found, out)),
+        result=found.result,
+        mappings={name: part.found.mapping for name, part in zip(names, parts, strict=True)},
         hint="--out DIR writes the mapping, to be run by simulate --mapping FILE",
     )
-
-
-def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
-    from ..spec.files.mapping_text import mapping_text
-
-    with OutputFolder(folder) as out:
-        for part in found.parts:
-            name = "mapping" if len(found.parts) == 1 else f"mapping-{part.name}"
-            out.text(f"{name}.yaml", mapping_text(part.found.mapping, folder))
-    return out.paths
 
 
 def _front(work: Workload, machine: Architecture, axes: str, how: dict[str, Any]) -> MapAnswer:
@@ -256,26 +252,11 @@ def _front(work: Workload, machine: Architecture, axes: str, how: dict[str, Any]
     with part_progress() as start:
         memory = axes_called(axes, machine)
         front = search_front(work, machine, progress=start, memory=memory, **how)
-
-    def picture() -> Picture:
-        from mappers.views.plots import plot_front
-
-        return plot_front(front)
-
-    def write(out: Path) -> tuple[Path, ...]:
-        from ..spec.files.mapping_text import mapping_text
-
-        texts = {
-            f"mapping-{n}.yaml": mapping_text(point.mapping, out)
-            for n, point in enumerate(front.points, start=1)
-        }
-        return write_numbers(out, "front", front.to_dict(), picture(), texts)
-
     return MapAnswer(
-        exact=front.to_dict,
+        found=front,
         documents=(front_report(front),),
-        picture=picture,
-        write=write,
+        name="front",
+        mappings={f"mapping-{n}": point.mapping for n, point in enumerate(front.points, start=1)},
         hint="--out DIR writes the mappings and a picture",
     )
 
@@ -287,16 +268,10 @@ def _curves(work: Workload, machine: Architecture, memory: str, how: dict[str, A
 
     with part_progress() as start:
         curves = capacity_curves(work, machine, memory, progress=start, **how)
-
-    def picture() -> Picture:
-        from mappers.views.plots import plot_capacity
-
-        return plot_capacity(curves)
-
     return MapAnswer(
-        exact=curves.to_dict,
+        found=curves,
         documents=(capacity_report(curves),),
-        picture=picture,
-        write=lambda out: write_numbers(out, "capacity", curves.to_dict(), picture()),
+        name="capacity",
+        mappings={},
         hint="--out DIR writes the numbers, the mappings and a picture",
     )

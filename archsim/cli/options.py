@@ -7,7 +7,7 @@ FILE``) goes into an existing folder. Both are checked before the work begins.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from pathlib import Path
 from stat import S_ISDIR
@@ -54,24 +54,6 @@ class NamedPath(click.ParamType[Path]):
         if self.check is not None:
             self.check(Path(value))
         return Path(value)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-
-settings_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Set a field; K, M, G are binary (seq_len=64K). May be repeated.",
-)
-
-
-def out_option(help_text: str, *, required: bool = False) -> Callable[[Any], Any]:
-    """Return the option ``--out DIR``."""
-    return click.option(
-        "--out", metavar="DIR", type=NamedPath(check_folder), required=required, help=help_text
-    )
 
 
 def check_folder(folder: Path) -> None:
@@ -127,6 +109,64 @@ def _is_folder(path: Path) -> bool | None:
         if wrong.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise InputError(f"cannot write {path}: {(wrong.strerror or '').lower()}") from None
         return None
+
+
+Decorate = Callable[[Any], Any]
+"""Function that adds an option to a command."""
+
+
+def option(names: str, metavar: str | None, help_text: str, **how: Any) -> Decorate:
+    """Return an option of one value, whose default, if any, is shown.
+
+    Parameters
+    ----------
+    names : str
+        Name of the option, and of its parameter if the parameter has another one.
+    **how
+        Further arguments of ``click.option``.
+    """
+    shown = "default" in how
+    return click.option(*names.split(), metavar=metavar, help=help_text, show_default=shown, **how)
+
+
+def flag_option(names: str, help_text: str) -> Decorate:
+    """Return an option without a value."""
+    return click.option(*names.split(), is_flag=True, help=help_text)
+
+
+def repeated_option(names: str, metavar: str | None, help_text: str, **how: Any) -> Decorate:
+    """Return an option that may be given several times."""
+    return option(names, metavar, help_text, multiple=True, **how)
+
+
+def choice_option(names: str, choices: Iterable[str], help_text: str, **how: Any) -> Decorate:
+    """Return an option whose value is one of some words."""
+    return option(names, None, help_text, type=ChoiceWithHint([*choices]), **how)
+
+
+def count_option(names: str, metavar: str | None, help_text: str, **how: Any) -> Decorate:
+    """Return an option whose value is a whole number: at least 1, or ``least``."""
+    how["type"] = click.IntRange(min=how.pop("least", 1), max=how.pop("most", None))
+    return option(names, metavar, help_text, **how)
+
+
+def file_option(names: str, help_text: str, check: Callable[[Path], None] = check_file) -> Decorate:
+    """Return an option whose value is a file to write."""
+    return option(names, "FILE", help_text, type=NamedPath(check))
+
+
+def out_option(help_text: str, **how: Any) -> Decorate:
+    """Return the option ``--out DIR``."""
+    return option("--out", "DIR", help_text, type=NamedPath(check_folder), **how)
+
+
+json_option = flag_option("--json as_json", "Print JSON and nothing else.")
+
+settings_option = repeated_option(
+    "--set settings",
+    "FIELD=VALUE",
+    "Set a field; K, M, G are binary (seq_len=64K). May be repeated.",
+)
 
 
 def refuse_mapping_settings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import say_written
-from .options import NamedPath, check_file
+from .options import NamedPath, file_option, option
 
 if TYPE_CHECKING:
     from ..views.plot import Drawable
@@ -17,33 +17,27 @@ if TYPE_CHECKING:
 @click.command("plot")
 @click.argument("source", metavar="DIR|FILE", type=NamedPath())
 @click.argument("kind", required=False)
-@click.option(
-    "--x",
-    metavar="COLUMN",
-    help="Column across; by default, as for the other options, a fitting one.",
+@option("--x", "COLUMN", "Column across; by default, as for the other options, a fitting one.")
+@option("--y", "COLUMN", "Column up.")
+@option("--colour", "COLUMN", "Column with a colour for each value.")
+@option("--facet", "COLUMN", "Column with a panel for each value.")
+@option("--baseline", "VALUE", "Value of --colour that bars are relative to.")
+@option(
+    "--width",
+    "INCHES",
+    "Width of the picture; 3.3 is a column of a paper.",
+    type=float,
+    default=7.0,
 )
-@click.option("--y", metavar="COLUMN", help="Column up.")
-@click.option("--colour", metavar="COLUMN", help="Column with a colour for each value.")
-@click.option("--facet", metavar="COLUMN", help="Column with a panel for each value.")
-@click.option("--baseline", metavar="VALUE", help="Value of --colour that bars are relative to.")
-@click.option(
-    "--width", metavar="INCHES", type=float, default=7.0, show_default=True,
-    help="Width of the picture; 3.3 is a column of a paper.",
-)  # fmt: skip
-@click.option(
-    "--out", metavar="FILE", type=NamedPath(check_file),
-    help="File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR.",
-)  # fmt: skip
+@file_option(
+    "--out", "File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR."
+)
 def plot_command(
     source: Path,
     kind: str | None,
-    x: str | None,
-    y: str | None,
-    colour: str | None,
-    facet: str | None,
-    baseline: str | None,
     width: float,
     out: Path | None,
+    **columns: str | None,
 ) -> None:
     """Draw the results of a sweep, a simulation or a comparison.
 
@@ -57,6 +51,6 @@ def plot_command(
     chosen = kind_for(data, kind)
     folder = source if source.is_dir() else source.parent
     path = out or folder / f"{chosen}{usual_suffix(chosen)}"
-    options = PlotOptions(x=x, y=y, colour=colour, facet=facet, baseline=baseline, width_in=width)
+    options = PlotOptions(width_in=width, **columns)
     write(draw(data, chosen, options), path)
     say_written((path,))

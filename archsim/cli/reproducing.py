@@ -10,7 +10,7 @@ import click
 
 from ..writing import OutputFolder
 from .console import progress, say, show_all
-from .options import NamedPath, out_option
+from .options import NamedPath, count_option, option, out_option, repeated_option
 
 if TYPE_CHECKING:
     from ..reproduction import Study
@@ -24,19 +24,15 @@ _RUNS_EACH = 64
 
 @click.command("reproduce")
 @click.argument("name", metavar="NAME|FILE")
-@click.option("--figure", "figures", type=int, multiple=True, help="This figure alone; repeatable.")
+@repeated_option("--figure figures", None, "This figure alone; repeatable.", type=int)
 @out_option("Write tables and figures.")
-@click.option(
+@option(
     "--published",
-    metavar="DIR",
+    "DIR",
+    "Folder of published figures in CSV files, to compare with.",
     type=NamedPath(),
-    help="Folder of published figures in CSV files, to compare with.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Processes; by default one for each core, up to 8.",
-)
+@count_option("--workers", None, "Processes; by default one for each core, up to 8.", most=64)
 @click.pass_context
 def reproduce_command(
     context: click.Context,

@@ -10,7 +10,15 @@ import click
 
 from .console import answer, found_or_searched, say
 from .files import write_result
-from .options import ChoiceWithHint, NamedPath, check_file, json_option, out_option, settings_option
+from .options import (
+    choice_option,
+    file_option,
+    flag_option,
+    json_option,
+    out_option,
+    repeated_option,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from ..document import Document
@@ -21,45 +29,31 @@ if TYPE_CHECKING:
 @click.command("simulate")
 @click.argument("workload", default="bert-base")
 @click.argument("architecture", metavar="[ARCH]", default="fusemax")
-@click.option(
-    "--mapping",
-    "mappings",
-    multiple=True,
-    metavar="NAME|FILE|auto",
-    help="Default: the machine's own, or the fastest known mapping. May be given for several "
+@repeated_option(
+    "--mapping mappings",
+    "NAME|FILE|auto",
+    "Default: the machine's own, or the fastest known mapping. May be given for several "
     "parts. auto searches for the fastest.",
 )
-@click.option(
+@choice_option(
     "--engine",
-    type=ChoiceWithHint(["analytical", "event"]),
-    help="Limit of steps: event simulates 100 times as many before it averages.",
+    ("analytical", "event"),
+    "Limit of steps: event simulates 100 times as many before it averages.",
 )
-@click.option(
-    "--rewrite",
-    "rules",
-    multiple=True,
-    metavar="RULE",
-    help="Rewrite the attention's cascade first, by one rule after another, such as factor:QK.",
+@repeated_option(
+    "--rewrite rules",
+    "RULE",
+    "Rewrite the attention's cascade first, by one rule after another, such as factor:QK.",
 )
 @settings_option
 @json_option
 @out_option("Write result, report and pictures.")
-@click.option(
-    "--trace",
-    metavar="FILE",
-    type=NamedPath(check_file),
-    help="Write the timeline, run by the event engine.",
-)
-@click.option(
-    "--explain",
-    is_flag=True,
-    help="Show the loops, and the source of each cycle and picojoule.",
-)
-@click.option(
-    "--dump",
-    "stage",
-    type=ChoiceWithHint(["bound", "counts", "program"]),
-    help="Print an intermediate stage instead of the result: loops, counts, or the step program.",
+@file_option("--trace", "Write the timeline, run by the event engine.")
+@flag_option("--explain", "Show the loops, and the source of each cycle and picojoule.")
+@choice_option(
+    "--dump stage",
+    ("bound", "counts", "program"),
+    "Print an intermediate stage instead of the result: loops, counts, or the step program.",
 )
 def simulate_command(
     workload: str,
@@ -81,19 +75,12 @@ def simulate_command(
         raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
     if stage and (as_json or explain or out or trace):
         raise click.UsageError("--dump prints a stage of the run and no result: give it alone")
-    from mappers.construct.generators import GENERATORS
-
-    from ..plan.inputs import load_machine, load_mapping, load_workload
-    from ..plan.planner import plan, run_plan
+    from ..api import planned
+    from ..plan.planner import run_plan
     from ..spec.overrides import parse_overrides
 
     given = parse_overrides(_rewritten(workload, settings, rules))
-    work = load_workload(workload, given)
-    machine = load_machine(architecture, given)
-    how = load_mapping(
-        mappings, work, machine, given, generators=GENERATORS, find=found_or_searched
-    )
-    jobs = plan(work, machine, how, generators=GENERATORS)
+    jobs = planned(workload, architecture, mappings, given, find=found_or_searched)
     if stage:
         from ..views.dump import dump
 

@@ -12,32 +12,19 @@ import click
 from einsum_cascade.errors import InputError
 
 from .console import progress, say, say_written
-from .options import NamedPath, check_folder
+from .options import NamedPath, check_folder, count_option, option
 
 if TYPE_CHECKING:
-    from workloads.workload import Workload
-
-    from ..plan.selection import ByPart
-    from ..spec.arch import Architecture
     from ..sweeping.sweep import SweepDone
 
 
 @click.command("sweep")
 @click.argument("sweep", metavar="[SWEEP.yaml]", type=NamedPath(), required=False)
-@click.option(
-    "--out", metavar="DIR", type=NamedPath(), required=True, help="Folder of the results."
-)
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Processes; by default one for each processor.",
-)
-@click.option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), help="Run at most N further points."
-)
-@click.option("--show", "point", metavar="POINT", type=int, help="Print a point's inputs and row.")
+@option("--out", "DIR", "Folder of the results.", type=NamedPath(), required=True)
+@count_option("--workers", "N", "Processes; by default one for each processor.")
+@option("--dask", "ADDRESS", "Run on the workers of a Dask scheduler.")
+@count_option("--limit", "N", "Run at most N further points.")
+@option("--show point", "POINT", "Print a point's inputs and row.", type=int)
 def sweep_command(
     sweep: Path | None,
     out: Path,
@@ -65,6 +52,7 @@ def _run(
 ) -> SweepDone:
     from mappers.construct.generators import GENERATORS
 
+    from ..api import find_best
     from ..sweeping.file import sweep_of
     from ..sweeping.sweep import run_sweep
 
@@ -84,13 +72,6 @@ def _run(
     except KeyboardInterrupt:
         say(f"finished points are kept in {out}; start again to go on", err=True)
         raise
-
-
-def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
-    """Return the best mappings, found without a progress bar: several processes search at once."""
-    from mappers.workload_search import best_mappings
-
-    return best_mappings(workload, architecture)
 
 
 def _show_done(done: SweepDone, out: Path) -> None:

@@ -7,9 +7,7 @@ command.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping as Named
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,14 +19,11 @@ from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import answer
-from .options import ChoiceWithHint, json_option, numbers_of
+from .options import ChoiceWithHint, count_option, json_option, numbers_of, option, repeated_option
 
 if TYPE_CHECKING:
-    from workloads.references import Reference
-
     from .. import Architecture, Mapping
-    from ..validation.trial import Runner, ValidationReport
-    from ..validation.validate import GivenNumbers
+    from ..validation.trial import ValidationReport
 
 ALL = "all"
 _CHECK_FAILED = 1
@@ -54,31 +49,21 @@ class TypeOrFormats(ChoiceWithHint):
 
 @click.command("validate")
 @click.argument("cascades", metavar="[CASCADE...|all]", nargs=-1)
-@click.option("--mapping", metavar="NAME|FILE", help="Run the mapped loop nest as well.")
-@click.option("--arch", metavar="ARCH", help="The machine of --mapping; fusemax by default.")
-@click.option(
-    "--against", metavar="CASCADE", help="Compare with another cascade of the same inputs."
-)
-@click.option(
+@option("--mapping", "NAME|FILE", "Run the mapped loop nest as well.")
+@option("--arch", "ARCH", "The machine of --mapping; fusemax by default.")
+@option("--against", "CASCADE", "Compare with another cascade of the same inputs.")
+@option(
     "--dtype",
+    None,
+    "Type of all tensors, or formats by tensor: default=bf16,K=fp8_e4m3,accumulate=fp32",
     type=TypeOrFormats(DTYPES),
     default="float64",
-    show_default=True,
-    help="Type of all tensors, or formats by tensor: default=bf16,K=fp8_e4m3,accumulate=fp32",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the random inputs.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="RANK=N",
-    help="A shape (P0=4) or a parameter, instead of a random one. May be given often.",
+@count_option("--seed", None, "Seed of the random inputs.", least=0, default=0)
+@repeated_option(
+    "--set settings",
+    "RANK=N",
+    "A shape (P0=4) or a parameter, instead of a random one. May be given often.",
 )
 @json_option
 @click.pass_context
@@ -116,54 +101,26 @@ def validate_command(
     checks: list[Check] = []
     other = Cascade.load(against) if against else None
     for cascade, numbers in zip(found, given_numbers(found, numbers_of(settings)), strict=True):
-        how = ComparedHow(reference_for(cascade, other), dtype, seed, numbers)
-        checks += _checks(cascade, written or mapping, machine, how)
+        how: dict[str, Any] = {
+            "reference": reference_for(cascade, other),
+            "dtype": dtype,
+            "seed": seed,
+            "shapes": numbers.shapes,
+            "parameters": numbers.parameters,
+        }
+        try:
+            checks += _checks(cascade, written or mapping, machine, how)
+        except EvaluationError as wrong:
+            # If there are many cascades, given shapes need not fit each.
+            of = f"{cascade.name}: "
+            problems = [p if p.span else replace(p, message=of + p.message) for p in wrong.problems]
+            raise EvaluationError(problems) from None
     answer(
         lambda: [report.to_dict() | {"mapping": name} for report, name in checks],
         (validation_report(checks),),
         as_json=as_json,
     )
     context.exit(_CHECK_FAILED if any(report.ok is False for report, _ in checks) else 0)
-
-
-@dataclass(frozen=True)
-class ComparedHow:
-    """Conditions of a comparison: the reference, and the numbers of the runs."""
-
-    reference: Reference | None
-    dtype: str | TensorFormats
-    seed: int
-    numbers: GivenNumbers
-
-    def check(
-        self,
-        cascade: Cascade,
-        run: Runner | None = None,
-        fitting: Named[str, int] = MappingProxyType({}),
-        trials: int = 3,
-    ) -> ValidationReport:
-        """Validate a cascade, or the function ``run`` in its place.
-
-        ``fitting`` are the shapes used if the user gives none.
-        """
-        from ..validation.validate import validate_cascade
-
-        try:
-            return validate_cascade(
-                cascade,
-                reference=self.reference,
-                shapes={**fitting, **self.numbers.shapes},
-                parameters=self.numbers.parameters,
-                dtype=self.dtype,
-                seed=self.seed,
-                trials=trials,
-                run=run,
-            )
-        except EvaluationError as wrong:
-            # If there are many cascades, given shapes need not fit each.
-            of = f"{cascade.name}: "
-            problems = [p if p.span else replace(p, message=of + p.message) for p in wrong.problems]
-            raise EvaluationError(problems) from None
 
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
@@ -179,26 +136,27 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 
 
 def _checks(
-    cascade: Cascade, mapping: Mapping | str | None, machine: Architecture, how: ComparedHow
+    cascade: Cascade, mapping: Mapping | str | None, machine: Architecture, how: dict[str, Any]
 ) -> Iterator[Check]:
     """Yield the report for the equations, and one for the nest if the mapping is for this cascade.
 
-    A mapping given by name is generated.
+    A mapping given by name is generated. ``how`` are arguments of ``validate_cascade``.
     """
     from mappers.construct.generators import GENERATORS
 
     from ..spec.mapping import FUSED
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
+    from ..validation.validate import validate_cascade
 
-    yield how.check(cascade), None
+    yield validate_cascade(cascade, **how), None
     rounded = cascade
-    if not isinstance(how.dtype, str):
-        rounded = Cascade(replace(cascade.program, formats=how.dtype))
+    if not isinstance(how["dtype"], str):
+        rounded = Cascade(replace(cascade.program, formats=how["dtype"]))
     if isinstance(mapping, str):
         make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
         run = mapped_run(rounded, make, machine, GENERATORS)
-        yield how.check(cascade, run), mapping
+        yield validate_cascade(cascade, **how, run=run), mapping
     elif mapping is not None and mapping_fits(mapping, cascade):
         run = mapped_run(rounded, mapping, machine, GENERATORS)
-        shapes = mapped_shapes(cascade, mapping, machine)
-        yield how.check(cascade, run, shapes, trials=1), mapping.name
+        how["shapes"] = {**mapped_shapes(cascade, mapping, machine), **how["shapes"]}
+        yield validate_cascade(cascade, **how, run=run, trials=1), mapping.name

@@ -12,6 +12,9 @@ from ..plan.job import Refusal
 from ..result.result import Result
 from .scaling import Change, Scaling
 
+_PLAIN = ("label", "speedup", "energy_ratio", "area_ratio")
+"""Fields of a compared machine that JSON repeats as they are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMachine:
@@ -48,11 +51,7 @@ class ComparedMachine:
             scaled = asdict(self.scaling) | {"residual": self.scaling.residual}
             scaled["changes"] = list(scaled["changes"])
         return self.result.to_dict() | {
-            "label": self.label,
-            "speedup": self.speedup,
-            "energy_ratio": self.energy_ratio,
-            "area_ratio": self.area_ratio,
-            "copies": self.copies,
+            **{name: getattr(self, name) for name in (*_PLAIN, "copies")},
             "scaling": scaled,
             "refused_mappings": [asdict(r) for r in self.refused],
             "left_out": list(self.left_out),
@@ -103,11 +102,8 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
         fields = {k: v for k, v in scaling.items() if k != "residual"}
         scaling = Scaling(**fields | {"changes": tuple(Change(**c) for c in fields["changes"])})
     return ComparedMachine(
-        label=data["label"],
+        **{name: data[name] for name in _PLAIN},
         result=Result.from_dict(data),
-        speedup=data["speedup"],
-        energy_ratio=data["energy_ratio"],
-        area_ratio=data["area_ratio"],
         scaling=scaling,
         refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
         left_out=tuple(data.get("left_out", ())),

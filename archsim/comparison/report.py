@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from io import StringIO
+from collections.abc import Iterable, Iterator
 
 from ..document import Document, Table, names, numbers, table_of, texts
 from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
+from ..writing import csv_text
 from .record import ComparedMachine, ComparisonRecord
 
 
@@ -142,27 +141,22 @@ def comparison_csv(comparison: ComparisonRecord) -> str:
     """
     arrays = dict.fromkeys(a for row in comparison.rows for a in row.result.utilization)
     components = area_components(comparison)
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        (
-            *("machine", "mapping", "latency_s", "speedup", "energy_pj", "energy_ratio"),
-            *("area_um2", "area_ratio", "area_residual", "copies"),
-            *("outer_traffic_bytes", "bound_by"),
-            *(f"utilization_{a}" for a in arrays),
-            *(f"area_{c}_um2" for c in components),
-        )
+    heads = (
+        *("machine", "mapping", "latency_s", "speedup", "energy_pj", "energy_ratio"),
+        *("area_um2", "area_ratio", "area_residual", "copies", "outer_traffic_bytes", "bound_by"),
+        *(f"utilization_{a}" for a in arrays),
+        *(f"area_{c}_um2" for c in components),
     )
-    for row in comparison.rows:
-        result, parts = row.result, dict(row.result.area_by_component)
-        writer.writerow(
-            (
-                *(row.label, result.mapping, result.latency_s, row.speedup, result.energy_pj),
-                *(row.energy_ratio, result.area_um2, row.area_ratio),
-                "" if row.scaling is None else row.scaling.residual,
-                *(row.copies, result.traffic_bytes, result.bound_by),
-                *(result.utilization.get(a, "") for a in arrays),
-                *(parts.get(c, "") for c in components),
-            )
-        )
-    return stream.getvalue()
+    return csv_text(heads, (_csv_row(row, arrays, components) for row in comparison.rows))
+
+
+def _csv_row(
+    row: ComparedMachine, arrays: Iterable[str], components: Iterable[str]
+) -> Iterator[str | float | None]:
+    result, parts = row.result, dict(row.result.area_by_component)
+    yield from (row.label, result.mapping, result.latency_s, row.speedup, result.energy_pj)
+    yield from (row.energy_ratio, result.area_um2, row.area_ratio)
+    yield None if row.scaling is None else row.scaling.residual
+    yield from (row.copies, result.traffic_bytes, result.bound_by)
+    yield from map(result.utilization.get, arrays)
+    yield from map(parts.get, components)

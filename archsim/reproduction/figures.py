@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from itertools import cycle
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch
-from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
 from ..document import Document, to_markdown
-from ..figure_style import Picture
+from ..figure_style import Picture, look, palette, patches, show_shares
 from ..processes import map_in_order
 from .plan import FigurePanel
 from .published import PublishedValue, differences_csv, differences_document
@@ -42,167 +40,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-_COLOURS = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"),
-    *("#994455", "#004488", "#997700", "#44aa99", "#ddaa33"),
-)
-"""Colours that most colour-blind readers can tell apart."""
-
-_OUTLINE = (Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY)
 _GAP = 0.1
 """Gap between neighbouring bars, as a share of a bar."""
 _GROUP = 0.84
 """Total width of the bars of one sequence length; lengths are one unit apart."""
 _MODEL_INCHES = 3.0
 _ROW_INCHES = 1.9
-_HEAD_INCHES = 1.0
-_FOOT_INCHES = 0.45
-_LEFT_INCHES = 0.85
-_RIGHT_INCHES = 0.15
 _DPI = 130
-_REMARK = 8
 _INK = "#333333"
+_GRID: Mapping[str, Any] = MappingProxyType({"color": "#dddddd", "linewidth": 0.6})
 
 
 def pictures(data: FigureData) -> dict[str, bytes]:
-    """Draw a figure, and return its files by format."""
-    picture = _draw_scatter(data) if data.figure.kind == "scatter" else _draw_bars(data)
-    for text in picture.findobj(Text):
-        # Titles in a plan are no formulas. Tick labels of the axes are written later.
-        if "$" in text.get_text():
-            text.set_parse_math(False)
-    return {form: _rendered(picture, form) for form in ("svg", "png")}
-
-
-def _rendered(picture: Picture, form: str) -> bytes:
-    """Return a picture as ``svg`` (with text as text) or ``png``, always with the same bytes."""
-    stream = BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "archsim"}):
-        own: dict[str, Any] = (
-            {"metadata": {"Date": None}} if form == "svg" else {"pil_kwargs": {"compress_level": 4}}
-        )
-        picture.savefig(stream, format=form, dpi=_DPI, **own)
-    return stream.getvalue()
-
-
-def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
-    """Return a figure with axes for each row; bars of lengths are one unit apart, models
-    further."""
-    plan, figure = data.plan, data.figure
-    models, lengths = len(plan.workloads), len(plan.seq_len)
-    width = _LEFT_INCHES + models * _MODEL_INCHES + _RIGHT_INCHES
-    height = _HEAD_INCHES + len(rows) * _ROW_INCHES + _FOOT_INCHES
-    picture = Picture(figsize=(width, height))
-    grid = picture.subplots(
-        len(rows),
-        squeeze=False,
-        gridspec_kw={
-            "left": _LEFT_INCHES / width,
-            "right": 1 - _RIGHT_INCHES / width,
-            "top": 1 - _HEAD_INCHES / height,
-            "bottom": _FOOT_INCHES / height,
-            "hspace": 0.34,
-        },
-    )
-    found = [row[0] for row in grid]
-    places = [middle for middle, _ in _places(data)]
-    for axes, title in zip(found, rows, strict=True):
-        _title(axes, title)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8, length=2)
-        axes.set_xlim(-0.7, places[-1] + 0.7)
-        axes.set_xticks([])
-    found[-1].set_xticks(places, [tokens(n) for n in plan.seq_len] * models)
-    for m, workload in enumerate(plan.workloads):
-        middle = places[m * lengths] + (lengths - 1) / 2
-        found[0].annotate(
-            workload,
-            (middle, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 22),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            fontweight="bold",
-        )
-    title = f"Figure {figure.number}: {figure.title}"
-    picture.text(_LEFT_INCHES / width, 1 - 0.2 / height, title, fontsize=11, va="center")
-    picture.text(0.5, 0.12 / height, "tokens", fontsize=9, ha="center", va="center")
-    return picture, found
-
-
-def _title(axes: Axes, text: str) -> None:
-    """Write the title of a row at a fixed height, so that matplotlib need not search for free
-    space."""
-    axes.set_title(text, loc="left", fontsize=9, y=1.02)
-
-
-def _places(data: FigureData) -> Iterator[tuple[float, tuple[str, int]]]:
-    """Yield the centre of the bars of each model and length."""
-    for m, workload in enumerate(data.plan.workloads):
-        for i, length in enumerate(data.plan.seq_len):
-            yield m * (len(data.plan.seq_len) + 0.6) + i, (workload, length)
-
-
-def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "") -> None:
-    """Draw a legend in rows below the title, and a remark at the right."""
-    width, height = picture.get_size_inches()
-    picture.legend(
-        handles=list(handles),
-        loc="upper left",
-        bbox_to_anchor=((_LEFT_INCHES - 0.1) / width, 1 - 0.3 / height),
-        ncols=min(len(handles), 8),
-        frameon=False,
-        fontsize=_REMARK,
-        columnspacing=1.2,
-        handlelength=1.4,
-    )
-    if remark:
-        right = 1 - _RIGHT_INCHES / width
-        picture.text(right, 1 - 0.2 / height, remark, fontsize=_REMARK, ha="right", va="center")
-
-
-class _StackedBars:
-    """Stacked bars in one pair of axes, collected by the name of each segment.
-
-    A bar is its left edge, its bottom and its top; a segment keeps its colour.
-    """
-
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self.colours = dict(zip(names, cycle(_COLOURS), strict=False))
-        self.bars: dict[str, list[tuple[float, float, float]]] = {}
-        self.highest = 0.0
-
-    def add(self, left: float, parts: Mapping[str, float]) -> None:
-        """Add one stack of bars, with its segments from the bottom up."""
-        low = 0.0
-        for part, share in parts.items():
-            self.bars.setdefault(part, []).append((left, low, low + share))
-            low += share
-        self.highest = max(self.highest, low)
-
-    def draw(self, axes: Axes, width: float) -> None:
-        """Draw the collected stacks with a gap after each, and start a new collection."""
-        width *= 1 - _GAP
-        for part, bars in self.bars.items():
-            colour = self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
-            corners = [
-                corner
-                for x, low, high in bars
-                if high > low
-                for corner in ((x, low), (x + width, low), (x + width, high), (x, high), (x, low))
-            ]
-            if corners:
-                codes = _OUTLINE * (len(corners) // len(_OUTLINE))
-                outline = PathPatch(Path(corners, codes), facecolor=colour, linewidth=0)
-                axes.add_artist(outline)
-        self.bars, self.highest = {}, 0.0
-
-    def patches(self) -> list[Patch]:
-        """Return the entries of the legend."""
-        return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
+    """Draw a figure, and return its files by format; an SVG file has its text as text."""
+    with look(), mpl.rc_context({"svg.fonttype": "none"}):
+        picture = _draw_scatter(data) if data.figure.kind == "scatter" else _draw_bars(data)
+        for text in picture.findobj(Text):
+            # Titles in a plan are no formulas. Tick labels of the axes are written later.
+            if "$" in text.get_text():
+                text.set_parse_math(False)
+        return {form: picture.rendered(form, _DPI) for form in ("svg", "png")}
 
 
 @dataclass(frozen=True)
@@ -213,13 +70,6 @@ class _BarRow:
     panel: FigurePanel
     billing: str
     names: tuple[str, ...]
-
-
-def _heights(axes: Axes, quantity: str, highest: float) -> None:
-    """Set the axis of a quantity from zero to a little above its largest value."""
-    axes.set_ylim(0, 1.06 * highest or 1)
-    if is_share(quantity):
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
 
 def _bar_rows(data: FigureData) -> list[_BarRow]:
@@ -237,36 +87,93 @@ def _bar_rows(data: FigureData) -> list[_BarRow]:
     ]
 
 
+def _places(data: FigureData) -> Iterator[tuple[float, tuple[str, int]]]:
+    """Yield the centre of the bars of each model and length."""
+    for m, workload in enumerate(data.plan.workloads):
+        for i, length in enumerate(data.plan.seq_len):
+            yield m * (len(data.plan.seq_len) + 0.6) + i, (workload, length)
+
+
 def _draw_bars(data: FigureData) -> Picture:
     """Draw a bar or a stack for each configuration and length."""
     plan, kind = data.plan, data.figure.kind
     titles = {c: plan.configuration(c).title for c in data.figure.configurations}
+    parts = chain.from_iterable(numbers.parts for numbers in data.shown.values())
+    colours = palette([*(titles.values() if kind == "bars" else parts)])
     rows = _bar_rows(data)
-    picture, grid = _frame(data, [row.title for row in rows])
-    stacks = _StackedBars([*titles.values()] if kind == "bars" else [])
+    size = (1 + _MODEL_INCHES * len(plan.workloads), 1.4 + _ROW_INCHES * len(rows))
+    picture = Picture(figsize=size, layout="constrained")
+    grid = [*picture.subplots(len(rows), squeeze=False, sharex=True).flat]
     lines: dict[str, Line2D] = {}
     for axes, row in zip(grid, rows, strict=True):
-        width = _GROUP / len(row.names)
-        for at, name in enumerate(row.names):
-            for middle, case in _places(data):
-                numbers = data.numbers(row.billing, name, case)
-                value = numbers.whole[row.panel.quantity]
-                parts = numbers.parts
-                if kind == "bars":
-                    parts = {} if value is None else {titles[name]: value}
-                stacks.add(middle + at * width - _GROUP / 2, parts)
-        _heights(axes, row.panel.quantity, 0.96 if kind == "breakdown" else stacks.highest)
-        stacks.draw(axes, width)
+        axes.set_title(row.title, loc="left")
+        axes.grid(axis="y", **_GRID)
+        axes.set_axisbelow(True)
+        highest = _draw_row(axes, data, row, colours)
+        axes.set_ylim(0, 1 if kind == "breakdown" else 1.06 * highest or 1)
+        if is_share(row.panel.quantity):
+            show_shares(axes.yaxis)
         if kind != "breakdown":
             lines |= _mean_lines(data, row.panel, row.billing, axes)
+    _name_groups(grid, data)
     remark = ""
     if kind == "stack":
-        remark = f"bars from the left: {', '.join(titles.values())}"
+        remark = f"; bars from the left: {', '.join(titles.values())}"
     if kind == "breakdown":
         words = plan.billings[plan.published_billing]
-        remark = f"{rows[0].panel.title}, share of the elapsed time, {words}"
-    _legend(picture, [*stacks.patches(), *lines.values()], remark)
+        remark = f"; {rows[0].panel.title}, share of the elapsed time, {words}"
+    picture.suptitle(_title(data) + remark, x=0.01, ha="left")
+    handles = [*patches(colours), *lines.values()]
+    picture.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8))
     return picture
+
+
+def _title(data: FigureData) -> str:
+    return f"Figure {data.figure.number}: {data.figure.title}"
+
+
+def _draw_row(axes: Axes, data: FigureData, row: _BarRow, colours: Mapping[str, str]) -> float:
+    """Draw the stacks of a row, all segments of a name together; return the largest height."""
+    width = _GROUP / len(row.names)
+    corners: dict[str, list[list[tuple[float, float]]]] = {}
+    highest = 0.0
+    for at, name in enumerate(row.names):
+        for middle, case in _places(data):
+            numbers = data.numbers(row.billing, name, case)
+            parts = numbers.parts
+            if data.figure.kind == "bars":
+                parts = {
+                    data.plan.configuration(name).title: numbers.whole[row.panel.quantity] or 0
+                }
+            left = middle + at * width - _GROUP / 2
+            right, low = left + (1 - _GAP) * width, 0.0
+            for part, size in parts.items():
+                high = low + size
+                bar = [(left, low), (right, low), (right, high), (left, high)]
+                corners.setdefault(part, []).append(bar)
+                low = high
+            highest = max(highest, low)
+    for part, bars in corners.items():
+        axes.add_collection(PolyCollection(bars, facecolor=colours[part], linewidth=0))
+    return highest
+
+
+def _name_groups(grid: Sequence[Axes], data: FigureData) -> None:
+    """Write the lengths below the last row, and the models above the first."""
+    plan = data.plan
+    places = [middle for middle, _ in _places(data)]
+    grid[-1].set_xlim(-0.7, places[-1] + 0.7)
+    grid[-1].set_xticks(places, [tokens(n) for n in plan.seq_len] * len(plan.workloads))
+    grid[-1].set_xlabel("tokens")
+    for axes in grid:
+        axes.tick_params(axis="x", length=0)
+    lengths = len(plan.seq_len)
+    for m, workload in enumerate(plan.workloads):
+        x = places[m * lengths] + (lengths - 1) / 2
+        grid[0].annotate(
+            workload, (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 18),
+            textcoords="offset points", ha="center", fontweight="bold",
+        )  # fmt: skip
 
 
 def _mean_lines(
@@ -281,17 +188,16 @@ def _mean_lines(
         title = data.plan.configuration(mean.of).title
         ours = reproduced[billing]
         if ours is not None:
-            style: dict[str, Any] = {"color": _INK, "linewidth": 1.0, "linestyle": ":"}
-            axes.axhline(ours, **style)
-            found["ours"] = Line2D([], [], label=f"mean of {title}, ours", **style)
+            label = f"mean of {title}, ours"
+            found["ours"] = axes.axhline(ours, color=_INK, linewidth=1, linestyle=":", label=label)
             labels.append(f"mean of {title} {mean.published.like(ours, more=1)}")
         if billing == data.plan.published_billing:
-            style = {"color": "black", "linewidth": 0.9, "linestyle": "--"}
-            axes.axhline(mean.published.value, **style)
             label = f"mean of {title}, published ({mean.published.text})"
-            found["published"] = Line2D([], [], label=label, **style)
+            found["published"] = axes.axhline(
+                mean.published.value, color="black", linewidth=0.9, linestyle="--", label=label
+            )
     if labels:
-        _title(axes, f"{axes.get_title(loc='left')}: {', '.join(labels)}")
+        axes.set_title(f"{axes.get_title(loc='left')}: {', '.join(labels)}", loc="left")
     return found
 
 
@@ -300,45 +206,45 @@ _UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
 )
 """Suffix that names a quantity's unit at an axis, and the divisor of its numbers."""
 
+_POINTS: tuple[Mapping[str, Any], ...] = (
+    MappingProxyType({"linestyle": "-", "marker": "o", "markersize": 4}),
+    MappingProxyType({"linestyle": ":", "marker": "s", "markersize": 9, "fillstyle": "none"}),
+)
+"""Lines and points of the machines in each billing."""
+
 
 def _draw_scatter(data: FigureData) -> Picture:
     """Draw the last panel over the first one: a line for each model, with a point for each
     machine."""
-    plan, figure = data.plan, data.figure
-    picture = Picture(figsize=(7.2, 4.8))
-    axes = picture.subplots(gridspec_kw={"left": 0.11, "right": 0.97, "top": 0.9, "bottom": 0.12})
-    styles: tuple[dict[str, Any], ...] = (
-        {"linestyle": "-", "marker": "o", "markersize": 4},
-        {"linestyle": ":", "marker": "s", "markersize": 9, "fillstyle": "none"},
-    )
-    handles: list[Line2D] = []
-    for at, workload in enumerate(plan.workloads):
-        for style, billing in zip(styles, plan.billings, strict=False):
-            points = [(x, y) for _, x, y in _points(data, billing, workload)]
-            x, y = zip(*points, strict=True) if points else ((), ())
-            axes.plot(x, y, color=_COLOURS[at], linewidth=1.1, **style)
-        handles.append(Line2D([], [], color=_COLOURS[at], label=workload))
-    for style, words in zip(styles, plan.billings.values(), strict=False):
-        handles.append(Line2D([], [], color=_INK, label=words, **style))
+    plan, panels = data.plan, data.figure.panels
+    picture = Picture(figsize=(7.2, 4.8), layout="constrained")
+    axes = picture.subplots()
+    colours = palette(plan.workloads)
+    for workload, colour in colours.items():
+        for style, billing in zip(_POINTS, plan.billings, strict=False):
+            points = [point for _, point in _points(data, billing, workload)]
+            axes.plot(*(zip(*points, strict=True) if points else ((), ())), color=colour, **style)
     _label_points(data, axes)
     axes.margins(x=0.13)
     if data.shown:
         axes.set_xscale("log")
         axes.set_yscale("log")
-    for axis, panel in ((axes.xaxis, figure.panels[0]), (axes.yaxis, figure.panels[-1])):
+    for axis, panel in ((axes.xaxis, panels[0]), (axes.yaxis, panels[-1])):
         if data.shown:
             axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_minor_formatter(NullFormatter())
-        axis.set_label_text(panel.title + _UNITS.get(panel.quantity, ("", 1.0))[0], fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#e6e6e6", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"Figure {figure.number}: {figure.title}", loc="left", fontsize=11, y=1.02)
-    axes.legend(handles=handles, frameon=False, fontsize=_REMARK)
+        axis.set_label_text(panel.title + _UNITS.get(panel.quantity, ("", 1.0))[0])
+    axes.grid(**_GRID)
+    axes.set_title(_title(data), loc="left")
+    words = zip(_POINTS, plan.billings.values(), strict=False)
+    billed = [Line2D([], [], color=_INK, label=label, **style) for style, label in words]
+    axes.legend(handles=[*patches(colours), *billed])
     return picture
 
 
-def _points(data: FigureData, billing: str, workload: str) -> Iterator[tuple[str, float, float]]:
+def _points(
+    data: FigureData, billing: str, workload: str
+) -> Iterator[tuple[str, tuple[float, float]]]:
     """Yield the name and the coordinates of each machine that ran a workload."""
     for run, numbers in data.shown.items():
         if (run.billing, run.workload) == (billing, workload):
@@ -346,17 +252,17 @@ def _points(data: FigureData, billing: str, workload: str) -> Iterator[tuple[str
                 (numbers.whole[p.quantity] or 0.0) / _UNITS.get(p.quantity, ("", 1.0))[1]
                 for p in (data.figure.panels[0], data.figure.panels[-1])
             )
-            yield run.label, x, y
+            yield run.label, (x, y)
 
 
 def _label_points(data: FigureData, axes: Axes) -> None:
     """Name each machine once, beside its highest point."""
     highest: dict[str, tuple[float, float]] = {}
     for workload in data.plan.workloads:
-        for label, x, y in _points(data, data.plan.published_billing, workload):
-            highest[label] = max(highest.get(label, (y, x)), (y, x))
-    for label, (y, x) in highest.items():
-        axes.annotate(label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=_REMARK)
+        for label, point in _points(data, data.plan.published_billing, workload):
+            highest[label] = max(highest.get(label, point), point, key=lambda p: p[::-1])
+    for label, point in highest.items():
+        axes.annotate(label, point, xytext=(5, 5), textcoords="offset points")
 
 
 def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:

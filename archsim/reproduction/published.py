@@ -12,12 +12,13 @@ from pathlib import Path
 from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.yaml.library import file_exists, folder_exists, read_source
 
-from ..document import Column, Document
+from ..document import Document, names, numbers, table_document, texts
 from ..result.result import Result
+from ..writing import csv_text
 from .plan import PublishedTable, Reproduction
 from .runs import quantity_of
 from .study import Study, StudyRun
-from .tables import csv_text, single_table, tokens
+from .tables import tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +131,11 @@ def differences_document(study: Study, published: tuple[PublishedValue, ...]) ->
     for v, ours in _pairs(study, published):
         key = (v.run.scope, v.run.configuration, v.quantity, bool(v.run.label))
         found.setdefault(key, []).append(None if ours is None else difference(ours, v.value))
-    return single_table(
+    return table_document(
         "Beside the published figures",
         (
-            Column("configuration", "name"),
-            Column("scope", "text"),
-            Column("quantity", "text"),
-            Column("numbers"),
-            Column("missing"),
-            Column("largest difference"),
+            *(*names("configuration"), *texts("scope", "quantity")),
+            *numbers("numbers", "missing", "largest difference"),
         ),
         (
             (configuration, f"{scope}, sweep" if sweep else scope, quantity, *_gaps(gaps))

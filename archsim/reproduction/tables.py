@@ -3,15 +3,14 @@ run."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, replace
-from io import StringIO
 
-from ..document import Column, Document, Table
+from ..document import Document, Table, names, numbers, table_document, table_of, texts
 from ..quantities import seconds
 from ..result.result import Result
+from ..writing import csv_text
 from .plan import PublishedFigure, PublishedMean, Reproduction
 from .runs import PLAIN, MissingRun, Outcome, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
@@ -28,18 +27,6 @@ def tokens(length: int) -> str:
     return str(length)
 
 
-def single_table(
-    title: str,
-    columns: tuple[Column, ...],
-    rows: Iterable[tuple[str, ...]],
-    subtitle: str = "",
-    notes: tuple[str, ...] = (),
-) -> Document:
-    """Return a document with a single table."""
-    table = Table(title="", columns=columns, rows=tuple(rows))
-    return Document(title=title, subtitle=subtitle, tables=((table,),), notes=notes)
-
-
 def headline(study: Study) -> Document:
     """Return a table of means: published, reproduced, and in the plan's other billings.
 
@@ -49,19 +36,15 @@ def headline(study: Study) -> Document:
         Without a table where the plan states no means.
     """
     plan = study.plan
-    found = single_table(
+    found = table_document(
         plan.title,
         (
-            Column("mean", "text"),
-            Column("published"),
-            Column("corrected"),
-            Column("reproduced"),
-            Column("same", "name"),
-            *(Column(title) for title in plan.other_billings.values()),
+            *(*texts("mean"), *numbers("published", "corrected", "reproduced"), *names("same")),
+            *numbers(*plan.other_billings.values()),
         ),
         (_mean_row(study, mean) for mean in plan.headline),
         subtitle=plan.source,
-        notes=(*_mean_notes(plan), *_missing_notes(study)),
+        notes=[*_mean_notes(plan), *_missing_notes(study)],
     )
     return found if plan.headline else replace(found, tables=())
 
@@ -115,14 +98,9 @@ def omissions(study: Study) -> Document | None:
     if some is None:
         return None
     scope = study.plan.scope(some.scope).title
-    return single_table(
+    return table_document(
         "What is left out, put right one at a time",
-        (
-            Column("configuration", "name"),
-            Column("put right", "text"),
-            Column("energy"),
-            Column("latency"),
-        ),
+        (*names("configuration"), *texts("put right"), *numbers("energy", "latency")),
         (
             (
                 study.plan.configuration(case.configuration).title,
@@ -148,12 +126,11 @@ def billings(study: Study) -> Document | None:
         mean = study.against_published(billing, scope, configuration, quantity)
         return ABSENT if mean is None else f"{mean:.3f}x"
 
-    return single_table(
+    return table_document(
         f"Relative to {plan.billings[plan.published_billing]}",
         (
-            Column("scope", "name"),
-            Column("configuration", "name"),
-            *(Column(f"{q}, {words}") for words in others.values() for q in ("energy", "latency")),
+            *names("scope", "configuration"),
+            *numbers(*(f"{q}, {w}" for w in others.values() for q in ("energy", "latency"))),
         ),
         (
             (
@@ -220,20 +197,13 @@ def _case_table(
     plan: Reproduction, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
 ) -> Table:
     """Return a table with a row of cells for every model and length."""
-    heading = (Column("model", "name"), Column("tokens"), *map(Column, columns))
     rows = ((w, tokens(n), *row) for (w, n), row in zip(plan.cases, cells, strict=True))
-    return Table(title=title, columns=heading, rows=tuple(rows))
+    return table_of(title, (*names("model"), *numbers("tokens", *columns)), rows)
 
 
 def _machine_tables(study: Study, figure: PublishedFigure) -> Iterator[Table]:
     """Yield tables of the sweep's machines: area, latency and bottleneck."""
-    columns = (
-        Column("model", "name"),
-        Column("machine"),
-        Column("area (mm²)"),
-        Column("latency"),
-        Column("bound by", "text"),
-    )
+    sizes = numbers("machine", "area (mm²)", "latency")
     for billing, words in study.plan.billings.items():
         rows = (
             (
@@ -246,7 +216,7 @@ def _machine_tables(study: Study, figure: PublishedFigure) -> Iterator[Table]:
             for run, own in study.points(figure)
             if run.billing == billing
         )
-        yield Table(title=words, columns=columns, rows=tuple(rows))
+        yield table_of(words, (*names("model"), *sizes, *texts("bound by")), rows)
 
 
 def _cell(quantity: str, shown: ShownNumbers) -> str:
@@ -260,16 +230,6 @@ def _cell(quantity: str, shown: ShownNumbers) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> str:
-    """Return rows as comma-separated text: floats in their shortest exact form, None as an empty
-    cell."""
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def runs_csv(study: Study) -> str:
@@ -315,9 +275,9 @@ def figure_csv(data: FigureData) -> str:
 
 
 def _figure_rows(data: FigureData) -> Iterator[tuple[str | float | None, ...]]:
-    for run, numbers in data.shown.items():
+    for run, shown in data.shown.items():
         key = (run.billing, run.configuration, run.workload, run.seq_len)
-        for quantity, value in numbers.whole.items():
+        for quantity, value in shown.whole.items():
             yield (*key, run.label, quantity, value)
-        for part, share in numbers.parts.items():
+        for part, share in shown.parts.items():
             yield (*key, part, data.figure.panels[0].quantity, share)

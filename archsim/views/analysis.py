@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.counting.traffic import gathered_inputs
 
-from ..document import Document, Fact, Table, names, numbers, table_of, texts
+from ..document import Document, Fact, Table, names, numbers, table_document, table_of, texts
 
 if TYPE_CHECKING:
     from einsum_cascade.analysis_report import RankPasses
@@ -194,30 +194,18 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     unknown = sum(check.ok is None for check, _ in checks) - beyond
     compared = len(checks) - unknown - beyond
     known = f"{good} of {compared} as they should be"
-    title = ", ".join(
-        [
-            *([known] if compared else []),
-            *([f"{unknown} not checked"] if unknown else []),
-            *([f"{beyond} not comparable"] if beyond else []),
-        ]
-    )
+    others = ((f"{unknown} not checked", unknown), (f"{beyond} not comparable", beyond))
+    title = ", ".join(text for text, number in ((known, compared), *others) if number)
     dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
     mapped = any(mapping for _, mapping in checks)
-    table = table_of(
-        "",
+    return table_document(
+        f"{title}, in {dtypes}",
         (
-            *names("cascade"),
-            *texts(*(("run as",) if mapped else ())),
-            *names(""),
-            *numbers("rel error", "tolerance", "abs error"),
-            *texts("compared with"),
+            *(*names("cascade"), *texts(*(("run as",) if mapped else ())), *names("")),
+            *(*numbers("rel error", "tolerance", "abs error"), *texts("compared with")),
         ),
         (_validated(check, mapping, mapped) for check, mapping in checks),
-    )
-    return Document(
-        title=f"{title}, in {dtypes}",
-        tables=((table,),),
-        notes=tuple(note for check, _ in checks for note in _validation_notes(check)),
+        notes=(note for check, _ in checks for note in _validation_notes(check)),
     )
 
 

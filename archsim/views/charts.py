@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, to_rgb, to_rgba
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.colors import LogNorm, Normalize, to_rgba
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
@@ -39,20 +39,9 @@ from .frame import (
     AxisChoice,
     FrameView,
     PlotOptions,
-    best_of,
-    colour_of,
-    column_called,
-    facet_of,
     higher_is_better,
-    is_ordered,
-    measure_of,
-    need_numbers,
     numbers_of,
-    numbers_to_measure,
     plain_value,
-    rows_of_one_workload,
-    shown,
-    values_of_axis,
 )
 from .panels import (
     Panel,
@@ -92,15 +81,12 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
     x = options.x or slots.largest(ordered=True) or slots.largest(ordered=False)
     if x is None:
         raise InputError("lines: no setting has two values, so there is nothing to draw over")
-    slots = slots.take(column_called(view, x, "x"))
-    y = numbers_to_measure(view, options.y, "y", but=slots.taken)
+    slots.take(view.column(x, "x"))
+    y = view.measured_column(options.y, "y", but=slots.taken)
     # A requested colour is not also used for panels.
-    kept = slots.take(options.colour)
-    facet = facet_of(kept, options.facet)
-    slots = slots.take(facet)
-    colour = colour_of(slots, options.colour)
-    slots = slots.take(colour)
-    view = best_of(view, slots, y)
+    slots.take(options.colour)
+    facet, colour = slots.facet(options.facet), slots.colour(options.colour)
+    view = slots.best(y)
     shades = shades_of(view, colour)
     figure, panels = panels_of(view, facet, options.width_in, share="xy")
     for panel in panels:
@@ -140,23 +126,20 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
         Nothing is to be compared, or a column or the baseline is not there.
     """
     colour = _compared(view, options)
-    slots = AxisChoice(view).take(colour)
-    x = options.x and column_called(view, options.x, "x")
-    slots = slots.take(x)
-    facet = options.facet and facet_of(slots, options.facet)
-    slots = slots.take(facet)
+    slots = AxisChoice(view, [colour])
+    x = slots.take(options.x and view.column(options.x, "x"))
+    facet = options.facet and slots.facet(options.facet)
     if x is None:
-        x = slots.first(lambda a: a in view.work, lambda a: not is_ordered(view, a))
-        slots = slots.take(x)
+        names = slots.first(lambda a: a in view.work, lambda a: not view.is_ordered(a))
+        x = slots.take(names)
     if facet is None:
-        facet = facet_of(slots, None)
-        slots = slots.take(facet)
+        facet = slots.facet(None)
     if x is not None and slots.size(x) > _MOST_GROUPS:
         raise InputError(
             f"bars: '{x}' has {slots.size(x)} values, at most {_MOST_GROUPS} are drawn"
         )
-    y = numbers_to_measure(view, options.y, "y", but=slots.taken)
-    view = best_of(view, slots, y)
+    y = view.measured_column(options.y, "y", but=slots.taken)
+    view = slots.best(y)
     shades = shades_of(view, colour)
     base = _baseline(colour, shades, options.baseline)
     figure, panels = panels_of(view, facet, options.width_in, share="y")
@@ -178,11 +161,11 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
 def _compared(view: FrameView, options: PlotOptions) -> str:
     """Return the column whose values have bars side by side."""
     if options.colour is not None:
-        colour = colour_of(AxisChoice(view), options.colour)
+        colour = AxisChoice(view).colour(options.colour)
     else:
-        free = AxisChoice(view).take(options.x).take(options.facet)
+        free = AxisChoice(view, [a for a in (options.x, options.facet) if a is not None])
         colour = free.first(
-            lambda a: a not in view.work and not is_ordered(view, a) and free.size(a) <= 14,
+            lambda a: a not in view.work and not view.is_ordered(a) and free.size(a) <= 14,
             lambda a: a not in view.work and free.size(a) <= 14,
             lambda a: free.size(a) <= 14,
         )
@@ -213,7 +196,7 @@ def _groups(
     colour: str,
 ) -> None:
     """Draw the groups of bars of a panel; a group without a baseline has no bars."""
-    values = values_of_axis(whole, x)
+    values = whole.values(x)
     wide = 0.8 / len(shades)
     room = 0.8 * panel.wide_in / (len(values) * len(shades))
     for at, value in enumerate(values):
@@ -235,7 +218,7 @@ def _groups(
                     rotation=0 if room >= _LABEL_IN else 90, ha="center", va="bottom", fontsize=6.5,
                 )  # fmt: skip
     panel.axes.axhline(1, color="0.4", linewidth=0.7, linestyle=":")
-    named_axis(panel, [shown(whole, x, v) for v in values], "" if x is None else label_of(x))
+    named_axis(panel, [whole.shown(x, v) for v in values], "" if x is None else label_of(x))
     if x is None:
         panel.axes.tick_params(axis="x", length=0)
     panel.axes.margins(y=0.14)
@@ -246,7 +229,7 @@ _BAR_IN = 0.3
 """Width in inches of the colour bar beside each panel."""
 _LETTER_IN = 0.06
 _MANY = 600
-"""Largest number of cells that are drawn one by one, with numbers; a larger map is an image."""
+"""Largest number of cells that white lines divide."""
 
 
 def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
@@ -260,20 +243,21 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     InputError
         Fewer than two settings move, or a column is not there.
     """
-    slots = _places(view, options)
-    x, y = slots.taken[-2:]
-    value = measure_of(view, options.colour, "colour", but=(x, y))
-    facet = facet_of(slots, options.facet)
-    view = best_of(view, slots.take(facet), value)
+    slots = AxisChoice(view)
+    slots.take(options.facet)
+    x, y = _places(slots, options)
+    value = view.measure(options.colour, "colour", but=(x, y))
+    facet = slots.facet(options.facet)
+    view = slots.best(value)
     figure, panels = panels_of(view, facet, options.width_in, height=0.7, share="xy")
     if numbers_of(view.frame[value]) is None:
-        names = values_of_axis(view, value)
+        names = view.values(value)
         colours = palette([picture_text(str(n)) for n in names])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
         legend(figure, value, patches(colours))
     else:
-        numbers = need_numbers(view, value, "colour")
+        numbers = view.numbers(value, "colour")
         scale = scale_of(numbers, view.units.get(value))
         ends = (scale.drawn(min(numbers)), scale.drawn(max(numbers)))
         norm = (LogNorm if scale.log else Normalize)(*ends)
@@ -291,26 +275,19 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     return figure
 
 
-def _places(view: FrameView, options: PlotOptions) -> AxisChoice:
-    """Return the axes that the chart takes; the last two are the horizontal and the vertical
-    axis."""
-    slots = AxisChoice(view).take(options.facet)
-    given = [(options.x, "x"), (options.y, "y")]
-    for name, place in given:
-        if name is not None:
-            slots = slots.take(column_called(view, name, place))
+def _places(slots: AxisChoice, options: PlotOptions) -> tuple[str, str]:
+    """Take the settings of the horizontal and the vertical axis."""
+    for name, place in ((options.x, "x"), (options.y, "y")):
+        slots.take(name and slots.view.column(name, place))
     if options.x is not None and options.x == options.y:
         raise InputError(f"heatmap: '{options.x}' cannot stand across and up")
-    found: list[str] = []
-    for name, _ in given:
-        chosen = name or slots.default_axis()
-        if chosen is None:
-            moving = ", ".join(view.axes) or "none"
-            text = f"heatmap: it needs two settings of two values or more, there is {moving}"
-            raise InputError(Problem(text, hint="archsim plot DIR lines"))
-        slots = slots if name else slots.take(chosen)
-        found.append(chosen)
-    return AxisChoice(view, tuple(t for t in slots.taken if t not in found) + tuple(found))
+    x = options.x or slots.take(slots.default_axis())
+    y = options.y or slots.take(slots.default_axis())
+    if x is None or y is None:
+        moving = ", ".join(slots.view.axes) or "none"
+        text = f"heatmap: it needs two settings of two values or more, there is {moving}"
+        raise InputError(Problem(text, hint="archsim plot DIR lines"))
+    return x, y
 
 
 def _cells(
@@ -323,7 +300,7 @@ def _cells(
     scale: PlotScale | None,
 ) -> None:
     """Draw the cells of a panel, with numbers in them if there is space."""
-    across, up = values_of_axis(whole, x), values_of_axis(whole, y)
+    across, up = whole.values(x), whole.values(y)
     axes = panel.axes
     names = max(
         len(line) for text in texts_of_axis(whole, y)[0] for line in wrapped_name(text).split("\n")
@@ -335,16 +312,14 @@ def _cells(
         (across.index(a), up.index(b)): v
         for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True)
     }
-    if len(found) > _MANY:
-        _pixels(axes, found, (len(across), len(up)), colour)
-    for place, v in found.items() if len(found) <= _MANY else ():
-        shade = colour(v)
-        corner = (place[0] - 0.5, place[1] - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor="white", linewidth=0.5))
+    shades = np.ones((len(up), len(across), 4))
+    for place, v in found.items():
+        shade = shades[place[1], place[0]] = to_rgba(colour(v))
         if written and scale is not None:
-            ink = ink_on(to_rgb(shade))
             text = _short(scale.drawn(v))
-            axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink)
+            axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade))
+    wide = 0.5 if len(found) <= _MANY else 0
+    axes.pcolormesh(range(len(across)), range(len(up)), shades, edgecolor="white", linewidth=wide)
     axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
     for axis, column, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):
@@ -358,20 +333,6 @@ def _cells(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.label_outer()
-
-
-def _pixels(
-    axes: Axes,
-    found: dict[tuple[int, int], Any],
-    size: tuple[int, int],
-    colour: Callable[[Any], Any],
-) -> None:
-    """Draw the cells of a large map as one image: thousands of rectangles take long to draw."""
-    image = np.ones((size[1], size[0], 4))
-    for (at, up), value in found.items():
-        image[up, at] = to_rgba(colour(value))
-    extent = (-0.5, size[0] - 0.5, -0.5, size[1] - 0.5)
-    axes.imshow(image, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
 
 
 def _short(number: float) -> str:
@@ -403,19 +364,19 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
         There are no such columns, or too many bars.
     """
     whole = _whole(view, options.y)
-    slots = AxisChoice(view).take(options.x and column_called(view, options.x, "x"))
-    facet = facet_of(slots, options.facet)
-    slots = slots.take(facet)
+    slots = AxisChoice(view)
+    slots.take(options.x and view.column(options.x, "x"))
+    facet = slots.facet(options.facet)
     x = options.x or slots.first(
-        lambda a: not is_ordered(view, a) and slots.size(a) <= _MOST_ROWS,
+        lambda a: not view.is_ordered(a) and slots.size(a) <= _MOST_ROWS,
         lambda a: slots.size(a) <= _MOST_ROWS,
     )
     if x is None and facet is not None and options.facet is None:
         x, facet = facet, None
-    slots = slots.take(x)
+    slots.take(x)
     if x is not None and slots.size(x) > _MOST_ROWS:
         raise InputError(f"breakdown: '{x}' has {slots.size(x)} values, at most {_MOST_ROWS} fit")
-    view = best_of(view, slots, LATENCY if LATENCY in view.frame.columns else whole.columns[0])
+    view = slots.best(LATENCY if LATENCY in view.frame.columns else whole.columns[0])
     rows = 1 if x is None else slots.size(x)
     figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="y")
     names = list(
@@ -454,7 +415,7 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
 
 def _rows(panel: Panel, x: str | None) -> Iterator[tuple[Any, Any]]:
     """Yield each value of a column with the first row that has the value."""
-    for value in values_of_axis(panel.view, x):
+    for value in panel.view.values(x):
         yield value, panel.view.where(x, value).frame.iloc[0]
 
 
@@ -478,15 +439,15 @@ def _stacks(
     rows = [(value, _pieces(row, whole)) for value, row in _rows(panel, x)]
     ends = [sum(size for _, size in pieces) for _, pieces in rows]
     scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
-    values = values_of_axis(view, x)
+    values = view.values(x)
     for value, pieces in rows:
         at = values.index(value)
         stack_bar(axes, at, [(name, scale.drawn(size)) for name, size in pieces], colours)
     set_scale(axes, "x", scale, (0, scale.drawn(max(ends))))
     axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
-    name_bars(axes, [wrapped_name(shown(view, x, v)) for v in values])
+    name_bars(axes, [wrapped_name(view.shown(x, v)) for v in values])
     axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
-    if x is not None and is_ordered(view, x):
+    if x is not None and view.is_ordered(x):
         axes.set_ylabel(label_of(x))
     if not panel.first:
         axes.set_ylabel("")
@@ -524,13 +485,13 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     InputError
         A column is not there or holds no numbers.
     """
-    x = numbers_to_measure(view, options.x, "x")
-    y = numbers_to_measure(view, options.y, "y", but=(x,))
+    x = view.measured_column(options.x, "x")
+    y = view.measured_column(options.y, "y", but=(x,))
     wanted = Objectives(x, y)
-    slots = AxisChoice(view).take(options.colour)
-    facet = facet_of(slots, options.facet)
-    colour = colour_of(AxisChoice(view).take(facet), options.colour)
-    view = rows_of_one_workload(view, AxisChoice(view).take(facet).take(colour))
+    slots = AxisChoice(view)
+    slots.take(options.colour)
+    facet, colour = slots.facet(options.facet), slots.colour(options.colour)
+    view = slots.rows_of_one_workload()
     shades = shades_of(view, colour)
     figure, panels = panels_of(view, facet, options.width_in)
     key: list[str] = []
@@ -636,7 +597,7 @@ def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[in
 def _point(view: FrameView, row: Any, wanted: Objectives, facet: str | None) -> str:
     axes = [a for a in view.axes if a != facet]
     # A name needs no name of its axis.
-    settings = [f"{a} " * is_ordered(view, a) + shown(view, a, plain_value(row[a])) for a in axes]
+    settings = [f"{a} " * view.is_ordered(a) + view.shown(a, plain_value(row[a])) for a in axes]
     values = [short(row[c], view.units.get(c)) for c in (wanted.x, wanted.y)]
     if not settings and "point" in row:
         settings = [f"point {row['point']}"]
@@ -659,7 +620,7 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
     except ImportError:
         text = "parallel: plotly draws these and is not installed"
         raise InputError(Problem(text, hint="pip install 'archsim[plotly]'")) from None
-    colour = numbers_to_measure(view, options.colour, "colour")
+    colour = view.measured_column(options.colour, "colour")
     results = [c for c in NUMBERS if c in view.frame.columns and view.frame[c].nunique() > 1]
     columns = dict.fromkeys((*view.axes, *results, colour))
     tint = _upright(view, colour)
@@ -689,7 +650,7 @@ def write_page(figure: Figure, path: Path) -> None:
 def _upright(view: FrameView, column: str) -> dict[str, Any]:
     """Return the description of one axis: numbers in a readable unit, names by position."""
     label = _plain(label_of(column))
-    values = values_of_axis(view, column)
+    values = view.values(column)
     numbers = numbers_of(view.frame[column])
     if numbers is None and len(values) > _MOST_NAMES:
         raise InputError(f"parallel: '{column}' has {len(values)} names, too many to be read")
@@ -702,7 +663,7 @@ def _upright(view: FrameView, column: str) -> dict[str, Any]:
         "label": label,
         "values": [values.index(v) for v in view.frame[column]],
         "tickvals": list(range(len(values))),
-        "ticktext": [_plain(shown(view, column, v)) for v in values],
+        "ticktext": [_plain(view.shown(column, v)) for v in values],
     }
 
 

@@ -11,6 +11,7 @@ from ..counts.accesses import AccessCount, Amount, EinsumCount
 from ..counts.cores import counts_at_ports, over_links
 from ..counts.occupancy import busy_cycles, folds_of
 from ..counts.spill import count_mapping
+from ..document import aligned
 from ..legality.footprint import resident_tile
 from ..nest.record import Bound, BoundEinsum
 from ..plan.job import JobPlan
@@ -247,12 +248,8 @@ def _cycles(cycles: Fraction | None) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows with aligned columns."""
-    widths = [max(len(text) for text in column) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    """Return indented rows with aligned columns."""
+    return ["  " + line.rstrip() for line in aligned(rows, "  ")]
 
 
 def _counts(bound: Bound) -> str:

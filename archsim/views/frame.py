@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
@@ -88,6 +88,103 @@ class FrameView:
         """Return the view with further remarks below the picture."""
         return replace(self, notes=(*self.notes, *(text for text in notes if text)))
 
+    def column(self, name: str, place: str) -> str:
+        """Return the column of a frame with a given name.
+
+        Raises
+        ------
+        InputError
+            There is none; says the nearest.
+        """
+        named = [str(c) for c in self.frame.columns]
+        if name not in named:
+            hint = did_you_mean(name, named)
+            raise InputError(Problem(f"{place}: there is no column '{name}'", hint=hint))
+        if not self.frame[name].notna().any():
+            raise InputError(f"{place}: the column '{name}' is empty in all rows that ran")
+        return name
+
+    def numbers(self, column: str, place: str) -> tuple[float, ...]:
+        """Return the numbers of a column, which must have a number in every row.
+
+        Raises
+        ------
+        InputError
+            It has none, or not in all rows.
+        """
+        found = numbers_of(self.frame[column])
+        if found is None:
+            shown = self.frame[column].iloc[0]
+            raise InputError(
+                f"{place}: '{column}' holds no numbers ('{shown}'), and is to be measured"
+            )
+        if not all(map(isfinite, found)):
+            missing = sum(not isfinite(n) for n in found)
+            text = f"{place}: '{column}' has no finite number in {missing} of {len(found)} rows"
+            raise InputError(
+                Problem(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out')
+            )
+        return found
+
+    def values(self, column: str | None) -> tuple[Any, ...]:
+        """Return the distinct values of a column: numbers ascending, others in order of occurrence.
+
+        Parameters
+        ----------
+        column : str or None
+            Column of the frame; rows without a value are left out. Without a column all rows have
+            one value, None.
+        """
+        if column is None:
+            return (None,)
+        present = self.frame[column].dropna().drop_duplicates()
+        numbers = numbers_of(present)
+        if numbers is None:
+            return tuple(map(plain_value, present))
+        pairs = sorted(
+            zip(numbers, map(plain_value, present), strict=True), key=lambda pair: pair[0]
+        )
+        return tuple(value for _, value in pairs)
+
+    def is_ordered(self, column: str) -> bool:
+        """Return whether the values of a column are numbers, which have an order."""
+        return numbers_of(self.frame[column].dropna().drop_duplicates()) is not None
+
+    def measure(self, given: str | None, place: str, but: Iterable[str] = ()) -> str:
+        """Return the column of numbers to draw; by default the first result that varies.
+
+        Raises
+        ------
+        InputError
+            There is no such column, or the frame has no numbers.
+        """
+        if given is not None:
+            return self.column(given, place)
+        named = [str(c) for c in self.frame.columns]
+        others = [c for c in named if c not in self.axes and c not in (*but, "point")]
+        ranked = [c for c in NUMBERS if c in others and c not in ("floor_latency_s", "cycles")]
+        found = [c for c in (*ranked, *others) if numbers_of(self.frame[c].dropna()) is not None]
+        moving = [c for c in found if self.frame[c].nunique() > 1] or found
+        if not moving:
+            besides = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
+            what = f"{place}: the frame has no numbers to measure{besides}"
+            raise InputError(Problem(what, hint=f"its columns are {', '.join(named)}"))
+        return moving[0]
+
+    def measured_column(self, given: str | None, place: str, but: Iterable[str] = ()) -> str:
+        """Return the column of ``measure``. Raises InputError if a cell is no finite number."""
+        column = self.measure(given, place, but)
+        self.numbers(column, place)
+        return column
+
+    def shown(self, column: str | None, value: Any) -> str:
+        """Return a value as text for a reader; an empty text without a column."""
+        if column is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return picture_text(str(value))
+        return short(value, self.units.get(column))
+
 
 def view_of(frame: DataFrame) -> FrameView:
     """Return the rows of a frame that can be drawn, and the settings that vary.
@@ -152,23 +249,6 @@ def _is_setting(frame: DataFrame, column: str) -> bool:
     return column in TEXTS or values.dtype.kind not in "iu" or values.nunique() < len(values)
 
 
-def column_called(view: FrameView, name: str, place: str) -> str:
-    """Return the column of a frame with a given name.
-
-    Raises
-    ------
-    InputError
-        There is none; says the nearest.
-    """
-    named = [str(c) for c in view.frame.columns]
-    if name not in named:
-        hint = did_you_mean(name, named)
-        raise InputError(Problem(f"{place}: there is no column '{name}'", hint=hint))
-    if not view.frame[name].notna().any():
-        raise InputError(f"{place}: the column '{name}' is empty in all rows that ran")
-    return name
-
-
 def numbers_of(values: Series) -> tuple[float, ...] | None:
     """Return the numbers of a column; texts such as ``4K`` and ``1 MiB`` count as numbers.
 
@@ -204,49 +284,6 @@ def plain_value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
-    """Return the numbers of a column, which must have a number in every row.
-
-    Raises
-    ------
-    InputError
-        It has none, or not in all rows.
-    """
-    found = numbers_of(view.frame[column])
-    if found is None:
-        shown = view.frame[column].iloc[0]
-        raise InputError(f"{place}: '{column}' holds no numbers ('{shown}'), and is to be measured")
-    if not all(map(isfinite, found)):
-        missing = sum(not isfinite(n) for n in found)
-        text = f"{place}: '{column}' has no finite number in {missing} of {len(found)} rows"
-        raise InputError(Problem(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out'))
-    return found
-
-
-def values_of_axis(view: FrameView, column: str | None) -> tuple[Any, ...]:
-    """Return the distinct values of a column: numbers ascending, others in order of occurrence.
-
-    Parameters
-    ----------
-    column : str or None
-        Column of the frame; rows without a value are left out. Without a column all rows have
-        one value, None.
-    """
-    if column is None:
-        return (None,)
-    present = view.frame[column].dropna().drop_duplicates()
-    numbers = numbers_of(present)
-    if numbers is None:
-        return tuple(map(plain_value, present))
-    pairs = sorted(zip(numbers, map(plain_value, present), strict=True), key=lambda pair: pair[0])
-    return tuple(value for _, value in pairs)
-
-
-def is_ordered(view: FrameView, column: str) -> bool:
-    """Return whether the values of a column are numbers, which have an order."""
-    return numbers_of(view.frame[column].dropna().drop_duplicates()) is not None
-
-
 def higher_is_better(column: str) -> bool:
     """Return whether a higher number is better: true of utilizations, while other columns are
     costs."""
@@ -262,20 +299,25 @@ _FEW_PANELS, _FEW_COLOURS = 6, 8
 """Largest numbers of panels and of colours in a default choice."""
 
 
-@dataclass(frozen=True, slots=True)
+Column = TypeVar("Column", bound="str | None")
+
+
+@dataclass(slots=True)
 class AxisChoice:
     """Axes of a frame that a chart uses already; all other axes are free."""
 
     view: FrameView
-    taken: tuple[str, ...] = ()
+    taken: list[str] = field(default_factory=list)
 
     def free(self) -> tuple[str, ...]:
         """Return the axes that the chart does not use yet."""
         return tuple(a for a in self.view.axes if a not in self.taken)
 
-    def take(self, column: str | None) -> AxisChoice:
-        """Return the choice with one more axis in use."""
-        return self if column is None else replace(self, taken=(*self.taken, column))
+    def take(self, column: Column) -> Column:
+        """Use a column, if one is given, and return it."""
+        if column is not None:
+            self.taken.append(column)
+        return column
 
     def first(self, *wishes: Callable[[str], bool]) -> str | None:
         """Return the first free axis for the first wish that any free axis satisfies, or None."""
@@ -288,7 +330,7 @@ class AxisChoice:
     def largest(self, *, ordered: bool) -> str | None:
         """Return the free axis with most values; ``ordered`` limits the choice to axes of
         numbers."""
-        found = [a for a in self.free() if not ordered or is_ordered(self.view, a)]
+        found = [a for a in self.free() if not ordered or self.view.is_ordered(a)]
         return max(found, key=self.size, default=None)
 
     def default_axis(self) -> str | None:
@@ -298,136 +340,93 @@ class AxisChoice:
         """
 
         def rank(axis: str) -> tuple[bool, bool, int]:
-            return (is_ordered(self.view, axis), axis not in self.view.work, self.size(axis))
+            return (self.view.is_ordered(axis), axis not in self.view.work, self.size(axis))
 
         return max(self.free(), key=rank, default=None)
 
     def size(self, axis: str) -> int:
         """Return the number of values of an axis."""
-        return len(values_of_axis(self.view, axis))
+        return len(self.view.values(axis))
 
+    def facet(self, given: str | None) -> str | None:
+        """Take the column with one panel per value; by default an axis that changes the work.
 
-def facet_of(slots: AxisChoice, given: str | None) -> str | None:
-    """Return the column with one panel per value; by default an axis that changes the computation.
+        Raises
+        ------
+        InputError
+            There is no such column, or it has too many values.
+        """
+        if given is None:
+            work = self.view.work
+            return self.take(self.first(lambda a: a in work and self.size(a) <= _FEW_PANELS))
+        self.view.column(given, "facet")
+        return self.take(self._at_most(given, MOST_PANELS, "facet", "panels"))
 
-    Raises
-    ------
-    InputError
-        There is no such column, or it has too many values.
-    """
-    view = slots.view
-    if given is None:
-        return slots.first(lambda a: a in view.work and slots.size(a) <= _FEW_PANELS)
-    column_called(view, given, "facet")
-    return _at_most(slots, given, MOST_PANELS, "facet", "panels")
+    def colour(self, given: str | None) -> str | None:
+        """Take the column with one colour per value.
 
+        By default it is an axis that changes the work, else one of names, else one of numbers.
 
-def colour_of(slots: AxisChoice, given: str | None) -> str | None:
-    """Return the column with one colour per value.
+        Raises
+        ------
+        InputError
+            There is no such column, or it has too many values.
+        """
+        view = self.view
+        if given is not None:
+            view.column(given, "colour")
+            most = MOST_SHADES if view.is_ordered(given) else MOST_COLOURS
+            return self.take(self._at_most(given, most, "colour", "colours"))
+        few = [a for a in self.free() if self.size(a) <= _FEW_COLOURS]
+        work = [a for a in few if a in view.work]
+        names = [a for a in few if not view.is_ordered(a)]
+        return self.take(next(iter((*work, *names, *few)), None))
 
-    By default it is an axis that changes the computation, else one of names, else one of numbers.
+    def _at_most(self, column: str, most: int, place: str, what: str) -> str:
+        size = self.size(column)
+        if size > most:
+            text = f"{place}: '{column}' has {size} values, a picture has at most {most} {what}"
+            few = [a for a in self.view.axes if self.size(a) <= most]
+            raise InputError(Problem(text, hint=f"of few values: {', '.join(few)}" if few else ""))
+        return column
 
-    Raises
-    ------
-    InputError
-        There is no such column, or it has too many values.
-    """
-    view = slots.view
-    if given is not None:
-        column_called(view, given, "colour")
-        most = MOST_SHADES if is_ordered(view, given) else MOST_COLOURS
-        return _at_most(slots, given, most, "colour", "colours")
-    return slots.first(
-        lambda a: a in view.work and slots.size(a) <= _FEW_COLOURS,
-        lambda a: not is_ordered(view, a) and slots.size(a) <= _FEW_COLOURS,
-        lambda a: slots.size(a) <= _FEW_COLOURS,
-    )
+    def rows_of_one_workload(self) -> FrameView:
+        """Return the rows of a single workload: every free axis of the work keeps its last value.
 
-
-def _at_most(slots: AxisChoice, column: str, most: int, place: str, what: str) -> str:
-    size = slots.size(column)
-    if size > most:
-        text = f"{place}: '{column}' has {size} values, a picture has at most {most} {what}"
-        few = [a for a in slots.view.axes if slots.size(a) <= most]
-        raise InputError(Problem(text, hint=f"of few values: {', '.join(few)}" if few else ""))
-    return column
-
-
-def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str] = ()) -> str:
-    """Return the column of numbers to draw; by default the first result that varies.
-
-    Raises
-    ------
-    InputError
-        There is no such column, or the frame has no numbers.
-    """
-    if given is not None:
-        return column_called(view, given, place)
-    named = [str(c) for c in view.frame.columns]
-    others = [c for c in named if c not in view.axes and c not in (*but, "point")]
-    ranked = [c for c in NUMBERS if c in others and c not in ("floor_latency_s", "cycles")]
-    found = [c for c in (*ranked, *others) if numbers_of(view.frame[c].dropna()) is not None]
-    moving = [c for c in found if view.frame[c].nunique() > 1] or found
-    if not moving:
-        besides = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
-        what = f"{place}: the frame has no numbers to measure{besides}"
-        raise InputError(Problem(what, hint=f"its columns are {', '.join(named)}"))
-    return moving[0]
-
-
-def numbers_to_measure(
-    view: FrameView, given: str | None, place: str, but: Iterable[str] = ()
-) -> str:
-    """Return the column of ``measure_of``. Raises InputError if a cell is no finite number."""
-    column = measure_of(view, given, place, but)
-    need_numbers(view, column, place)
-    return column
-
-
-def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
-    """Return the rows of a single workload: every free axis of the work keeps its last value.
-
-    Rows with different computations cannot be compared.
-    """
-    for axis in slots.free():
-        if axis in view.work:
-            last = values_of_axis(view, axis)[-1]
-            note = f"{axis} = {shown(view, axis, last)}"
-            view = view.where(axis, last).with_notes(note)
-    return view
-
-
-def best_of(view: FrameView, slots: AxisChoice, measure: str) -> FrameView:
-    """Return the best row for every combination of the taken axes, over all other axes.
-
-    Parameters
-    ----------
-    measure : str
-        Small is best, but of utilizations.
-    """
-    view = rows_of_one_workload(view, slots)
-    keys = list(dict.fromkeys(slots.taken))
-    over = [a for a in slots.free() if a not in view.work]
-    rank = measure if numbers_of(view.frame[measure]) is not None else "latency_s"
-    if rank not in view.frame.columns:
+        Rows with different computations cannot be compared.
+        """
+        view = self.view
+        for axis in self.free():
+            if axis in view.work:
+                last = view.values(axis)[-1]
+                note = f"{axis} = {view.shown(axis, last)}"
+                view = view.where(axis, last).with_notes(note)
         return view
-    kept = _best_rows(view.frame, keys, rank)
-    if len(kept) == len(view.frame):
-        return replace(view, frame=kept)
-    notes = f"best {label_of(rank)} over {', '.join(over)}" if over else f"best {label_of(rank)}"
-    return replace(view, frame=kept).with_notes(notes)
+
+    def best(self, measure: str) -> FrameView:
+        """Return the best row for every combination of the taken axes, over all other axes.
+
+        Parameters
+        ----------
+        measure : str
+            Small is best, but of utilizations.
+        """
+        view = self.rows_of_one_workload()
+        keys = list(dict.fromkeys(self.taken))
+        over = [a for a in self.free() if a not in view.work]
+        rank = measure if numbers_of(view.frame[measure]) is not None else "latency_s"
+        if rank not in view.frame.columns:
+            return view
+        kept = _best_rows(view.frame, keys, rank)
+        if len(kept) == len(view.frame):
+            return replace(view, frame=kept)
+        notes = (
+            f"best {label_of(rank)} over {', '.join(over)}" if over else f"best {label_of(rank)}"
+        )
+        return replace(view, frame=kept).with_notes(notes)
 
 
 def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame:
     ranked = frame.sort_values(measure, ascending=not higher_is_better(measure), kind="stable")
     kept = ranked.drop_duplicates(keys) if keys else ranked.head(1)
     return kept.sort_index()
-
-
-def shown(view: FrameView, column: str | None, value: Any) -> str:
-    """Return a value as text for a reader; an empty text without a column."""
-    if column is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return picture_text(str(value))
-    return short(value, view.units.get(column))

@@ -18,11 +18,7 @@ from ..document import picture_text
 from ..figure_style import MARKERS, ORDERED, PALETTE, Picture
 from .frame import (
     FrameView,
-    is_ordered,
-    need_numbers,
     numbers_written,
-    shown,
-    values_of_axis,
 )
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
 
@@ -69,7 +65,7 @@ def panels_of(
     share : str
         Axes that all panels have in common: "", "x", "y" or "xy".
     """
-    values = values_of_axis(view, facet)
+    values = view.values(facet)
     columns = _columns(len(values), width_in)
     rows = math.ceil(len(values) / columns)
     tall = min(3.0, max(1.2, height * (width_in / columns - 0.6)))
@@ -80,7 +76,7 @@ def panels_of(
     found = []
     for at, (value, axes) in enumerate(zip(values, grid.flat, strict=False)):
         if facet is not None:
-            axes.set_title(f"{label_of(facet)} = {shown(view, facet, value)}", loc="left")
+            axes.set_title(f"{label_of(facet)} = {view.shown(facet, value)}", loc="left")
         part = view.where(facet, value)
         wide = width_in / columns - 0.6
         found.append(Panel(axes=axes, view=part, wide_in=wide, first=not at % columns))
@@ -107,16 +103,16 @@ class Shade:
 
 def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
     """Return a colour and a marker for every value: numbers have a ramp, names distinct colours."""
-    values = values_of_axis(view, column)
+    values = view.values(column)
     colours = list(PALETTE[: len(values)])
-    if len(values) > 2 and column is not None and is_ordered(view, column):
+    if len(values) > 2 and column is not None and view.is_ordered(column):
         ramp = mpl.colormaps[ORDERED]
         # The light end is invisible on white.
         colours = [to_hex(ramp(0.9 * n / (len(values) - 1))) for n in range(len(values))]
     return tuple(
         Shade(
             value=value,
-            label=shown(view, column, value),
+            label=view.shown(column, value),
             colour=colour,
             marker=MARKERS[n % len(MARKERS)],
         )
@@ -184,7 +180,7 @@ def measured_axis(
     room_in : float
         The length of the axis if it lies level: numbers side by side must not touch.
     """
-    numbers = need_numbers(view, column, side)
+    numbers = view.numbers(column, side)
     scale = scale_of(numbers, view.units.get(column))
     low, high = min(map(scale.drawn, numbers)), max(map(scale.drawn, numbers))
     set_scale(axes, side, scale, (low, high), most=max(2, min(6, int(room_in / 0.36))))
@@ -232,7 +228,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
         View with all values, of which the panel may have fewer.
     """
     axes = panel.axes
-    values = values_of_axis(view, column)
+    values = view.values(column)
     numbers = numbers_written(values)
     if numbers is None:
         named_axis(panel, [picture_text(str(v)) for v in values], label_of(column))
@@ -257,7 +253,7 @@ def thinned(texts: Sequence[str], room_in: float) -> int:
 
 def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
     """Return the tick labels of an axis, and their common unit."""
-    values = values_of_axis(view, column)
+    values = view.values(column)
     numbers = numbers_written(values)
     if numbers is None or any(isinstance(v, str) for v in values):
         return [picture_text(str(v)) for v in values], ""

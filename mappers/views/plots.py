@@ -34,6 +34,21 @@ _MIN_SPAN = 0.02
 _BYTES = FuncFormatter(lambda exponent, _: byte_size(round(2.0**exponent)))
 
 
+Drawable = WorkloadSearched | Front | CapacityCurves
+"""Answer of a search: the best mappings, a front, or a curve."""
+
+
+def plot_search(found: Drawable) -> Picture:
+    """Draw the answer of a search."""
+    match found:
+        case WorkloadSearched():
+            return plot_history(found)
+        case Front():
+            return plot_front(found)
+        case CapacityCurves():
+            return plot_capacity(found)
+
+
 def plot_history(found: WorkloadSearched) -> Picture:
     """Draw the incumbent and the lower bound over the time of a search, a panel for each part.
 
