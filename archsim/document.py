@@ -188,7 +188,7 @@ def to_html(document: Document) -> str:
     if document.facts:
         parts.append(f"<table>{''.join(_html_fact(f) for f in document.facts)}</table>")
     parts += [_html_listing(x) for x in document.listings]
-    parts += [_html_table(t) for row in document.tables for t in row]
+    parts += [html_table(t) for row in document.tables for t in row]
     parts += [f"<p><small>{html_text(n)}</small></p>" for n in document.notes]
     return f"<div>{''.join(parts)}</div>"
 
@@ -210,12 +210,17 @@ def _html_listing(listing: Listing) -> str:
     return f"{title}<pre style='text-align:left'>{lines}</pre>"
 
 
-def _html_table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """Return a table as HTML, every text escaped."""
     align = ["right" if c.kind == "number" else "left" for c in table.columns]
     head = "".join(f"<th>{html_text(c.title)}</th>" for c in table.columns)
-    rows = "".join(_html_row(map(html_text, row), align) for row in table.rows)
+    rows = "".join(_html_row(map(_html_lines, row), align) for row in table.rows)
     caption = f"<caption>{html_text(table.title)}</caption>" if table.title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _html_lines(text: str) -> str:
+    return html_text(text).replace("\n", "<br>")
 
 
 _WORD = re.compile(r"\s*\S+\s*")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from . import ir
 from .domains import whole_text
 from .functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Strength
-from .libraries import sympy
 from .ordering import dependences
 from .source import escaped, html_text, visible
 from .yaml.source import resolve
@@ -521,21 +519,6 @@ def program_mathml(program: ir.Program) -> str:
     """Return the equations as one ``<math>`` element, aligned at ``=``, initialisation first."""
     rows = "".join(Typesetter("mathml").equations(program))
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
-
-
-@lru_cache(maxsize=1024)
-def expression_mathml(expression: Any) -> str:
-    """Return a number or a sympy expression as a ``<math>`` element.
-
-    Parameters
-    ----------
-    expression : int or sympy expression
-        Count, footprint or traffic in the shapes.
-    """
-    from sympy.printing.mathml import mathml
-
-    body = mathml(sympy.Integer(0) + expression, printer="presentation")
-    return f"<math>{body}</math>"
 
 
 # ------------------------------------------------------------------------- DOT and HTML

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,13 +11,14 @@ from einsum_cascade.analysis_report import RankPasses
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
-from einsum_cascade.notation import expression_mathml, program_mathml
+from einsum_cascade.notation import program_mathml
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.source import html_text
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.construct.generators import GENERATORS
 from workloads.workload import Workload
 
+from ..document import Table, html_table, names, numbers, table_of, texts
 from ..plan.job import Job
 from ..plan.parts import own_part
 from ..plan.planner import evaluate_job, plan, run_plan
@@ -26,6 +27,7 @@ from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from ..views.analysis import analysis_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,90 +121,29 @@ def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...
         if program.unverified
         else ""
     )
-    parts = (
-        f'<div class="box">{program_mathml(program)}</div>',
-        _passes(analysis),
-        _footprints(analysis),
-        _operations_table(analysis),
-        _runs_table(runs),
-    )
+    tables = [*analysis_tables(analysis, analysis.passes.ranks), _runs_table(runs)]
+    parts = [program_mathml(program), *(html_table(t) for t in tables if t.rows)]
+    boxes = "".join(f'<div class="box">{part}</div>' for part in parts)
     return (
         f'<details class="cascade" id="cascade-{name}"><summary><h2>{name}</h2> '
-        f"{html_text(program.title)}</summary>{source}{doubt}{''.join(parts)}</details>"
+        f"{html_text(program.title)}</summary>{source}{doubt}{boxes}</details>"
     )
 
 
-def _table(title: str, heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Return a table as HTML; cells are HTML already."""
-    found = list(rows)
-    if not found:
-        return ""
-    head = "".join(f"<th>{h}</th>" for h in heading)
-    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in found)
-    return (
-        f'<h3>{title}</h3><div class="box"><table class="data"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _passes(analysis: Analysis) -> str:
-    rows = []
-    for r in analysis.passes.ranks:
-        groups = (
-            f"<b>{number}</b> {html_text(' '.join(e for e, p in r.pass_of if p == number))}"
-            for number in range(1, r.count + 1)
-        )
-        chains = "\n".join(html_text(b.chain) for b in r.barriers)
-        rows.append(
-            (
-                html_text(r.rank),
-                r.counted,
-                " &nbsp; ".join(groups),
-                f'<span class="because">{chains or "none"}</span>',
-            )
-        )
-    return _table("Passes", ("rank", "passes", "Einsums by pass", "barriers"), rows)
-
-
-def _footprints(analysis: Analysis) -> str:
-    rows = (
-        (
-            html_text(f.rank),
-            html_text(" ".join(f.per)),
-            expression_mathml(f.total),
-            expression_mathml(f.needed),
-        )
-        for f in analysis.footprint
-    )
-    heading = ("while traversing", "for each of", "elements held", "for later passes")
-    return _table("Live footprint", heading, rows)
-
-
-def _operations_table(analysis: Analysis) -> str:
-    rows: list[tuple[Any, ...]] = [
-        (html_text(kind), expression_mathml(n)) for kind, n in analysis.operations.items()
-    ]
-    rows.append(("<i>least traffic, elements</i>", expression_mathml(analysis.traffic_min)))
-    return _table("Operations", ("kind", "count"), rows)
-
-
-def _runs_table(runs: tuple[AtlasRun, ...]) -> str:
-    heading = ("mapping", "machine", "length", "latency", "utilization", "traffic", "energy")
-    return _table("Simulated", heading, (_run_cells(r) for r in runs))
+def _runs_table(runs: tuple[AtlasRun, ...]) -> Table:
+    heads = (*names("mapping", "machine", "length"), *numbers("latency"))
+    measured = (*texts("bound by", "utilization"), *numbers("traffic", "energy"))
+    return table_of("simulated", (*heads, *measured), map(_run_cells, runs))
 
 
 def _run_cells(run: AtlasRun) -> tuple[str, ...]:
-    place = (html_text(run.mapping), html_text(run.machine), html_text(run.length))
-    if run.result is None:
-        return (*place, f'<span class="none">{html_text(run.refusal)}</span>', "", "", "")
-    used = ", ".join(f"{html_text(a)} {percent(u)}" for a, u in run.result.utilization.items())
-    return (
-        *place,
-        f"{seconds(run.result.latency_s)}, bound by {html_text(run.result.bound_by)}",
-        used,
-        byte_size(run.result.traffic_bytes),
-        energy(run.result.energy_pj),
-    )
+    place = (run.mapping, run.machine, run.length)
+    result = run.result
+    if result is None:
+        return (*place, "-", run.refusal, "", "", "")
+    used = ", ".join(f"{a} {percent(u)}" for a, u in result.utilization.items())
+    moved = (byte_size(result.traffic_bytes), energy(result.energy_pj))
+    return (*place, seconds(result.latency_s), result.bound_by, used, *moved)
 
 
 _MIN_CASCADES_FOR_PROCESSES = 8

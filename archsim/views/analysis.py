@@ -39,18 +39,19 @@ def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
         title=f"{program.name}: {program.title}" if program.title else program.name,
         subtitle=_meanings(analysis, shown),
         facts=_facts(analysis, ranks),
-        tables=tuple(
-            (table,)
-            for table in (
-                _passes(ranks),
-                _barriers(ranks),
-                _footprints(analysis, shown),
-                _operations(analysis),
-                _traffic(analysis),
-            )
-            if table.rows
-        ),
+        tables=tuple((table,) for table in analysis_tables(analysis, ranks) if table.rows),
         notes=_notes(analysis),
+    )
+
+
+def analysis_tables(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Table, ...]:
+    """Return the tables of an analysis, with the passes and footprints of some ranks."""
+    return (
+        _passes(ranks),
+        _barriers(ranks),
+        _footprints(analysis, [r.rank for r in ranks]),
+        _operations(analysis),
+        _traffic(analysis),
     )
 
 
