@@ -264,9 +264,10 @@ def compare(
         text = f"{settings[0].field}: machines and mappings are compared as they are given"
         hint = "Architecture.load(NAME, [FIELD=VALUE]) is another machine"
         raise SpecError(Problem(text, settings[0].span, hint))
+    work = load_workload(workload, given)
     return compare_contenders(
-        load_workload(workload, given),
-        contenders_of(architectures, mappings, find=find_best),
+        work,
+        contenders_of(work, architectures, mappings, find=find_best, generators=GENERATORS),
         iso_area=iso_area,
         iso_power=iso_power,
         scale=scale,

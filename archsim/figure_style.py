@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -160,6 +161,17 @@ def headline(figure: Picture, text: str) -> None:
     lines = wrapped_name(picture_text(text), int(_LETTERS_IN * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + 0.14 * (1 + lines.count("\n")))
     figure.suptitle(lines, x=0.01, ha="left", fontsize=8.5)
+
+
+def panel_grid(
+    figure: Figure, panels: int, columns: int, *, sharex: bool = False, sharey: bool = False
+) -> list[Axes]:
+    """Return axes for some panels, row by row; the rest of the last row stays empty."""
+    rows = math.ceil(panels / columns)
+    grid = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False).ravel()
+    for axes in grid[panels:]:
+        axes.set_visible(False)
+    return [*grid[:panels]]
 
 
 def name_bars(axes: Axes, names: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -20,11 +19,6 @@ from .options import (
     repeated_option,
     settings_option,
 )
-
-if TYPE_CHECKING:
-    from .. import Architecture
-    from ..plan.inputs import FindMappings
-    from ..spec.mapping import Mapping
 
 
 @click.command("compare")
@@ -62,11 +56,9 @@ def compare_command(
     from mappers.construct.generators import GENERATORS
     from workloads import load
 
-    from ..comparison.compare import Contender, compare_contenders
+    from ..comparison.compare import compare_contenders, contender_of
     from ..comparison.report import comparison_csv
-    from ..plan.selection import mapping_called
     from ..spec.files.load import load_architectures
-    from ..spec.mapping import AUTO
     from ..spec.overrides import parse_overrides
 
     if scale is not None and not iso_area:
@@ -76,18 +68,14 @@ def compare_command(
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
     machines = load_architectures(architectures, given)
-
-    def how(name: str, machine: Architecture) -> Mapping | FindMappings | None:
-        if name not in chosen:
-            return None
-        if chosen[name] == AUTO:
-            return found_or_searched
-        return mapping_called(chosen[name], work, machine, GENERATORS)
-
     comparison = compare_contenders(
         work,
         [
-            Contender(label=name, machine=machine, mapping=how(name, machine))
+            contender_of(
+                *(name, machine, chosen.get(name), work),
+                find=found_or_searched,
+                generators=GENERATORS,
+            )
             for name, machine in zip(architectures, machines, strict=True)
         ],
         iso_area=iso_area,

@@ -41,7 +41,7 @@ class WaitingSign:
         self._done = Event()
         self._since = monotonic()
         self._said = 0
-        self._muted = 0
+        self._muted = False
         self._thread = Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
@@ -65,16 +65,13 @@ class WaitingSign:
     @contextmanager
     def muted(self) -> Iterator[None]:
         """Suppress the waiting line while a bar, for example, shows progress."""
-        self._mute(1)
+        self.clear()
+        self._muted = True
         try:
             yield
         finally:
-            self._mute(-1)
-
-    def _mute(self, more: int) -> None:
-        self.clear()
-        with self._lock:
-            self._muted += more
+            self.clear()
+            self._muted = False
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY_S):

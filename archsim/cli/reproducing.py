@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,9 +83,5 @@ def _write(found: Study, values: tuple[PublishedValue, ...], folder: Path, worke
             out.text(name, text)
         with progress("drawing", len(found.plan.figures)) as advance:
             for name, data in drawn(found, workers, advance):
-                out.file(name, partial(_write_bytes, data))
+                out.file(name, methodcaller("write_bytes", data))
     say(f"wrote {len(out.paths)} files to {folder}", err=True)
-
-
-def _write_bytes(data: bytes, path: Path) -> int:
-    return path.write_bytes(data)

@@ -24,10 +24,6 @@ JsonObject = dict[str, Any]
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _OURS: Final = ("archsim", "einsum_cascade", "mappers", "workloads")
 _TEXT: Final = MappingProxyType({"type": ["string", "number"]})
-_NAMES: Final = MappingProxyType(
-    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-)
-_TABLE: Final = MappingProxyType({"type": "object"})
 
 
 def _sections() -> dict[str, tuple[str, tuple[type[Fields], ...]]]:
@@ -79,28 +75,20 @@ def _cascade() -> JsonObject:
     """Return the schema of a cascade: its keys, since its equations are a language of their own."""
     from einsum_cascade.syntax.parse import KEYS
 
+    text, name = dict(_TEXT), {"type": "string"}
+    array = {"type": "array", "items": name}
+    names = {"anyOf": [name, array]}
     equations = {"type": ["string", "null"], "description": "equations, one on each line"}
-    rank = {
-        "type": "object",
-        "properties": {
-            "is": dict(_TEXT),
-            "partition": dict(_NAMES),
-            "like": {"type": "string"},
-            "shape": dict(_TEXT),
-        },
-        "additionalProperties": False,
-    }
-    ranks = {"type": "object", "additionalProperties": {"anyOf": [dict(_TEXT), rank]}}
-    ranks_by_input = {
-        "type": ["object", "null"],
-        "additionalProperties": dict(_NAMES),
-    }
+    fields = {"is": text, "partition": names, "like": name, "shape": text}
+    rank = {"type": "object", "properties": fields, "additionalProperties": False}
+    ranks = {"type": "object", "additionalProperties": {"anyOf": [text, rank]}}
+    ranks_by_input = {"type": ["object", "null"], "additionalProperties": names}
     special: JsonObject = {
-        **{key: dict(_TEXT) for key in ("cascade", "title", "source", "unverified", "reference")},
-        **{key: dict(_NAMES) for key in ("parallel", "output", "outputs")},
+        **dict.fromkeys(("cascade", "title", "source", "unverified", "reference"), text),
+        **dict.fromkeys(("parallel", "output", "outputs"), names),
         **dict.fromkeys(("shared", "distinct"), ranks_by_input),
         **dict.fromkeys(("init", "einsums"), equations),
-        "ranks": {"anyOf": [ranks, {"type": "array", "items": {"type": "string"}}]},
+        "ranks": {"anyOf": [ranks, array]},
         "inputs": {"type": "object"},
     }
     anything = {"type": ["object", "array", "string", "null"]}

@@ -14,6 +14,7 @@ from ..energy import unlike_word
 from ..plan.inputs import FindMappings
 from ..plan.job import Generators, JobPlan, naming_part
 from ..plan.planner import plan, run_plan
+from ..plan.selection import mapping_called
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
@@ -65,11 +66,39 @@ class Comparison(ComparisonRecord):
         return to_html(self.table())
 
 
+def contender_of(
+    label: str,
+    machine: Architecture,
+    mapping: Mapping | str | None,
+    workload: Workload,
+    *,
+    find: FindMappings,
+    generators: Generators,
+) -> Contender:
+    """Return a machine in a comparison; its mapping may be a name, such as ``"auto"``.
+
+    Raises
+    ------
+    InputError
+        There is no such mapping.
+    """
+    how: Mapping | FindMappings | None
+    if mapping == AUTO:
+        how = find
+    elif isinstance(mapping, str):
+        how = mapping_called(mapping, workload, machine, generators)
+    else:
+        how = mapping
+    return Contender(label=label, machine=machine, mapping=how)
+
+
 def contenders_of(
+    workload: Workload,
     architectures: Sequence[Architecture | str],
     mappings: MappingOf[str, Mapping | str] | None = None,
     *,
     find: FindMappings,
+    generators: Generators,
 ) -> tuple[Contender, ...]:
     """Return machines with unique labels; each is given by value, built-in name or file.
 
@@ -90,16 +119,8 @@ def contenders_of(
         if name not in names:
             hint = did_you_mean(name, names)
             raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
-
-    def chosen_of(name: str) -> Mapping | FindMappings | None:
-        how = given.get(name)
-        if how == AUTO:
-            return find
-        return Mapping.load(how) if isinstance(how, str) else how
-
-    chosen = {name: chosen_of(name) for name in given}
     return tuple(
-        Contender(label=label, machine=m, mapping=chosen.get(m.name))
+        contender_of(label, m, given.get(m.name), workload, find=find, generators=generators)
         for label, m in zip(_labels(machines), machines, strict=True)
     )
 

@@ -359,29 +359,25 @@ def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
                 yield Problem(f"there is no billing '{name}'", root.key_span((*here, name)), hint)
 
 
-def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
-    """Yield every reference to a configuration or a scope: its kind, its name, its position in the
-    file."""
-    for at, figure in enumerate(plan.figures):
-        here: Path = ("figures", at)
-        yield "scope", figure.scope, (*here, "scope")
-        for i, name in enumerate(figure.configurations):
-            yield "configuration", name, (*here, "configurations", i)
-        if figure.baseline is not None:
-            yield "configuration", figure.baseline, (*here, "baseline")
-    for at, mean in enumerate(plan.headline):
-        yield "scope", mean.scope, ("headline", at, "scope")
-        yield "configuration", mean.of, ("headline", at, "of")
-        yield "configuration", mean.over, ("headline", at, "over")
-    if plan.omissions is not None:
-        yield "scope", plan.omissions.scope, ("omissions", "scope")
-        for at, case in enumerate(plan.omissions.cases):
-            yield "configuration", case.configuration, ("omissions", "cases", at, "configuration")
-    for at, table in enumerate(plan.tables):
-        if table.scope is not None:
-            yield "scope", table.scope, ("tables", at, "scope")
-    if plan.sweep is not None:
-        yield "configuration", plan.sweep.configuration, ("sweep", "configuration")
+_REFERENCES = {"scope": "scope"} | dict.fromkeys(
+    ("configuration", "configurations", "baseline", "of", "over"), "configuration"
+)
+"""Kind of what a field names."""
+
+
+def _referred(value: object, place: Path = ()) -> Iterator[tuple[str, str, Path]]:
+    """Yield every reference to a configuration or a scope in a part of the plan: its kind, its
+    name, its position in the file."""
+    if isinstance(value, Fields):
+        for field in type(value).model_fields:
+            yield from _referred(getattr(value, field), (*place, field))
+    elif isinstance(value, tuple):
+        for at, each in enumerate(value):
+            yield from _referred(each, (*place, at))
+    elif isinstance(value, str):
+        field = next(part for part in reversed(place) if isinstance(part, str))
+        if field in _REFERENCES:
+            yield _REFERENCES[field], value, place
 
 
 def _unfilled(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:

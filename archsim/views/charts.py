@@ -229,7 +229,7 @@ _BAR_IN = 0.3
 """Width in inches of the colour bar beside each panel."""
 _LETTER_IN = 0.06
 _MANY = 600
-"""Largest number of cells that white lines divide."""
+"""Largest number of cells that white lines divide; a file of a larger map holds an image."""
 
 
 def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
@@ -312,14 +312,19 @@ def _cells(
         (across.index(a), up.index(b)): v
         for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True)
     }
-    shades = np.ones((len(up), len(across), 4))
+    shades = np.zeros((len(up), len(across), 4))
     for place, v in found.items():
         shade = shades[place[1], place[0]] = to_rgba(colour(v))
         if written and scale is not None:
             text = _short(scale.drawn(v))
             axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade))
-    wide = 0.5 if len(found) <= _MANY else 0
-    axes.pcolormesh(range(len(across)), range(len(up)), shades, edgecolor="white", linewidth=wide)
+    many = len(found) > _MANY
+    axes.pcolormesh(
+        *(range(len(across)), range(len(up)), shades),
+        edgecolor="white",
+        linewidth=0 if many else 0.5,
+        rasterized=many,
+    )
     axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
     for axis, column, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..document import picture_text
-from ..figure_style import MARKERS, ORDERED, PALETTE, Picture
+from ..figure_style import MARKERS, ORDERED, PALETTE, Picture, panel_grid
 from .frame import (
     FrameView,
     numbers_written,
@@ -66,29 +66,22 @@ def panels_of(
         Axes that all panels have in common: "", "x", "y" or "xy".
     """
     values = view.values(facet)
-    columns = _columns(len(values), width_in)
+    most = max(1, int(width_in // _PANEL_IN))
+    columns = math.ceil(len(values) / math.ceil(len(values) / most))
     rows = math.ceil(len(values) / columns)
     tall = min(3.0, max(1.2, height * (width_in / columns - 0.6)))
     if rows > 1:
         tall = max(1.1, 0.7 * tall)
     figure = Picture(figsize=(width_in, rows * (tall + 0.55)), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex="x" in share, sharey="y" in share)
+    grid = panel_grid(figure, len(values), columns, sharex="x" in share, sharey="y" in share)
     found = []
-    for at, (value, axes) in enumerate(zip(values, grid.flat, strict=False)):
+    for at, (value, axes) in enumerate(zip(values, grid, strict=True)):
         if facet is not None:
             axes.set_title(f"{label_of(facet)} = {view.shown(facet, value)}", loc="left")
         part = view.where(facet, value)
         wide = width_in / columns - 0.6
         found.append(Panel(axes=axes, view=part, wide_in=wide, first=not at % columns))
-    for axes in list(grid.flat)[len(values) :]:
-        axes.set_visible(False)
     return figure, tuple(found)
-
-
-def _columns(panels: int, width_in: float) -> int:
-    most = max(1, int(width_in // _PANEL_IN))
-    rows = math.ceil(panels / most)
-    return math.ceil(panels / rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +103,8 @@ def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
         # The light end is invisible on white.
         colours = [to_hex(ramp(0.9 * n / (len(values) - 1))) for n in range(len(values))]
     return tuple(
-        Shade(
-            value=value,
-            label=view.shown(column, value),
-            colour=colour,
-            marker=MARKERS[n % len(MARKERS)],
-        )
-        for n, (value, colour) in enumerate(zip(values, colours, strict=True))
+        Shade(value=value, label=view.shown(column, value), colour=colour, marker=marker)
+        for value, colour, marker in zip(values, colours, cycle(MARKERS), strict=False)
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from archsim.document import picture_text
-from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
+from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look, panel_grid
 from archsim.quantities import byte_size, count, energy, seconds
 
 from ..pareto.capacity_search import CapacityCurves
@@ -60,11 +60,9 @@ def plot_history(found: WorkloadSearched) -> Picture:
     with look():
         size = (max(4.6, 3.0 * columns), 2.6 * rows)
         figure = Picture(figsize=size, layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        panels = panel_grid(figure, max(1, len(parts)), columns)
         for axes, part in zip(panels, parts, strict=False):
             _draw_history(axes, part, found)
-        for axes in panels[len(parts) :]:
-            axes.set_visible(False)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         what = f"{found.objective.name} of {found.result.workload} on {found.result.architecture}"
         headline(figure, f"The search for the least {what}")

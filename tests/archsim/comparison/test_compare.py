@@ -475,3 +475,9 @@ def test_python_refuses_a_mapping_for_nobody() -> None:
         compare(
             load("bert-base"), ["fusemax", "fusemax-micro24"], mappings={"fusemx": "fusemax-arch"}
         )
+
+
+def test_a_machine_may_run_a_generated_mapping() -> None:
+    work = load("bert-base", scope="attention", seq_len=1024)
+    found = compare(work, ["fusemax", "flat"], mappings={"flat": "einsum-by-einsum"})
+    assert [row.result.mapping for row in found.rows][1] == "einsum-by-einsum"
