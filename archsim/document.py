@@ -276,7 +276,8 @@ def _table(table: Table) -> list[str]:
     right = [n for n, c in enumerate(table.columns) if c.kind == "number"]
     head, *body = aligned(rows, "   ", right)
     title = [table.title] if table.title else []
-    return [*title, head, "─" * len(head), *body]
+    # A line break is not narrow, so that rich draws the rule of a table without any text.
+    return [*title, head, "─" * len(head) or "\n", *body]
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str, right: Container[int] = ()) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
+from math import inf
 from string import Template
 from typing import Any, NamedTuple
 
@@ -128,24 +129,16 @@ def _row(entry: AtlasEntry, columns: list[_AtlasColumn]) -> str:
 def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
     """Return the numbers that the page's script shows: per cascade, machine and length."""
     runs: dict[str, Any] = {}
-    sized: dict[str, Any] = {}
     for entry in entries:
-        name = entry.cascade.name
-        sized[name] = dict(entry.sized)
-        for run in entry.runs:
-            by_length = runs.setdefault(name, {}).setdefault(run.machine, {})
-            best = by_length.get(run.length)
-            if best is None or _better(run, best):
-                seconds = run.result.latency_s if run.result else None
-                by_length[run.length] = {"seconds": seconds, **_shown(run, arrays)}
-    return {"sized": sized, "runs": runs}
+        by_machine = runs.setdefault(entry.cascade.name, {})
+        for run in sorted(entry.runs, key=_seconds):
+            # The fastest run comes first, and a refusal last.
+            by_machine.setdefault(run.machine, {}).setdefault(run.length, _shown(run, arrays))
+    return {"sized": {e.cascade.name: dict(e.sized) for e in entries}, "runs": runs}
 
 
-def _better(run: AtlasRun, best: dict[str, Any]) -> bool:
-    """Return whether a run is faster than the one shown so far; any run beats a refusal."""
-    if run.result is None:
-        return False
-    return best["seconds"] is None or run.result.latency_s < best["seconds"]
+def _seconds(run: AtlasRun) -> float:
+    return run.result.latency_s if run.result else inf
 
 
 def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:

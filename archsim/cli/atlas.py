@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from einsum_cascade.yaml.library import builtin_names
 from ..writing import OutputFolder
 from .console import progress, say
 from .options import option, out_option, refuse_mapping_settings, repeated_option, settings_option
-
-if TYPE_CHECKING:
-    from ..atlas.survey import AtlasPlan
 
 
 @click.command("atlas")
@@ -48,29 +44,12 @@ def atlas_command(
 
     Without a CASCADE: all built-in ones. The page is one HTML file that needs no network.
     """
-    from ..atlas.page import atlas_html
-    from ..atlas.survey import survey
-    from ..processes import usable_cores
-
-    plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
-    with progress("", plan.steps) as advance:
-        entries = survey(plan, partial(advance, 1), workers=usable_cores())
-    with OutputFolder(out) as folder:
-        folder.text("atlas.html", atlas_html(plan, entries))
-    say(f"wrote {folder.paths[0]} ({len(entries)} cascades)", err=True)
-
-
-def _plan(
-    cascades: tuple[str, ...],
-    machines: tuple[str, ...],
-    lengths: tuple[str, ...],
-    workload: str,
-    settings: tuple[str, ...],
-) -> AtlasPlan:
     from workloads import load
 
     from .. import Mapping
-    from ..atlas.survey import AtlasPlan, Scenario
+    from ..atlas.page import atlas_html
+    from ..atlas.survey import AtlasPlan, Scenario, survey
+    from ..processes import usable_cores
     from ..spec.files.load import load_architectures
     from ..spec.overrides import parse_overrides
 
@@ -86,9 +65,14 @@ def _plan(
     ]
     if any(len(scenario.workload.parts) > 1 for scenario in scenarios):
         raise InputError("atlas: cascades run in the shapes of attention alone; scope=attention")
-    return AtlasPlan(
-        cascades=tuple(dict.fromkeys(cascades)),
+    plan = AtlasPlan(
+        cascades=tuple(dict.fromkeys(cascades or builtin_names("cascades"))),
         machines=tuple(load_architectures(dict.fromkeys(machines), given)),
         mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),
         scenarios=tuple(scenarios),
     )
+    with progress("", plan.steps) as advance:
+        entries = survey(plan, partial(advance, 1), workers=usable_cores())
+    with OutputFolder(out) as folder:
+        folder.text("atlas.html", atlas_html(plan, entries))
+    say(f"wrote {folder.paths[0]} ({len(entries)} cascades)", err=True)

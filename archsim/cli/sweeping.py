@@ -44,12 +44,6 @@ def sweep_command(
     if dask and workers:
         raise click.UsageError("--workers are of this machine, --dask has its own: give one")
     check_folder(out)
-    _show_done(_run(sweep, out, workers, dask, limit), out)
-
-
-def _run(
-    sweep: Path, out: Path, workers: int | None, dask: str | None, limit: int | None
-) -> SweepDone:
     from mappers.construct.generators import GENERATORS
 
     from ..api import find_best
@@ -59,7 +53,7 @@ def _run(
     # Workers of a cluster may run in another folder.
     loaded = sweep_of(sweep.resolve() if dask else sweep)
     try:
-        return run_sweep(
+        done = run_sweep(
             loaded,
             out,
             generators=GENERATORS,
@@ -72,6 +66,7 @@ def _run(
     except KeyboardInterrupt:
         say(f"finished points are kept in {out}; start again to go on", err=True)
         raise
+    _show_done(done, out)
 
 
 def _show_done(done: SweepDone, out: Path) -> None:

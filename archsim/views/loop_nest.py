@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
@@ -21,15 +20,12 @@ _REMARK = 56
 """Position, in characters, at which remarks begin, unless lines are longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _LoopLine:
-    depth: int
-    text: str
-    remark: str = ""
+_LoopLine = tuple[str, str]
+"""Indented text, and a remark."""
 
-    @property
-    def wide(self) -> str:
-        return "  " * self.depth + self.text
+
+def _line(depth: int, text: str, remark: str = "") -> _LoopLine:
+    return "  " * depth + text, remark
 
 
 def loop_nest(bound: Bound, title: str = "") -> Listing:
@@ -53,8 +49,8 @@ def loop_nest(bound: Bound, title: str = "") -> Listing:
         Lines of text.
     """
     lines = [line for group in bound.groups for line in _FusedNest(bound, group).lines()]
-    width = min(_REMARK, max((len(x.wide) for x in lines if x.remark), default=0))
-    shown = (f"{x.wide:<{width}}  {x.remark}" if x.remark else x.wide for x in lines)
+    width = min(_REMARK, max((len(text) for text, remark in lines if remark), default=0))
+    shown = (f"{text:<{width}}  {remark}" if remark else text for text, remark in lines)
     return Listing(title=title or f"loops of {bound.mapping.name}", lines=tuple(shown))
 
 
@@ -91,7 +87,7 @@ class _FusedNest:
     def lines(self) -> Iterator[_LoopLine]:
         bound = self.bound
         if len(bound.groups) > 1 and self.einsums[0].name == bound.groups[0][0]:
-            yield _LoopLine(0, f"{len(bound.groups)} nests, one after the other")
+            yield _line(0, f"{len(bound.groups)} nests, one after the other")
         yield from self._resident_tiles(range(1), self.einsums, 0)
         accesses = [(e, m.access.tensor) for e in self.einsums for m in e.access_maps]
         for array in bound.architecture.arrays:
@@ -102,7 +98,7 @@ class _FusedNest:
             text = f"par-for {partition.rank} in [0:{partition.parts:,})"
             remark = f"over {partition.instances} of {self.memories[partition.level].name}"
             each = _tile(partition.rank, partition.part)
-            yield _LoopLine(0, text, f"{remark}, {each}" if each else remark)
+            yield _line(0, text, f"{remark}, {each}" if each else remark)
         going = tuple(loop for loop in bound.nest if loop.bound > 1)
         yield from self._loops(going, self.einsums, 0, 0)
 
@@ -127,9 +123,7 @@ class _FusedNest:
         yield from self._loops((*rest,), before, depth, shown)
         if inside:
             each = self.bound.tiling.members[loop.member].stride
-            yield _LoopLine(
-                depth, f"for {loop.member} in [0:{loop.bound:,})", _tile(loop.rank, each)
-            )
+            yield _line(depth, f"for {loop.member} in [0:{loop.bound:,})", _tile(loop.rank, each))
             yield from self._loops((*rest,), inside, depth + 1, shown)
         yield from self._loops((*rest,), after, depth, shown)
 
@@ -149,14 +143,14 @@ class _FusedNest:
     def _body(self, same: Sequence[BoundEinsum], depth: int, shown: int) -> Iterator[_LoopLine]:
         e = same[0]
         each = ", one after the other" if len(same) > 1 and _own_loops(e) else ""
-        yield _LoopLine(depth, ", ".join(x.name for x in same), f"on {e.array.name}{each}")
+        yield _line(depth, ", ".join(x.name for x in same), f"on {e.array.name}{each}")
         depth += 1
         for loop in _own_loops(e):
             yield from self._resident_tiles(range(shown + 1, loop.level + 1), same, depth)
             shown = max(shown, loop.level)
             n = e.trip_counts[loop.member]
             tile = _tile(loop.variable.upper(), loop.stride)
-            yield _LoopLine(depth, f"for {loop.member} in [0:{n:,})", tile)
+            yield _line(depth, f"for {loop.member} in [0:{n:,})", tile)
             depth += 1
         yield from self._resident_tiles(range(shown + 1, len(self.memories)), same, depth)
         for dimension, tiles in groupby(_spatial_tiles(e), key=lambda tile: tile[0]):
@@ -166,7 +160,7 @@ class _FusedNest:
                 taken = prod(parts for _, parts in laid)
                 size = next(d.size for d in e.array.dimensions if d.name == dimension)
                 remark = f"{dimension}: {taken:,} of {size:,}"
-                yield _LoopLine(depth, f"par-for {text}", remark)
+                yield _line(depth, f"par-for {text}", remark)
 
     def _resident_tiles(
         self, levels: Iterable[int], einsums: Sequence[BoundEinsum], depth: int
@@ -256,7 +250,7 @@ def _wrapped_listing(depth: int, level: str, kept: Sequence[str]) -> Iterator[_L
     for n, item in enumerate(kept):
         end = "]" if n == len(kept) - 1 else ", "
         if len(text) + len(item) > room:
-            yield _LoopLine(depth, text.rstrip())
+            yield _line(depth, text.rstrip())
             text = " " * (len(level) + 2)
         text += item + end
-    yield _LoopLine(depth, text)
+    yield _line(depth, text)

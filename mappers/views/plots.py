@@ -203,8 +203,8 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
             pj = [(p.capacity_bytes, p.result.energy_pj) for p in series.energy]
             for axes, points in ((traffic, moved), (spent, pj)):
                 # A mapping that fits a capacity is best up to the next one.
-                axes.step(*zip(*points, strict=True), where="post", color=colour)
-                axes.plot(*zip(*points, strict=True), "o", color=colour, label=label)
+                x, y = zip(*points, strict=True)
+                axes.step(x, y, where="post", color=colour, marker="o", label=label)
         bound = f"bound of the passes: {byte_size(curves.bound_bytes)}"
         traffic.axhline(curves.bound_bytes, color=_REFERENCE, linestyle="--", label=bound)
         _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
