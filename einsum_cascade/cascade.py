@@ -23,18 +23,9 @@ if TYPE_CHECKING:
     from .rewrites import Derivation
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _parsed(source: Source) -> ir.Program:
     """Return the program of a text; a text parsed before gives the same frozen program."""
-    return parse_program(source)
-
-
-@lru_cache(maxsize=256)
-def _built_in(source: Source) -> ir.Program:
-    """Return the program of a built-in cascade.
-
-    All built-in cascades have a cache of their own, so other texts never evict them.
-    """
     return parse_program(source)
 
 
@@ -63,7 +54,7 @@ class Cascade:
         """
         text = os.fspath(name)
         if isinstance(name, str) and not is_file_name(text):
-            return cls(_built_in(builtin_source("cascades", text, CascadeError)))
+            return cls(_parsed(builtin_source("cascades", text, CascadeError)))
         return cls(_parsed(read_source(text, CascadeError)))
 
     @classmethod

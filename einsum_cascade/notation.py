@@ -191,24 +191,19 @@ def _lines(program: ir.Program) -> Iterator[str]:
         r.meaning or r.partition or r.like or r.shape for r in program.ranks
     ):
         yield f"ranks: {_list(tuple(r.name for r in program.ranks))}"
-    elif program.ranks:
+    else:
         yield from _mapping("ranks", tuple(_ranks(program)))
-    if program.inputs:
-        yield from _mapping("inputs", tuple((t.name, _list(t.ranks)) for t in program.inputs))
+    yield from _mapping("inputs", tuple((t.name, _list(t.ranks)) for t in program.inputs))
     if len(program.outputs) == 1:
         yield f"output: {program.outputs[0]}"
     elif program.outputs:
         yield f"outputs: {_list(program.outputs)}"
     yield from _parameters(program)
-    if program.domains:
-        yield from _mapping("domains", tuple((d.name, _domain(d)) for d in program.domains))
-    if program.distinct:
-        yield from _mapping("distinct", tuple((d.name, _list(d.ranks)) for d in program.distinct))
-    if program.usual:
-        yield from _mapping("usual", tuple((u.name, str(u.size)) for u in program.usual))
+    yield from _mapping("domains", tuple((d.name, _domain(d)) for d in program.domains))
+    yield from _mapping("distinct", tuple((d.name, _list(d.ranks)) for d in program.distinct))
+    yield from _mapping("usual", tuple((u.name, str(u.size)) for u in program.usual))
     yield from _functions(program)
-    if program.accumulate:
-        yield from _mapping("accumulate", program.accumulate)
+    yield from _mapping("accumulate", program.accumulate)
     for key, block in (("init", program.init), ("einsums", program.einsums)):
         if block:
             yield f"{key}: |"
@@ -231,9 +226,7 @@ def _ranks(program: ir.Program) -> Iterator[tuple[str, str]]:
 
 
 def _parameters(program: ir.Program) -> Iterator[str]:
-    if not program.parameters:
-        return
-    if all(p.default is None for p in program.parameters):
+    if program.parameters and all(p.default is None for p in program.parameters):
         yield f"parameters: {_list(tuple(p.name for p in program.parameters))}"
         return
     entries = tuple(
@@ -265,6 +258,8 @@ def _functions(program: ir.Program) -> Iterator[str]:
 
 
 def _mapping(key: str, entries: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    if not entries:
+        return
     inline = f"{key}: {{{', '.join(f'{name}: {value}' for name, value in entries)}}}"
     if len(inline) <= 100:
         yield inline

@@ -51,7 +51,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     total = 0
     # Names of the last tiles as ``spaces`` writes them; no rank of a file can have such a name.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
-    for times, space in signed_spaces(program, einsum):
+    for times, space in program.memo(signed_spaces, einsum.variables, einsum.where):
         factor = _integer(times, numbers)
         found = _count(space, numbers) if factor else 0
         if found is None:
@@ -81,35 +81,32 @@ class Mask:
     untied: tuple[str, ...]
     ones: Mapping[str, int]
 
-    @staticmethod
-    def of(program: ir.Program, einsum: ir.Einsum) -> Mask:
-        """Return the mask of an Einsum whose inherited masks are written out.
+    @classmethod
+    def of(
+        cls, program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None
+    ) -> Mask:
+        """Return the mask of Einsums with these variables and this condition.
+
+        The condition includes inherited masks.
 
         >>> from einsum_cascade import Cascade
         >>> program = Cascade.load("attention-causal").program
-        >>> mask = Mask.of(program, program.einsums[0])
+        >>> mask = Mask.of(program, program.einsums[0].variables, program.einsums[0].where)
         >>> sorted(mask.needs), mask.untied
         (['M', 'P'], ('E',))
         """
-        return program.memo(_mask_of, einsum.variables, einsum.where)
-
-
-def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None) -> Mask:
-    """Return the mask of all Einsums with these variables and this condition, for
-    ``Program.memo``.
-    """
-    terms = conjunctions(inlined(program, where))
-    named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
-    own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
-    # A condition may use the shape of a rank without its variable.
-    tied = {r for v, family in own.items() if named & {v, *family} for r in family}
-    ranks = [program.rank_of_variable[v] for v in variables]
-    untied = tuple(r for r in ranks if r not in tied)
-    return Mask(
-        needs=frozenset(tied | (named - own.keys())),
-        untied=untied,
-        ones={name: 1 for r in untied for name in _family(program, r)},
-    )
+        terms = conjunctions(inlined(program, where))
+        named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
+        own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
+        # A condition may use the shape of a rank without its variable.
+        tied = {r for v, family in own.items() if named & {v, *family} for r in family}
+        ranks = [program.rank_of_variable[v] for v in variables]
+        untied = tuple(r for r in ranks if r not in tied)
+        return cls(
+            needs=frozenset(tied | (named - own.keys())),
+            untied=untied,
+            ones={name: 1 for r in untied for name in _family(program, r)},
+        )
 
 
 def _family(program: ir.Program, rank: str) -> tuple[str, ...]:
@@ -117,7 +114,7 @@ def _family(program: ir.Program, rank: str) -> tuple[str, ...]:
 
     Any other rank is returned alone.
     """
-    whole = program.rank_of[rank].family or rank
+    whole = program.whole_rank(rank)
     return (whole, *program.rank_of[whole].partition)
 
 
@@ -456,14 +453,12 @@ class Inequality:
         array
             First value at which the inequality starts to hold, or stops to hold.
         """
-        if self.coefficients is None:
-            found = self.edge(symbol, values)
-            if found is None:
-                return self._by_bisection(symbol, values, size)
-            return found[0], np.clip(found[1], 0, size).astype(np.int64)
         found = self.edge(symbol, values)
-        assert found is not None, "where it is linear, a division says it"
-        return found
+        if found is None:
+            return self._by_bisection(symbol, values, size)
+        if self.is_linear:
+            return found
+        return found[0], np.clip(found[1], 0, size).astype(np.int64)
 
     def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
         """Return the bound of a variable without clipping it to the range of the variable.

@@ -271,7 +271,7 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     """
     total = sympy.Integer(0)
     shared = _shared_symbols(program)
-    for times, space in signed_spaces(program, einsum):
+    for times, space in program.memo(signed_spaces, einsum.variables, einsum.where):
         total += times * space.with_symbols(shared).count()
     return factored(_tidy(program, total))
 
@@ -367,18 +367,14 @@ class PointSet:
         return sympy.Mul(total, *(_group(*group) for group in self.groups()))
 
 
-def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, PointSet], ...]:
-    """Return spaces without masks whose weighted sum of points is that of an Einsum.
-
-    Each space comes with its factor. The result is computed once for all shapes, and once for
-    all Einsums of a program with equal variables and mask.
-    """
-    return program.memo(_signed_spaces, einsum.variables, einsum.where)
-
-
-def _signed_spaces(
+def signed_spaces(
     program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None
 ) -> tuple[tuple[Any, PointSet], ...]:
+    """Return spaces without masks whose weighted sum of points is that of an Einsum.
+
+    Each space comes with its factor. The result holds for all shapes, and for all Einsums of a
+    program with these variables and this mask: call it by ``Program.memo``.
+    """
     return tuple(
         (sign * times, space)
         for sign, inequalities in conjunctions(inlined(program, where))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, SupportsIndex
 
 from .. import ir
@@ -19,12 +20,7 @@ from ..memo import cached_property
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
 from ..shapes import resolve_shapes
-from .footprint import (
-    ExtraTraffic,
-    RankFootprint,
-    extra_traffic,
-    footprints,
-)
+from .footprint import ExtraTraffic, RankFootprint, extra_traffic, footprints
 from .point_counts import Mask, count_points
 from .points import factored, points_of, rank_symbol, size_of
 from .policy import MAX_EXPANDED_TERMS
@@ -131,15 +127,11 @@ class Analysis:
             A name is no rank of the cascade, a shape is no positive integer, or shapes contradict
             each other.
         """
-
         values = _values(self.program, shapes)
 
-        known: dict[Any, Any] = {}
-
+        @cache
         def put(expression: Any) -> Any:
-            if expression not in known:
-                known[expression] = evaluate_sums(_with_numbers(expression, values))
-            return known[expression]
+            return evaluate_sums(_with_numbers(expression, values))
 
         return replace(
             self,
@@ -177,7 +169,7 @@ class Analysis:
         does not name are factors, and may stay symbols.
         """
         einsum = with_masks(self.program).einsum_of[e.einsum]
-        mask = Mask.of(self.program, einsum)
+        mask = self.program.memo(Mask.of, einsum.variables, einsum.where)
         if not mask.needs <= numbers.keys():
             return None
         outer = put(size_of(self.program, [*self.program.parallel, *mask.untied]))

@@ -47,17 +47,13 @@ def _written(program: ir.Program, tensor: str) -> Any:
     einsum = program.einsum_of.get(tensor)
     if einsum is None or not einsum.scattered:
         return tensor_size(program, tensor)
-    if Masks(program).skipped(einsum) or any(_may_lack(program, i) for i in einsum.scattered):
+    # A mask of the Einsum, or of a selection that gives positions, may leave elements unwritten.
+    sources = (program.einsum_of.get(i.access.tensor) for i in einsum.scattered)
+    if any(Masks(program).skipped(e) for e in (einsum, *sources) if e is not None):
         return sympy.Integer(0)
     # Each scattered element is written once.
     ranks = (program.rank_of_variable[v] for v in einsum.target.variables)
     return size_of(program, [*program.parallel, *ranks])
-
-
-def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
-    """Return whether a mask may leave entries of an index tensor empty."""
-    source = program.einsum_of.get(index.access.tensor)
-    return source is not None and bool(Masks(program).skipped(source))
 
 
 def gathered_inputs(program: ir.Program) -> tuple[str, ...]:
@@ -373,12 +369,8 @@ class _GatherBound:
 
     def _ends(self, weights: _Weights) -> tuple[int, int]:
         """Return the smallest and the largest value of a weighted sum of rank variables."""
-        low = high = weights.get("", 0)
-        for variable, weight in weights.items():
-            if variable:
-                reach = weight * (self._size(variable) - 1)
-                low, high = low + min(0, reach), high + max(0, reach)
-        return low, high
+        negated = {v: -n for v, n in weights.items()}
+        return -self._maximum(negated, {}), self._maximum(weights, {})
 
     def _neighbours_are_disjoint(self) -> bool:
         """Return whether the neighbourhoods of two different gathered positions never overlap."""

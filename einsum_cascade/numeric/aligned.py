@@ -175,11 +175,7 @@ def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
 
 def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
     """Return an array that is True where any of the flags is; None if there is no such point."""
-    if not flags:
-        return None
-    found = np.zeros((1,) * ndim, bool)
-    for one in flags:
-        found = found | one
+    found = reduce(np.logical_or, flags, np.zeros((1,) * ndim, bool))
     return found if found.any() else None
 
 

@@ -34,13 +34,13 @@ SUMS: Mapping[str, str] = MappingProxyType(
 
 
 def dtype_of(name: str) -> DType:
-    """Return the numpy type for a name in ``ir.DTYPES``; ``bfloat16`` comes from ml_dtypes."""
-    if name == "bfloat16":
-        import ml_dtypes
+    """Return the numpy type of a name such as ``bfloat16``, which comes from ml_dtypes."""
+    if hasattr(np, name):
+        return np.dtype(name)
+    import ml_dtypes
 
-        found: DType = np.dtype(ml_dtypes.bfloat16)
-        return found
-    return np.dtype(str(name))
+    found: DType = np.dtype(getattr(ml_dtypes, name))
+    return found
 
 
 def resolve_dtype(wanted: Any) -> DType:
@@ -254,13 +254,8 @@ def _scales(largest: Array, most: float, top: int, fmt: NumberFormat) -> Array:
     return _floating(largest / most / whole, eight) * whole if whole else largest
 
 
-@cache
 def _element(fmt: NumberFormat) -> DType:
-    import ml_dtypes
-
-    name = _ELEMENTS[fmt.name]
-    found: DType = np.dtype(getattr(ml_dtypes, name, name))
-    return found
+    return dtype_of(_ELEMENTS[fmt.name])
 
 
 @cache

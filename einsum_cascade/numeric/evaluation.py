@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from math import prod
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .. import ir
+from ..affine import digits
 from ..errors import EvaluationError, NotANumberError
 from ..functions import (
     ARITHMETIC,
@@ -26,7 +26,7 @@ from ..functions import (
 from ..masks import conjuncts
 from ..operations import identity_of
 from .aligned import AlignedArray, AlignedSpace, Excluded, Outside, Store, merged, read, union
-from .dtypes import Array, DType, cast
+from .dtypes import Array, DType, Precision, cast
 from .inputs import Binding
 
 Absences = Mapping[frozenset[str], Array]
@@ -82,10 +82,8 @@ def restrictions(einsum: ir.Einsum, evaluator: Evaluator) -> Iterator[AlignedArr
     """Yield each condition of an Einsum's ``where`` as flags of the points that it excludes."""
     for part in conjuncts(einsum.where):
         lane = evaluator.condition(part)
-        excluded = ~lane.values
         # A condition with an unknown operand decides nothing: the operand's own flags apply.
-        for flags in lane.unknown:
-            excluded = excluded & ~flags
+        excluded = ~lane.values & _known(lane)
         own = Excluded(frozenset(ir.variables_of(part)), excluded)
         yield replace(lane, excluded=(*lane.excluded, own))
 
@@ -107,8 +105,8 @@ class _Computation:
         if self.einsum.select is not None:
             return self._selected()
         restriction = self._restriction()
-        product, sign = factors(self.einsum.expression)
-        if self._contractible(product):
+        if is_contraction(self.einsum, self.binding.precision):
+            product, sign = factors(self.einsum.expression)
             working = self.evaluator.working
             lanes = [self.evaluator.value(f) for f in product]
             lanes = [lane.with_values(cast(lane.values, working)) for lane in lanes]
@@ -120,13 +118,6 @@ class _Computation:
         masks, absent = self._masks((*restriction, lane))
         values = cast(lane.values, self.evaluator.working)
         return self._finished(self._reduced(values, masks), absent)
-
-    def _contractible(self, product: tuple[ir.Expression, ...]) -> bool:
-        einsum = self.einsum
-        # A contraction adds in any order; a 16-bit accumulator rounds in the order of the
-        # coordinates.
-        narrow = self.binding.precision.accumulator(einsum.name) is not None
-        return bool(einsum.over) and einsum.reduction == "+" and len(product) > 1 and not narrow
 
     # --------------------------------------------------------------- what takes part
 
@@ -143,19 +134,16 @@ class _Computation:
             # The target's members alone count as well: beyond the end an element is absent, while
             # other points only leave a reduction.
             for names in (self.einsum.target.variables, self.einsum.variables):
-                members = [m for m in rank.partition if m.lower() in names]
+                members = [m.lower() for m in rank.partition if m.lower() in names]
                 if not members:
                     continue
                 # For M = 10 in M1 = 3 tiles of M0 = 4, m is 4*m1 + m0, and (2, 2) and (2, 3) lie
                 # beyond the end.
-                strides = {
-                    m: prod(space.shapes[n] for n in rank.partition[i + 1 :])
-                    for i, m in enumerate(rank.partition)
-                }
-                at = sum(strides[m] * space.values(m.lower()) for m in members)
+                strides = digits(rank.partition).weights(space.shapes)
+                at = sum(strides[m] * space.values(m) for m in members)
                 beyond = np.asarray(at >= space.shapes[rank.name])
                 if beyond.any():
-                    yield Excluded(frozenset(m.lower() for m in members), beyond)
+                    yield Excluded(frozenset(members), beyond)
 
     def _masks(self, lanes: tuple[AlignedArray, ...]) -> tuple[tuple[Array, ...], Absences]:
         """Return the flags of excluded points, and the flags of absent elements of the result.
@@ -179,8 +167,6 @@ class _Computation:
     def _check_inside(self, outside: tuple[Outside, ...], excluded: tuple[Array, ...]) -> None:
         space = self.evaluator.space
         for one in outside:
-            if not one.flags.any():
-                continue
             bad = one.flags
             for flags in excluded:
                 bad = bad & ~flags
@@ -421,10 +407,8 @@ class Evaluator:
 
 def _known(lane: AlignedArray) -> Array:
     """Return flags of the points at which an array has a defined value."""
-    found = np.ones((1,) * lane.values.ndim, bool)
-    for flags in lane.unknown:
-        found = found & ~flags
-    return found
+    nothing = np.zeros((1,) * lane.values.ndim, bool)
+    return ~reduce(np.logical_or, lane.unknown, nothing)
 
 
 # ------------------------------------------------------------------ reductions
@@ -442,6 +426,16 @@ def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
             return first + second, one * two
         case _:
             return (expression,), 1
+
+
+def is_contraction(einsum: ir.Einsum, precision: Precision) -> bool:
+    """Return whether an Einsum sums a product, so that no product of single points is stored.
+
+    A contraction adds in any order; a 16-bit accumulator rounds in the order of the coordinates.
+    """
+    product, _ = factors(einsum.expression)
+    narrow = precision.accumulator(einsum.name) is not None
+    return bool(einsum.over) and einsum.reduction == "+" and len(product) > 1 and not narrow
 
 
 def contract(

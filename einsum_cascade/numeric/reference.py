@@ -15,7 +15,7 @@ from ..graphs import strongly_connected
 from ..ordering import Dependence, dependences, loop_over
 from .aligned import Buffer
 from .dtypes import Array
-from .evaluation import compute, factors
+from .evaluation import compute, is_contraction
 from .inputs import Binding, bind, split_named
 from .targets import allocate, store_result, store_scattered, tensor_shape
 
@@ -27,11 +27,6 @@ class IterativeLoop:
     variable: str
     steps: tuple[Step, ...]
 
-    @property
-    def einsums(self) -> tuple[ir.Einsum, ...]:
-        """All Einsums of the loop, in order."""
-        return tuple(e for step in self.steps for e in einsums_of(step))
-
 
 Step = ir.Einsum | IterativeLoop
 
@@ -41,7 +36,9 @@ def einsums_of(step: Step) -> tuple[ir.Einsum, ...]:
 
     The Einsums of inner loops are listed in place.
     """
-    return step.einsums if isinstance(step, IterativeLoop) else (step,)
+    if isinstance(step, ir.Einsum):
+        return (step,)
+    return tuple(e for inner in step.steps for e in einsums_of(inner))
 
 
 def schedule(program: ir.Program) -> tuple[Step, ...]:
@@ -247,10 +244,7 @@ class _EvaluationRun:
 
         A contraction needs its result, any other Einsum its whole iteration space.
         """
-        product, _ = factors(einsum.expression)
-        contracted = einsum.over and einsum.reduction == "+" and len(product) > 1
-        # A 16-bit accumulator is rounded point by point, so all points are stored.
-        contracted = contracted and self.binding.precision.accumulator(einsum.name) is None
+        contracted = is_contraction(einsum, self.binding.precision)
         names = einsum.target.variables if contracted else einsum.variables
         leading = prod(self.binding.shapes[r] for r in self.binding.parallel)
         points = prod(self.binding.shapes[self.program.rank_of_variable[v]] for v in names)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -131,41 +131,34 @@ def split_statements(scalar: YamlScalar) -> tuple[tuple[Piece, ...], tuple[Probl
 
     A line that begins with ``::`` or ``where`` continues the previous statement.
     """
-    text = scalar.text
+    # Comments become blanks.
+    text = re.sub(r"#[^\n]*", lambda found: " " * len(found[0]), scalar.text)
     pieces: list[Piece] = []
     problems: list[Problem] = []
     opened: list[int] = []
-    start = at = 0
+    start = 0
 
     def finish(end: int) -> None:
         nonlocal start
+        part = text[start:end]
         if opened:
             what = f"'{text[opened[-1]]}' is never closed"
             problems.append(Problem(what, scalar.place(opened[-1])))
             opened.clear()
-        else:
-            pieces.extend(_trimmed(scalar, start, end))
+        elif part.strip():
+            first = start + len(part) - len(part.lstrip())
+            pieces.append(Piece(scalar, first, start + len(part.rstrip())))
         start = end + 1
 
-    while at < len(text):
-        c = text[at]
-        if c == "#":
-            at = _line_end(text, at)
-            continue
+    for at, c in enumerate(text):
         if c in _OPEN:
             opened.append(at)
         elif c in _CLOSE and opened:
             opened.pop()
         elif c == ";" or (c == "\n" and _ends_statement(text, at, bool(opened))):
             finish(at)
-        at += 1
     finish(len(text))
     return tuple(pieces), tuple(problems)
-
-
-def _line_end(text: str, at: int) -> int:
-    end = text.find("\n", at)
-    return len(text) if end < 0 else end
 
 
 def _ends_statement(text: str, newline: int, inside: bool) -> bool:
@@ -173,13 +166,6 @@ def _ends_statement(text: str, newline: int, inside: bool) -> bool:
     if inside:
         return _STARTS.match(text, newline + 1) is not None
     return _CONTINUES.match(text, newline + 1) is None
-
-
-def _trimmed(scalar: YamlScalar, start: int, end: int) -> Iterator[Piece]:
-    text = re.sub(r"#[^\n]*", lambda m: " " * len(m[0]), scalar.text[start:end])
-    if text.strip():
-        first = start + len(text) - len(text.lstrip())
-        yield Piece(scalar, first, start + len(text.rstrip()))
 
 
 # ------------------------------------------------------------------------- parsing

@@ -220,26 +220,22 @@ class _CascadeFile:
         """Yield the ``parallel`` ranks, which every tensor carries."""
         return self.name_list("parallel", RANK_NAME, "a rank is upper-case, such as B")
 
-    def shared(self) -> Iterator[SharedInput]:
+    def shared(self) -> Iterator[ir.Tensor]:
         """Yield the inputs that lack some parallel ranks, with these ranks."""
-        for key, name, ranks in self.with_ranks("shared", "{W: [B]}", "name a parallel rank"):
-            yield SharedInput(name=name, ranks=ranks, span=key.span)
+        return self.with_ranks("shared", "{W: [B]}", "name a parallel rank")
 
     def distinct(self) -> Iterator[ir.Tensor]:
         """Yield inputs declared distinct, with the ranks along which entries differ."""
-        for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
-            yield ir.Tensor(name=name, ranks=ranks, span=key.span)
+        return self.with_ranks("distinct", "{TABLE: [N]}", "name a rank")
 
-    def with_ranks(
-        self, key: str, example: str, hint: str
-    ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
+    def with_ranks(self, key: str, example: str, hint: str) -> Iterator[ir.Tensor]:
         """Yield each input that a mapping names, with its rank or list of ranks."""
         for name_node, value in self.mapping(key, example):
             name = self.identifier(name_node, TENSOR_NAME, "name an input")
             items = value.items if isinstance(value, YamlSequence) else (value,)
             ranks = tuple(self.identifier(i, RANK_NAME, hint) for i in items)
             if name and ranks and all(ranks):
-                yield name_node, name, ranks
+                yield ir.Tensor(name=name, ranks=ranks, span=name_node.span)
 
     def ranks(self) -> Iterator[ir.Rank]:
         """Yield the declared ranks, each followed by its members."""
@@ -386,9 +382,7 @@ class _CascadeFile:
             if node.text.lstrip("+-") == "inf":
                 return float(node.text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_number and value == value and abs(float(value)) < float("inf"):  # type: ignore[arg-type]
-                return value  # type: ignore[return-value]
-            if is_number and node.text.lstrip("+-.").lower() == "inf":
+            if is_number and value == value:
                 return value  # type: ignore[return-value]
         self.wrong(f"a number is expected, not {node.kind}", node.span)
         return 0
@@ -530,16 +524,7 @@ def _written(node: YamlScalar) -> str:
 # ------------------------------------------------------------------ shared inputs
 
 
-@dataclass(frozen=True, kw_only=True)
-class SharedInput:
-    """Input that is shared along some parallel ranks, which it lacks."""
-
-    name: str
-    ranks: tuple[str, ...]
-    span: Span | None
-
-
-def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
+def shared_problems(program: ir.Program, shared: tuple[ir.Tensor, ...]) -> Iterator[Problem]:
     """Yield problems of inputs shared along parallel ranks.
 
     These are unknown inputs, ranks that are not parallel, and ranks along which entries must
@@ -559,14 +544,14 @@ def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Ite
                 yield Problem(what, one.span)
 
 
-def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
+def expand_shared_inputs(program: ir.Program, shared: tuple[ir.Tensor, ...]) -> ir.Program:
     """Return the program with each tensor's own parallel ranks written out in the equations.
 
     Parameters
     ----------
     program : Program
         Verified program, with parallel ranks that no equation names.
-    shared : tuple of SharedInput
+    shared : tuple of Tensor
         Inputs that lack some of them.
 
     Returns

@@ -250,7 +250,8 @@ def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetail
         message = context["text"]
     else:
         got = node.kind if node is not None else "nothing"
-        message = f"expected {_wanted(kind, context, error)}, got {got}"
+        literal = context["expected"] if kind == "literal_error" else None
+        message = f"expected {literal or _WANTED.get(kind, error['msg'])}, got {got}"
         if kind == "literal_error" and isinstance(node, YamlScalar):
             close = nearest(node.text, re.findall(r"'([^']*)'", context["expected"]))
             context = {"hint": f"did you mean '{close}'?" if close else ""}
@@ -287,12 +288,6 @@ _WANTED: Mapping[str, str] = types.MappingProxyType(
         "too_short": "at least one entry",
     }
 )
-
-
-def _wanted(kind: str, context: dict[str, Any], error: ErrorDetails) -> str:
-    if kind == "literal_error":
-        return str(context["expected"])
-    return _WANTED.get(kind, error["msg"])
 
 
 def _fields_at(model: type[Fields], loc: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from einsum_cascade import Cascade, EvaluationError
-from einsum_cascade.numeric.reference import IterativeLoop, schedule
+from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ERRORS = {"float64": 1e-14, "float32": 2e-6, "float16": 4e-3, "bfloat16": 3e-2}
@@ -201,7 +201,7 @@ def test_lightning_attention_parallel_recurrent_and_chunked() -> None:
 def test_only_recurrences_run_in_loops() -> None:
     steps = schedule(Cascade.load("attention-1pass").program)
     loops = [s for s in steps if isinstance(s, IterativeLoop)]
-    assert [(s.variable, {e.name for e in s.einsums}) for s in loops] == [
+    assert [(s.variable, {e.name for e in einsums_of(s)}) for s in loops] == [
         ("m1", {"RM"}),
         ("m1", {"SPD", "RD"}),
         ("m1", {"SPNV", "RNV"}),
