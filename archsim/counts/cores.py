@@ -225,8 +225,9 @@ class _CoreSums:
             )
 
         writes = of_all(lambda p: p.access(key).writes, reads=False)
-        if self._is_passed_on(one):
-            # Every element that came in is passed on once, in addition to local reads.
+        if one.place == self.bound.architecture.home.name and self.ring.rank(one.tensor):
+            # Cores pass the tensor on around a ring: every element that came in is passed on once,
+            # in addition to local reads.
             used = of_all(lambda p: p.access(key).reads - p.access(key).writes, reads=True)
             return replace(one, reads=used + writes, writes=writes)
         reads = of_all(lambda p: p.access(key).reads, reads=True)
@@ -299,11 +300,6 @@ class _CoreSums:
             lambda s: s.variable not in held.shared and every(s),
         )
 
-    def _is_passed_on(self, access: AccessCount) -> bool:
-        """Return whether cores pass the accessed tensor elements on around a ring."""
-        resident_on_chip = access.place == self.bound.architecture.home.name
-        return resident_on_chip and self.ring.rank(access.tensor) is not None
-
     def _sum(
         self,
         e: BoundEinsum,
@@ -341,7 +337,9 @@ class _CoreSums:
         each = s.variable in e.variables or (e.name, s.rank) in self.replicated
         if s.work_order and each and not every and (shares := halo_shares(s)) is not None:
             return shares
-        return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
+        if each and every:
+            return [len(numbers) for numbers in s.kinds]
+        return [1, *[0] * (len(s.kinds) - 1)]
 
     def _unique_halo_by_kind(
         self, e: BoundEinsum, accessing: list[AccessMap], s: RankPartition, to: int | None

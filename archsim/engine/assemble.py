@@ -82,7 +82,7 @@ def assemble(
         bounds=_bounds(bound, counts_at_ports(bound, counts)),
         einsums=_einsums(bound, work, timing),
         schedule=_schedule(bound, timing),
-        tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
+        tiles=tuple(bound.tiling.bounds.items()),
         notes=(*_notes(bound), *timing.notes),
         roofs=bound.pattern_memo(_roofs_of),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),

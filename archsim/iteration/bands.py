@@ -306,28 +306,21 @@ class BoxedBand(NamedTuple):
         return Band(self.low + moved, self.high + moved, columns, rows).points
 
 
-@dataclass(frozen=True, slots=True)
-class BandUnion:
-    """Union of several bands: points in at least one of them.
+def points_before(bands: tuple[BoxedBand, ...], row: int) -> int:
+    """Count the points of a union of bands whose y is below ``row``, by inclusion and exclusion.
 
     Of 8 keys (x) every query (y) sees the first 3, and later queries see more:
 
     >>> far = 1 << 60
-    >>> seen = BandUnion((BoxedBand(-far, 0, 0, 7, 0, far), BoxedBand(-far, far, 0, 2, 0, far)))
-    >>> [seen.points_before(row) for row in range(6)]
+    >>> seen = (BoxedBand(-far, 0, 0, 7, 0, far), BoxedBand(-far, far, 0, 2, 0, far))
+    >>> [points_before(seen, row) for row in range(6)]
     [0, 3, 6, 9, 13, 18]
     """
-
-    bands: tuple[BoxedBand, ...]
-
-    def points_before(self, row: int) -> int:
-        """Count the points whose y is below ``row``, by inclusion and exclusion."""
-        bands = tuple(dict.fromkeys(self.bands))
-        chosen = (c for n in range(1, len(bands) + 1) for c in combinations(bands, n))
-        return sum(
-            (-1) ** (1 + len(c)) * reduce(BoxedBand.intersection, c).points_before(row)
-            for c in chosen
-        )
+    distinct = tuple(dict.fromkeys(bands))
+    chosen = (c for n in range(1, len(distinct) + 1) for c in combinations(distinct, n))
+    return sum(
+        (-1) ** (1 + len(c)) * reduce(BoxedBand.intersection, c).points_before(row) for c in chosen
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,9 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError,
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import Cache, Identity
 
-from ..nest.binder import bind_loops
+from ..nest.binder import ParametricNest, bind_loops
 from ..nest.cores import bind_partitioned, is_partitioned, unfused_reference
 from ..nest.masks import skip_masked_tiles
-from ..nest.parametric import ParametricNest
 from ..nest.policy import MAX_CACHED_NESTS, MAX_PARAMETER_VARIANTS
 from ..nest.record import Bound
 from ..nest.roles import loops_for_missing_axes, resolve_roles

@@ -231,11 +231,32 @@ def _read_ahead(bound: Bound) -> Iterator[Problem]:
 
 def _lost_tensors(bound: Bound) -> Iterator[Problem]:
     """Yield a problem for each intermediate that is no longer held when it is read."""
-    yield from (
-        _lost_tensor(bound, consumer, number)
-        for consumer, number, _ in bound.results_read()
-        if not is_still_held(bound, consumer, number)
-    )
+    for consumer, number, producer in bound.results_read():
+        if is_still_held(bound, consumer, number):
+            continue
+        level = _outermost(bound, producer.name)
+        places = ", ".join(p.name for p in bound.residency.of(producer.name))
+        wrote = [x.member for x in producer.stepping(producer.write, level)]
+        reads = [x.member for x in consumer.stepping(consumer.reads[number], level)]
+        fused = ""
+        if bound.in_different_groups(producer.name, consumer.name):
+            why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
+            fused = "; or fuse the two: in one group of the schedule they share the nest"
+        elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
+            why = f"they do not share the loop over {_listed(differing)}"
+        elif wrote != reads:
+            why = f"their loops over {_listed(wrote)} are not in the same order"
+        elif any(x.member in wrote for x in (*producer.own, *consumer.own)):
+            why = f"the loop over {_listed(wrote)} is not in the nest they share"
+        else:
+            why = f"it reads beyond the tile of {_listed(wrote)}"
+        yield Problem(
+            f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
+            f"{consumer.name} reads it: {why}",
+            _span(bound, consumer),
+            f"keep {producer.name} in {bound.architecture.home.name}, or in a memory "
+            f"outside these loops{fused}",
+        )
 
 
 def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
@@ -269,34 +290,6 @@ def _reads_init(bound: Bound, operand: Operand) -> bool:
 def _outermost(bound: Bound, tensor: str) -> int:
     memories = bound.residency.memories(tensor)
     return memories[0] if memories else bound.register_level
-
-
-def _lost_tensor(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
-    producer = bound.producer(consumer.operands[number])
-    assert producer is not None, "what comes from outside is never gone"
-    level = _outermost(bound, producer.name)
-    places = ", ".join(p.name for p in bound.residency.of(producer.name))
-    wrote = [x.member for x in producer.stepping(producer.write, level)]
-    reads = [x.member for x in consumer.stepping(consumer.reads[number], level)]
-    fused = ""
-    if bound.in_different_groups(producer.name, consumer.name):
-        why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
-        fused = "; or fuse the two: in one group of the schedule they share the nest"
-    elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
-        why = f"they do not share the loop over {_listed(differing)}"
-    elif wrote != reads:
-        why = f"their loops over {_listed(wrote)} are not in the same order"
-    elif any(x.member in wrote for x in (*producer.own, *consumer.own)):
-        why = f"the loop over {_listed(wrote)} is not in the nest they share"
-    else:
-        why = f"it reads beyond the tile of {_listed(wrote)}"
-    return Problem(
-        f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
-        f"{consumer.name} reads it: {why}",
-        _span(bound, consumer),
-        f"keep {producer.name} in {bound.architecture.home.name}, or in a memory "
-        f"outside these loops{fused}",
-    )
 
 
 def _listed(members: Iterable[str]) -> str:

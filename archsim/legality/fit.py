@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import isqrt
 from typing import Any
 
-from ..nest.parametric import ParametricNest
+from ..nest.binder import ParametricNest
 from ..nest.policy import MAX_TRIAL_DIVISOR
 from ..nest.record import Bound
 from ..nest.tiling import Tiling, build_tiling, tile_size
@@ -143,7 +143,7 @@ class TileFitting:
         """
         tile = next(t for t in bound.mapping.tiles if t.member == member)
         outermost = bound.tiling.of_rank(tile.rank)[0]
-        choices = _choices(tile.size, bound.tiling.bound(outermost))
+        choices = _choices(tile.size, bound.tiling.bounds[outermost.name])
         best = bound
         # Neighbouring choices may have equal sizes.
         tried: dict[int, Bound | None] = {}

@@ -3,13 +3,20 @@
 Legality is checked elsewhere (``archsim.legality``). A statement of ``init`` that reads inputs
 fetches these as an Einsum would. It uses the array and the loops of the Einsum that continues the
 value, without loops over ranks that the statement does not have.
+
+A parametric loop nest binds a mapping again to other shapes or tiles. Loops of Einsums, residency of
+tensors and accesses follow from names; shapes and tile sizes only set the strides of loops. Bound
+mappings with equal patterns share all values that follow from the pattern, such as legality
+(``Bound.pattern_facts``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
+from typing import Any
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
@@ -32,7 +39,7 @@ from .problems import (
     merge_equal_problems,
     unknown_names,
 )
-from .record import Bound, BoundEinsum, shared_loops, step_count
+from .record import Bound, BoundEinsum, UnitLoopPattern, shared_loops, step_count
 from .residency import Residency, branch_problems, residency
 from .tiling import Addressing, Member, Places, Tiling, axis_places
 
@@ -176,6 +183,96 @@ def bind_loops(
     )
 
 
+class ParametricNest:
+    """Loop nest of a mapping on a cascade and a machine, to be bound to any sizes."""
+
+    def __init__(self, first: Bound) -> None:
+        self.first = first
+        self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
+            first.pattern: first.pattern_facts
+        }
+
+    def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
+        """Bind the mapping to tiles of other sizes, or to other shapes.
+
+        Parameters
+        ----------
+        tiling : Tiling
+            Ranks of the cascade, cut by this mapping.
+        like : Bound, optional
+            Binding to other sizes, from which equal Einsums are taken.
+
+        Returns
+        -------
+        Bound or None
+            None if an Einsum no longer covers its ranks or fits its array; ``bind_loops`` gives the
+            reason.
+
+        Raises
+        ------
+        SpecError
+            An Einsum selects more elements than there are.
+        """
+        like, first = like or self.first, self.first
+        if wrong := [*selection_problems(first.program, tiling)]:
+            raise SpecError(wrong)
+        if not all(_loops_fit(e, tiling) for e in first.einsums):
+            return None
+        shared = shared_loops(first.mapping, first.architecture, tiling)
+        found = replace(
+            first,
+            shapes=tuple(tiling.shapes.items()),
+            tiling=tiling,
+            nest=shared,
+            steps=step_count(tiling, shared),
+            einsums=tuple(_resized(e, like, tiling) for e in like.einsums),
+        )
+        vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
+        return found
+
+
+def _loops_fit(e: BoundEinsum, tiling: Tiling) -> bool:
+    """Return whether an Einsum's loops cover its ranks, and the ranks along its array fit the
+    array."""
+    bounds, looped = tiling.bounds, e.trip_counts
+    members = (m.name for rank in e.ranks for m in tiling.of_rank(rank))
+    return all(name in looped or bounds[name] == 1 for name in members) and all(
+        prod(bounds[x.member] for x in e.spatial if x.dimension == d.name) <= d.size
+        for d in e.array.dimensions
+    )
+
+
+def _resized(e: BoundEinsum, like: Bound, tiling: Tiling) -> BoundEinsum:
+    """Return an Einsum of ``like`` with the sizes of a tiling, or the Einsum itself if its loops
+    stay."""
+    program, same_shapes = like.program, like.tiling.shapes == tiling.shapes
+    variables = (*program.parallel_variables, *e.einsum.variables)
+    axes = e.axes if same_shapes else tiling.axes(variables)
+    places, members = axis_places(axes), tiling.members
+    shared, own, spatial = (
+        tuple([tiling.loop(members[x.member], places, x.level, x.dimension) for x in loops])
+        for loops in (e.shared, e.own, e.spatial)
+    )
+    if same_shapes and (shared, own, spatial) == (e.shared, e.own, e.spatial):
+        return e if e.window is None else replace(e, window=None, partially_masked=False)
+    addressing = Addressing(program, tiling, axes)
+    found = replace(
+        e,
+        axes=axes,
+        shared=shared,
+        own=own,
+        spatial=spatial,
+        reads=e.reads if same_shapes else tuple(map(addressing.of, e.einsum.reads)),
+        write=e.write if same_shapes else addressing.of(e.einsum.target),
+        initial=(),
+        window=None,
+        partially_masked=False,
+    )
+    innermost = len(like.architecture.memories) - 1
+    starts = initial_einsums(program, tiling, found, innermost) if e.initial else ()
+    return replace(found, initial=starts) if starts else found
+
+
 def rebind_einsums(
     like: Bound, mapping: Mapping, names: Collection[str]
 ) -> tuple[BoundEinsum, ...]:
@@ -196,7 +293,9 @@ def rebind_einsums(
         As ``bind_loops``, for these Einsums.
     """
     builder = _Binder(like.program, mapping, like.architecture, like.tiling, like)
-    found = builder.rebound(names)
+    # Everything else about the mapping is known to be right.
+    einsums = (e for e in like.program.einsums if e.name in names)
+    found = tuple(builder.einsum(e, builder.mapped[e.name]) for e in einsums)
     if builder.complaints:
         raise MappingError(merge_equal_problems(builder.complaints))
     return found
@@ -258,7 +357,7 @@ class _Binder:
                 entry = f"{einsum.name}: {{array: ..., spatial: ..., loops: [...]}}"
                 self._complain("", text, self.mapping.span, f"add '{entry}' under 'einsums'")
                 continue
-            found.append(self._einsum(einsum, how))
+            found.append(self.einsum(einsum, how))
         return tuple(found)
 
     def name_problems(self) -> Iterator[Problem]:
@@ -324,7 +423,9 @@ class _Binder:
                 text = f": {order} is out of order, outer tiles come first"
                 yield EinsumProblem(how.einsum, text, how.span)
             for (variable, _), rank in zip(axis.variables, ranks, strict=True):
-                missing = [m.name for m in rank if m.name not in names and self.tiling.bound(m) > 1]
+                missing = [
+                    m.name for m in rank if m.name not in names and self.tiling.bounds[m.name] > 1
+                ]
                 if missing:
                     text = f" iterates over {variable}, but no loop covers {', '.join(missing)}"
                     hint = f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}"
@@ -425,13 +526,8 @@ class _Binder:
     def _complain(self, about: str, text: str, span: Span | None, hint: str | None) -> None:
         self.complaints.append(EinsumProblem(about, text, span, hint))
 
-    def rebound(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
-        """Bind the named Einsums; everything else about the mapping is known to be right."""
-        return tuple(
-            self._einsum(e, self.mapped[e.name]) for e in self.program.einsums if e.name in names
-        )
-
-    def _einsum(self, einsum: Einsum, how: EinsumMapping) -> BoundEinsum:
+    def einsum(self, einsum: Einsum, how: EinsumMapping) -> BoundEinsum:
+        """Bind one Einsum, and record its problems."""
         array = self.architecture.array(how.array)
         assert array is not None, "array names are checked first"
         known = self.known.get(einsum.name)
@@ -535,7 +631,7 @@ class _Binder:
             for name in names:
                 if self._iterates(name, places, einsum):
                     member = self.tiling.members[name]
-                    wide *= self.tiling.bound(member)
+                    wide *= self.tiling.bounds[name]
                     found.append(self.tiling.loop(member, places, len(self.levels), dimension))
             if wide > axis.size:
                 text = (

@@ -27,7 +27,7 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation import index_text
 
-from ..iteration.bands import BandUnion, BoxedBand
+from ..iteration.bands import BoxedBand, points_before
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpatialRank, Tile
 from .masks import bands_of_several
@@ -323,7 +323,12 @@ def _rank_partitions(
         left = dict(architecture.memories[names.index(level.level)].instances)
         for wanted in level.spatial:
             if wanted.instances not in left:
-                raise SpecError(_no_instances(level, wanted, left))
+                instances = f"'instances: {{{wanted.instances}: 4}}'"
+                hint = f"give {level.level} in the architecture {instances}"
+                if left:
+                    hint = did_you_mean(wanted.instances, left) or f"there are: {', '.join(left)}"
+                text = f"{level.level} has no instances called '{wanted.instances}'"
+                raise SpecError(Problem(text, level.span, hint))
             found = _rank_partition(
                 level, wanted, tiling, left[wanted.instances], names.index(level.level)
             )
@@ -376,15 +381,6 @@ def _rank_partition(
     )
 
 
-def _no_instances(level: NestLevel, wanted: SpatialRank, there: dict[str, int]) -> Problem:
-    """Return the problem that a memory does not feed the cores over which a rank is partitioned."""
-    hint = f"give {level.level} in the architecture 'instances: {{{wanted.instances}: 4}}'"
-    if there:
-        hint = did_you_mean(wanted.instances, there) or f"there are: {', '.join(there)}"
-    text = f"{level.level} has no instances called '{wanted.instances}'"
-    return Problem(text, level.span, hint)
-
-
 def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
     """Yield each reason why ranks cannot be partitioned: some core would lack data it needs."""
     for s in partitions:
@@ -392,7 +388,10 @@ def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
         users = [e for e in bound.einsums if variable in e.variables]
         if not users:
             yield f"no Einsum has the rank {s.rank}, which is partitioned over {s.instances}"
-        yield from _over_all(bound, s)
+        family = bound.program.family_of(s.rank)
+        over_all = [e for e in bound.einsums if family and family.lower() in e.variables]
+        for e in over_all if s.parts > 1 else ():
+            yield f"{e.name} goes over all of {family}, of which instances have parts ({s.rank})"
         for e in users:
             where = e.einsum.where
             if where is not None and not all(
@@ -404,31 +403,15 @@ def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
                 yield f"{e.name} has a mask that reads data of other parts of {s.rank}"
             if e.einsum.select is not None and variable in e.einsum.over:
                 yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
-            yield from _non_local_accesses(bound.tiling, e, s)
+            for access in (m.access for m in e.access_maps):
+                for index in access.indices:
+                    if not _is_of_part(bound.tiling, access, index, s):
+                        text = f"{e.name} takes {access.tensor} at {index_text(index)}"
+                        yield f"{text}, which may be in another part of {s.rank}"
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
         yield from cross_core_dependences(bound, s, replicated_einsums(bound, s))
-
-
-def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
-    """Yield a reason for each Einsum over a whole rank whose tiles are partitioned over cores."""
-    family = bound.program.family_of(s.rank)
-    if family is not None and s.parts > 1:
-        for e in bound.einsums:
-            if family.lower() in e.variables:
-                text = f"{e.name} goes over all of {family}, of which instances have"
-                yield f"{text} parts ({s.rank})"
-
-
-def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Iterator[str]:
-    """Yield a reason for each access that needs tensor elements outside its core's part."""
-    for access_map in e.access_maps:
-        for index in access_map.access.indices:
-            if not _is_of_part(tiling, access_map.access, index, s):
-                name = access_map.access.tensor
-                where = index_text(index)
-                yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
 
 
 def _uneven(tiling: Tiling, partitions: Partitions) -> Iterator[str]:
@@ -615,7 +598,7 @@ class _RowWork:
 
     cycles: float
     """Cycles for one point that the mask keeps; without a mask, cycles for one row."""
-    mask: BandUnion | None
+    mask: tuple[BoxedBand, ...] | None
     unit: int
     """Number of the mask's rows in one coordinate of the rank."""
 
@@ -623,7 +606,7 @@ class _RowWork:
         """Return the cycles of all rows before ``row``."""
         if self.mask is None:
             return self.cycles * row
-        return self.cycles * self.mask.points_before(row * self.unit)
+        return self.cycles * points_before(self.mask, row * self.unit)
 
 
 def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
@@ -649,8 +632,9 @@ def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _Ro
     enclosing = _band_of_window(e, family, begin * unit)
     if enclosing is None:
         return _RowWork(float(e.cycles) / rows, None, 1)
-    mask = BandUnion(_bands_of_disjunction(sample, e, family, begin * unit) or (enclosing,))
-    points = mask.points_before((begin + rows) * unit) - mask.points_before(begin * unit)
+    mask = _bands_of_disjunction(sample, e, family, begin * unit) or (enclosing,)
+    before, until = (points_before(mask, row * unit) for row in (begin, begin + rows))
+    points = until - before
     return _RowWork(float(e.cycles) / points if points else 0.0, mask, unit)
 
 

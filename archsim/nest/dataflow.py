@@ -96,7 +96,8 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
     (a,), (b,) = moved_left, moved_right
     if a.variable is None or b.variable is None or a.shapes != b.shapes:
         return None
-    if not _as_long(program, a.variable.upper(), b.variable.upper()):
+    as_long = (_declared_like(program, v.upper()) for v in (a.variable, b.variable))
+    if frozenset.isdisjoint(*as_long):
         return None
     if one.as_variable and _ends_sooner(program, a.variable, b.variable):
         return None
@@ -129,13 +130,6 @@ def _summed_constants(terms: list[AffineTerm]) -> int | None:
     """Return the sum of the constant terms; None if one of them is a shape."""
     constants = [t for t in terms if not t.variable]
     return None if any(t.shapes for t in constants) else sum(t.coefficient for t in constants)
-
-
-def _as_long(program: Program, one: str, other: str) -> bool:
-    """Return whether two ranks are declared to have equal lengths."""
-    return one == other or not _declared_like(program, one).isdisjoint(
-        _declared_like(program, other)
-    )
 
 
 def _declared_like(program: Program, rank: str) -> frozenset[str]:

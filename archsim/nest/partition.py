@@ -102,18 +102,6 @@ class RankPartition:
             return f"{self.part}"
         return f"{smallest} to {self.part}, balanced"
 
-    def weight(self, kind: int, *, every: bool) -> int:
-        """Return how many cores the problem of one kind of part is counted for.
-
-        Parameters
-        ----------
-        every : bool
-            True to count all cores; False to let one core stand for all.
-        """
-        if every:
-            return len(self.kinds[kind])
-        return 0 if kind else 1
-
 
 Partitions = tuple[RankPartition, ...]
 

@@ -65,11 +65,6 @@ class Tiling(Memoized):
     def _by_rank(self) -> dict[str, tuple[Member, ...]]:
         return {rank: (Member(rank, rank, 1),) for rank in self.ranks} | dict(self.cuts)
 
-    def bound(self, member: Member) -> int:
-        """Return the iterations of a loop over a member, inside one iteration of the next outer
-        member."""
-        return self.bounds[member.name]
-
     def loop(
         self, member: Member, places: Places, level: int, dimension: str | None = None
     ) -> Loop:

@@ -14,8 +14,7 @@ from archsim import Architecture, Mapping
 from archsim.counts.accesses import PathStop, path_of
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
-from archsim.nest.binder import bind_loops
-from archsim.nest.parametric import ParametricNest
+from archsim.nest.binder import ParametricNest, bind_loops
 from archsim.nest.record import Bound
 from archsim.nest.tiling import Tiling, build_tiling
 from einsum_cascade import Cascade

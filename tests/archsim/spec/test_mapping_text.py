@@ -108,14 +108,14 @@ def test_bound_mappings(name: str, on: str) -> None:
     assert text.startswith("# Chosen by the objective: ") == bool(mapping.choices)
     assert all(f"{name} {what}" in text for name, what in lowered.mapping.chosen)
 
-    bounds = {m.name: lowered.tiling.bound(m) for m in lowered.tiling.members.values()}
+    bounds = lowered.tiling.bounds
     sized = replace(
         lowered.mapping,
         tiles=tuple(replace(t, size=bounds[t.member]) for t in lowered.mapping.tiles),
     )
     again = bind(program, read(written(sized)), machine, shapes)
     assert again.nest == lowered.nest
-    assert {m: again.tiling.bound(x) for m, x in again.tiling.members.items()} == bounds
+    assert again.tiling.bounds == bounds
 
 
 def test_every_combination_of_choices() -> None:

@@ -44,8 +44,7 @@ def roofline(lowered: Bound, objective: ChoiceObjective) -> Fraction:
     for _, factors in objective.first_tiles:
         size = 1
         for factor in factors:
-            members = lowered.tiling.members
-            size *= factor if isinstance(factor, int) else lowered.tiling.bound(members[factor])
+            size *= factor if isinstance(factor, int) else lowered.tiling.bounds[factor]
         first += size
     return max(work + first * per_word, moved * per_word) + starts
 
