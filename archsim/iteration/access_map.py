@@ -269,7 +269,6 @@ class AccessMapper:
             for place, (variable, _) in enumerate(axis.variables)
         }
         self.parallel = parallel
-        self._known: dict[tuple[int, frozenset[int]], Digits] = {}
 
     def map(
         self,
@@ -438,12 +437,10 @@ class AccessMapper:
         return [members for _, members in groups]
 
     def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
-        places = frozenset(place for number, place in names if number == axis)
-        if (axis, places) not in self._known:
-            variables = enumerate(self.axes[axis].variables)
-            strides = tuple((stride, place in places) for place, (_, stride) in variables)
-            self._known[axis, places] = Digits(axis=axis, strides=strides)
-        return self._known[axis, places]
+        places = {place for number, place in names if number == axis}
+        variables = enumerate(self.axes[axis].variables)
+        strides = tuple((stride, place in places) for place, (_, stride) in variables)
+        return Digits(axis=axis, strides=strides)
 
     def _sum(self, weights: _Weights) -> Sum | None:
         """Return the index as a sum with one run of neighbouring digits on each axis; None if it

@@ -8,7 +8,7 @@ the edges counts grow evenly, so that a few terms give the sum of a progression.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -23,12 +23,10 @@ from .bands import Band, BandProgression, Window, progressions
 from .loops import Extents, Loop, inside
 from .policy import COUNT_BITS, MAX_ITERATIONS_VISITED
 
-_Mark = TypeVar("_Mark", bound=Hashable)
-
 
 def coalesced(
-    loops: Sequence[Loop], marks: Sequence[_Mark], governed: int
-) -> tuple[tuple[Loop, ...], tuple[_Mark, ...], int]:
+    loops: Sequence[Loop], marks: Sequence[bool], governed: int
+) -> tuple[tuple[Loop, ...], tuple[bool, ...], int]:
     """Join neighbouring loops along one axis into a single loop with the inner one's stride.
 
     Queries in tiles of 4, single queries of each tile, and keys:
@@ -42,7 +40,7 @@ def coalesced(
     ----------
     loops : sequence of Loop
         Loops, outermost first.
-    marks : sequence
+    marks : sequence of bool
         Property of every loop; only loops with equal marks are combined.
     governed : int
         Number of loops, from the outermost, in which a window skips iterations.
@@ -52,7 +50,7 @@ def coalesced(
     tuple
         Loops, marks and ``governed`` afterwards.
     """
-    found: list[tuple[Loop, _Mark, bool]] = []
+    found: list[tuple[Loop, bool, bool]] = []
     for depth, (loop, mark) in enumerate(zip(loops, marks, strict=True)):
         ruled = depth < governed
         if found:

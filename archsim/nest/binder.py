@@ -4,9 +4,9 @@ Legality is checked elsewhere (``archsim.legality``). A statement of ``init`` th
 fetches these as an Einsum would. It uses the array and the loops of the Einsum that continues the
 value, without loops over ranks that the statement does not have.
 
-A parametric loop nest binds a mapping again to other shapes or tiles. Loops of Einsums, residency of
-tensors and accesses follow from names; shapes and tile sizes only set the strides of loops. Bound
-mappings with equal patterns share all values that follow from the pattern, such as legality
+A parametric loop nest binds a mapping again to other shapes or tiles. Loops of Einsums, residency
+of tensors and accesses follow from names; shapes and tile sizes only set the strides of loops.
+Bound mappings with equal patterns share all values that follow from the pattern, such as legality
 (``Bound.pattern_facts``).
 """
 
