@@ -38,7 +38,7 @@ def _sections() -> dict[str, tuple[str, tuple[type[Fields], ...]]]:
     return {
         "architecture": (architecture.KEY, (architecture.FILE_FIELDS,)),
         "constraints": (constraints.KEY, (constraints.ConstraintFields,)),
-        "mapping": (mapping.KEY, (mapping.FILE_FIELDS,)),
+        "mapping": (mapping.KEY, (mapping.MappingFields,)),
         "reproduction": (reproduction.KEY, (reproduction.Reproduction,)),
         "sweep": (sweep.KEY, (sweep.SweepFields, sweep.AxisFields, sweep.PointsFields)),
         "technology": (technology.KEY, (technology.FILE_FIELDS,)),

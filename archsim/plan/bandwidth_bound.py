@@ -15,7 +15,7 @@ from einsum_cascade.libraries import np
 from einsum_cascade.memo import cached_property
 from einsum_cascade.passes.analysis import analyze_passes
 
-from ..spec.arch import Architecture, Memory
+from ..spec.arch import Architecture
 from ..spec.mapping import SpatialRank
 from . import policy
 from .partition_factors import Partitioning, all_partition_factors
@@ -157,11 +157,6 @@ class _BandwidthBound:
         """Machine of the problem."""
         return self.problem.architecture
 
-    @property
-    def memory(self) -> Memory:
-        """Memory that feeds the cores with data."""
-        return self.cores.memory
-
     def times(self) -> tuple[Amounts, Amounts]:
         """Return two times of each partitioning: that of the busiest unit, and the sum over all
         units."""
@@ -173,7 +168,7 @@ class _BandwidthBound:
     def moving(self, *, only_inputs: bool = False) -> list[Amounts]:
         """Return the transfer times of the outermost memory and of the memory that feeds the
         cores."""
-        outer, memory = self.architecture.home, self.memory
+        outer, memory = self.architecture.home, self.cores.memory
         moved, delivered = self._moved(), self._served(only_inputs)
         if memory.name != outer.name:
             delivered = delivered + moved
@@ -187,10 +182,10 @@ class _BandwidthBound:
         An input of several passes counts once per pass if neither its core nor the memory that
         feeds the cores can hold it.
         """
-        moved, capacity = 0 * self.one, self.memory.capacity_bytes
+        moved, capacity = 0 * self.one, self.cores.memory.capacity_bytes
         for name in (t.name for t in self.program.inputs):
             of_all, part = self._refetched_bytes(name)
-            here = capacity is None or self.memory.name == self.architecture.home.name
+            here = capacity is None or self.cores.memory.name == self.architecture.home.name
             stays = self._fits_core_memory(part) | (
                 self.one > 0 if here else of_all <= (capacity or 0)
             )
@@ -245,7 +240,7 @@ class _BandwidthBound:
     def _fits_core_memory(self, part: Amounts) -> npt.NDArray[np.bool_]:
         """Return whether a core's own memory can hold a number of bytes."""
         names = [m.name for m in self.architecture.memories]
-        inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
+        inner = self.architecture.memories[names.index(self.cores.memory.name) + 1 :]
         capacities = [m.capacity_bytes for m in inner]
         most = max((n for n in capacities if n is not None), default=None)
         return part <= (
@@ -298,14 +293,14 @@ class _BandwidthBound:
                 if access.tensor in made and (only_inputs or mine <= own):
                     continue  # The tensor need not leave the core.
                 times = self._times(mine - own)
-                times = self.one if self.memory.multicast else times
+                times = self.one if self.cores.memory.multicast else times
                 copies[access.tensor] = np.maximum(copies.get(access.tensor, self.one), times)
             if only_inputs:
                 continue
             partial = self._times(mine - self._ranks(e.target.variables))
             # A memory that reduces is only written to; partial results in other memories are read
             # again.
-            accesses = 1 if self.memory.reduces else 2
+            accesses = 1 if self.cores.memory.reduces else 2
             delivered = delivered + self._bytes(e.name) * np.where(
                 partial > 1, accesses * partial, 0
             )

@@ -318,7 +318,7 @@ def _conditions(
             continue
         with collect_problems(problems):
             right = right_side(column, sign, value, named.get(column), item.span)
-            yield Condition(text=item.text, column=column, sign=sign, node=item, value=right)
+            yield Condition(column=column, sign=sign, node=item, value=right)
 
 
 def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice | None:

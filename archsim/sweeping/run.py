@@ -53,12 +53,6 @@ KINDS: Final[dict[Role, Kind]] = {
 }
 """Kind of specification file by the role of an input."""
 
-_SECTIONS: Final[dict[Role, tuple[str, ...]]] = {
-    "workload": ("workload",),
-    "architecture": ("architecture", "technology"),
-    "mapping": ("mapping",),
-}
-
 
 class InputLoader:
     """Loader of the inputs of a sweep's points; it keeps inputs that later points may share."""
@@ -183,7 +177,8 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
 
 def _concerns(axis: SweepAxis, role: Role) -> bool:
     """Return whether an axis chooses an input, or sets a field of it."""
-    return axis.role == role or any(section_of(f.text) in _SECTIONS[role] for f in axis.fields)
+    sections = (role, "technology") if role == "architecture" else (role,)
+    return axis.role == role or any(section_of(f.text) in sections for f in axis.fields)
 
 
 _MAX_CACHED_MAPPINGS: Final = 32

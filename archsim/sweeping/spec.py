@@ -88,7 +88,6 @@ class Condition:
     """Condition on a column, such as ``area_um2 <= 1500 mm^2``: the column, a comparison, and a
     value."""
 
-    text: str
     column: str
     sign: str
     node: YamlScalar
@@ -99,16 +98,16 @@ class Condition:
     def failure(self, row: Mapping[str, Any]) -> str:
         """Return the reason why a row violates the condition; empty if it satisfies the
         condition."""
-        left = row.get(self.column)
+        text, left = self.node.text, row.get(self.column)
         if left is None:
-            return f"{self.text}: there is no {self.column} here"
+            return f"{text}: there is no {self.column} here"
         shown = f"{left:.6g}" if isinstance(left, float) else left
         if not isinstance(self.value, str):
             found = measured(left)
             left = None if found is None else found.number
         if left is not None and _SIGNS[self.sign](left, self.value):
             return ""
-        return f"{self.text} does not hold: {self.column} is {shown}"
+        return f"{text} does not hold: {self.column} is {shown}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,8 +312,6 @@ class SweepDone:
     total: int
     finished: int
     """Number of points in the store."""
-    now: int
-    """Number of points that this run added."""
     counts: tuple[tuple[str, int], ...]
     """Number of points by status."""
     refused: str
@@ -389,7 +387,6 @@ def run_sweep(
         return SweepDone(
             total=sweep.total,
             finished=sum(counts.values()),
-            now=now,
             counts=tuple(sorted(counts.items())),
             refused=store.first_message() if counts.get("refused") else "",
             written=export(store, sweep),

@@ -325,10 +325,6 @@ class MappingFields(Fields):
     """Nests that run one after the other; replace all fields that place Einsums."""
 
 
-FILE_FIELDS: type[Fields] = MappingFields
-"""Fields of a mapping file, below the key that names its kind."""
-
-
 def build_mapping(root: YamlNode) -> MappingSpec:
     """Build a mapping from the tree of its file.
 
