@@ -187,11 +187,6 @@ class JobPlan:
         return tuple(nest for job in self.jobs for nest in job.nests)
 
     @property
-    def mappings(self) -> tuple[Mapping, ...]:
-        """Mappings of all jobs, in order."""
-        return tuple(job.mapping for job in self.jobs)
-
-    @property
     def left_out(self) -> tuple[str, ...]:
         """Sentences about features of the workload that the cascades lack."""
         found = (note for job in self.jobs for note in job.part.left_out_by(job.program))

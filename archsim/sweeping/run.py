@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -344,7 +344,7 @@ def cluster(address: str) -> Iterator[Pool]:
         client = connect(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as wrong:
         raise InputError(f"no Dask scheduler answers at '{address}': {wrong}") from None
-    try:
+    with closing(client):
         threads = client.nthreads()
         if not threads:
             raise InputError(f"the Dask scheduler at '{address}' has no workers yet")
@@ -354,8 +354,6 @@ def cluster(address: str) -> Iterator[Pool]:
             yield Pool(executor, sum(threads.values()))
         finally:
             executor.shutdown(wait=False)
-    finally:
-        client.close()
 
 
 def _check_versions(client: Any) -> None:

@@ -269,7 +269,10 @@ def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
             text = f"{axis}: {node.kind} stands twice, its points would be the same"
             raise SpecError(text, node.span)
         found[meant] = node
-    return tuple(AxisValue(shown=_shown(node), node=node) for node in nodes.items)
+    return tuple(
+        AxisValue(shown=n.value if isinstance(n, YamlScalar) else text_of(n), node=n)
+        for n in nodes.items
+    )
 
 
 def _meant(node: YamlNode) -> object:
@@ -278,10 +281,6 @@ def _meant(node: YamlNode) -> object:
         return repr(node.plain())
     meant = measured(node.value)
     return (node.value, type(node.value)) if meant is None else meant
-
-
-def _shown(node: YamlNode) -> Scalar:
-    return node.value if isinstance(node, YamlScalar) else text_of(node)
 
 
 def text_of(node: YamlNode) -> str:
@@ -315,7 +314,7 @@ def generated_values(
         raise SpecError(text, span, "scale: linear")
     ends = (first.number, last.number)
     whole = first.kind in _WHOLE or (first.kind is None and all(n.denominator == 1 for n in ends))
-    found = tuple(_number(n, whole) for n in _between(*ends, steps, scale))
+    found = tuple(round(n) if whole else float(n) for n in _between(*ends, steps, scale))
     if len(set(found)) < steps:
         text = f"{axis}: {steps} steps from '{start.text}' to '{stop.text}' repeat whole numbers"
         raise SpecError(text, span, f"at most {len(set(found))} steps differ")
@@ -343,7 +342,3 @@ def _between(first: Fraction, last: Fraction, steps: int, scale: Scale) -> Itera
         else:
             yield Fraction(float(first) * float(last / first) ** (k / (steps - 1)))
     yield last
-
-
-def _number(exact: Fraction, whole: bool) -> int | float:
-    return round(exact) if whole else float(exact)

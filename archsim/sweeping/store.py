@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -219,29 +219,21 @@ def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
 
 def _refuse_another(store: Store, sweep: StoredSweep) -> None:
     """Raise an error if a folder belongs to another sweep."""
-    there = store.meta()
-    hint = "give another --out"
+    there, unknown = store.meta(), "(unknown)"
     if there.name != sweep.name:
-        raise InputError(f"{store.folder} holds sweep '{there.name}', not '{sweep.name}': {hint}")
-    if there.version != sweep.version:
-        raise InputError(
-            f"{store.folder} holds sweep '{there.name}' of archsim {there.version or '(unknown)'}"
-            f", this is archsim {sweep.version or '(unknown)'}: {hint}"
-        )
-    if there.said != sweep.said:
+        found = f"sweep '{there.name}', not '{sweep.name}'"
+    elif there.version != sweep.version:
+        found = f"sweep '{there.name}' of archsim {there.version or unknown}"
+        found += f", this is archsim {sweep.version or unknown}"
+    elif there.said != sweep.said:
         was, now = json.loads(there.said)["sweep"], json.loads(sweep.said)["sweep"]
-        changed = ", ".join(k for k in {**was, **now} if was.get(k) != now.get(k))
-        if not changed:
-            changed = "order"
-        raise InputError(
-            f"{store.folder} holds another sweep that is called '{there.name}', too "
-            f"(not the same: {changed}): {hint}"
-        )
-    if there.contents != sweep.contents:
-        raise InputError(
-            f"{store.folder} holds sweep '{there.name}' as it was before a file that it names "
-            f"changed: {hint}"
-        )
+        changed = ", ".join(k for k in {**was, **now} if was.get(k) != now.get(k)) or "order"
+        found = f"another sweep that is called '{there.name}', too (not the same: {changed})"
+    elif there.contents != sweep.contents:
+        found = f"sweep '{there.name}' as it was before a file that it names changed"
+    else:
+        return
+    raise InputError(f"{store.folder} holds {found}: give another --out")
 
 
 def _read_only(path: Path) -> bool:
@@ -256,23 +248,17 @@ def _read_only(path: Path) -> bool:
 @contextmanager
 def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     where = f"{path.resolve().as_uri()}?immutable=1" if immutable else path
-    connection = sqlite3.connect(where, timeout=30, uri=immutable)
-    try:
-        if immutable:
-            yield connection
-            return
-        # A commit is complete after a kill. A power cut may lose the last ones.
-        connection.execute("PRAGMA synchronous = NORMAL")
+    with closing(sqlite3.connect(where, timeout=30, uri=immutable)) as connection:
+        if not immutable:
+            # A commit is complete after a kill. A power cut may lose the last ones.
+            connection.execute("PRAGMA synchronous = NORMAL")
         yield connection
-    finally:
-        connection.close()
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder against other processes; the lock of a killed process ends with it."""
-    lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)) as lock:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as wrong:
@@ -280,8 +266,6 @@ def _locked(folder: Path) -> Iterator[None]:
                 raise
             raise InputError(f"another process sweeps into {folder} at this moment") from None
         yield
-    finally:
-        lock.close()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError, EvaluationError, InputError, Problem, did_you_mean
 from einsum_cascade.number_formats import FORMATS, TensorFormats
 from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
+from einsum_cascade.numeric.inputs import split_named
 from workloads.references import REFERENCES, Reference, find_reference
 
 from .inputs import random_shapes, shapes_of_inputs
@@ -272,19 +273,12 @@ def given_numbers(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list
     EvaluationError
         A name is a rank or a parameter of none of them; says the nearest.
     """
-    known: dict[str, None] = {}
-    found: list[GivenNumbers] = []
-    for cascade in cascades:
-        program = cascade.program
-        ranks = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
-        parameters = dict.fromkeys(p.name for p in program.parameters)
-        known |= {**ranks, **parameters}
-        found.append(
-            GivenNumbers(
-                {n: v for n, v in given.items() if n in ranks},
-                {n: v for n, v in given.items() if n in parameters},
-            )
-        )
+    programs = [cascade.program for cascade in cascades]
+    own = [
+        dict.fromkeys((*p.parallel, *(r.name for r in p.ranks), *(n.name for n in p.parameters)))
+        for p in programs
+    ]
+    known = dict.fromkeys(name for names in own for name in names)
     of = f"of '{cascades[0].name}'" if len(cascades) == 1 else "of any of them"
     wrong = [
         Problem(f"'{name}' is neither a rank nor a parameter {of}", hint=did_you_mean(name, known))
@@ -293,7 +287,10 @@ def given_numbers(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list
     ]
     if wrong:
         raise EvaluationError(wrong)
-    return found
+    return [
+        GivenNumbers(*split_named(program, {n: v for n, v in given.items() if n in names}, ()))
+        for program, names in zip(programs, own, strict=True)
+    ]
 
 
 def formats_given(given: Mapping[str, str]) -> TensorFormats:

@@ -120,7 +120,7 @@ def trace(plan: JobPlan) -> Trace:
     used = {s.track for s in spans}
     others = sorted(used - {*known, _SKIPPED})
     tracks = tuple(t for t in (*known, *others, _SKIPPED) if t in used)
-    names = " + ".join(dict.fromkeys(m.name for m in plan.mappings))
+    names = " + ".join(dict.fromkeys(job.mapping.name for job in plan.jobs))
     return Trace(
         title=f"{plan.workload.name} on {architecture.name}, mapped by {names}",
         clock_hz=architecture.clock_hz,
