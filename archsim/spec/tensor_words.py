@@ -27,10 +27,7 @@ class TensorWords:
 
     def of(self, tensor: str) -> Fraction | int:
         """Return the machine words per value of a tensor; 1 if its format is not stated."""
-        for name, share in self.shares:
-            if name == tensor:
-                return share
-        return self.other
+        return dict(self.shares).get(tensor, self.other)
 
 
 ONE_WORD = TensorWords()
