@@ -82,17 +82,22 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
     >>> guaranteed_access(program, reader, reader.reads[0]).variables
     ('e', 'j')
     """
-    gathers = _gathers(access)
-    if not gathers:
-        return access
-    kept = tuple(
-        i.offset if isinstance(i, ir.Gather) else i
-        for i in access.indices
-        if not isinstance(i, ir.Gather) or _reads_neighbours(program, einsum, i)
-    )
-    used = {*_masked_variables(program, einsum), *(v for i in kept for v in i.variables)}
-    distinct = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
-    return replace(access, indices=(*kept, *map(plain_index, distinct)))
+    return replace(access, indices=tuple(i for i, _ in _certain(program, einsum, access)))
+
+
+def _certain(
+    program: ir.Program, einsum: ir.Einsum, access: ir.Access
+) -> list[tuple[ir.Affine, list[str]]]:
+    """Return indices without gathers, each with ranks whose shapes multiply to its positions."""
+    kept: list[tuple[ir.Affine, list[str]]] = []
+    for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
+        if isinstance(index, ir.Affine):
+            kept.append((index, [_along(program, index, rank)]))
+        elif _reads_neighbours(program, einsum, index):
+            kept.append((index.offset, _neighbour_ranks(program, index)))
+    used = {*_masked_variables(program, einsum), *(v for i, _ in kept for v in i.variables)}
+    distinct = [v for g in _gathers(access) for v in _distinct_variables(program, g, used)]
+    return [*kept, *((plain_index(v), [program.rank_of_variable[v]]) for v in distinct)]
 
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
@@ -170,23 +175,13 @@ def _guaranteed_size(program: ir.Program, tensor: str) -> Any:
 
 def _accessed_size(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     used: set[str] = set()
-    ranks: list[str] = list(program.parallel)
-    for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
-        if isinstance(index, ir.Gather):  # gathered positions are counted below
-            if _reads_neighbours(program, einsum, index):
-                ranks += _neighbour_ranks(program, index)
-            used.update(index.offset.variables)
-            continue
-        if not index.variables:
-            continue  # a constant is one position
-        if used.isdisjoint(index.variables):
-            ranks.append(_along(program, index, rank))
-        # A diagonal X[a, a] has as many elements as a.
+    found: list[str] = list(program.parallel)
+    for index, ranks in _certain(program, einsum, access):
+        # A constant is one position, and a diagonal X[a, a] has as many elements as a.
+        if index.variables and used.isdisjoint(index.variables):
+            found += ranks
         used.update(index.variables)
-    used.update(_masked_variables(program, einsum))
-    for gather in _gathers(access):
-        ranks += (program.rank_of_variable[v] for v in _distinct_variables(program, gather, used))
-    return size_of(program, ranks)
+    return size_of(program, found)
 
 
 def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:

@@ -144,3 +144,21 @@ einsums: |
     reader = program.einsum_of["O"]
     values = next(a for a in reader.reads if a.tensor == "V")
     assert guaranteed_elements(program, reader, values, sizes) is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "entry", "along", "least"),
+    [
+        # All entries differ, also those of one block, whichever slot of it is read.
+        ("{K: [M], I: [J, T]}", "K[I[j, t]*T + t]", "{I: [J, T]}", 2 * 3 * 5 + 1),
+        # A slot that is an index of its own adds no slots of its block: K is read on a diagonal.
+        ("{K: [T, M], I: [J]}", "K[t, I[j]*T + t]", "{I: [J]}", 3 * 5 + 3 + 1),
+    ],
+)
+def test_slots_that_also_index_something_else(
+    inputs: str, entry: str, along: str, least: int
+) -> None:
+    text = f"cascade: slots\nranks: [M, J, T]\ninputs: {inputs}\noutput: Z\ndistinct: {along}\n"
+    program = Cascade.parse(f"{text}einsums: Z = {entry}\n").program
+    found = analyze(program).subs({"M": 60, "J": 3, "T": 5})
+    assert found.traffic_min == least
