@@ -424,7 +424,7 @@ def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
                     pool = known["variable"] if name == term.variable else known["shape"]
                     if name not in pool:
                         what = f"unknown rank '{name}' in an index"
-                        yield Problem(what, term.span, did_you_mean(name, pool))
+                        yield Problem(what, node.span, did_you_mean(name, pool))
 
 
 def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:

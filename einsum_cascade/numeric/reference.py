@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
@@ -58,27 +59,23 @@ def _steps(einsums: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> tup
     for edge in edges:
         if edge.reader in needs and edge.writer in needs:
             needs[edge.reader].add(edge.writer)
-    groups = strongly_connected(needs)
-    group_of = {name: number for number, group in enumerate(groups) for name in group}
-    waits = [{group_of[m] for n in group for m in needs[n]} - {i} for i, group in enumerate(groups)]
-    needed_by: list[list[int]] = [[] for _ in groups]
-    for number, others in enumerate(waits):
-        for other in others:
-            needed_by[other].append(number)
-    # Run the first Einsum (or cycle of Einsums) whose dependences are all done.
-    place = {name: i for i, name in enumerate(names)}
-    ready = [(min(place[n] for n in groups[i]), i) for i, others in enumerate(waits) if not others]
-    heapify(ready)
+    group_of = {name: group for group in strongly_connected(needs) for name in group}
+    sorter: TopologicalSorter[frozenset[str]] = TopologicalSorter()
+    for name in names:
+        others = {group_of[m] for m in needs[name]}
+        sorter.add(group_of[name], *(others - {group_of[name]}))
+    sorter.prepare()
     steps: list[Step] = []
-    while ready:
-        _, number = heappop(ready)
-        members = tuple(einsums[at] for at in sorted(place[n] for n in groups[number]))
-        is_loop = len(members) > 1 or members[0].name in needs[members[0].name]
+    ready: list[int] = []
+    while sorter.is_active():
+        # Run the first Einsum (or cycle of Einsums) whose dependences are all done.
+        for group in sorter.get_ready():
+            heappush(ready, min(names.index(n) for n in group))
+        first = names[heappop(ready)]
+        members = tuple(e for e in einsums if e.name in group_of[first])
+        is_loop = len(members) > 1 or first in needs[first]
         steps.append(_loop(members, edges) if is_loop else members[0])
-        for other in needed_by[number]:
-            waits[other].discard(number)
-            if not waits[other]:
-                heappush(ready, (min(place[n] for n in groups[other]), other))
+        sorter.done(group_of[first])
     return tuple(steps)
 
 

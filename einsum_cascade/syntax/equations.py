@@ -253,13 +253,6 @@ class NameScope:
         return tuple(sorted(names))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _GatheredTerm(ir.AffineTerm):
-    """Term of an index that gathers: its variable is an element of an index tensor."""
-
-    access: ir.Access
-
-
 class _Stop(Exception):
     """Exception that ends the conversion of one statement after its problem was recorded."""
 
@@ -335,74 +328,73 @@ class Converter:
         return ir.Access(name, done, span=self._span(tree))
 
     def _index(self, tree: Any) -> ir.Index:
-        terms = _collect(self._terms(tree))
-        span = self._span(tree)
-        gathered = [t for t in terms if isinstance(t, _GatheredTerm)]
+        positions: dict[ir.Access, str] = {}
+        total, span = self._affine(tree, positions), self._span(tree)
+        accesses = {name: access for access, name in positions.items()}
+        gathered = [t for t in total.terms if t.variable in accesses]
         if len(gathered) > 1:
-            names = " and ".join(f"'{t.access.tensor}'" for t in gathered[:2])
+            names = " and ".join(f"'{_shown(t.variable)}'" for t in gathered[:2])
             hint = "add the positions in an equation of their own, or gather twice"
             raise self._wrong(f"an index gathers one position, not those of {names}", tree, hint)
-        offset = ir.Affine(tuple(t for t in terms if t not in gathered), span=span)
-        if not gathered:
-            return offset
-        return ir.Gather(
-            gathered[0].access, gathered[0].coefficient, gathered[0].shapes, offset, span=span
-        )
+        offset = ir.Affine(tuple(t for t in total.terms if t not in gathered), span=span)
+        for term in gathered:
+            access = accesses[term.variable or ""]
+            return ir.Gather(access, term.coefficient, term.shapes, offset, span=span)
+        return offset
 
-    def _terms(self, tree: Any) -> list[ir.AffineTerm]:
+    def _affine(self, tree: Any, positions: dict[ir.Access, str]) -> ir.Affine:
+        """Return an index as a sum, in which a variable with a blank stands for a position.
+
+        ``positions`` holds the variable of each gathered access, and grows.
+        """
         match tree.data:
             case "group":
-                return self._terms(tree.children[0])
+                return self._affine(tree.children[0], positions)
             case "number":
                 number = self._number(tree.children[0])
                 if not isinstance(number.value, int):
                     raise self._wrong("an index is a whole number", tree)
-                return [ir.AffineTerm(number.value, span=number.span)]
+                return ir.collected((ir.AffineTerm(number.value),))
             case "negation":
-                return _negated(self._terms(tree.children[1]))
+                return ir.Affine().minus(self._affine(tree.children[1], positions))
             case "binary":
-                return self._combined(tree)
+                left, right = (self._affine(c, positions) for c in tree.children[::2])
+                return self._combined(tree, left, right)
             case "access":
                 name = str(tree.children[0])
                 if len(tree.children) > 1 or name in self.scope.scalars:
-                    return [_GatheredTerm(access=self._access(tree), span=self._span(tree))]
-                return [self._index_name(tree.children[0])]
+                    variable = f"{name} {len(positions)}"
+                    variable = positions.setdefault(self._access(tree), variable)
+                    return ir.Affine((ir.AffineTerm(variable=variable),))
+                return ir.Affine((self._index_name(tree.children[0]),))
             case _:
                 raise self._wrong(
                     "an index is a sum of rank variables, shapes and whole numbers", tree
                 )
 
-    def _combined(self, tree: Any) -> list[ir.AffineTerm]:
-        left, right = self._terms(tree.children[0]), self._terms(tree.children[2])
+    def _combined(self, tree: Any, left: ir.Affine, right: ir.Affine) -> ir.Affine:
         match str(tree.children[1]):
             case "+":
-                return left + right
+                return left.plus(right)
             case "-":
-                return left + _negated(right)
-            case "*" if len(left) * len(right) > _MAX_TERMS:
+                return left.minus(right)
+            case "*" if len(left.terms) * len(right.terms) > _MAX_TERMS:
                 raise self._wrong("this index is too long", tree)
             case "*":
-                return list(_collect([self._product(a, b, tree) for a in left for b in right]))
+                product = left.times(right)
+                if product is None:
+                    both = "*".join(_shown(side.variables[0]) for side in (left, right))
+                    raise self._wrong(f"{both} is not affine: one variable a term", tree)
+                return product
             case operator:
                 raise self._wrong(f"'{operator}' cannot be used in an index", tree.children[1])
 
-    def _product(self, a: ir.AffineTerm, b: ir.AffineTerm, tree: Any) -> ir.AffineTerm:
-        if _varies(a) and _varies(b):
-            both = f"{_varies(a)}*{_varies(b)}"
-            raise self._wrong(f"{both} is not affine: one variable a term", tree)
-        return replace(
-            b if _varies(b) else a,
-            coefficient=a.coefficient * b.coefficient,
-            shapes=tuple(sorted(a.shapes + b.shapes)),
-            span=a.span,
-        )
-
     def _index_name(self, token: Token) -> ir.AffineTerm:
-        name, span = str(token), self._span(token)
+        name = str(token)
         if name in self.scope.variables:
-            return ir.AffineTerm(variable=name, span=span)
+            return ir.AffineTerm(variable=name)
         if name in self.scope.shapes:
-            return ir.AffineTerm(shapes=(name,), span=span)
+            return ir.AffineTerm(shapes=(name,))
         if name in self.scope.parameters:
             hint = "declare it in 'ranks' to use it as a whole number"
             raise self._wrong(f"parameter '{name}' cannot be used in an index", token, hint)
@@ -573,23 +565,6 @@ def _missing(target: ir.Access, expression: ir.Expression) -> tuple[str, ...]:
     return tuple(v for v in ir.variables_of(expression) if v not in target.variables)
 
 
-def _negated(terms: list[ir.AffineTerm]) -> list[ir.AffineTerm]:
-    return [replace(t, coefficient=-t.coefficient) for t in terms]
-
-
-def _varies(term: ir.AffineTerm) -> str | None:
-    """Return the variable of a term; for a gathered term, the index tensor."""
-    return term.access.tensor if isinstance(term, _GatheredTerm) else term.variable
-
-
-def _collect(terms: list[ir.AffineTerm]) -> tuple[ir.AffineTerm, ...]:
-    """Return the terms with like terms added up, in order of appearance; zero terms are dropped."""
-    found: dict[ir.AffineTerm, ir.AffineTerm] = {}
-    for term in terms:
-        key = replace(term, coefficient=1)
-        if key in found:
-            total = found[key].coefficient + term.coefficient
-            found[key] = replace(found[key], coefficient=total)
-        else:
-            found[key] = term
-    return tuple(t for t in found.values() if t.coefficient)
+def _shown(variable: str | None) -> str:
+    """Return the name that stands for a variable in messages; for a position, the index tensor."""
+    return (variable or "").partition(" ")[0]
