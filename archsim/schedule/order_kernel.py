@@ -202,58 +202,22 @@ def _place(
     return _settle(t, p, slots, starts, delayed, limit)
 
 
-def _phase_offers(
-    t: OrderTables,
-    p: Pattern,
-    ready: Numbers,
-    order: Numbers,
-    anywhere: bool,
-    least: int,
-    ends: Numbers,
-    phases: Numbers,
-) -> int:
-    """Write the phases at which some task of a resource starts just when its operands are ready.
+def _phases(t: OrderTables, p: Pattern, ready: Numbers, order: Numbers) -> Numbers:
+    """Return the phases at which some task of a resource starts just when its operands are ready.
 
-    Parameters
-    ----------
-    anywhere : bool
-        False for the first resource, whose phase is 0.
-    least : int
-        Earliest end of all tasks without slots for this resource.
-    ends, phases : table
-        Receive a lower bound of the end at each phase, and the phase, in ascending order.
-
-    Returns
-    -------
-    int
-        Number of phases.
+    They are in ascending order; a phase may be repeated.
     """
-    known = 0
+    phases = filled(len(order), 0)
     offset = 0
-    for first in order:
-        phase = (ready[first] - offset) % p.period if anywhere else 0
-        offset += t.occupancy[first]
-        repeated = False
-        for n in range(known):
-            repeated = repeated or phases[n] == phase
-        if repeated:
-            continue
-        end, slot = least, phase
-        for i in order:
-            start = slot
-            if start < ready[i]:
-                start -= p.period * ((start - ready[i]) // p.period)
-            # Python calls ``max`` in several times the time of a comparison.
-            if start + t.latency[i] > end:
-                end = start + t.latency[i]
-            slot += t.occupancy[i]
-        at = known
-        while at > 0 and (end < ends[at - 1] or (end == ends[at - 1] and phase < phases[at - 1])):
-            ends[at], phases[at] = ends[at - 1], phases[at - 1]
+    for n in range(len(order)):
+        phase = (ready[order[n]] - offset) % p.period
+        offset += t.occupancy[order[n]]
+        at = n
+        while at > 0 and phase < phases[at - 1]:
+            phases[at] = phases[at - 1]
             at -= 1
-        ends[at], phases[at] = end, phase
-        known += 1
-    return known
+        phases[at] = phase
+    return phases
 
 
 def last_end(starts: Numbers, latency: Numbers) -> int:
@@ -277,11 +241,12 @@ def _place_soonest(
     """Place one more resource at the phase with which all tasks end soonest.
 
     If several phases delay no end, the last of these is taken. Otherwise, it is the first of the
-    best phases. Phases with the smallest lower bound are tried first, until no other phase can be
-    better.
+    best phases.
 
     Parameters
     ----------
+    anywhere : bool
+        False for the first resource, whose phase is 0.
     slots : table
         Slots of the resources placed before; receives those of this one.
     starts : table
@@ -292,26 +257,15 @@ def _place_soonest(
     bool
         False if no phase keeps all edges.
     """
-    before = last_end(ready, t.latency)
-    ends, phases = filled(len(order), 0), filled(len(order), 0)
-    count = _phase_offers(t, p, ready, order, anywhere, before, ends, phases)
-    if count > 1:
-        for n in range(count - 1, -1, -1):
-            phase = phases[n]
-            if ends[n] == before and _place(t, p, ready, order, phase, slots, starts, before):
-                return True
     tried = filled(len(starts), 0)
-    won, won_end, won_phase = False, p.beyond, 0
-    for n in range(count):
-        least, phase = ends[n], phases[n]
-        if won and (least > won_end or (least == won_end and phase > won_phase)):
-            break
-        # A phase that ends as soon as the best wins if it is the smaller one.
-        limit = won_end + 1 if won and phase < won_phase else won_end
-        if _place(t, p, ready, order, phase, slots, tried, limit):
+    won, end, best, last = False, p.beyond, 0, -1
+    for phase in _phases(t, p, ready, order) if anywhere else filled(1, 0):
+        # A later phase wins if all tasks that it delays end before the best end.
+        if phase != last and _place(t, p, ready, order, phase, slots, tried, end):
             copy_row(starts, 0, tried)
-            won, won_end, won_phase = True, last_end(tried, t.latency), phase
-    slot = won_phase
+            won, end, best = True, last_end(tried, t.latency), phase
+        last = phase
+    slot = best
     for i in order:
         slots[i] = slot
         slot += t.occupancy[i]
@@ -629,7 +583,7 @@ def choose(
 
 
 HELPERS = (
-    *(next_choice, _grows_for_ever, _settle, _place, _phase_offers, last_end, _place_soonest),
+    *(next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _place_soonest),
     *(_relax, _is_repeated, _write_issue, overlapped, in_order),
     *(by_position, _firing_order, _least_left, end_of),
 )
