@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import islice, product
-from math import gcd, lcm
+from math import lcm
 from typing import TypeVar
 
 from .policy import MAX_ASSIGNMENTS, MAX_SHARES_AROUND_AN_ARRAY, MAX_SHARES_FOLLOWED
@@ -137,24 +137,13 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
     higher.
     """
     found = [tuple(int(a == n) << _FIXED_POINT_BITS for n in range(arrays)) for a in range(arrays)]
-    for one in tie_shares(_distinct_ratios(whole), arrays, Fraction(1)):
+    fractions = [{a: Fraction(x) for a, x in cycles.items()} for cycles in whole]
+    for one in tie_shares(fractions, arrays, Fraction(1)):
         unit = lcm(*(x.denominator for x in one))
         numbers = [x.numerator * (unit // x.denominator) for x in one]
         all_of = sum(numbers)
         found.append(tuple([(x << _FIXED_POINT_BITS) // all_of for x in numbers]))
     return found
-
-
-def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fraction]]:
-    """Return the cycles of Einsums, leaving out multiples of an earlier Einsum's cycles.
-
-    Multiples tie at the same shares. Many Einsums differ only by a common factor.
-    """
-    found: dict[tuple[tuple[int, int], ...], None] = {}
-    for cycles in whole:
-        common = gcd(*cycles.values()) or 1
-        found[tuple([(a, x // common) for a, x in cycles.items()])] = None
-    return [{a: Fraction(x) for a, x in cycles} for cycles in found]
 
 
 def _tightest_shares(

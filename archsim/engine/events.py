@@ -171,8 +171,7 @@ def time_unit(program: StepProgram, *, limited: bool = True) -> TimeUnit:
     return TimeUnit(unit, False, MAX_COMPILED_TIME)
 
 
-@dataclass(kw_only=True)
-class FlatRun:
+class FlatRun(NamedTuple):
     """Program as flat tables, with its state, marks and log.
 
     ``reach`` is the number of step classes on which the future depends.
@@ -395,17 +394,16 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
     after some hundred events, which take less time than the import of a compiler.
     """
     regs = flat.state.regs
-    tables = flat.program, flat.state, flat.marks, flat.log
     # Comparing states takes longer the farther back dependencies reach.
     each = 1 + flat.marks.back // policy.PERIODS_COMPARED_PER_EVENT
     fits = flat.program.limit <= MAX_COMPILED_TIME
     if fits and _PYTHON_EVENTS.left < each:
         left = min(policy.EVENTS_PER_INTERRUPT_CHECK, left)
-        return compiled_kernel(HELPERS, run)(*tables, flat.reach, left, jumping)
+        return compiled_kernel(HELPERS, run)(*flat, left, jumping)
     if fits:
         left = min(_PYTHON_EVENTS.left // each, left)
     before = regs[kernel.FIRED]
-    status = run(*tables, flat.reach, left, jumping)
+    status = run(*flat, left, jumping)
     _PYTHON_EVENTS.spend(each * (regs[kernel.FIRED] - before))
     return status
 

@@ -247,46 +247,33 @@ def _positive_cycle(
 ) -> tuple[TimedEdge, ...]:
     """Return a cycle whose weight per token exceeds ``mean``, or no edges (Bellman-Ford)."""
     longest = [0] * nodes
-    through: list[TimedEdge | None] = [None] * nodes
+    through: dict[int, TimedEdge] = {}
     # Multiplied by the denominator, all weights are whole: a cycle's sum is positive exactly if its
     # weight per token exceeds the mean.
     reduced = [
         (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
         for e in edges
     ]
-    touched: int | None = None
     # All nodes begin at 0, as if a source led to each. Without a positive cycle, the longest paths
     # settle after as many rounds as there are nodes.
+    node = -1
     for _ in range(nodes + 1):
-        touched = None
+        node = -1
         for before, after, weight, edge in reduced:
             reach = longest[before] + weight
             if reach > longest[after]:
                 longest[after] = reach
                 through[after] = edge
-                touched = after
-        if touched is None:
+                node = after
+        if node < 0:
             return ()
-    return _trace(through, touched, nodes)
-
-
-def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
-    """Return the cycle that feeds a node, found by walking back along its causes."""
-    node = start
-    # After so many steps back, every walk has entered the cycle.
+    # Walk back along the causes: after so many steps, every walk has entered the cycle.
     for _ in range(nodes):
-        edge = through[node] if node is not None else None
-        assert edge is not None, "an improving node has a predecessor"
-        node = edge.before
-    cycle: list[TimedEdge] = []
-    at = node
-    while True:
-        edge = through[at] if at is not None else None
-        assert edge is not None, "a cycle closes"
-        cycle.append(edge)
-        at = edge.before
-        if at == node:
-            return tuple(reversed(cycle))
+        node = through[node].before
+    cycle = [through[node]]
+    while cycle[-1].before != node:
+        cycle.append(through[cycle[-1].before])
+    return tuple(reversed(cycle))
 
 
 @dataclass(frozen=True, kw_only=True)

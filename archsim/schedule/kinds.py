@@ -122,9 +122,21 @@ class Pipelined(ScheduleKind):
     """Pipelined schedule: one group of all Einsums, with ``lookahead`` tiles in flight."""
 
     def lookahead(self, bound: Bound, group: FusionGroup) -> int:
-        """Return the number of tiles in flight on an array. Raises MappingError if registers hold
-        fewer."""
-        return settled_lookahead(bound, group)
+        """Return the number of tiles in flight on an array; the value ``fit`` is resolved.
+
+        Raises
+        ------
+        MappingError
+            The mapping asks for more tiles than the registers hold.
+        """
+        wanted = bound.mapping.schedule.lookahead
+        most = fitted_lookahead(bound, group)
+        lookahead = most if wanted == FIT else int(wanted)
+        if lookahead > most:
+            text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
+            hint = "write fewer, or 'lookahead: fit'"
+            raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
+        return lookahead
 
     @override
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
@@ -448,24 +460,6 @@ def _roomy(
             )
         )
     return replace(program, dependencies=(*program.dependencies, *found))
-
-
-def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
-    """Return the number of tiles in flight of a pipelined schedule; the value ``fit`` is resolved.
-
-    Raises
-    ------
-    MappingError
-        The mapping asks for more tiles than the registers hold.
-    """
-    wanted = bound.mapping.schedule.lookahead
-    most = fitted_lookahead(bound, group)
-    lookahead = most if wanted == FIT else int(wanted)
-    if lookahead > most:
-        text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
-        hint = "write fewer, or 'lookahead: fit'"
-        raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
-    return lookahead
 
 
 def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
