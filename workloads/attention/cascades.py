@@ -123,11 +123,14 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> ShapedCascade:
         notes.append(f"{what} (a minimum and a maximum an element) are not counted")
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
     cascade = _softmax_cascade(a, single_query, window)
-    if not a.causal and window is not None:
-        return _two_sided(a, shapes, window, tokens)
     masked = a.causal and not single_query
+    omissions = _mask_omissions(tokens, window) if masked else ()
     if masked and window is not None:
         shapes = (*shapes, (WINDOW, window))
+    elif not a.causal and window is not None:
+        # A window of 129 is the query's own key, 64 keys before it and 64 behind it.
+        shapes = (*shapes, (WINDOW, window // 2))
+        omissions = (_two_sided_omission(tokens, window),)
     if a.buckets is not None:
         shapes = (*shapes, (BUCKETS, a.buckets))
     return ShapedCascade(
@@ -135,10 +138,7 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> ShapedCascade:
         shapes=shapes,
         heads=_heads(a.heads, a.kv_heads),
         notes=tuple(notes),
-        omissions=(
-            *(_mask_omissions(tokens, window) if masked else ()),
-            *(omission for _, omission in _score_changes(a)),
-        ),
+        omissions=(*omissions, *(omission for _, omission in _score_changes(a))),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
@@ -188,9 +188,8 @@ def _chunk_note(a: SoftmaxAttention, tokens: Tokens, chunk_tokens: Tokens) -> st
     )
 
 
-def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens) -> ShapedCascade:
-    """Return attention with a window that reaches equally far to both sides of a query."""
-    # A window of 129 is the query's own key, 64 keys before it and 64 behind it.
+def _two_sided_omission(tokens: Tokens, window: int) -> LayerOmission:
+    """Return the note for cascades without the window, which reaches equally far to both sides."""
     reach = window // 2
     attended_pairs = tokens.attended_pairs_both_sides(reach)
     note = (
@@ -198,13 +197,7 @@ def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens)
         f" {tokens.queries * tokens.keys:,} scores a query head are computed,"
         f" {attended_pairs:,} of them count"
     )
-    return ShapedCascade(
-        cascade=TWO_SIDED,
-        shapes=(*shapes, (WINDOW, reach)),
-        heads=_heads(a.heads, a.kv_heads),
-        omissions=(LayerOmission(feature="mask", note=note),),
-        stand_ins=(ONE_HEAD,),
-    )
+    return LayerOmission(feature="mask", note=note)
 
 
 def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None) -> str:

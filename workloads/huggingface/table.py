@@ -277,10 +277,10 @@ class Mixture:
             activation=dense.activation,
         )
         width = c.hidden_size
-        other = experts if _enabled(c, self.router_bias) else 0
-        other += width if _enabled(c, self.shared_gate) else 0
+        other = experts if _value(c, self.router_bias) else 0
+        other += width if _value(c, self.shared_gate) else 0
         # Only shared experts have the biases of dense networks.
-        other += (dense.products - 1) * shared + width if _enabled(c, row.ffn_bias) else 0
+        other += (dense.products - 1) * shared + width if _value(c, row.ffn_bias) else 0
         if self.clamped:
             found = replace(found, activation="clamped silu", biases=2 * found.inner + width)
             other += experts * (1 + found.biases)
@@ -374,14 +374,14 @@ class ModelFamily:
         mixers = (self.mixers or softmax_layers)(self, root, c)
         networks = (self.networks or dense_and_sparse)(self, root, c)
         width = c.hidden_size
-        norm = 2 * width if _enabled(c, self.norm_bias) else width
+        norm = 2 * width if _value(c, self.norm_bias) else width
         layers = []
         for mixer, network in zip(mixers, networks, strict=True):
-            norms = _number(c, self.norms)
+            norms = _value(c, self.norms)
             norms = (1 if network is None else 2) if norms is None else norms
             other = norms * norm + mixer.other_parameters
             part, cross = mixer.part, None
-            if isinstance(part, SoftmaxAttention) and _enabled(c, self.cross):
+            if isinstance(part, SoftmaxAttention) and _value(c, self.cross):
                 cross = replace(part, causal=False)
                 other += norm + attention_biases(cross, width)
             layer = Layer(
@@ -398,7 +398,7 @@ class ModelFamily:
             family=self.family,
             width=width,
             other_parameters=outside,
-            logit_softcap=getattr(c, self.logit_softcap, None),
+            logit_softcap=_value(c, self.logit_softcap),
         )
         return model if self.complete is None else self.complete(root, c, model)
 
@@ -456,17 +456,11 @@ def _row_fields(row: ModelFamily) -> type[ConfigFields]:
     return fields_class(row.family, fields, row.ignored, tuple(aliases))
 
 
-def _enabled(c: Any, switch: Switch) -> bool:
-    if callable(switch):
-        return switch(c)
-    return switch if isinstance(switch, bool) else bool(getattr(c, switch, False))
-
-
-def _number(c: Any, number: Number) -> int | None:
-    if callable(number):
-        return number(c)
-    found: int | None = getattr(c, number) if isinstance(number, str) else number
-    return found
+def _value(c: Any, column: Switch | Number) -> Any:
+    """Return a column's value for the fields of a configuration; None without the named field."""
+    if callable(column):
+        return column(c)
+    return getattr(c, column, None) if isinstance(column, str) else column
 
 
 def softmax_layers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixer]]:
@@ -491,7 +485,7 @@ def _windows(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[int | None]:
             raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
         return [None] * layers
     selected = listed("layer_types", (w.kind,), w.layers)(root, c)
-    size = _number(c, w.size) or None if getattr(c, "use_sliding_window", True) else None
+    size = _value(c, w.size) or None if getattr(c, "use_sliding_window", True) else None
     if types is not None and any(selected) and size is None:
         needs = "an attention_chunk_size" if w.chunked else f"a {w.size}"
         raise field_error(root, "layer_types", f"'{w.kind}' needs {needs}")
@@ -509,22 +503,19 @@ def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
         getattr(c, "head_dim", None),
         width_field=row.own_name(root, "hidden_size"),
         heads_field=row.own_name(root, "num_attention_heads"),
-    )
-    a = replace(
-        a,
-        causal=_enabled(c, row.causal),
-        softcap=getattr(c, row.softcap, None),
+        causal=bool(_value(c, row.causal)),
+        softcap=_value(c, row.softcap),
         sinks=row.sinks,
-        alibi=_enabled(c, row.alibi),
-        qk_norm=_enabled(c, row.qk_norm),
+        alibi=bool(_value(c, row.alibi)),
+        qk_norm=bool(_value(c, row.qk_norm)),
         gated=row.output_gate,
     )
     other = a.heads if row.sinks else 0
     if a.qk_norm:
         heads = {"head": 2, "all heads": a.heads + a.kv_heads, "head with bias": 4}
         other += heads[row.qk_norm_size] * a.qk_width
-    other += attention_biases(a, c.hidden_size, output=False) if _enabled(c, row.input_bias) else 0
-    return Half(a, other + (c.hidden_size if _enabled(c, row.output_bias) else 0))
+    other += attention_biases(a, c.hidden_size, output=False) if _value(c, row.input_bias) else 0
+    return Half(a, other + (c.hidden_size if _value(c, row.output_bias) else 0))
 
 
 def uniform(mixer: MixerReader) -> MixersReader:
@@ -554,9 +545,9 @@ def dense_network(row: ModelFamily, c: Any) -> Half[FeedForward]:
     width = c.hidden_size
     names = (name for name in ACTIVATIONS if name in row.fields or name in row.standard)
     activation = next((getattr(c, name) for name in names), None)
-    inner = _number(c, row.dense) or 4 * width
+    inner = _value(c, row.dense) or 4 * width
     network = feed_forward(inner, row.gated, activation or row.activation)
-    return Half(network, (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0)
+    return Half(network, (network.products - 1) * inner + width if _value(c, row.ffn_bias) else 0)
 
 
 def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[FeedForward]]:
@@ -597,8 +588,9 @@ def attention_heads(
     *,
     width_field: str = "hidden_size",
     heads_field: str = "num_attention_heads",
+    **features: Any,
 ) -> SoftmaxAttention:
-    """Return causal softmax attention of some heads.
+    """Return softmax attention of some heads, causal unless a feature says otherwise.
 
     Parameters
     ----------
@@ -612,6 +604,8 @@ def attention_heads(
         Width of a head; by default ``width / heads``.
     width_field, heads_field : str
         Fields that hold ``width`` and ``heads``.
+    **features
+        Further fields of the attention.
 
     Raises
     ------
@@ -622,7 +616,9 @@ def attention_heads(
         head_dim = exact_quotient(root, width_field, width, heads_field, heads)
     keys = kv_heads or heads
     exact_quotient(root, heads_field, heads, "num_key_value_heads", keys)
-    return SoftmaxAttention(heads=heads, kv_heads=keys, qk_width=head_dim, v_width=head_dim)
+    return SoftmaxAttention(
+        heads=heads, kv_heads=keys, qk_width=head_dim, v_width=head_dim, **features
+    )
 
 
 def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
