@@ -52,8 +52,7 @@ def load_taxonomy() -> Taxonomy:
 def taxonomy_markdown() -> str:
     """Return the document in Markdown: systems by passes, then every built-in cascade."""
     taxonomy = load_taxonomy()
-    names = builtin_names("cascades")
-    analyses = {n: Cascade.load(n).analyze() for n in names}
+    analyses = {name: Cascade.load(name).analyze() for name in builtin_names("cascades")}
     parts = (
         "# Attention by passes over the keys",
         f"Computed by `{COMMAND}`; a test compares. `passes.md` defines a pass.",

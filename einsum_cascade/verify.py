@@ -482,8 +482,7 @@ def _selection(einsum: ir.Einsum) -> Iterator[Problem]:
         yield Problem("a selection selects from a tensor", span)
         return
     if len(einsum.over) != 1:
-        what = f"a selection is over one rank, not {_listed(einsum.over)}"
-        yield Problem(what, span)
+        yield Problem(f"a selection is over one rank, not {_listed(einsum.over)}", span)
     free = [v for v in einsum.target.variables if v not in einsum.expression.variables]
     if len(free) != 1:
         yield Problem(f"a selection adds one variable, not {_listed(tuple(free))}", span)
@@ -554,8 +553,7 @@ def _init_target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
         same = isinstance(index, ir.Affine) and index.as_variable in other.variables
         if not same and not (is_zero and iterates):
             right = "0" if iterates else " ".join(other.variables) or "the same index"
-            what = f"init of '{einsum.name}' must have '{right}' here"
-            yield Problem(what, index.span)
+            yield Problem(f"init of '{einsum.name}' must have '{right}' here", index.span)
     if not starts:
         yield Problem(f"init of '{einsum.name}' sets no coordinate 0", einsum.target.span)
 

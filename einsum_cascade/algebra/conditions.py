@@ -43,8 +43,7 @@ class Masks(Memoized):
                 own |= {*self._inside(frozenset(einsum.target.variables), whole=False)}
             if einsum.select is not None and len(own) < len(every):
                 # If candidates are too few, a missing entry of the selection is no position.
-                zero = ir.Number(0)
-                own.add(ir.Relational(">=", einsum.target, zero))
+                own.add(ir.Relational(">=", einsum.target, ir.Number(0)))
             # A step that a mask leaves out keeps the state as it was: the element is there.
             is_iterative = einsum.name in self.program.iterative
             found[einsum.name] = frozenset() if is_iterative else frozenset(own)

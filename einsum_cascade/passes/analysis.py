@@ -302,8 +302,7 @@ class _RankAnalysis:
         it.
         """
         at = self.name.lower()
-        program = self._program
-        inputs = {t.name for t in program.inputs}
+        inputs = {t.name for t in self._program.inputs}
         tensors = [
             t
             for v in self._variables

@@ -144,8 +144,7 @@ class _ChunkWriter:
         now = ir.Access(state, (self.chunk, *kept))
         whole = now if decayed is None else ir.Binary("*", decayed, now)
         yield terms.settled(ir.Einsum(before, whole, span=einsum.span))
-        both = ir.Binary("+", own, before)
-        yield ir.Einsum(self.target(einsum), both, span=einsum.span)
+        yield ir.Einsum(self.target(einsum), ir.Binary("+", own, before), span=einsum.span)
         yield from self._recurrence(found, state, kept)
 
     def _recurrence(
@@ -522,8 +521,7 @@ def decay_power(decay: ir.Expression, steps: ir.Expression) -> ir.Expression:
     if isinstance(decay, ir.Call) and decay.function == "exp":
         inside = decay.arguments[0]
         assert not isinstance(inside, ir.Relational | ir.Logical)
-        whole = ir.Binary("*", inside, steps)
-        return ir.Call("exp", (whole,))
+        return ir.Call("exp", (ir.Binary("*", inside, steps),))
     return ir.Binary("**", decay, steps)
 
 

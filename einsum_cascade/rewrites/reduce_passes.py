@@ -62,9 +62,8 @@ class ReducePasses(Rewrite):
                     f"no reduction of '{program.name}' waits for the end of a sweep, every rank is "
                     "passed over once"
                 )
-                raise (
-                    RewriteError(placed) if placed else refuse(_RULE, condition, program)
-                ) from None
+                error = RewriteError(placed) if placed else refuse(_RULE, condition, program)
+                raise error from None
         # Report a selection first: it is the plainest reason.
         waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
         steps = _all_along(program, waiting)
