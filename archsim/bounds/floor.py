@@ -32,7 +32,6 @@ from ..counts.meter import EXACT
 from ..energy import PriceList, leakage_charges, memory_access, operations_pj, prices_of
 from ..iteration.access_map import AccessMap
 from ..iteration.loop_nest import LoopNest
-from ..nest.binder import with_initial
 from ..nest.record import Bound, BoundEinsum
 from ..nest.tiling import Addressing
 from ..result.record import Floor
@@ -357,7 +356,7 @@ def _accessed_elements(
     """
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
-    for e in with_initial(bound):
+    for e in (part for whole in bound.einsums for part in (whole, *whole.initial)):
         if e.name in idle:
             continue
         under = (e.whole,) if e.is_initial else nests[e.name]

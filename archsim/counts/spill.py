@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from ..legality.footprint import Requirement, requirement
+from ..legality.footprint import requirement
 from ..nest.record import Bound
 from ..quantities import byte_size
 from ..spec.mapping import Spill
@@ -55,11 +55,7 @@ def spilled_share(bound: Bound) -> Fraction:
     spill = bound.mapping.spill
     if spill is None:
         return Fraction(0)
-    return share_of(bound.memo(requirement, _level_of(bound, spill)))
-
-
-def share_of(required: Requirement) -> Fraction:
-    """Return the fraction of a level's required bytes that exceeds its capacity."""
+    required = bound.memo(requirement, _level_of(bound, spill))
     capacity, needed = required.capacity_bytes, required.required_bytes
     if capacity is None or needed <= capacity:
         return Fraction(0)

@@ -13,7 +13,7 @@ from .fit import capacity_interval_of
 from .footprint import requirement
 
 
-def binding_key(architecture: Architecture, *, capacities: bool = True) -> tuple[object, ...]:
+def binding_key(architecture: Architecture) -> tuple[object, ...]:
     """Return the fields of a machine that decide how a mapping without open choices is bound and
     counted.
 
@@ -22,20 +22,24 @@ def binding_key(architecture: Architecture, *, capacities: bool = True) -> tuple
     Parameters
     ----------
     architecture : Architecture
-    capacities : bool
-        True if capacities of memories belong to the key, as they do if ``depends_on_capacities``.
 
     Returns
     -------
     tuple
         Hashable key; equal for machines between which ``rebind`` may move a mapping.
     """
-    memories = memories_key(architecture, capacities=capacities)
-    return (*memories, arrays_key(architecture.arrays))
+    return (*memories_key(architecture, capacities=True), arrays_key(architecture.arrays))
 
 
 def memories_key(architecture: Architecture, *, capacities: bool) -> tuple[object, ...]:
-    """Return the part of a binding key that memories and the width of words decide."""
+    """Return the part of a binding key that memories and the width of words decide.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    capacities : bool
+        True if capacities of memories belong to the key, as they do if ``depends_on_capacities``.
+    """
     return (
         architecture.word_bits,
         tuple(

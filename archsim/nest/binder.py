@@ -64,23 +64,6 @@ def initial_einsums(
     )
 
 
-def with_initial(bound: Bound) -> Iterator[BoundEinsum]:
-    """Yield all Einsums of a mapping, each followed by its statements of ``init``.
-
-    Parameters
-    ----------
-    bound : Bound
-
-    Yields
-    ------
-    BoundEinsum
-        Einsums in the order in which they run; statements have the name of their Einsum.
-    """
-    for e in bound.einsums:
-        yield e
-        yield from e.initial
-
-
 def _initial(
     program: Program, tiling: Tiling, e: BoundEinsum, statement: Einsum, innermost: int
 ) -> BoundEinsum:

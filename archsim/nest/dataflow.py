@@ -99,7 +99,10 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
     as_long = (_declared_like(program, v.upper()) for v in (a.variable, b.variable))
     if frozenset.isdisjoint(*as_long):
         return None
-    if one.as_variable and _ends_sooner(program, a.variable, b.variable):
+    mine, theirs = (program.family_of(v.upper()) for v in (a.variable, b.variable))
+    # The last tile of a rank may be short: ``K[p1*P0 + p0]`` has nothing beyond the end of the
+    # rank; ``KD[p1, m0]`` may.
+    if one.as_variable and mine is not None and theirs is None:
         return None
     constants = [_summed_constants(x) for x in (only_left, only_right)]
     if constants[0] is None or constants[1] is None:
@@ -114,16 +117,6 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
         return None
     turned = between == a.coefficient * (length - 1)
     return (a.variable, b.variable) if turned else None
-
-
-def _ends_sooner(program: Program, one: str, other: str) -> bool:
-    """Return whether one variable counts inside a tile of a rank, whose last tile may be short, but
-    the other does not.
-
-    ``K[p1*P0 + p0]`` has nothing beyond the end of the rank; ``KD[p1, m0]`` may.
-    """
-    mine, theirs = (program.family_of(v.upper()) for v in (one, other))
-    return mine is not None and theirs is None
 
 
 def _summed_constants(terms: list[AffineTerm]) -> int | None:

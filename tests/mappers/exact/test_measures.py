@@ -12,7 +12,7 @@ from portions import portions
 
 from archsim.counts.accesses import AccessCount, EinsumCount, count_einsum
 from archsim.legality.footprint import keeps_one_copy, largest_tile, resident_tile, stream_of
-from archsim.nest.binder import bind_loops, with_initial
+from archsim.nest.binder import bind_loops
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import InputError
@@ -72,7 +72,8 @@ def structure(lowered: Bound) -> object:
     measures."""
     return [
         [e.trip_counts[x.member] > 1 for x in (*e.temporal, *e.spatial)]
-        for e in with_initial(lowered)
+        for part in lowered.einsums
+        for e in (part, *part.initial)
     ]
 
 
