@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from time import process_time
 from typing import Any, Generic, TypeVar
@@ -242,14 +243,14 @@ def _attempt(work: Callable[[W], A], piece: W) -> tuple[A | None, BaseException 
         return None, error
 
 
+@dataclass(eq=False)
 class _Worker:
     """A worker process, its connection, and the number of the piece of work in progress."""
 
-    def __init__(self, process: Any, connection: Connection) -> None:
-        self.process = process
-        self.connection = connection
-        self.number: int | None = None
-        self.affinity: set[Hashable] = set()
+    process: Any
+    connection: Connection
+    number: int | None = None
+    affinity: set[Hashable] = field(default_factory=set)
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -22,7 +23,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
-from ..problem.certificate import INTERRUPTED, Certificate, added_reasons
+from ..problem.certificate import INTERRUPTED, Certificate
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.protocol import SearchProblem
 from ..space.constraints import Constraints, HasTiles, IsKept, IsOutside, MappingConstraint
@@ -44,11 +45,6 @@ class Relaxation:
     """True if the mapspace is that of one core; its lower bounds then hold for each core."""
 
 
-def _never(cycles: float) -> bool:
-    del cycles
-    return False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMember:
     """One relaxation of a family; it is made only when it is searched."""
@@ -57,7 +53,7 @@ class FamilyMember:
     """Function that makes the relaxation. Raises ``InputError`` if the machine prevents it."""
     otherwise: Callable[[], Relaxation] | None = None
     """Function that makes a second relaxation, searched if the first gives no legal mapping."""
-    is_slower: Callable[[float], bool] = _never
+    is_slower: Callable[[float], bool] | None = None
     """Function that returns whether input traffic alone exceeds a number of cycles."""
 
 
@@ -280,16 +276,16 @@ def relaxed_certificate(
         Mappings that the engine ran on the machine itself.
     """
     strategy = all_of[0].strategy if all_of else "exhaustive"
-    return problem.certificate(
+    own = problem.certificate(
         best,
         bound=0.0,
         strategy=strategy + where,
-        candidates=sum(c.candidates for c in all_of),
-        evaluated=sum(c.evaluated for c in all_of),
-        reasons=added_reasons(all_of),
-        runs=runs + sum(c.runs for c in all_of),
-        ended=ended,
+        candidates=0,
+        evaluated=0,
+        reasons=(),
+        runs=runs,
     )
+    return replace(own.with_effort_of(all_of), ended=ended)
 
 
 def infeasible_relaxations(space: Mapspace, refused: Sequence[InputError]) -> InputError:
@@ -321,12 +317,9 @@ def first_incumbent(space: Mapspace, problem: SearchProblem) -> EngineRun | None
     """
     best: EngineRun | None = None
     for mapping in _unsearched(space):
-        try:
+        with suppress(InputError):
             run = run_mapping(space, mapping, problem.objective)
-        except InputError:
-            continue
-        if best is None or run.value < best.value:
-            best = run
+            best = run if best is None or run.value < best.value else best
     return best
 
 

@@ -306,7 +306,7 @@ class BestMapping(Query[Searched]):
         best = self.best
         if best is None or self.problem.objective.code != LATENCY:
             return False
-        return member.is_slower(best.value)
+        return member.is_slower is not None and member.is_slower(best.value)
 
     def search(self, relaxation: Relaxation, left: int) -> None:
         """Search a relaxation, and run its promising mappings on the machine itself."""

@@ -181,20 +181,6 @@ class Region:
         return tuple((cut.rank, member) for cut in self.open_factorisations for member in cut.held)
 
     @cached_property
-    def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Names of the arrays that can do all operations of each Einsum, regardless of constraints.
-
-        Raises
-        ------
-        MappingError
-            No array can.
-        """
-        return {
-            e.name: tuple(a.name for a in arrays_of(self.program, e, self.architecture))
-            for e in self.program.einsums
-        }
-
-    @cached_property
     def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
         """Alternative residencies of each tensor that constraints allow; each lists the levels
         that keep it."""
@@ -206,6 +192,11 @@ class Region:
 
         Inputs and outputs are in the outermost memory, and perhaps in inner ones. Intermediates are
         in any memories, or in the registers of one array.
+
+        Raises
+        ------
+        MappingError
+            No array can do all operations of an Einsum.
         """
         outermost, *inner = (m.name for m in self.architecture.memories)
         subsets: list[tuple[str, ...]] = [()]
@@ -214,7 +205,8 @@ class Region:
         ends = {*(t.name for t in self.program.inputs), *self.program.outputs}
         tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
         kept = tuple((outermost, *found) for found in subsets)
-        used = dict.fromkeys(a for arrays in self.arrays.values() for a in arrays)
+        able = (arrays_of(self.program, e, self.architecture) for e in self.program.einsums)
+        used = dict.fromkeys(array.name for arrays in able for array in arrays)
         # The last alternative has every memory: callers that bind a subspace rely on it.
         between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
         return {t: kept if t in ends else between for t in tensors}
