@@ -49,8 +49,9 @@ def reproduce_command(
     """
     from ..processes import usable_cores
     from ..reproduction import Reproduction, study
-    from ..reproduction.published import read_published
+    from ..reproduction.published import differences_document, read_published
     from ..reproduction.study import planned_runs
+    from ..reproduction.tables import figure_document, headline
 
     plan = Reproduction.load(name).only(figures)
     values = read_published(plan, published) if published is not None else ()
@@ -58,20 +59,13 @@ def reproduce_command(
     workers = workers or min(usable_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)
     with progress("simulating", runs) as advance:
         found = study(plan, workers=workers, finished=advance)
-    _show(found, figures, values)
-    if out is not None:
-        _write(found, values, out, workers)
-    context.exit(_INCOMPLETE if found.missing else 0)
-
-
-def _show(found: Study, figures: tuple[int, ...], values: tuple[PublishedValue, ...]) -> None:
-    from ..reproduction.published import differences_document
-    from ..reproduction.tables import figure_document, headline
-
     documents = [headline(found)]
     if values:
         documents.append(differences_document(found, values))
     show_all([*documents, *(figure_document(found, f) for f in found.plan.figures if figures)])
+    if out is not None:
+        _write(found, values, out, workers)
+    context.exit(_INCOMPLETE if found.missing else 0)
 
 
 def _write(found: Study, values: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:

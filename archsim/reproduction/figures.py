@@ -59,6 +59,9 @@ def pictures(data: FigureData) -> dict[str, bytes]:
             # Titles in a plan are no formulas. Tick labels of the axes are written later.
             if "$" in text.get_text():
                 text.set_parse_math(False)
+        # One layout serves both formats.
+        picture.draw_without_rendering()
+        picture.set_layout_engine("none")
         return {form: picture.rendered(form, _DPI) for form in ("svg", "png")}
 
 

@@ -110,9 +110,9 @@ def differences_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
                 v.quantity,
                 v.value,
                 ours,
-                None if ours is None else difference(ours, v.value),
+                gap,
             )
-            for v, ours in _pairs(study, published)
+            for v, ours, gap in _pairs(study, published)
         ),
     )
 
@@ -128,9 +128,9 @@ def differences_document(study: Study, published: tuple[PublishedValue, ...]) ->
         Theirs. A number whose run gave nothing counts as missing.
     """
     found: dict[tuple[str, str, str, bool], list[float | None]] = {}
-    for v, ours in _pairs(study, published):
+    for v, _, gap in _pairs(study, published):
         key = (v.run.scope, v.run.configuration, v.quantity, bool(v.run.label))
-        found.setdefault(key, []).append(None if ours is None else difference(ours, v.value))
+        found.setdefault(key, []).append(gap)
     return table_document(
         "Beside the published figures",
         (
@@ -153,11 +153,15 @@ def _gaps(gaps: list[float | None]) -> tuple[str, str, str]:
 
 def _pairs(
     study: Study, published: tuple[PublishedValue, ...]
-) -> Iterator[tuple[PublishedValue, float | None]]:
+) -> Iterator[tuple[PublishedValue, float | None, float | None]]:
+    """Yield each number whose run was planned: published, reproduced, and their difference."""
     for v in published:
         own = study.of_run.get(v.run)
-        if own is not None:
-            yield v, quantity_of(own, v.quantity) if isinstance(own, Result) else None
+        if isinstance(own, Result):
+            ours = quantity_of(own, v.quantity)
+            yield v, ours, difference(ours, v.value)
+        elif own is not None:
+            yield v, None, None
 
 
 def difference(ours: float, theirs: float) -> float:

@@ -20,14 +20,8 @@ class RunRequest:
     architecture_settings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissingRun:
-    """Outcome of a run without a result, which gives the reason."""
-
-    reason: str
-
-
-Outcome = Result | MissingRun
+Outcome = Result | str
+"""Outcome of a run: its result, or the reason why there is none."""
 
 
 PLAIN = ("latency_s", "energy_pj", "traffic_bytes", "area_um2")

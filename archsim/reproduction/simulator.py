@@ -20,7 +20,7 @@ from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.overrides import parse_overrides
-from .runs import MissingRun, Outcome, RunRequest
+from .runs import Outcome, RunRequest
 
 
 class Simulator:
@@ -47,11 +47,7 @@ class Simulator:
                 evaluate=self._evaluate,
             )
         except InputError as error:
-            return MissingRun(reason=error.problems[0].message)
-
-    def outcomes(self, requests: Sequence[RunRequest]) -> list[Outcome]:
-        """Return the outcomes of several requests."""
-        return [*map(self.outcome, requests)]
+            return error.problems[0].message
 
     def _evaluate(self, job: Job) -> Result:
         """Return the result of a job, from memory if an equal job was evaluated before."""
@@ -97,37 +93,36 @@ def run_all(
         Function that is called with the number of further finished runs.
     """
     # One process shares everything it computes; several processes share within a batch.
-    batches = _batches(requests, workers) if workers > 1 else [[n] for n in range(len(requests))]
-    outcomes_of = _outcomes if workers > 1 else Simulator().outcomes
-    tasks = [[requests[number] for number in batch] for batch in batches]
-    outcomes: dict[int, Outcome] = {}
-    for batch, done in zip(
-        batches, map_in_order(outcomes_of, tasks, workers, left=NOTHING_WRITTEN), strict=True
-    ):
-        outcomes.update(zip(batch, done, strict=True))
+    batches = _batches(requests, workers) if workers > 1 else [[request] for request in requests]
+    outcomes_of = partial(_outcomes, Simulator() if workers == 1 else None)
+    outcomes: dict[RunRequest, Outcome] = {}
+    done = map_in_order(outcomes_of, batches, workers, left=NOTHING_WRITTEN)
+    for batch, found in zip(batches, done, strict=True):
+        outcomes.update(zip(batch, found, strict=True))
         finished(len(batch))
-    return tuple(outcomes[number] for number in range(len(requests)))
+    return tuple(outcomes[request] for request in requests)
 
 
 NOTHING_WRITTEN = "nothing was written (fewer --workers need less memory)"
 """Message after a worker was killed, which says that no file was written."""
 
 
-def _batches(requests: Sequence[RunRequest], workers: int) -> list[list[int]]:
-    """Return groups of request numbers, so that the runs of a group share most computations.
+def _batches(requests: Sequence[RunRequest], workers: int) -> list[list[RunRequest]]:
+    """Return groups of requests, so that the runs of a group share most computations.
 
     Runs of one workload share bound and counted parts on machines of one layout. If there are fewer
     workloads than workers, runs are also grouped by mapping.
     """
-    keys: list[tuple[str, ...]] = [(r.workload,) for r in requests]
-    if len(set(keys)) < workers:
-        keys = [(r.workload, r.mappings[0]) for r in requests]
-    found: dict[tuple[str, ...], list[int]] = {}
-    for number, key in enumerate(keys):
-        found.setdefault(key, []).append(number)
+    by_mapping = len({request.workload for request in requests}) < workers
+    found: dict[tuple[str, str], list[RunRequest]] = {}
+    for request in requests:
+        key = (request.workload, request.mappings[0] if by_mapping else "")
+        found.setdefault(key, []).append(request)
     return list(found.values())
 
 
-def _outcomes(requests: Sequence[RunRequest]) -> list[Outcome]:
-    """Return the outcomes of a batch in a process that remembers no other batch."""
-    return Simulator().outcomes(requests)
+def _outcomes(shared: Simulator | None, requests: Sequence[RunRequest]) -> list[Outcome]:
+    """Return the outcomes of a batch, by a simulator that remembers no other batch unless it is
+    shared."""
+    simulator = shared or Simulator()
+    return [simulator.outcome(request) for request in requests]

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from einsum_cascade.memo import cached_property
 
 from ..result.result import Result
-from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction
-from .runs import RATIOS, MissingRun, Outcome, RunRequest, quantity_of, ratio
+from .plan import MeanName, PublishedFigure, PublishedMean, Reproduction
+from .runs import RATIOS, Outcome, RunRequest, quantity_of, ratio
 from .simulator import Finished, nothing, run_all
 
 
@@ -76,8 +76,18 @@ def planned_runs(plan: Reproduction) -> tuple[tuple[StudyRun, RunRequest], ...]:
     tuple of (StudyRun, RunRequest)
         The name of a run in the tables, and what the simulator is asked for.
     """
-    runs = (*_grid(plan), *_swept(plan), *_omitted(plan))
-    return tuple((run, _request(plan, run, settings)) for run, settings in runs)
+    found = []
+    for run, settings in (*_grid(plan), *_swept(plan), *_omitted(plan)):
+        configuration, scope = plan.configuration(run.configuration), plan.scope(run.scope)
+        request = RunRequest(
+            workload=run.workload,
+            architecture=configuration.architectures[run.billing],
+            mappings=(configuration.mapping, *scope.mappings),
+            workload_settings=(f"seq_len={run.seq_len}", *scope.settings),
+            architecture_settings=settings,
+        )
+        found.append((run, request))
+    return tuple(found)
 
 
 _PlannedRuns = Iterator[tuple[StudyRun, tuple[str, ...]]]
@@ -121,17 +131,6 @@ def _omitted(plan: Reproduction) -> _PlannedRuns:
         yield StudyRun(*key, omission=case.title), case.settings
 
 
-def _request(plan: Reproduction, run: StudyRun, settings: tuple[str, ...]) -> RunRequest:
-    configuration, scope = plan.configuration(run.configuration), plan.scope(run.scope)
-    return RunRequest(
-        workload=run.workload,
-        architecture=configuration.architectures[run.billing],
-        mappings=(configuration.mapping, *scope.mappings),
-        workload_settings=(f"seq_len={run.seq_len}", *scope.settings),
-        architecture_settings=settings,
-    )
-
-
 MEANS: Mapping[MeanName, Callable[[Sequence[float]], float]] = MappingProxyType(
     {"arithmetic": fmean, "geometric": geometric_mean, "harmonic": harmonic_mean}
 )
@@ -153,7 +152,7 @@ class Study:
     @property
     def missing(self) -> tuple[tuple[StudyRun, str], ...]:
         """Runs without a result, each with the reason."""
-        return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, MissingRun))
+        return tuple((r, o) for r, o in self.outcomes if isinstance(o, str))
 
     def result(self, run: StudyRun) -> Result | None:
         """Return the result of a run, or None."""
@@ -164,7 +163,7 @@ class Study:
         """Return a mean over all workloads and lengths; None if a run is missing."""
         own, base = ((billing, mean.scope, c) for c in (mean.of, mean.over))
         found = self._ratios(mean.quantity, own, base)
-        return None if found is None else MEANS[mean.mean](found)
+        return MEANS[mean.mean](found) if found else None
 
     def against_published(
         self, billing: str, scope: str, configuration: str, quantity: str
@@ -173,33 +172,26 @@ class Study:
         missing."""
         own, base = ((b, scope, configuration) for b in (billing, self.plan.published_billing))
         found = self._ratios(quantity, own, base)
-        return None if found is None else fmean(found)
+        return fmean(found) if found else None
 
     def _ratios(
         self, quantity: str, own: tuple[str, str, str], base: tuple[str, str, str]
-    ) -> list[float] | None:
-        """Return a ratio for every workload and length; keys are (billing, scope,
-        configuration)."""
-        found: list[float] = []
-        for case in self.plan.cases:
-            pair = [self.result(StudyRun(*key, *case)) for key in (own, base)]
-            if pair[0] is None or pair[1] is None:
-                return None
-            found.append(ratio(quantity, pair[0], pair[1]))
-        return found
+    ) -> list[float]:
+        """Return a ratio for every workload and length, or none at all if a run is missing.
 
-    def put_right(self) -> Iterator[tuple[OmittedCost, Result, Result]]:
-        """Yield each simulated omission with two results: without and with the omitted cost."""
-        some = self.plan.omissions
-        if some is None:
-            return
-        for case in some.cases:
-            key = (self.plan.published_billing, some.scope, case.configuration)
-            without = StudyRun(*key, some.workload, some.seq_len)
-            before = self.result(without)
-            after = self.result(replace(without, omission=case.title))
-            if before is not None and after is not None:
-                yield case, before, after
+        Keys are (billing, scope, configuration).
+        """
+        cases = self.plan.cases
+        pairs = [[self.result(StudyRun(*key, *case)) for key in (own, base)] for case in cases]
+        there = [ratio(quantity, a, b) for a, b in pairs if a is not None and b is not None]
+        return there if len(there) == len(cases) else []
+
+    def put_right(self) -> Iterator[tuple[StudyRun, Result, Result]]:
+        """Yield each run that includes an omitted cost, with the results without and with it."""
+        for run, after in self.outcomes:
+            before = self.result(replace(run, omission=""))
+            if run.omission and before is not None and isinstance(after, Result):
+                yield run, before, after
 
     def points(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, Result]]:
         """Yield the sweep's machines that were simulated, billing by billing."""
@@ -211,18 +203,18 @@ class Study:
         """Return the numbers of a figure."""
         plan, scope = self.plan, figure.scope
         panels = {(scope, p.quantity, figure.baseline) for p in figure.panels}
-        runs = (
-            StudyRun(billing, scope, configuration, *case)
-            for billing in plan.billings
-            for configuration in figure.configurations
-            for case in plan.cases
-        )
+        runs = [run for run, _ in self.points(figure)]
+        if not figure.is_of_sweep:
+            runs = [
+                StudyRun(billing, scope, configuration, *case)
+                for billing in plan.billings
+                for configuration in figure.configurations
+                for case in plan.cases
+            ]
         return FigureData(
             plan=plan,
             figure=figure,
-            shown=dict(self._swept(figure))
-            if figure.is_of_sweep
-            else {run: self._shown(figure, run) for run in runs},
+            shown={run: self._shown(figure, run) for run in runs},
             means=tuple(
                 (h, {b: self.mean(h, b) for b in plan.billings})
                 for h in plan.headline
@@ -230,40 +222,28 @@ class Study:
             ),
         )
 
-    def _swept(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, ShownNumbers]]:
-        for run, result in self.points(figure):
-            whole: dict[str, float | None] = {
-                p.quantity: quantity_of(result, p.quantity) for p in figure.panels
-            }
-            yield run, ShownNumbers(whole=whole, parts={})
-
     def _shown(self, figure: PublishedFigure, run: StudyRun) -> ShownNumbers:
         """Return the numbers of one run in a figure: quantities or ratios to the baseline, and
         their parts."""
-        own = self.result(run)
-        base = own
-        if figure.baseline is not None:
-            base = self.result(replace(run, configuration=figure.baseline))
-        whole = {p.quantity: _value(figure, p.quantity, own, base) for p in figure.panels}
+        quantities = [panel.quantity for panel in figure.panels]
+        own = base = self.result(run)
+        baseline = None if figure.is_of_sweep else figure.baseline
+        if baseline is not None:
+            base = self.result(replace(run, configuration=baseline))
+        if own is None or base is None:
+            return ShownNumbers(whole=dict.fromkeys(quantities), parts={})
+        whole: dict[str, float | None]
+        if baseline is not None:
+            whole = {q: ratio(q, own, base) for q in quantities}
+        else:
+            whole = {q: None if q in RATIOS else quantity_of(own, q) for q in quantities}
         parts: dict[str, float] = {}
-        if own is not None and figure.kind == "breakdown":
-            array = figure.panels[0].quantity.partition(".")[2]
+        if figure.kind == "breakdown":
+            array = quantities[0].partition(".")[2]
             parts = {e.name: e.utilization for e in own.einsums if e.array == array}
-        if own is not None and base is not None and figure.kind == "stack":
-            energy = base.energy_pj
-            parts = {component: e / energy for component, e in own.energy_by_component}
+        elif figure.kind == "stack":
+            parts = {name: e / base.energy_pj for name, e in own.energy_by_component}
         return ShownNumbers(whole=whole, parts=parts)
-
-
-def _value(
-    figure: PublishedFigure, quantity: str, own: Result | None, base: Result | None
-) -> float | None:
-    """Return the number that a figure shows for a run: a quantity, or its ratio to the baseline."""
-    if own is None or base is None:
-        return None
-    if figure.baseline is None:
-        return None if quantity in RATIOS else quantity_of(own, quantity)
-    return ratio(quantity, own, base)
 
 
 def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing) -> Study:

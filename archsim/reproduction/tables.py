@@ -12,7 +12,7 @@ from ..quantities import seconds
 from ..result.result import Result
 from ..writing import csv_text
 from .plan import PublishedFigure, PublishedMean, Reproduction
-from .runs import PLAIN, MissingRun, Outcome, is_share, quantity_of
+from .runs import PLAIN, Outcome, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
 
 ABSENT = "missing"
@@ -103,12 +103,12 @@ def omissions(study: Study) -> Document | None:
         (*names("configuration"), *texts("put right"), *numbers("energy", "latency")),
         (
             (
-                study.plan.configuration(case.configuration).title,
-                case.title,
+                study.plan.configuration(run.configuration).title,
+                run.omission,
                 f"{after.energy_pj / before.energy_pj:.3f}x",
                 f"{after.latency_s / before.latency_s:.3f}x",
             )
-            for case, before, after in study.put_right()
+            for run, before, after in study.put_right()
         ),
         subtitle=f"{scope} of {some.workload} at {tokens(some.seq_len)} tokens",
     )
@@ -171,25 +171,16 @@ def _case_tables(data: FigureData) -> Iterator[Table]:
     plan, figure = data.plan, data.figure
     titles = {c: plan.configuration(c).title for c in figure.configurations}
     for billing, words in plan.billings.items():
-        shown = {c: [data.numbers(billing, c, case) for case in plan.cases] for c in titles}
+        shown = [[data.numbers(billing, c, case) for c in titles] for case in plan.cases]
         if figure.kind == "breakdown":
             panel = figure.panels[0]
-            for name, title in titles.items():
+            for at, (name, title) in enumerate(titles.items()):
                 if einsums := data.parts_of(name):
-                    cells = [
-                        [
-                            ABSENT
-                            if n.whole[panel.quantity] is None
-                            else _percent(n.parts.get(e, 0.0))
-                            for e in einsums
-                        ]
-                        for n in shown[name]
-                    ]
+                    cells = [_part_cells(panel.quantity, row[at], einsums) for row in shown]
                     yield _case_table(plan, f"{title}: {panel.title}, {words}", einsums, cells)
         else:
             for panel in figure.panels:
-                columns = [[_cell(panel.quantity, n) for n in shown[c]] for c in titles]
-                cells = [[*row] for row in zip(*columns, strict=True)]
+                cells = [[_cell(panel.quantity, numbers) for numbers in row] for row in shown]
                 yield _case_table(plan, f"{panel.title}, {words}", [*titles.values()], cells)
 
 
@@ -219,6 +210,12 @@ def _machine_tables(study: Study, figure: PublishedFigure) -> Iterator[Table]:
         yield table_of(words, (*names("model"), *sizes, *texts("bound by")), rows)
 
 
+def _part_cells(quantity: str, shown: ShownNumbers, parts: Sequence[str]) -> list[str]:
+    if shown.whole[quantity] is None:
+        return [ABSENT] * len(parts)
+    return [_percent(shown.parts.get(part, 0.0)) for part in parts]
+
+
 def _cell(quantity: str, shown: ShownNumbers) -> str:
     value = shown.whole[quantity]
     if value is None:
@@ -239,8 +236,8 @@ def runs_csv(study: Study) -> str:
     quantities = (*PLAIN, *(f"utilization.{a}" for a in arrays))
 
     def cells(outcome: Outcome) -> tuple[str | float | None, ...]:
-        if isinstance(outcome, MissingRun):
-            return (*(None for _ in quantities), None, outcome.reason)
+        if isinstance(outcome, str):
+            return (*(None for _ in quantities), None, outcome)
         return (*(quantity_of(outcome, q) for q in quantities), outcome.bound_by, None)
 
     keys = ("billing", "scope", "configuration", "workload", "seq_len", "machine", "put_right")
