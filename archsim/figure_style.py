@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
 
-COLUMN_IN: Final = 3.3
-"""Width of a column of a paper, in inches."""
 PAGE_IN: Final = 7.0
-"""Width of a page of two columns."""
+"""Width of a page of two columns, in inches."""
 
 _LETTERS_IN: Final = 12.5
 """Letters of a headline per inch."""

@@ -45,12 +45,12 @@ def plot_command(
     breakdown, roofline, waterfall or capacity; of a comparison: bars or capacity.
     """
     from ..views.frame import PlotOptions
-    from ..views.plot import draw, kind_for, load_drawable, usual_suffix, write
+    from ..views.plot import draw, kind_for, load_drawable, write
 
     data: Drawable = load_drawable(source)
     chosen = kind_for(data, kind)
     folder = source if source.is_dir() else source.parent
-    path = out or folder / f"{chosen}{usual_suffix(chosen)}"
+    path = out or folder / f"{chosen}.{'html' if chosen == 'parallel' else 'png'}"
     options = PlotOptions(width_in=width, **columns)
     write(draw(data, chosen, options), path)
     say_written((path,))

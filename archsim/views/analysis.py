@@ -33,11 +33,11 @@ def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
         The cascade has no such rank.
     """
     ranks = analysis.passes.ranks if rank is None else (analysis.passes.of(rank),)
-    shown = [r.rank for r in ranks]
     program = analysis.program
+    known = (program.rank_of[r.rank] for r in ranks if r.rank in program.rank_of)
     return Document(
         title=f"{program.name}: {program.title}" if program.title else program.name,
-        subtitle=_meanings(analysis, shown),
+        subtitle=", ".join(f"{r.name} {r.meaning}" for r in known if r.meaning),
         facts=_facts(analysis, ranks),
         tables=tuple((table,) for table in analysis_tables(analysis, ranks) if table.rows),
         notes=_notes(analysis),
@@ -71,12 +71,6 @@ def analysis_dict(analysis: Analysis, rank: str | None = None) -> dict[str, Any]
     return found
 
 
-def _meanings(analysis: Analysis, shown: list[str]) -> str:
-    ranks = analysis.program.rank_of
-    meanings = (f"{n} {ranks[n].meaning}" for n in shown if n in ranks and ranks[n].meaning)
-    return ", ".join(meanings)
-
-
 def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...]:
     most = max(ranks, key=lambda r: (r.count, not r.at_most))
     often = [r.rank for r in ranks if r.count == most.count and r.grain != "member"]
@@ -94,12 +88,8 @@ def _passes(ranks: tuple[RankPasses, ...]) -> Table:
     return table_of(
         "passes over each rank",
         (*names("rank"), *numbers("passes"), *texts("Einsums by pass")),
-        ((_grain(r), r.counted, _by_pass(r)) for r in ranks),
+        (("  " * (r.grain == "member") + r.rank, r.counted, _by_pass(r)) for r in ranks),
     )
-
-
-def _grain(passes: RankPasses) -> str:
-    return f"  {passes.rank}" if passes.grain == "member" else passes.rank
 
 
 def _by_pass(passes: RankPasses) -> str:
@@ -158,19 +148,14 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
     if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
         notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
     if gathered := gathered_inputs(analysis.program):
+        distinct = analysis.program.distinct
+        differ = " and ".join(f"entries of {d.name} along {', '.join(d.ranks)}" for d in distinct)
         notes.append(
             f"least traffic: of {', '.join(gathered)} only what is gathered for any data; gathered "
-            f"indices may coincide{_distinct_gathers(analysis)}"
+            f"indices may coincide{f', but {differ} differ' if differ else ''}"
         )
     notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
     return tuple(notes)
-
-
-def _distinct_gathers(analysis: Analysis) -> str:
-    """Return sentences about the gathered indices that are assumed to differ."""
-    entries = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
-    differ = " and ".join(entries)
-    return f", but {differ} differ" if differ else ""
 
 
 def _text(expression: Any) -> str:

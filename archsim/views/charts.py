@@ -36,6 +36,7 @@ from ..figure_style import (
 )
 from ..sweeping.columns import NUMBERS, unit_of
 from .frame import (
+    MOST_COLOURS,
     AxisChoice,
     FrameView,
     PlotOptions,
@@ -78,7 +79,7 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
         Nothing moves, or a column is not there.
     """
     slots = AxisChoice(view)
-    x = options.x or slots.largest(ordered=True) or slots.largest(ordered=False)
+    x = options.x or slots.most(view.is_ordered, slots.size)
     if x is None:
         raise InputError("lines: no setting has two values, so there is nothing to draw over")
     slots.take(view.column(x, "x"))
@@ -160,15 +161,14 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
 
 def _compared(view: FrameView, options: PlotOptions) -> str:
     """Return the column whose values have bars side by side."""
+    free = AxisChoice(view, [a for a in (options.x, options.facet) if a is not None])
+    few = {a for a in free.free() if free.size(a) <= MOST_COLOURS}
+    compared = few - view.work
     if options.colour is not None:
-        colour = AxisChoice(view).colour(options.colour)
+        colour = free.colour(options.colour)
     else:
-        free = AxisChoice(view, [a for a in (options.x, options.facet) if a is not None])
-        colour = free.first(
-            lambda a: a not in view.work and not view.is_ordered(a) and free.size(a) <= 14,
-            lambda a: a not in view.work and free.size(a) <= 14,
-            lambda a: free.size(a) <= 14,
-        )
+        names = {a for a in compared if not view.is_ordered(a)}
+        colour = free.first(names.__contains__, compared.__contains__, few.__contains__)
     if colour is None:
         raise InputError("bars: no setting has from 2 to 14 values, so there is nothing to compare")
     return colour
@@ -205,9 +205,7 @@ def _groups(
         if not found.get(base.value):
             panel.axes.text(at, 0, "no baseline", rotation=90, ha="center", va="bottom", fontsize=6)
             continue
-        for n, shade in enumerate(shades):
-            if shade.value not in found:
-                continue
+        for n, shade in [(n, s) for n, s in enumerate(shades) if s.value in found]:
             ratio = found[shade.value] / found[base.value]
             place = at + (n - (len(shades) - 1) / 2) * wide
             panel.axes.bar(place, ratio, 0.92 * wide, color=shade.colour)
@@ -281,8 +279,9 @@ def _places(slots: AxisChoice, options: PlotOptions) -> tuple[str, str]:
         slots.take(name and slots.view.column(name, place))
     if options.x is not None and options.x == options.y:
         raise InputError(f"heatmap: '{options.x}' cannot stand across and up")
-    x = options.x or slots.take(slots.default_axis())
-    y = options.y or slots.take(slots.default_axis())
+    wishes = (slots.view.is_ordered, lambda a: a not in slots.view.work, slots.size)
+    x = options.x or slots.take(slots.most(*wishes))
+    y = options.y or slots.take(slots.most(*wishes))
     if x is None or y is None:
         moving = ", ".join(slots.view.axes) or "none"
         text = f"heatmap: it needs two settings of two values or more, there is {moving}"
@@ -399,13 +398,10 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
     """Return the quantity that the bars divide: the requested one, or the first that the frame
     has."""
     named = [str(c) for c in view.frame.columns]
-    latency = LATENCY in named and FLOOR in named
-    stems = [
-        s
-        for s in ("traffic_bytes", "buffer_bytes", "energy_pj")
-        if any(c.startswith(f"{s}.") for c in named)
-    ]
-    known = ([LATENCY] if latency else []) + stems
+    stems = {c.partition(".")[0] for c in named if "." in c}
+    if LATENCY in named and FLOOR in named:
+        stems.add(LATENCY)
+    known = [s for s in (LATENCY, "traffic_bytes", "buffer_bytes", "energy_pj") if s in stems]
     if not known:
         text = "breakdown: the frame has no floor, and no bytes or energy by place: nothing adds up"
         raise InputError(Problem(text, hint=f"its columns are {', '.join(named)}"))
@@ -427,13 +423,9 @@ def _rows(panel: Panel, x: str | None) -> Iterator[tuple[Any, Any]]:
 def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
     """Return the names and sizes of the segments in a row's bar."""
     if whole.name == LATENCY:
-        above = row[LATENCY] - row[FLOOR]
-        why = (
-            f"above it, bound by {picture_text(str(row[BOUND_BY]))}"
-            if BOUND_BY in row
-            else "above it"
-        )
-        return [(_FLOOR, row[FLOOR]), (why, max(0.0, above))]
+        cause = f", bound by {picture_text(str(row[BOUND_BY]))}" if BOUND_BY in row else ""
+        above = max(0.0, row[LATENCY] - row[FLOOR])
+        return [(_FLOOR, row[FLOOR]), (f"above it{cause}", above)]
     return [(picture_text(c.partition(".")[2]), row[c]) for c in whole.columns if row[c] == row[c]]
 
 
@@ -452,11 +444,8 @@ def _stacks(
     axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
     name_bars(axes, [wrapped_name(view.shown(x, v)) for v in values])
     axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
-    if x is not None and view.is_ordered(x):
+    if panel.first and x is not None and view.is_ordered(x):
         axes.set_ylabel(label_of(x))
-    if not panel.first:
-        axes.set_ylabel("")
-        axes.tick_params(axis="y", labelleft=False)
 
 
 _CLOSE = 0.05
@@ -555,18 +544,14 @@ def _number_points(
     view, axes = panel.view, panel.axes
     chosen = _chosen(wanted, wanted.costs(view))
     lines: list[str] = []
-    spots: list[tuple[str, tuple[float, float]]] = []
+    spots: dict[tuple[float, float], str] = {}
     for number, (at, why) in enumerate(chosen.items(), start=first):
         row = view.frame.iloc[at]
         place = (across.drawn(row[wanted.x]), up.drawn(row[wanted.y]))
         lines.append(f"{number}  {', '.join(why)}: {_point(view, row, wanted, facet)}")
-        for n, (text, other) in enumerate(spots):
-            if _close(axes, place, other):
-                spots[n] = (f"{text}, {number}", other)
-                break
-        else:
-            spots.append((str(number), place))
-    for text, place in spots:
+        spot = next((other for other in spots if _close(axes, place, other)), place)
+        spots[spot] = f"{spots[spot]}, {number}" if spot in spots else str(number)
+    for place, text in spots.items():
         at = (axes.transScale + axes.transLimits).transform(place)[1]
         axes.annotate(
             text, place, xytext=(5, 4 if at < _HIGH else -3), textcoords="offset points",
@@ -589,8 +574,7 @@ def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[in
     product."""
     best = undominated(costs, (0, 0))
     found: dict[int, list[str]] = {}
-    ends = ((wanted.x, best[0]), (wanted.y, best[-1]))
-    for column, at in ends:
+    for column, at in ((wanted.x, best[0]), (wanted.y, best[-1])):
         most = "most" if higher_is_better(column) else "least"
         found.setdefault(at, []).append(f"{most} {label_of(column)}")
     if all(a > 0 and b > 0 for a, b in costs):
@@ -603,10 +587,10 @@ def _point(view: FrameView, row: Any, wanted: Objectives, facet: str | None) -> 
     axes = [a for a in view.axes if a != facet]
     # A name needs no name of its axis.
     settings = [f"{a} " * view.is_ordered(a) + view.shown(a, plain_value(row[a])) for a in axes]
-    values = [short(row[c], view.units.get(c)) for c in (wanted.x, wanted.y)]
+    values = ", ".join(short(row[c], view.units.get(c)) for c in (wanted.x, wanted.y))
     if not settings and "point" in row:
         settings = [f"point {row['point']}"]
-    return f"{', '.join(values)}" + (f" ({', '.join(settings)})" if settings else "")
+    return f"{values} ({', '.join(settings)})" if settings else values
 
 
 _MOST_NAMES = 60

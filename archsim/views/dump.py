@@ -189,8 +189,8 @@ def program_text(program: StepProgram) -> str:
       BQK -> RM  distance 0  for data  BQK -> RM
     """
     counts = steps_by_class(program.run_lengths)
-    letters = [class_letter(k) for k in sorted(counts)]
-    steps = ", ".join(f"{counts[k]} of {class_letter(k)}" for k in sorted(counts))
+    kept = sorted(counts)
+    steps = ", ".join(f"{counts[k]} of {class_letter(k)}" for k in kept)
     lines = [f"steps  {run_lengths_text(program.run_lengths)}: {steps}"]
     for title, pairs in (
         ("first fill, before which a resource does nothing", program.start),
@@ -201,43 +201,39 @@ def program_text(program: StepProgram) -> str:
             lines.append(title)
             lines += _table([(name, _cycles(cycles)) for name, cycles in pairs])
     lines.append("tasks")
-    kept = sorted(counts)
-    lines += _table([_task(t, letters, kept) for t in program.tasks])
+    lines += _table([_task(task, kept) for task in program.tasks])
     lines.append("dependencies")
-    lines += _table([_dependency(program, d, letters, kept) for d in program.dependencies])
+    lines += _table([_dependency(program, d, kept) for d in program.dependencies])
     return "\n".join(lines)
 
 
-def _task(task: StepTask, letters: Sequence[str], kept: Sequence[int]) -> tuple[str, ...]:
-    busy = [_cycles(task.occupancy[k]) for k in kept]
+def _task(task: StepTask, kept: Sequence[int]) -> tuple[str, ...]:
     return (
         task.name,
         task.resource,
         f"stage {task.stage}",
-        f"busy {_by_class(busy, letters)}",
+        f"busy {_by_class(task.occupancy, kept)}",
         f"late {_cycles(task.late)}",
     )
 
 
-def _dependency(
-    program: StepProgram, d: StepDependency, letters: Sequence[str], kept: Sequence[int]
-) -> tuple[str, ...]:
-    distance = ["-" if d.distance[k] is None else str(d.distance[k]) for k in kept]
+def _dependency(program: StepProgram, d: StepDependency, kept: Sequence[int]) -> tuple[str, ...]:
     return (
         f"{program.tasks[d.before].name} -> {program.tasks[d.after].name}",
-        f"distance {_by_class(distance, letters)}",
+        f"distance {_by_class(d.distance, kept)}",
         "for room" if d.room else "for data",
         d.why,
     )
 
 
-def _by_class(values: list[str], letters: Sequence[str]) -> str:
-    if len({*values}) == 1:
-        return values[0]
-    return ", ".join(f"{letter} {value}" for letter, value in zip(letters, values, strict=True))
+def _by_class(values: Sequence[Fraction | int | None], kept: Sequence[int]) -> str:
+    """Return the value of each class of steps; a value that all classes share stands alone."""
+    if len({values[k] for k in kept}) == 1:
+        return _cycles(values[kept[0]])
+    return ", ".join(f"{class_letter(k)} {_cycles(values[k])}" for k in kept)
 
 
-def _cycles(cycles: Fraction | None) -> str:
+def _cycles(cycles: Fraction | int | None) -> str:
     """Return cycles as a decimal if that is exact, else as a fraction."""
     if cycles is None:
         return "-"

@@ -75,18 +75,16 @@ class FrameView:
     notes: tuple[str, ...] = ()
     """Sentences about rows that the picture omits."""
 
-    def only(self, rows: Any) -> FrameView:
-        """Return the view limited to some rows."""
-        return replace(self, frame=self.frame[rows])
-
     def where(self, column: str | None, value: Any) -> FrameView:
         """Return the view limited to rows with a value in a column; without a column, the whole
         view."""
-        return self if column is None else self.only(self.frame[column] == value)
+        if column is None:
+            return self
+        return replace(self, frame=self.frame[self.frame[column] == value])
 
-    def with_notes(self, *notes: str) -> FrameView:
-        """Return the view with further remarks below the picture."""
-        return replace(self, notes=(*self.notes, *(text for text in notes if text)))
+    def with_note(self, note: str) -> FrameView:
+        """Return the view with a further remark below the picture."""
+        return replace(self, notes=(*self.notes, note))
 
     def column(self, name: str, place: str) -> str:
         """Return the column of a frame with a given name.
@@ -118,8 +116,7 @@ class FrameView:
             raise InputError(
                 f"{place}: '{column}' holds no numbers ('{shown}'), and is to be measured"
             )
-        if not all(map(isfinite, found)):
-            missing = sum(not isfinite(n) for n in found)
+        if missing := sum(not isfinite(n) for n in found):
             text = f"{place}: '{column}' has no finite number in {missing} of {len(found)} rows"
             raise InputError(
                 Problem(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out')
@@ -141,10 +138,8 @@ class FrameView:
         numbers = numbers_of(present)
         if numbers is None:
             return tuple(map(plain_value, present))
-        pairs = sorted(
-            zip(numbers, map(plain_value, present), strict=True), key=lambda pair: pair[0]
-        )
-        return tuple(value for _, value in pairs)
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        return tuple(plain_value(present.iloc[at]) for at in order)
 
     def is_ordered(self, column: str) -> bool:
         """Return whether the values of a column are numbers, which have an order."""
@@ -327,22 +322,9 @@ class AxisChoice:
                     return axis
         return None
 
-    def largest(self, *, ordered: bool) -> str | None:
-        """Return the free axis with most values; ``ordered`` limits the choice to axes of
-        numbers."""
-        found = [a for a in self.free() if not ordered or self.view.is_ordered(a)]
-        return max(found, key=self.size, default=None)
-
-    def default_axis(self) -> str | None:
-        """Return the free axis to use by default.
-
-        Axes of numbers come first, then axes that do not change the computation, then long ones.
-        """
-
-        def rank(axis: str) -> tuple[bool, bool, int]:
-            return (self.view.is_ordered(axis), axis not in self.view.work, self.size(axis))
-
-        return max(self.free(), key=rank, default=None)
+    def most(self, *merits: Callable[[str], float]) -> str | None:
+        """Return the free axis of the greatest merit, or None; later merits decide ties."""
+        return max(self.free(), key=lambda a: [merit(a) for merit in merits], default=None)
 
     def size(self, axis: str) -> int:
         """Return the number of values of an axis."""
@@ -359,8 +341,7 @@ class AxisChoice:
         if given is None:
             work = self.view.work
             return self.take(self.first(lambda a: a in work and self.size(a) <= _FEW_PANELS))
-        self.view.column(given, "facet")
-        return self.take(self._at_most(given, MOST_PANELS, "facet", "panels"))
+        return self._given(given, "facet", MOST_PANELS, "panels")
 
     def colour(self, given: str | None) -> str | None:
         """Take the column with one colour per value.
@@ -374,21 +355,21 @@ class AxisChoice:
         """
         view = self.view
         if given is not None:
-            view.column(given, "colour")
-            most = MOST_SHADES if view.is_ordered(given) else MOST_COLOURS
-            return self.take(self._at_most(given, most, "colour", "colours"))
+            ordered = view.is_ordered(view.column(given, "colour"))
+            most = MOST_SHADES if ordered else MOST_COLOURS
+            return self._given(given, "colour", most, "colours")
         few = [a for a in self.free() if self.size(a) <= _FEW_COLOURS]
         work = [a for a in few if a in view.work]
         names = [a for a in few if not view.is_ordered(a)]
         return self.take(next(iter((*work, *names, *few)), None))
 
-    def _at_most(self, column: str, most: int, place: str, what: str) -> str:
-        size = self.size(column)
+    def _given(self, column: str, place: str, most: int, what: str) -> str:
+        size = self.size(self.view.column(column, place))
         if size > most:
             text = f"{place}: '{column}' has {size} values, a picture has at most {most} {what}"
             few = [a for a in self.view.axes if self.size(a) <= most]
             raise InputError(Problem(text, hint=f"of few values: {', '.join(few)}" if few else ""))
-        return column
+        return self.take(column)
 
     def rows_of_one_workload(self) -> FrameView:
         """Return the rows of a single workload: every free axis of the work keeps its last value.
@@ -400,7 +381,7 @@ class AxisChoice:
             if axis in view.work:
                 last = view.values(axis)[-1]
                 note = f"{axis} = {view.shown(axis, last)}"
-                view = view.where(axis, last).with_notes(note)
+                view = view.where(axis, last).with_note(note)
         return view
 
     def best(self, measure: str) -> FrameView:
@@ -417,16 +398,8 @@ class AxisChoice:
         rank = measure if numbers_of(view.frame[measure]) is not None else "latency_s"
         if rank not in view.frame.columns:
             return view
-        kept = _best_rows(view.frame, keys, rank)
-        if len(kept) == len(view.frame):
-            return replace(view, frame=kept)
-        notes = (
-            f"best {label_of(rank)} over {', '.join(over)}" if over else f"best {label_of(rank)}"
-        )
-        return replace(view, frame=kept).with_notes(notes)
-
-
-def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame:
-    ranked = frame.sort_values(measure, ascending=not higher_is_better(measure), kind="stable")
-    kept = ranked.drop_duplicates(keys) if keys else ranked.head(1)
-    return kept.sort_index()
+        rows = view.frame.sort_values(rank, ascending=not higher_is_better(rank), kind="stable")
+        kept = rows.drop_duplicates(keys) if keys else rows.head(1)
+        note = f"best {label_of(rank)}" + (f" over {', '.join(over)}" if over else "")
+        best = replace(view, frame=kept.sort_index())
+        return best if len(kept) == len(rows) else best.with_note(note)

@@ -16,10 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..document import picture_text
 from ..figure_style import MARKERS, ORDERED, PALETTE, Picture, panel_grid
-from .frame import (
-    FrameView,
-    numbers_written,
-)
+from .frame import FrameView, numbers_written
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
 
 if TYPE_CHECKING:
@@ -69,7 +66,8 @@ def panels_of(
     most = max(1, int(width_in // _PANEL_IN))
     columns = math.ceil(len(values) / math.ceil(len(values) / most))
     rows = math.ceil(len(values) / columns)
-    tall = min(3.0, max(1.2, height * (width_in / columns - 0.6)))
+    wide = width_in / columns - 0.6
+    tall = min(3.0, max(1.2, height * wide))
     if rows > 1:
         tall = max(1.1, 0.7 * tall)
     figure = Picture(figsize=(width_in, rows * (tall + 0.55)), layout="constrained")
@@ -79,7 +77,6 @@ def panels_of(
         if facet is not None:
             axes.set_title(f"{label_of(facet)} = {view.shown(facet, value)}", loc="left")
         part = view.where(facet, value)
-        wide = width_in / columns - 0.6
         found.append(Panel(axes=axes, view=part, wide_in=wide, first=not at % columns))
     return figure, tuple(found)
 
@@ -122,14 +119,13 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
     """Draw a legend above all panels, with as many columns as fit."""
     if column is None or not handles:
         return
-    title = label_of(column)
     longest = max(len(str(h.get_label())) for h in handles)
     room = figure.get_figwidth() / (0.35 + 0.065 * longest)
     columns = max(1, min(len(handles), int(room)))
     _taller(figure, _LEGEND_LINE_IN * (1 + math.ceil(len(handles) / columns)))
     figure.legend(
         handles=list(handles),
-        title=title,
+        title=label_of(column),
         title_fontsize=7.5,
         alignment="left",
         loc="outside upper left",

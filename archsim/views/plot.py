@@ -121,11 +121,6 @@ def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
         return CHARTS[chosen].draw(view_of(data), options)
 
 
-def usual_suffix(kind: str) -> str:
-    """Return the default suffix of a chart's file."""
-    return ".html" if kind == "parallel" else ".png"
-
-
 def write(figure: Any, path: Path) -> None:
     """Write a picture to a file.
 
