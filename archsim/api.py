@@ -29,7 +29,7 @@ from .plan.planner import Engine, plan, run_plan
 from .plan.selection import ByPart
 from .result.result import Result
 from .spec.arch import Architecture
-from .spec.mapping import AUTO, Mapping
+from .spec.mapping import Mapping
 from .spec.overrides import Overrides
 
 if TYPE_CHECKING:
@@ -256,9 +256,6 @@ def compare(
     # A single simulation needs no comparison.
     from .comparison.compare import compare_contenders, contenders_of
 
-    if mappings == AUTO:
-        names = (a if isinstance(a, str) else a.name for a in architectures)
-        mappings = {Architecture.load(n).name if isinstance(n, str) else n: AUTO for n in names}
     given = overrides_of((), fields)
     if settings := (*given.architecture, *given.technology, *given.mapping):
         text = f"{settings[0].field}: machines and mappings are compared as they are given"

@@ -82,20 +82,17 @@ def contender_of(
     InputError
         There is no such mapping.
     """
-    how: Mapping | FindMappings | None
     if mapping == AUTO:
-        how = find
-    elif isinstance(mapping, str):
-        how = mapping_called(mapping, workload, machine, generators)
-    else:
-        how = mapping
-    return Contender(label=label, machine=machine, mapping=how)
+        return Contender(label=label, machine=machine, mapping=find)
+    if isinstance(mapping, str):
+        mapping = mapping_called(mapping, workload, machine, generators)
+    return Contender(label=label, machine=machine, mapping=mapping)
 
 
 def contenders_of(
     workload: Workload,
     architectures: Sequence[Architecture | str],
-    mappings: MappingOf[str, Mapping | str] | None = None,
+    mappings: MappingOf[str, Mapping | str] | str | None = None,
     *,
     find: FindMappings,
     generators: Generators,
@@ -104,8 +101,9 @@ def contenders_of(
 
     Parameters
     ----------
-    mappings : dict of str to Mapping or str, optional
-        The mapping of a machine, by the machine's name; ``"auto"`` is searched by ``find``.
+    mappings : dict of str to Mapping or str, or str, optional
+        The mapping of a machine, by the machine's name, or one for all machines; ``"auto"`` is
+        searched by ``find``.
 
     Raises
     ------
@@ -113,8 +111,8 @@ def contenders_of(
         A machine or mapping does not exist, or a mapping is for no machine here.
     """
     machines = [a if isinstance(a, Architecture) else Architecture.load(a) for a in architectures]
-    given = dict(mappings or {})
     names = [m.name for m in machines]
+    given = dict.fromkeys(names, mappings) if isinstance(mappings, str) else dict(mappings or {})
     for name in given:
         if name not in names:
             hint = did_you_mean(name, names)

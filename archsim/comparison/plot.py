@@ -66,14 +66,14 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) ->
         _draw_speedup(speed, rows)
         _draw_parts(joules, spent, colours, energy)
         _draw_parts(space, taken, colours, area)
-        speed.set_title(f"speedup over {first}", loc="left")
-        joules.set_title(f"energy, {first} = 100 %", loc="left")
-        space.set_title(f"area, {first} = 100 %", loc="left")
-        labels = [picture_text(r.label) for r in rows]
-        mappings = [picture_text(r.result.mapping) for r in rows]
-        names = [f"{label}\n{mapping}" for label, mapping in zip(labels, mappings, strict=True)]
-        for axes in (speed, joules, space):
-            name_bars(axes, names if wide else [wrapped_name(label, 14) for label in labels])
+        if wide:
+            names = [picture_text(r.label) + "\n" + picture_text(r.result.mapping) for r in rows]
+        else:
+            names = [wrapped_name(picture_text(r.label), 14) for r in rows]
+        titles = (f"speedup over {first}", f"energy, {first} = 100 %", f"area, {first} = 100 %")
+        for axes, title in zip((speed, joules, space), titles, strict=True):
+            axes.set_title(title, loc="left")
+            name_bars(axes, names)
             axes.axvline(1, color="0.6", linewidth=0.8, linestyle=":")
             axes.xaxis.set_major_locator(MaxNLocator(4))
         columns = min(6 if wide else max(2, int(width_in / 1.6)), len(colours))

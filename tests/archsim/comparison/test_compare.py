@@ -16,6 +16,8 @@ from named_parts import by_name
 from places import PUBLICATIONS, ROOT
 
 from archsim import Architecture, Comparison, Mapping, compare, simulate
+from archsim.api import find_best
+from archsim.comparison.compare import contenders_of
 from archsim.comparison.report import comparison_csv
 from archsim.comparison.scaling import scale_to_area, total_area
 from archsim.quantities import area, percent, ratio
@@ -23,6 +25,7 @@ from archsim.spec.index import interchangeable_entries, mapping_entries
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.yaml.library import builtin_names, builtin_source
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 THREE_PASSES = """
@@ -481,3 +484,12 @@ def test_a_machine_may_run_a_generated_mapping() -> None:
     work = load("bert-base", scope="attention", seq_len=1024)
     found = compare(work, ["fusemax", "flat"], mappings={"flat": "einsum-by-einsum"})
     assert [row.result.mapping for row in found.rows][1] == "einsum-by-einsum"
+
+
+def test_a_search_for_all_machines_includes_machines_of_ones_own() -> None:
+    fusemax = Architecture.load("fusemax")
+    mine = replace(fusemax, name="mine", clock_hz=2 * fusemax.clock_hz)
+    found = contenders_of(
+        load("bert-base"), ["flat", mine], "auto", find=find_best, generators=GENERATORS
+    )
+    assert [(c.label, c.mapping) for c in found] == [("flat", find_best), ("mine", find_best)]
