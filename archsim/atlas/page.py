@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from einsum_cascade.source import html_text
 
-from ..result.result import Result
 from .survey import LEGEND, MEASURES, SIZES, AtlasEntry, AtlasPlan, AtlasRun, Shown, utilization
 
 
@@ -38,7 +37,7 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
         summary=_summary(plan, entries),
         machines=_options(m.name for m in plan.machines),
         lengths=_options(s.label for s in plan.scenarios),
-        headings=_headings(columns),
+        headings="".join(map(_heading, columns)),
         bodies="\n".join(_bodies(entries, columns)),
         legend=html_text(LEGEND),
         details="\n".join(e.details for e in entries),
@@ -61,11 +60,9 @@ def _options(names: Iterable[str]) -> str:
     return "".join(f"<option>{html_text(n)}</option>" for n in names)
 
 
-def _headings(columns: list[_AtlasColumn]) -> str:
-    return "".join(
-        f'<th scope="col" class="{c.kind}"><button type="button">{html_text(c.label)}</button></th>'
-        for c in columns
-    )
+def _heading(column: _AtlasColumn) -> str:
+    button = f'<button type="button">{html_text(column.label)}</button>'
+    return f'<th scope="col" class="{column.kind}">{button}</th>'
 
 
 class _AtlasColumn(NamedTuple):
@@ -91,15 +88,12 @@ def _columns(arrays: tuple[str, ...]) -> list[_AtlasColumn]:
 
 def _bodies(entries: tuple[AtlasEntry, ...], columns: list[_AtlasColumn]) -> Iterator[str]:
     """Yield groups of comparable rows; sorting keeps the groups."""
-    groups = {
-        "under a mapping written for it": [e for e in entries if e.is_mapped],
-        "one Einsum after the other: no mapping is written": [
-            e for e in entries if not e.is_mapped
-        ],
+    titles = {
+        True: "under a mapping written for it",
+        False: "one Einsum after the other: no mapping is written",
     }
-    for title, group in groups.items():
-        if group:
-            rows = "\n".join(_row(e, columns) for e in group)
+    for is_mapped, title in titles.items():
+        if rows := "\n".join(_row(e, columns) for e in entries if e.is_mapped == is_mapped):
             heading = f'<th scope="rowgroup" colspan="{len(columns)}">{html_text(title)}</th>'
             yield f'<tbody class="group"><tr>{heading}</tr></tbody>'
             yield f'<tbody class="rows">{rows}</tbody>'
@@ -131,22 +125,18 @@ def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str,
     runs: dict[str, Any] = {}
     for entry in entries:
         by_machine = runs.setdefault(entry.cascade.name, {})
-        for run in sorted(entry.runs, key=_seconds):
+        for run in sorted(entry.runs, key=lambda r: r.result.latency_s if r.result else inf):
             # The fastest run comes first, and a refusal last.
             by_machine.setdefault(run.machine, {}).setdefault(run.length, _shown(run, arrays))
     return {"sized": {e.cascade.name: dict(e.sized) for e in entries}, "runs": runs}
 
 
-def _seconds(run: AtlasRun) -> float:
-    return run.result.latency_s if run.result else inf
-
-
 def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:
     if run.result is None:
         return {"mapping": ("does not run", None, f"{run.mapping}: {run.refusal}")}
-    result: Result = run.result
-    found: dict[str, Shown] = {"mapping": (run.mapping, run.mapping, "")}
-    found |= {field: measure(result) for field, _, measure in MEASURES}
-    used = result.utilization
-    found |= {utilization(a): (f"{100 * used[a]:.1f} %", used[a], "") for a in arrays if a in used}
-    return found
+    used = run.result.utilization
+    return {
+        "mapping": (run.mapping, run.mapping, ""),
+        **{field: measure(run.result) for field, _, measure in MEASURES},
+        **{utilization(a): (f"{100 * used[a]:.1f} %", used[a], "") for a in arrays if a in used},
+    }

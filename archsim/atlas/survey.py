@@ -18,7 +18,7 @@ from einsum_cascade.yaml.library import builtin_source, is_file_name, read_sourc
 from mappers.construct.generators import GENERATORS
 from workloads.workload import Workload
 
-from ..document import Table, html_table, names, numbers, table_of, texts
+from ..document import html_table, names, numbers, table_of, texts
 from ..plan.job import Job
 from ..plan.parts import own_part
 from ..plan.planner import evaluate_job, plan, run_plan
@@ -121,7 +121,8 @@ def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...
         if program.unverified
         else ""
     )
-    tables = [*analysis_tables(analysis, analysis.passes.ranks), _runs_table(runs)]
+    simulated = table_of("simulated", _RUN_COLUMNS, map(_run_cells, runs))
+    tables = [*analysis_tables(analysis, analysis.passes.ranks), simulated]
     parts = [program_mathml(program), *(html_table(t) for t in tables if t.rows)]
     boxes = "".join(f'<div class="box">{part}</div>' for part in parts)
     return (
@@ -130,10 +131,10 @@ def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...
     )
 
 
-def _runs_table(runs: tuple[AtlasRun, ...]) -> Table:
-    heads = (*names("mapping", "machine", "length"), *numbers("latency"))
-    measured = (*texts("bound by", "utilization"), *numbers("traffic", "energy"))
-    return table_of("simulated", (*heads, *measured), map(_run_cells, runs))
+_RUN_COLUMNS: Final = (
+    *(*names("mapping", "machine", "length"), *numbers("latency")),
+    *(*texts("bound by", "utilization"), *numbers("traffic", "energy")),
+)
 
 
 def _run_cells(run: AtlasRun) -> tuple[str, ...]:

@@ -111,13 +111,13 @@ class Commands(click.Group):
     ) -> click.Context:
         """Run as click does, but escape its messages, which repeat the user's words, and print
         help here."""
-        with _visible_messages(), _output_errors():
+        with _output_errors():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the requested command, and turn its errors into exit codes."""
         try:
-            with _visible_messages(), _output_errors(), waiting(ctx):
+            with _output_errors(), waiting(ctx):
                 return super().invoke(ctx)
         except NoLegalMappingError as error:
             raise NoLegalMapping(_readable(error)) from None
@@ -130,21 +130,14 @@ class Commands(click.Group):
 
 
 @contextmanager
-def _visible_messages() -> Iterator[None]:
-    """Escape control characters in click's messages, which repeat words of the command line."""
-    try:
-        yield
-    except click.UsageError as error:
-        raise click.UsageError(visible(error.format_message()), error.ctx) from None
-
-
-@contextmanager
 def _output_errors() -> Iterator[None]:
     """Exit quietly if the reader has closed the pipe, or report that the destination has no
-    space."""
+    space; escape control characters in click's messages, which repeat words of the command line."""
     try:
         try:
             yield
+        except click.UsageError as error:
+            raise click.UsageError(visible(error.format_message()), error.ctx) from None
         finally:
             # Output before a refusal or at the end of help fails here, not at exit.
             if sys.stdout is not None:

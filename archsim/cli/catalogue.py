@@ -103,7 +103,8 @@ def find(name: str) -> tuple[CatalogueEntry, ...]:
         if word in kind and rest in builtin_names(kind.folder):
             return (_builtin(kind, rest),)
     if is_file_name(name):
-        return (_file(Path(name)),)
+        source = read_source(Path(name))
+        return (CatalogueEntry(_kind_of(source), str(Path(name)), source),)
     found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
     found = tuple(e for e in found if e.kind != "reproduction") or found
     if not found:
@@ -116,11 +117,6 @@ def find(name: str) -> tuple[CatalogueEntry, ...]:
 
 def _builtin(kind: SpecKind, name: str) -> CatalogueEntry:
     return CatalogueEntry(kind.singular, name, builtin_source(kind.folder, name))
-
-
-def _file(path: Path) -> CatalogueEntry:
-    source = read_source(path)
-    return CatalogueEntry(_kind_of(source), str(path), source)
 
 
 def _kind_of(source: Source) -> str:
@@ -195,7 +191,9 @@ def list_command(kind: str, as_json: bool) -> None:
         fields = ("name", "description", "unverified")
         show_json([{field: getattr(entry, field) for field in fields} for entry in found])
     else:
-        show(_listing(kind, found))
+        rows = ((entry.name, _what_it_is(entry)) for entry in found)
+        heads = (*names("name"), *texts("what it is"))
+        show(table_document(f"{kind} ({len(found)})", heads, rows))
 
 
 @click.command("show")
@@ -238,11 +236,6 @@ def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     given = Overrides.of_part("workload", settings)
     found = summarize(load(name.removeprefix("workload/"), given.workload))
     answer(found.to_dict, (summary_report(found),), as_json=as_json)
-
-
-def _listing(kind: str, found: tuple[CatalogueEntry, ...]) -> Document:
-    rows = ((entry.name, _what_it_is(entry)) for entry in found)
-    return table_document(f"{kind} ({len(found)})", (*names("name"), *texts("what it is")), rows)
 
 
 def _what_it_is(entry: CatalogueEntry) -> str:

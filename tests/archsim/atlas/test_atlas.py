@@ -141,7 +141,7 @@ def test_every_run_is_what_simulate_says(plan: AtlasPlan, entries: tuple[AtlasEn
     # Three written mappings, and one made for each of the two cascades without.
     assert len(runs) == (3 + 2) * 2 * 2
     machines = {m.name: m for m in plan.machines}
-    mappings = {job.mapping.name: job.mapping for job in plan.jobs}
+    mappings = {mapping.name: mapping for mapping in plan.mappings}
     works = {s.label: s.workload for s in plan.scenarios}
     for run in runs:
         if run.mapping == EINSUM_BY_EINSUM:

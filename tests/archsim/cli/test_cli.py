@@ -14,7 +14,7 @@ from commands import python, refused, run
 from places import ROOT
 
 from archsim.cli.application import Commands
-from archsim.cli.catalogue import _listing, find
+from archsim.cli.catalogue import _what_it_is, find
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 
@@ -148,13 +148,13 @@ def test_what_could_not_be_verified_is_said_wherever_a_cascade_is_shown(tmp_path
     file.write_text(text, encoding="utf-8")
     (entry,) = find(str(file))
     assert entry.unverified == "its sign, from memory"
-    rows = _listing("cascades", (entry,)).tables[0][0].rows
-    assert rows[0][1] == "A sum - unverified: its sign, from memory"
+    said = _what_it_is(entry)
+    assert said == "A sum - unverified: its sign, from memory"
     for command in ("show", "analyze"):
         assert "unverified: its sign, from memory" in run(command, str(file)).stdout
     plain = find("attention-1pass")[0]
     assert plain.unverified == ""
-    assert _listing("cascades", (plain,)).tables[0][0].rows[0][1] == plain.description
+    assert _what_it_is(plain) == plain.description
 
 
 def test_show_prints_the_file_verbatim_in_a_pipe() -> None:
