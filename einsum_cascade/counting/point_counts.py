@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from math import lcm, prod
 from typing import Any
 
@@ -195,10 +196,7 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     if work[x] > policy.MAX_COMBINATIONS:
         return None
     others = [a for a in axes if a is not x]
-    short = min(axes, key=lambda a: a.size)
-    if work[x] >= policy.MIN_COMBINATIONS_TO_SPLIT and short.size <= policy.MAX_SPLIT_VALUES:
-        return _value_by_value(short, axes, inequalities)
-    if len(others) == 1 and (found := _by_periods(x, others[0], forms)) is not None:
+    if (found := _by_periods(x, others, forms)) is not None:
         return found
     combinations = prod(a.size for a in others)
     batch = policy.COMBINATIONS_PER_BATCH
@@ -208,40 +206,63 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     )
 
 
-def _value_by_value(
-    short: CountedAxis, axes: Sequence[CountedAxis], inequalities: Sequence[Any]
+def _by_periods(
+    x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality]
 ) -> int | None:
-    """Return the number of points, added up over the values of one axis.
+    """Return the number of points from bounds of x that repeat along the longest other axis.
+
+    The result is None if no bounds repeat, or if enumerating all values is faster.
 
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
-    >>> axes = [CountedAxis(p, 8, 1, 8), CountedAxis(l, 3, 1, 3), CountedAxis(j, 4, 1, 4)]
-    >>> _value_by_value(axes[1], axes, [p - 2**l * sympy.floor(p / 2**l), j - l])
-    22
+    >>> axes = [CountedAxis(s, size, 1, size) for s, size in ((j, 3), (p, 4096), (l, 3))]
+    >>> forms = [Inequality.of(i) for i in (p - 2**l * sympy.floor(p / 2**l), j - l)]
+    >>> _by_periods(axes[0], axes[1:], forms)  # 4096 + 2 * 2048 + 3 * 1024
+    11264
     """
+    y = max(others, key=lambda a: a.size, default=_NO_AXIS)
+    rest = [a for a in others if a is not y]
+    # Each combination of the rest costs one numpy call on a period, while an enumeration handles
+    # many combinations per call: periods pay off if y alone has most of the points.
+    if y.size < policy.MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
+        return None
+    # The sums over periods fit 64-bit integers.
+    too_large = 8 * y.size * (x.size + 2 * y.size) > _LARGEST
+    if too_large or any(a.tile != 1 for a in (x, *others)):
+        return None
+    steps = periodic_steps(x.symbol, y.symbol, forms)
+    if steps is None:
+        return None
     total = 0
-    others = tuple(a for a in axes if a is not short)
-    for value in range(short.size):
-        at = {short.symbol: sympy.Integer(value)}
-        left = tuple(i.xreplace(at) for i in inequalities)
-        found = _count_uncoupled(PointSet(others, left))
+    for at in product(*(range(a.size) for a in rest)):
+        fixed = {a.symbol: n for a, n in zip(rest, at, strict=True)}
+        found = _count_periods(x, y, forms, min(period_at(steps, fixed), y.size), fixed)
         if found is None:
             return None
-        total += found * min(short.tile, short.total - value * short.tile)
+        total += found
     return total
 
 
-def _by_periods(x: CountedAxis, y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
-    """Return the number of points on two axes, from one period of the bounds of x along y.
+def _count_periods(
+    x: CountedAxis,
+    y: CountedAxis,
+    forms: Sequence[Inequality],
+    period: int,
+    fixed: Mapping[Any, int],
+) -> int | None:
+    """Return the number of points on two axes if the other variables are fixed.
 
-    The result is None if no bounds repeat, or if an intermediate number is too large.
+    The result is None if a bound is too large to be exact.
     """
-    period = period_of(x.symbol, y.symbol, forms)
-    if period is None or y.size < max(policy.MIN_VALUES_FOR_PERIODS, 2 * period):
-        return None
-    if x.tile != 1 or y.tile != 1 or x.size * y.size > _LARGEST:
-        return None
-    values = {y.symbol: np.arange(period, dtype=np.int64)}
-    low, high = np.full(period, -_LARGEST), np.full(period, _LARGEST)
+    at = np.arange(period)
+    values = {**{s: np.int64(n) for s, n in fixed.items()}, y.symbol: at}
+    # Tightest bounds of x, by whether they move along with y and whether x lies above them. A
+    # moving bound is a period larger a period later; these two begin outside the axis of x.
+    bounds: dict[tuple[bool, bool], Any] = {
+        (True, True): np.full(period, -y.size - period),
+        (True, False): np.full(period, x.size),
+        (False, True): np.int64(0),
+        (False, False): np.int64(x.size),
+    }
     holds: Any = np.ones(period, dtype=bool)
     for form in forms:
         if not form.names(x.symbol):
@@ -250,35 +271,69 @@ def _by_periods(x: CountedAxis, y: CountedAxis, forms: Sequence[Inequality]) -> 
         edge = form.edge(x.symbol, values)
         if edge is None or np.any(np.abs(edge[1]) > _LARGEST):
             return None
-        from_below, bound = edge
-        if from_below:
-            low = np.maximum(low, bound.astype(np.int64))
-        else:
-            high = np.minimum(high, bound.astype(np.int64))
-    # A period later the bounds are a period larger.
-    periods, at = np.divmod(np.arange(y.size, dtype=np.int64), period)
-    ends = [np.clip(bound[at] + periods * period, 0, x.size) for bound in (low, high)]
-    return int(np.sum(np.maximum(ends[1] - ends[0], 0) * holds[at]))
+        kind = (form.names(y.symbol), edge[0])
+        tighter = np.maximum if edge[0] else np.minimum
+        bounds[kind] = tighter(bounds[kind], np.asarray(edge[1]).astype(np.int64))
+    low, high, begin, end = bounds.values()
+    end = np.maximum(begin, end)
+    low = np.minimum(low, end)
+    high = np.maximum(low, high)
+    # Number of periods in which each value of y occurs.
+    times = -(-(y.size - at) // period)
+
+    def beyond(first: Any) -> Any:
+        """Return the sum of ``max(0, first + n * period)`` over all periods n."""
+        # Terms from n = start on are not negative: -(first // period) is ceiling(-first / period).
+        start = np.clip(-(first // period), 0, times)
+        many = times - start
+        return many * first + period * ((start + times - 1) * many // 2)
+
+    # Size of [low, high) + n * period inside [begin, end), summed over n: with r(t) = max(0, t), it
+    # is r(high - begin) - r(low - begin) - r(high - end) + r(low - end).
+    inside = beyond(high - begin) - beyond(low - begin) - beyond(high - end) + beyond(low - end)
+    return int(np.sum(inside * holds))
 
 
-def period_of(x: Any, y: Any, forms: Sequence[Inequality]) -> int | None:
-    """Return a number of steps along both x and y after which inequalities repeat, or None.
+def periodic_steps(x: Any, y: Any, forms: Sequence[Inequality]) -> tuple[Any, ...] | None:
+    """Return the changes per step of all rounded numbers, if whole changes leave forms as they are.
 
-    ``x`` is None if y is the only variable.
+    A step is one along both x and y; along y alone for a form that does not name x. The result is
+    None if forms need not repeat. Forms that do not name y never change.
 
-    >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
-    >>> level = Inequality.of(sympy.floor(p / 8) - sympy.floor(m / 8))
-    >>> period_of(m, p, [level, Inequality.of(m - p)])
+    >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
+    >>> level = Inequality.of(sympy.floor(p / 2**l) - sympy.floor(m / 2**l))
+    >>> steps = periodic_steps(m, p, [level, Inequality.of(m - p)])
+    >>> period_at(steps, {l: 3})
     8
-    >>> period_of(m, p, [level, Inequality.of(m - 3)]) is None
+    >>> periodic_steps(m, p, [level, Inequality.of(2 * m - p)]) is None
     True
     """
-    numbers = (n for form in forms for n in form.expression.atoms(sympy.Rational))
-    period = lcm(*(n.q for n in numbers))
-    later = {v: v + period for v in (x, y) if v is not None}
-    same = (sympy.expand(f.expression.xreplace(later) - f.expression) == 0 for f in forms)
-    bounded = all(f.is_linear or f.rounded(x) for f in forms if f.names(x))
-    return period if bounded and all(same) else None
+    later = {v: v + 1 for v in (x, y) if v is not None}
+
+    def step(expression: Any) -> Any:
+        return sympy.expand(expression.xreplace(later) - expression)
+
+    found: list[Any] = []
+    for form in forms:
+        if form.names(x) and not (form.is_linear or form.rounded(x)):
+            return None
+        if not form.names(y):
+            continue
+        rounded = form.expression.atoms(sympy.floor, sympy.ceiling)
+        names = {r: sympy.Dummy() for r in rounded}
+        steps = {name: step(r.args[0]) for r, name in names.items()}
+        exact = form.expression.xreplace(names)
+        moved = exact.xreplace({**later, **{name: name + s for name, s in steps.items()}})
+        if sympy.expand(moved - exact) != 0 or any(s.has(*later) for s in steps.values()):
+            return None
+        found += steps.values()
+    return tuple(found)
+
+
+def period_at(steps: Sequence[Any], fixed: Mapping[Any, int]) -> int:
+    """Return the number of steps after which every rounded number has changed by an integer."""
+    values = {s: sympy.Integer(n) for s, n in fixed.items()}
+    return lcm(*(sympy.Rational(s.xreplace(values)).q for s in steps))
 
 
 _LARGEST = 1 << 52

@@ -10,13 +10,7 @@ COMBINATIONS_PER_BATCH = 1 << 20
 """Number of combinations per numpy call: an array of int64 takes 8 MiB."""
 
 MIN_VALUES_FOR_PERIODS = 1 << 10
-"""Minimum length of an axis for a search for periods: the search takes milliseconds."""
-
-MIN_COMBINATIONS_TO_SPLIT = 1 << 20
-"""Minimum number of combinations for which a short axis is counted value by value."""
-
-MAX_SPLIT_VALUES = 64
-"""Maximum length of an axis counted value by value: each value takes milliseconds to substitute."""
+"""Minimum length of an axis, per combination of the other axes, for a search for periods."""
 
 MAX_EXPANDED_TERMS = 64
 """Maximum number of terms of a rounded or clipped sum that sympy adds one by one."""

@@ -245,28 +245,6 @@ class LinearIndex:
     constant: int
     terms: tuple[tuple[int, str], ...]
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return tuple(v for _, v in self.terms)
-
-
-def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """Return the elements that an access reads as an aligned array.
-
-    Absent elements exclude their points. Coordinates beyond the tensor and unset elements are
-    ``outside``.
-    """
-    free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
-    gathers = any(isinstance(i, ir.Gather) for i in access.indices)
-    # Slices of X[a, a] would give all pairs instead of the diagonal.
-    if space.pointwise or gathers or len(set(free)) < len(free):
-        return _scattered(space, store, access)
-    return _sliced(space, store[access.tensor], access)
-
-
-def _free(index: ir.Affine, space: AlignedSpace) -> tuple[str, ...]:
-    return tuple(v for v in index.variables if v not in space.fixed)
-
 
 def linear_index(index: ir.Affine, space: AlignedSpace) -> LinearIndex:
     """Return an index with numbers in place of shapes and of the variables of surrounding loops."""
@@ -296,91 +274,6 @@ def _aligned(linear: LinearIndex, space: AlignedSpace) -> Array:
     return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
 
 
-def _is_out_of_bounds(index: Array, extent: int) -> Array:
-    return (index < 0) | (index >= extent)
-
-
-def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedArray:
-    """Return the elements read by affine indices that share no variable, by slices if possible."""
-    leading = len(space.parallel)
-    selectors: list[slice | int | Array] = []
-    labels: list[str] = list(space.parallel)
-    outside: list[Outside] = []
-    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
-        assert isinstance(index, ir.Affine)
-        linear = linear_index(index, space)
-        low, high = _interval(linear, space)
-        if low < 0 or high >= extent:
-            flags = _is_out_of_bounds(_aligned(linear, space), extent)
-            outside.append(Outside(flags, access))
-        labels.extend(linear.variables)
-        # An index of two variables has two axes: X[e, 2*p + r] has the labels e, p, r.
-        selectors.append(_selector(linear, space, extent))
-
-    def chosen(array: Array) -> Array:
-        return _placed(_take(array, selectors, leading), labels, space)
-
-    return _flagged(AlignedArray(chosen(buffer.values), (), tuple(outside)), buffer, chosen, access)
-
-
-def _flagged(
-    lane: AlignedArray, buffer: Buffer, chosen: Callable[[Array], Array], access: ir.Access
-) -> AlignedArray:
-    """Return the elements read, with the buffer's flags of absent and unset elements added.
-
-    Positions beyond the tensor have no such flags.
-    """
-    excluded, outside = list(lane.excluded), list(lane.outside)
-    for deciding, flags in buffer.absent.items():
-        absent = chosen(flags)
-        for beyond in lane.outside:
-            absent = absent & ~beyond.flags
-        if absent.any():
-            variables = (v for place in deciding for v in access.indices[place].variables)
-            excluded.append(Excluded(frozenset(variables), absent))
-    if buffer.unset is not None and (unset := chosen(buffer.unset)).any():
-        outside.append(Outside(unset, access))
-    return AlignedArray(lane.values, tuple(excluded), tuple(outside))
-
-
-def _selector(linear: LinearIndex, space: AlignedSpace, extent: int) -> slice | int | Array:
-    if not linear.terms:
-        return min(max(linear.constant, 0), extent - 1)
-    low, high = _interval(linear, space)
-    if len(linear.terms) == 1 and linear.terms[0][0] == 1 and low >= 0 and high < extent:
-        return slice(low, high + 1)
-    sizes = tuple(space.size(v) for v in linear.variables)
-    index = np.full(sizes, linear.constant, np.int64)
-    for axis, (coefficient, variable) in enumerate(linear.terms):
-        along = [1] * len(sizes)
-        along[axis] = -1
-        index += coefficient * np.arange(space.size(variable), dtype=np.int64).reshape(along)
-    # A position beyond the end reads the nearest element; it is flagged, and wrong only if it takes
-    # part.
-    return np.clip(index, 0, extent - 1)
-
-
-def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> Array:
-    # From the last axis to the first, so that remaining axes keep their places.
-    for axis in reversed(range(len(selectors))):
-        selector = selectors[axis]
-        # Indexing by an array of n axes replaces one axis by n.
-        if isinstance(selector, np.ndarray):
-            array = np.take(array, selector, axis=leading + axis)
-        else:
-            array = array[(slice(None),) * (leading + axis) + (selector,)]
-    return array
-
-
-def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
-    """Return an array with the axes that ``labels`` names moved to their places in the space."""
-    names = (*space.parallel, *space.variables)
-    order = [labels.index(n) for n in names if n in labels]
-    present = tuple(slice(None) if n in labels else None for n in names)
-    # None makes an axis of length 1.
-    return np.asarray(array.transpose(order)[present])
-
-
 def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
     """Return gathered positions scaled and shifted: ``I[j]*T + t``."""
     factor = index.factor(space.shapes)
@@ -393,32 +286,88 @@ def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
     return factor * positions + _aligned(linear, space)
 
 
-def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """Return the elements of any access, read with one aligned index array per axis."""
+def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
+    """Return the elements that an access reads as an aligned array.
+
+    Absent elements exclude their points. Coordinates beyond the tensor and unset elements are
+    ``outside``.
+    """
     buffer = store[access.tensor]
-    leading = len(space.parallel)
-    indices = [space.positions(axis) for axis in range(leading)]
     excluded: list[Excluded] = []
     outside: list[Outside] = []
-    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
+    view = _box(space, buffer, access)
+    places = () if view else _places(space, store, access, excluded, outside)
+
+    def chosen(array: Array) -> Array:
+        return view(array) if view else np.asarray(array[places])
+
+    beyond = [o.flags for o in outside]
+    for deciding, flags in buffer.absent.items():
+        # Positions beyond the tensor have no such flags.
+        absent = reduce(lambda left, right: left & ~right, beyond, chosen(flags))
+        if absent.any():
+            variables = (v for place in deciding for v in access.indices[place].variables)
+            excluded.append(Excluded(frozenset(variables), absent))
+    if buffer.unset is not None and (unset := chosen(buffer.unset)).any():
+        outside.append(Outside(unset, access))
+    return AlignedArray(chosen(buffer.values), tuple(excluded), tuple(outside))
+
+
+def _box(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> Callable[[Array], Array] | None:
+    """Return a function that reads an access as a view, if each variable moves one index by ones.
+
+    The result is None for any other access, or if an index leaves the tensor.
+    """
+    selectors: list[slice | int] = [slice(None)] * len(space.parallel)
+    labels = list(space.parallel)
+    extents = buffer.values.shape[len(space.parallel) :]
+    for index, extent in zip(access.indices, extents, strict=True):
+        if space.pointwise or isinstance(index, ir.Gather):
+            return None
+        linear = linear_index(index, space)
+        low, high = _interval(linear, space)
+        if low < 0 or high >= extent or [c for c, _ in linear.terms] not in ([], [1]):
+            return None
+        selectors.append(slice(low, high + 1) if linear.terms else low)
+        labels.extend(v for _, v in linear.terms)
+    names = (*space.parallel, *space.variables)
+    # Slices of X[a, a] would give all pairs instead of the diagonal.
+    if len(set(labels)) < len(labels):
+        return None
+    order = [labels.index(n) for n in names if n in labels]
+    # None makes an axis of length 1.
+    present = tuple(slice(None) if n in labels else None for n in names)
+    return lambda array: array[tuple(selectors)].transpose(order)[present]
+
+
+def _places(
+    space: AlignedSpace,
+    store: Store,
+    access: ir.Access,
+    excluded: list[Excluded],
+    outside: list[Outside],
+) -> tuple[Array, ...]:
+    """Return one aligned index array per axis of a tensor, parallel ranks included.
+
+    With such arrays numpy gathers point by point. Flags of gathered positions and of positions
+    beyond the tensor are added to the lists.
+    """
+    leading = len(space.parallel)
+    indices = [space.positions(axis) for axis in range(leading)]
+    extents = store[access.tensor].values.shape[leading:]
+    for index, extent in zip(access.indices, extents, strict=True):
         if isinstance(index, ir.Gather):
             inner = read(space, store, index.access)
             at = inner.values if index.plain else _moved(index, inner.values, space)
-            beyond = _is_out_of_bounds(at, extent)
             # Without a position nothing is gathered, whatever the other indices are.
             excluded.extend(inner.excluded)
             outside.extend(inner.outside)
         else:
             at = aligned_index(index, space)
-            beyond = _is_out_of_bounds(at, extent)
+        beyond = (at < 0) | (at >= extent)
         if beyond.any():
             outside.append(Outside(beyond, access))
+        # A position beyond the end reads the nearest element; it is flagged, and wrong only if it
+        # takes part.
         indices.append(np.clip(at, 0, extent - 1))
-    places = tuple(indices)
-    # With one array per axis, parallel ranks included, numpy gathers point by point.
-
-    def chosen(array: Array) -> Array:
-        return np.asarray(array[places])
-
-    lane = AlignedArray(chosen(buffer.values), tuple(excluded), tuple(outside))
-    return _flagged(lane, buffer, chosen, access)
+    return tuple(indices)

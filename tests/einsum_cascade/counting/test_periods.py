@@ -8,7 +8,11 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einsum_cascade.counting.point_counts import Inequality, _by_periods, period_of
+from einsum_cascade.counting.point_counts import (
+    Inequality,
+    _by_periods,
+    periodic_steps,
+)
 from einsum_cascade.counting.points import CountedAxis
 
 X, Y, L = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xyl")
@@ -39,27 +43,30 @@ def inequalities(draw: st.DrawFn) -> sympy.Expr:
     forms=st.lists(inequalities(), min_size=1, max_size=3),
     size=st.integers(1, 40),
     steps=st.integers(1, 60),
-    level=st.integers(0, 4),
+    level=st.integers(1, 5),
 )
 def test_points_are_those_of_going_through_them(
     forms: list[sympy.Expr], size: int, steps: int, level: int
 ) -> None:
-    at = {X: np.arange(size)[:, None], Y: np.arange(steps)[None, :]}
-    known = [sympy.sympify(f).xreplace({L: sympy.Integer(level)}) for f in forms]
-    read = [Inequality.of(f) for f in known if f.free_symbols]
-    wanted = np.ones((size, steps), dtype=bool)
+    at = {
+        X: np.arange(size)[:, None, None],
+        Y: np.arange(steps)[None, :, None],
+        L: np.arange(level)[None, None, :],
+    }
+    read = [Inequality.of(sympy.sympify(f)) for f in forms]
+    wanted = np.ones((size, steps, level), dtype=bool)
     for form in read:
         wanted = wanted & form.holds(at)
-    x, y = (CountedAxis(s, n, 1, n) for s, n in ((X, size), (Y, steps)))
+    x, y, levels = (CountedAxis(s, n, 1, n) for s, n in ((X, size), (Y, steps), (L, level)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("einsum_cascade.counting.policy.MIN_VALUES_FOR_PERIODS", 1)
-        found = _by_periods(x, y, read)
-    period = period_of(X, Y, read)
-    assert (found is None) == (period is None or steps < 2 * period)
+        found = _by_periods(x, [y, levels], read)
     assert found in (None, int(wanted.sum()))
+    if steps >= max(size, level):
+        assert (found is None) == (periodic_steps(X, Y, read) is None)
 
 
 def test_what_does_not_repeat_is_told() -> None:
-    for text in ("x - 2*y", "x - 3", "floor(x/4) - y", "floor(x*y/3) - 5"):
+    for text in ("x - 2*y", "floor(x/4) - y", "floor(x*y/3) - 5"):
         form = Inequality.of(sympy.sympify(text, {"x": X, "y": Y}))
-        assert period_of(X, Y, [form]) is None
+        assert periodic_steps(X, Y, [form]) is None
