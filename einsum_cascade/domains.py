@@ -192,6 +192,13 @@ def _draw_distinct(
     return np.moveaxis(found, range(len(size)), (*rest, *distinct_axes))
 
 
+def index_tensors(program: ir.Program) -> frozenset[str]:
+    """Return the tensors that hold coordinates, since an index gathers or scatters by them."""
+    accesses = (a for e in program.statements for a in (*e.reads, e.target))
+    indices = (i for a in accesses for i in a.indices)
+    return frozenset(i.access.tensor for i in indices if isinstance(i, ir.Gather))
+
+
 def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
     """Yield problems of ``distinct``: no inputs, inputs without positions, ranks an input lacks.
 
@@ -202,9 +209,7 @@ def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[
         As in ``domain_problems``.
     """
     inputs = {t.name: t for t in program.inputs}
-    statements = program.statements
-    indices = (i for e in statements for a in (*e.reads, e.target) for i in a.indices)
-    gathered_by = {i.access.tensor for i in indices if isinstance(i, ir.Gather)}
+    gathered_by = index_tensors(program)
     for named in program.distinct:
         name = named.name
         if name in spoiled:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from .analysis_report import RankPasses
 from .cascade import Cascade
@@ -24,29 +24,11 @@ MAX_CHAINS = 2
 """Maximum number of barriers per cascade that the document shows: softmax has two."""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """Published system and the built-in cascade that it runs."""
-
-    name: str
-    cascade: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taxonomy:
-    """List of systems, and the rank whose passes classify them."""
-
-    rank: str
-    systems: tuple[System, ...]
-
-
-def load_taxonomy() -> Taxonomy:
-    """Load the built-in list of systems."""
-    name = "taxonomy.yaml"
-    text = files("specs").joinpath(name).read_text(encoding="utf-8")
-    data = read_yaml(Source(f"specs/{name}", text)).plain()
-    return Taxonomy(data["rank"], tuple(System(**s) for s in data["systems"]))
+def load_taxonomy() -> dict[str, Any]:
+    """Load the built-in list of systems, and the rank whose passes classify them."""
+    text = files("specs").joinpath("taxonomy.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = read_yaml(Source("specs/taxonomy.yaml", text)).plain()
+    return found
 
 
 def taxonomy_markdown() -> str:
@@ -67,16 +49,18 @@ def taxonomy_markdown() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
-    rows = []
-    for cascade in dict.fromkeys(s.cascade for s in taxonomy.systems):
+def _systems(taxonomy: dict[str, Any], analyses: dict[str, Analysis]) -> str:
+    """Return a row for each cascade that systems run, by its passes over the classifying rank."""
+    rank, rows = taxonomy["rank"], []
+    listed: dict[str, list[str]] = {}
+    for system in taxonomy["systems"]:
+        listed.setdefault(system["cascade"], []).append(f"{system['name']} ({system['kind']})")
+    for cascade, names in listed.items():
         analysis = analyses[cascade]
-        passes = analysis.passes.of(taxonomy.rank)
-        held = next(f.needed for f in analysis.footprint if f.rank == taxonomy.rank)
-        systems = ", ".join(
-            f"{s.name} ({s.kind})" for s in taxonomy.systems if s.cascade == cascade
-        )
-        extra = next((x.cheapest for x in analysis.extra if x.rank == taxonomy.rank), 0)
+        passes = analysis.passes.of(rank)
+        held = next(f.needed for f in analysis.footprint if f.rank == rank)
+        systems = ", ".join(names)
+        extra = next((x.cheapest for x in analysis.extra if x.rank == rank), 0)
         cells = (passes.counted, systems, f"`{cascade}`", f"`{held}`", f"`{extra}`")
         rows.append((-passes.count, (*cells, _chains(passes))))
     heading = (

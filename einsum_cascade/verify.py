@@ -96,20 +96,14 @@ def _order(program: ir.Program) -> Iterator[Problem]:
     in_cycle: set[str] = set()
     for group, chain in cycles(edges):
         in_cycle |= group
-        yield _cycle(chain)
+        what = f"these Einsums depend on one another: {chain_text(chain)}"
+        if len(chain) == 1:
+            what = f"'{chain[0].reader}' depends on itself"
+        hint = "a cycle needs a tensor written at v+1 and read at v, with v on the left all along"
+        yield Problem(what, chain[0].access.span, hint)
     for edge in too_early(program, edges):
         if edge.reader not in in_cycle or edge.writer not in in_cycle:
             yield _early(program, edge)
-
-
-def _cycle(chain: tuple[Dependence, ...]) -> Problem:
-    first = chain[0]
-    if len(chain) == 1:
-        what = f"'{first.reader}' depends on itself"
-    else:
-        what = f"these Einsums depend on one another: {chain_text(chain)}"
-    hint = "a cycle needs a tensor written at v+1 and read at v, with v on the left all along"
-    return Problem(what, first.access.span, hint)
 
 
 def _early(program: ir.Program, edge: Dependence) -> Problem:
@@ -408,23 +402,23 @@ def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
     In a parsed program the parser has resolved all names.
     """
-    parameters = {p.name for p in program.parameters}
-    known = {
-        "variable": set(program.rank_of_variable),
-        "shape": set(program.rank_of),
-        "parameter": parameters,
+    known: dict[str, Collection[str]] = {
+        "variable": program.rank_of_variable,
+        "shape": program.rank_of,
+        "parameter": {p.name for p in program.parameters},
+        "argument": (),
     }
     for node in (n for root in einsum.roots for n in ir.walk(root)):
-        if isinstance(node, ir.Name) and node.name not in known.get(node.kind, ()):
-            hint = did_you_mean(node.name, known.get(node.kind, ()))
+        if isinstance(node, ir.Name) and node.name not in known[node.kind]:
+            hint = did_you_mean(node.name, known[node.kind])
             yield Problem(f"unknown {node.kind} '{node.name}'", node.span, hint)
-        if isinstance(node, ir.Affine):
-            for term in node.terms:
-                for name in (*term.shapes, *(() if term.variable is None else (term.variable,))):
-                    pool = known["variable"] if name == term.variable else known["shape"]
-                    if name not in pool:
-                        what = f"unknown rank '{name}' in an index"
-                        yield Problem(what, node.span, did_you_mean(name, pool))
+        for term in node.terms if isinstance(node, ir.Affine) else ():
+            used = [(name, "shape") for name in term.shapes]
+            used += [(term.variable, "variable")] if term.variable else []
+            for name, kind in used:
+                if name not in known[kind]:
+                    what = f"unknown rank '{name}' in an index"
+                    yield Problem(what, node.span, did_you_mean(name, known[kind]))
 
 
 def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:

@@ -21,12 +21,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from einsum_cascade import Cascade
+from einsum_cascade.domains import index_tensors
 from einsum_cascade.errors import EvaluationError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.numeric.aligned import Buffer
 from einsum_cascade.numeric.dtypes import Array
 from einsum_cascade.numeric.inputs import bind as bind_inputs
-from einsum_cascade.numeric.inputs import index_tensors, split_named
+from einsum_cascade.numeric.inputs import split_named
 
 from ..iteration.loops import Loop, iterations
 from ..legality.binding import bind

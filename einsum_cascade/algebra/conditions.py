@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from .. import ir
 from ..affine import Families, affine_value, digits, linear, linear_expression
 from ..ir import Affine, AffineTerm, collected
-from ..masks import conjuncts, depends_on_data, inequalities
+from ..masks import Opaque, conjuncts, depends_on_data, inequalities
 from ..memo import Memoized, cached_property, memoized
 from ..notation import expression_text
 from ..operations import identity_of
@@ -274,13 +274,13 @@ def _is_sum(node: ir.Node) -> bool:
     return isinstance(node, ir.Affine) and bool(node.variables) and node.as_variable is None
 
 
-def is_implied_by(condition: ir.Condition, forms: Sequence[Affine]) -> bool:
+def is_implied_by(condition: ir.Condition, forms: Sequence[Affine | Opaque]) -> bool:
     """Return whether a condition holds wherever its affine sums are at most zero.
 
     Parameters
     ----------
     condition : Condition
-    forms : sequence of Affine
+    forms : sequence of Affine or Opaque
         Forms that are at most zero where the condition holds.
     """
     if isinstance(condition, ir.Logical) and condition.operator == "not":

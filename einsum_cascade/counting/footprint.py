@@ -255,7 +255,7 @@ class _Traversal:
                 for t in again
             )
         )
-        sources = [(t, self._sources(t.tensor)) for t in again]
+        sources = [(t, sorted(inputs & self._computed_from(t.tensor))) for t in again]
         # Within one pass, reading an input once serves everything computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})
         reread = sympy.Add(*(tensor_size(self.program, s) for _, s in visits))
@@ -279,11 +279,6 @@ class _Traversal:
         elsewhere = [a for e in made for a in e.reads if not self._carries(a.tensor)]
         places = (i.access.tensor for a in elsewhere for i in a.indices if isinstance(i, ir.Gather))
         return any(e.select is not None for e in made) or any(map(self._carries, places))
-
-    def _sources(self, tensor: str) -> tuple[str, ...]:
-        """Return the inputs with the rank from which ``tensor`` is computed."""
-        inputs = {t.name for t in self.program.inputs}
-        return tuple(sorted(inputs.intersection(self._computed_from(tensor))))
 
     def _computed_from(self, tensor: str) -> set[str]:
         """Return the tensors with the rank from which ``tensor`` is computed, including itself."""

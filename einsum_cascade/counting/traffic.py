@@ -310,7 +310,7 @@ def guaranteed_elements(
     GuaranteedElements or None
         None if no gathered positions surely differ, or if several indices are gathered.
     """
-    gathers = [n for n, i in enumerate(access.indices) if isinstance(i, ir.Gather)]
+    gathers = _gathers(access)
     if len(gathers) != 1:
         return None
     return _GatherBound(program, einsum, access, gathers[0], shapes).elements()
@@ -323,36 +323,21 @@ class _GatherBound:
     program: ir.Program
     einsum: ir.Einsum
     access: ir.Access
-    place: int
+    gather: ir.Gather
     shapes: Mapping[str, int]
 
-    @property
-    def _gather(self) -> ir.Gather:
-        index = self.access.indices[self.place]
-        assert isinstance(index, ir.Gather)
-        return index
-
-    @property
-    def _others(self) -> tuple[ir.Index, ...]:
-        return (*self.access.indices[: self.place], *self.access.indices[self.place + 1 :])
-
     def elements(self) -> GuaranteedElements | None:
-        gather = self._gather
-        plain = {v for i in self._others for v in i.variables}
-        offset = {*gather.offset.variables}
-        distinct = [
-            v for v in distinct_along(self.program, gather.access) if v not in plain | offset
-        ]
-        if (
-            not distinct
-            or not self._neighbours_are_disjoint()
-            or not self._sees_every_candidate({*distinct} | plain | offset)
-        ):
+        gather = self.gather
+        others = tuple(i for i in self.access.indices if i is not gather)
+        plain = {v for i in others for v in i.variables}
+        own = plain | {*gather.offset.variables}
+        distinct = [v for v in distinct_along(self.program, gather.access) if v not in own]
+        if not distinct or not self._sees_every_candidate({*distinct} | own):
             return None
         share = self._share_within_input(distinct, plain)
         if share is None:
             return None
-        kept = (*self._others, *((gather.offset,) if gather.offset.variables else ()))
+        kept = (*others, *((gather.offset,) if gather.offset.variables else ()))
         indices = (*kept, *map(plain_index, distinct))
         return GuaranteedElements(replace(self.access, indices=indices), share)
 
@@ -360,38 +345,34 @@ class _GatherBound:
 
     @property
     def _step(self) -> int:
-        return self._gather.factor(self.shapes)
-
-    def _ends(self, weights: _Weights) -> tuple[int, int]:
-        """Return the smallest and the largest value of a weighted sum of rank variables."""
-        negated = {v: -n for v, n in weights.items()}
-        return -self._maximum(negated, {}), self._maximum(weights, {})
-
-    def _neighbours_are_disjoint(self) -> bool:
-        """Return whether the neighbourhoods of two different gathered positions never overlap."""
-        low, high = self._ends(self._gather.offset.weights(self.shapes))
-        return self._step > high - low
+        return self.gather.factor(self.shapes)
 
     def _share_within_input(self, distinct: list[str], plain: set[str]) -> Fraction | None:
-        """Return the share of the gathered elements that surely lies within the input."""
+        """Return the share of the gathered elements that surely lies within the input.
+
+        The result is None if neighbourhoods of different positions overlap, or if the share is
+        unknown.
+        """
         step, length = self._step, self.shapes[self._rank]
-        offset = self._gather.offset.weights(self.shapes)
-        low, high = self._ends(offset)
+        offset = self.gather.offset.weights(self.shapes)
+        low = -self._maximum({v: -n for v, n in offset.items()}, {})
+        high = self._maximum(offset, {})
+        if step <= high - low:
+            return None
         last = self._last
         count = prod(self._size(v) for v in distinct)
         if last is None or (low >= 0 and last * step + high < length and count <= last + 1):
             return Fraction(1)
         wide = high + 1 - low
-        cut = any(self._rank_of(v).family for v in distinct)
+        cut = any(self._family_of(v) for v in distinct)
         # The offsets cover the neighbourhood of a position without a gap, and no other index
         # distinguishes some of them.
         whole = prod(self._size(v) for v in offset if v) == wide
         shared = plain.intersection(offset)
         if low < 0 or cut or not whole or shared:
             return None
-        there = min(
-            count, last + 1
-        )  # a selection may ask for more entries than there are candidates
+        # A selection may ask for more entries than there are candidates.
+        there = min(count, last + 1)
         beyond = (last + 1 - n for n in range(1, there + 1))
         lost = sum(min(wide, max(0, n * step + high + 1 - length)) for n in beyond)
         return Fraction(there * wide - lost, count * wide)
@@ -399,7 +380,8 @@ class _GatherBound:
     @property
     def _rank(self) -> str:
         """Rank of the input that the gathered positions index."""
-        return self.program.tensor_ranks[self.access.tensor][self.place]
+        place = self.access.indices.index(self.gather)
+        return self.program.tensor_ranks[self.access.tensor][place]
 
     @property
     def _last(self) -> int | None:
@@ -407,7 +389,7 @@ class _GatherBound:
 
         If they are unbounded, every entry that is read is a valid position.
         """
-        tensor = self._gather.access.tensor
+        tensor = self.gather.access.tensor
         source, domain = self.program.einsum_of.get(tensor), self.program.domain(tensor)
         if source is not None:
             return prod(self._size(v) for v in source.over) - 1
@@ -442,11 +424,9 @@ class _GatherBound:
 
         Then each value is valid with any values of the other members of the rank.
         """
-        family = self._rank_of(variable).family
-        if family is None:
-            return True
-        members = self.program.rank_of[family].partition
-        return prod(self.shapes[m] for m in members) == self.shapes[family]
+        family = self._family_of(variable)
+        members = self.program.rank_of[family].partition if family else ()
+        return not family or prod(self.shapes[m] for m in members) == self.shapes[family]
 
     def _of_reader(self) -> Iterable[list[_Weights] | None]:
         """Yield alternative sums for each condition in the reader's mask.
@@ -457,7 +437,7 @@ class _GatherBound:
 
         def named(node: ir.Node) -> ir.Node:
             position = ir.Name(_POSITION, "variable")
-            return position if node == self._gather.access else node
+            return position if node == self.gather.access else node
 
         for condition in self.program.memo(Masks).skipped(self.einsum):
             for sums in self._sums(rebuild(condition, named)):
@@ -479,7 +459,7 @@ class _GatherBound:
             # I*T + t <= p becomes a bound on the position in the rank, which stands for I*T + t.
             position = {**sums, self._rank.lower(): weight // self._step}
             del position[_POSITION]
-            for v, n in self._gather.offset.weights(self.shapes).items():
+            for v, n in self.gather.offset.weights(self.shapes).items():
                 position[v] = position.get(v, 0) - n * (weight // self._step)
             found.append({v: n for v, n in position.items() if n})
         return found
@@ -490,10 +470,10 @@ class _GatherBound:
         A candidate meets the condition where its sum is at most zero. None stands for a condition
         of another form.
         """
-        source = self.program.einsum_of.get(self._gather.access.tensor)
+        source = self.program.einsum_of.get(self.gather.access.tensor)
         if source is None:
             return
-        pairs = zip(source.target.indices, self._gather.access.indices, strict=True)
+        pairs = zip(source.target.indices, self.gather.access.indices, strict=True)
         read = {w.variables[0]: r for w, r in pairs if isinstance(w, ir.Affine) and w.as_variable}
         for condition in self.program.memo(Masks).skipped(source):
             for sums in self._sums(condition):
@@ -508,8 +488,7 @@ class _GatherBound:
             index = read.get(variable)
             if not variable or variable in source.over:
                 # For any candidate: the least certain one.
-                most = weight * (self._size(variable) - 1) if variable else weight
-                found[""] = found.get("", 0) + (max(0, most) if variable else most)
+                found[""] = found.get("", 0) + self._maximum({variable: weight}, {})
             elif isinstance(index, ir.Affine):
                 for v, n in index.weights(self.shapes).items():
                     found[v] = found.get(v, 0) + n * weight
@@ -523,34 +502,28 @@ class _GatherBound:
         The result contains None if the condition has another form.
         """
         parts = inequalities(condition, self.shapes)
-        forms = tuple(p for p in parts if isinstance(p, ir.Affine))
-        if (
-            depends_on_data(condition)
-            or len(forms) < len(parts)
-            or not is_implied_by(condition, forms)
-        ):
+        if depends_on_data(condition) or not is_implied_by(condition, parts):
             return [None]
-        return [form.weights(self.shapes) for form in forms]
+        return [p.weights(self.shapes) if isinstance(p, ir.Affine) else None for p in parts]
 
     # ------------------------------------------------------------------------- numbers
 
     def _maximum(self, sums: _Weights, at: Mapping[str, int]) -> int:
         """Return the largest value of a sum if ``at`` fixes some of its variables."""
-        found = sums.get("", 0)
+        found = 0
         for variable, weight in sums.items():
-            if variable in at:
+            if not variable:
+                found += weight
+            elif variable in at:
                 found += weight * at[variable]
-            elif variable:
-                found += max(0, weight * self._largest(variable))
+            elif variable == _POSITION:
+                found += max(0, weight * (self._last or 0))
+            else:
+                found += max(0, weight * (self._size(variable) - 1))
         return found
 
-    def _largest(self, variable: str) -> int:
-        if variable == _POSITION:
-            return self._last or 0
-        return self._size(variable) - 1
-
-    def _rank_of(self, variable: str) -> ir.Rank:
-        return self.program.rank_of[self.program.rank_of_variable[variable]]
+    def _family_of(self, variable: str) -> str | None:
+        return self.program.family_of(self.program.rank_of_variable[variable])
 
     def _size(self, variable: str) -> int:
         return self.shapes[self.program.rank_of_variable[variable]]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import ir
-from ..domains import outside, repeated_entries
+from ..domains import index_tensors, outside, repeated_entries
 from ..errors import EvaluationError, Problem, did_you_mean
 from ..shapes import resolve_shapes
 from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_dtype
@@ -90,17 +90,6 @@ def bind(
     precision = Precision(wanted, program.accumulate, program.formats)
     stored = {n: _stored(n, a, precision, n in indices) for n, a in arrays.items()}
     return Binding(stored, shapes, parallel, values, precision)
-
-
-def index_tensors(program: ir.Program) -> frozenset[str]:
-    """Return the tensors that hold coordinates, since an index gathers or scatters by them."""
-    return frozenset(
-        node.access.tensor
-        for einsum in program.statements
-        for access in (*einsum.reads, einsum.target)
-        for node in access.indices
-        if isinstance(node, ir.Gather)
-    )
 
 
 def _names(program: ir.Program, inputs: Mapping[str, Any]) -> Iterator[Problem]:
