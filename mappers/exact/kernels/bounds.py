@@ -61,8 +61,7 @@ def state_of(c: Choices, decision: int, placed: Ints) -> int:
 @compiled_inside
 def _unpack(c: Choices, decision: int, state: int, placed: Ints) -> None:
     """Fill the placements of a state's frontier Einsums; all other Einsums get -1."""
-    for number in range(placed.shape[0]):
-        placed[number] = -1
+    placed[:] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         number = c.frontier[row, 0]
         # Extract the digits: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
@@ -237,15 +236,12 @@ def _least_places(
     ranges, rows = p
     least, value = scratch
     sums = found.shape[0]
-    for g in range(sums):
-        found[g] = np.inf if accesses else 0.0
+    found[:] = np.inf if accesses else 0.0
     places = 0
     while begun < end:
-        for g in range(sums):
-            value[g] = penalty[places, g]
+        value[:] = penalty[places]
         for access in range(begun, begun + accesses):
-            for g in range(sums):
-                least[g] = np.inf
+            least[:] = np.inf
             for place in range(ranges[access], ranges[access + 1]):
                 for g in range(sums):
                     least[g] = min(least[g], cost[rows[place], g])
@@ -277,15 +273,13 @@ def least_to_go(
     end, sums = c.decisions.shape[0], cost.shape[1]
     scratch = np.empty(sums), np.empty(sums)
     known = np.empty((p.first_group[end], sums))
-    for g in range(sums):
-        to_go[c.first_state[end], g] = offset[g]
+    to_go[c.first_state[end], :] = offset
     # Backwards, so that the cost after each state is known.
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
         if c.decisions[decision, 0] == EINSUM:
             for state in range(c.first_state[decision], c.first_state[decision + 1]):
-                for g in range(sums):
-                    to_go[state, g] = np.inf
+                to_go[state, :] = np.inf
                 for choice in range(alternatives):
                     row = c.rows[c.works[number] + choice]
                     after = p.after[state] + choice * p.step[decision]
@@ -432,8 +426,7 @@ def _taken(
     """
     weighted, penalty, to_go = bound
     columns = cost.shape[1]
-    for column in range(found.shape[0]):
-        found[column] = 0.0
+    found[:] = 0.0
     state = c.first_state[0]
     for decision in range(c.decisions.shape[0]):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
@@ -483,8 +476,8 @@ def _step(
     if objective != ENERGY:
         for column in range(1, columns):
             mean += taken[column] / (columns - 1)
+    along[:] = 0.0
     for column in range(along.shape[0]):
-        along[column] = 0.0
         if column_limits[column] < np.inf:
             # The relative excess: a memory asked for twice its capacity has 1, a half empty one
             # -0.5.

@@ -168,10 +168,8 @@ def options_of(
     """
     kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
     alternatives, columns = c.decisions[decision, 2], cost.shape[1]
-    for choice in range(alternatives):
-        usable[choice] = 1
-        for column in range(options.shape[1]):
-            options[choice, column] = 0.0
+    usable[:alternatives] = 1
+    options[:alternatives, :] = 0.0
     if kind == EINSUM:
         for choice in range(alternatives):
             row = c.rows[c.works[number] + choice]
@@ -414,13 +412,12 @@ def _descend(
     limit, slack, nodes, cap, settle = limits
     cost, tile, room, to_go = here
     result, chosen, tally = found
-    end, columns, memories = c.decisions.shape[0], x.nothing.shape[0], capacities.shape[0]
+    end, columns = c.decisions.shape[0], x.nothing.shape[0]
     other = ENERGY if objective == LATENCY else LATENCY
     # Always 0; a literal would have a type of its own, for which kernels are compiled once more.
     first = c.first_state[0]
     best, second = limit, np.inf
-    for step in range(end):
-        chosen[step] = -1
+    chosen[:] = -1
     result[VALUE] = result[TIE] = np.inf
     least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first, np.inf)
     x.state[0] = first
@@ -468,8 +465,7 @@ def _descend(
             more = x.options[depth, choice, column]
             # Each decision has a row of its own: going back needs no undoing.
             x.so_far[depth + 1, column] = x.so_far[depth, column] + more
-        for memory in range(memories):
-            x.used[depth + 1, memory] = x.used[depth, memory]
+        x.used[depth + 1, :] = x.used[depth]
         if c.decisions[depth, 0] == EINSUM:
             x.placed[number] = choice
         elif not fits(
@@ -619,5 +615,4 @@ def search_sized(
             if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
                 limit = s.values[size] = result[VALUE]
                 s.tilings[size] = tiling
-                for step in range(end):
-                    s.chosen[size, step] = chosen[step]
+                s.chosen[size, :] = chosen

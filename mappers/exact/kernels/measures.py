@@ -220,84 +220,6 @@ def _total(
 
 
 @compiled_inside
-def _factor(
-    f: FlatMeasures, measure: int, axis: int, term: int, strides: Ints, turns: Ints, whole: Floats
-) -> float:
-    """Return the factor of one axis in a measure; NaN if whole tiles are cut unevenly.
-
-    ``term`` is -1 for an axis without a size. ``turns`` receives, for each of the axis's loops,
-    whether it always takes several iterations. ``whole`` receives the factors inside the full
-    iterations of loops.
-    """
-    begin, end = f.first_loop[measure], f.first_loop[measure + 1]
-    rest = f.extents[f.first_extent[measure] + axis]
-    inner = -1
-    for loop in range(end - 1, begin - 1, -1):
-        if f.loops[loop, 0] != axis:
-            continue
-        stride = _loop_stride(f, loop, strides)
-        if inner < 0:
-            whole[loop - begin] = _digits_of(f, term, stride) if term >= 0 else 1.0
-        else:
-            step = _loop_stride(f, inner, strides)
-            # Whole tiles would contain a shorter last one, which is no product.
-            if stride % step != 0:
-                return np.nan
-            times = stride // step
-            once = f.loops[inner, 4] > _MOVES
-            whole[loop - begin] = whole[inner - begin] * (1 if once else times)
-            turns[inner - begin] = times > 1
-        inner = loop
-    total, outermost = 0.0, inner
-    for loop in range(begin, end):
-        if f.loops[loop, 0] != axis:
-            continue
-        stride = _loop_stride(f, loop, strides)
-        times = rest // stride
-        turns[loop - begin] = (loop == outermost or turns[loop - begin] > 0) and rest > stride
-        if f.loops[loop, 4] > _MOVES:
-            if times > 0:
-                total += whole[loop - begin]
-                rest = 0
-        else:
-            total += times * whole[loop - begin]
-            rest -= times * stride
-        if rest == 0:
-            return total
-    return total + (_digits_of(f, term, rest) if term >= 0 else 1.0)
-
-
-@compiled_inside
-def _product(f: FlatMeasures, measure: int, strides: Ints, turns: Ints, whole: Floats) -> float:
-    """Return one measure as a product over its axes; NaN if it is no product.
-
-    A measure is a product under two conditions. Each part of the size has an axis of its own. Tiles
-    never return to a place that they have left: inside of each loop that leaves the tile in place,
-    some loop replaces the tile in several iterations.
-    """
-    total = 1.0
-    for axis in range(f.first_extent[measure + 1] - f.first_extent[measure]):
-        term = -1
-        for part in range(f.first_part[measure], f.first_part[measure + 1]):
-            first = f.parts[part]
-            if f.parts[part + 1] > first and f.terms[first, 1] == axis:
-                if term >= 0:
-                    return np.nan
-                term = first
-            if f.parts[part + 1] > first + 1:
-                return np.nan
-        total *= _factor(f, measure, axis, term, strides, turns, whole)
-    moved = False
-    for loop in range(f.first_loop[measure + 1] - 1, f.first_loop[measure] - 1, -1):
-        mode = f.loops[loop, 4]
-        if mode == _STAYS:
-            # Loops inside the innermost such loop are inside all of them.
-            return total if moved else np.nan
-        moved = moved or (mode == _MOVES and turns[loop - f.first_loop[measure]] > 0)
-    return total
-
-
-@compiled_inside
 def _has_same_loops(f: FlatMeasures, measure: int, strides: Ints, others: Ints) -> bool:
     """Return whether every loop of a measure has the same stride in two tilings."""
     for loop in range(f.first_loop[measure], f.first_loop[measure + 1]):
@@ -320,7 +242,6 @@ def measure_all(f: FlatMeasures, strides: Ints, found: Floats) -> None:
     now = np.empty(_DEEPEST, np.int64)
     stack = np.empty((_DEEPEST, 3), np.int64)
     first = np.empty((_DEEPEST, 3))
-    turns, whole = np.empty(_DEEPEST, np.int64), np.empty(_DEEPEST)
     for row in range(strides.shape[0]):
         mine = strides[row]
         for measure in range(found.shape[1]):
@@ -328,7 +249,4 @@ def measure_all(f: FlatMeasures, strides: Ints, found: Floats) -> None:
             if row > 0 and _has_same_loops(f, measure, mine, strides[row - 1]):
                 found[row, measure] = found[row - 1, measure]
                 continue
-            total = _product(f, measure, mine, turns, whole)
-            if np.isnan(total):
-                total = _total(f, measure, mine, now, stack, first)
-            found[row, measure] = total
+            found[row, measure] = _total(f, measure, mine, now, stack, first)
