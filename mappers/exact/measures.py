@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from math import prod
 from typing import NamedTuple
 
@@ -71,9 +72,6 @@ class MaskedShares:
     def __init__(self, windows: Mapping[str, Window], least: Mapping[str, Window]) -> None:
         self._windows = windows
         self._least = least
-
-    def __bool__(self) -> bool:
-        return bool(self._windows)
 
     def governed(self, e: BoundEinsum, loops: Sequence[Loop]) -> int:
         """Return how many of an Einsum's loops, counted from the outermost, skip masked tiles.
@@ -163,28 +161,24 @@ class OpenLoop(NamedTuple):
     mode: int
 
 
-class OpenDigits(NamedTuple):
-    """Distinct values of nested variables on one axis, described as the digits of a number.
+Strides = tuple[tuple[int, bool], ...]
+"""Stride of every digit on an axis, and whether its values count as different (``Digits``)."""
 
-    A digit is one variable: its stride, and whether different values of it count as different. Its
-    third entry is the number of distinct tuples of inner digits within one stride.
-    """
-
-    axis: int
-    digits: tuple[tuple[int, bool, int], ...]
+Terms = tuple[tuple[int, int, Strides], ...]
+"""Sum of multiples of the digits of axes; each has a coefficient, an axis, and the strides."""
 
 
 class OpenMeasure(NamedTuple):
     """Total size of the tiles that arrive under some loops, as a function of the tiling.
 
     The ``extents`` are those outside of all loops. A tile's size is the product of its ``parts``.
-    Each part is a sum of terms (coefficient, digits) in ascending order of coefficients. Only loops
-    of several iterations are listed. If there is a ``band``, its share of the total counts.
+    Each part is a sum of terms in ascending order of coefficients. Only loops of several iterations
+    are listed. If there is a ``band``, its share of the total counts.
     """
 
     extents: tuple[int, ...]
     loops: tuple[OpenLoop, ...]
-    parts: tuple[tuple[tuple[int, OpenDigits], ...], ...]
+    parts: tuple[Terms, ...]
     band: OpenBand | None = None
 
 
@@ -278,9 +272,8 @@ class OpenMeter(Meter[Linear]):
     def run(self, e: BoundEinsum) -> Linear:
         if not self.masked_shares.key(e):
             return self.whole(self.points(e))
-        parts = (((1, OpenDigits(axis, ((1, True, 1),))),) for axis in range(len(e.extents)))
         modes = (MOVES for _ in e.whole.loops)
-        return self._form(e, e.whole.loops, modes, tuple(parts))
+        return self._form(e, e.whole.loops, modes, _whole_axes(range(len(e.extents))))
 
     @override
     def delivered(
@@ -339,7 +332,11 @@ class OpenMeter(Meter[Linear]):
         return self._form(e, loops, (ONCE for _ in loops), found)
 
     def _form(
-        self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
+        self,
+        e: BoundEinsum,
+        loops: tuple[Loop, ...],
+        modes: Iterable[int],
+        parts: tuple[Terms, ...],
     ) -> Linear:
         self._refuse_masks(e)
         opened = [
@@ -361,14 +358,13 @@ class OpenMeter(Meter[Linear]):
         if e.einsum.where is not None and not self._relaxed:
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
 
-    def _parts_of(self, size: Size) -> _Parts:
+    def _parts_of(self, size: Size) -> tuple[Terms, ...]:
         """Return the factors whose product is a size, one for each part of its access map."""
         if size is one:
             return ()
         if isinstance(size, Lanes):
-            axes = dict.fromkeys(loop.axis for loop in size.spatial)
             # Spatial loops cover everything that temporal loops leave of an axis.
-            return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
+            return _whole_axes(dict.fromkeys(loop.axis for loop in size.spatial))
         if isinstance(size, InLines):
             if not self._relaxed:
                 raise IrregularError("gathered lines make reads uneven")
@@ -390,15 +386,15 @@ class OpenMeter(Meter[Linear]):
         return self._opened[key]
 
 
-_Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
+def _whole_axes(axes: Iterable[int]) -> tuple[Terms, ...]:
+    """Return a factor for each axis: all positions along it."""
+    return tuple(((1, axis, ((1, True),)),) for axis in axes)
 
 
-def _access_map_parts(
-    parts: tuple[Part, ...], *, relaxed: bool
-) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
+def _access_map_parts(parts: tuple[Part, ...], *, relaxed: bool) -> Iterator[Terms]:
     for part in parts:
         if isinstance(part, Digits):
-            yield ((1, _digits(part)),)
+            yield ((1, part.axis, part.strides),)
         elif isinstance(part, GatheredIndex):
             if not relaxed:
                 raise IrregularError("more picks than positions are no product")
@@ -406,7 +402,7 @@ def _access_map_parts(
         elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
             # A sign only shifts the values of a sum. The kernel looks for gaps from the smallest
             # coefficient up.
-            terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
+            terms = ((abs(c), d.axis, d.strides) for c, d in part.terms if c)
             yield tuple(sorted(terms, key=lambda t: t[0]))
         elif not relaxed:
             raise IrregularError("indices that share axes are counted one by one")
@@ -414,7 +410,7 @@ def _access_map_parts(
             apart = (
                 part.axes if isinstance(part, CoupledIndices) else tuple(d for _, d in part.terms)
             )
-            yield from (((1, _digits(d)),) for d in apart)
+            yield from (((1, d.axis, d.strides),) for d in apart)
 
 
 def _uneven(part: Sum) -> bool:
@@ -422,24 +418,22 @@ def _uneven(part: Sum) -> bool:
     return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
 
 
-def _digits(digits: Digits) -> OpenDigits:
+@cache
+def _digits(strides: Strides) -> tuple[tuple[int, bool, int], ...]:
     """Return digits together with the number of distinct inner tuples within each stride.
 
-    >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 has 4 positions
-    OpenDigits(axis=0, digits=((4, True, 4), (1, True, 1)))
+    >>> _digits(((4, True), (1, True)))  # a tile of 4 has 4 positions
+    ((4, True, 4), (1, True, 1))
     """
-    found: list[tuple[int, bool, int]] = []
-    below = 1
-    inner: tuple[tuple[int, bool], ...] = ()
-    for stride, kept in reversed(digits.strides):
-        below = Digits(axis=0, strides=inner).size((stride,)) if inner else 1
-        found.append((stride, kept, below))
-        inner = ((stride, kept), *inner)
-    return OpenDigits(digits.axis, tuple(reversed(found)))
+    inner = (Digits(axis=0, strides=strides[n + 1 :]) for n in range(len(strides) - 1))
+    below = (d.size((stride,)) for d, (stride, _) in zip(inner, strides, strict=False))
+    return tuple((*digit, n) for digit, n in zip(strides, (*below, 1), strict=True))
 
 
 def _normal(
-    extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
+    extents: tuple[int, ...],
+    loops: list[tuple[int, int, int, int, int]],
+    parts: tuple[Terms, ...],
 ) -> OpenMeasure:
     """Return a measure without redundant loops and axes, so that equal counts are equal measures.
 
@@ -448,7 +442,7 @@ def _normal(
     loops : list of tuple
         Fields of each ``OpenLoop``.
     """
-    sized = {d.axis for part in parts for _, d in part}
+    sized = {axis for part in parts for _, axis, _ in part}
     # An innermost loop of this kind leaves the tile in place, and no loop inside it notices.
     while loops and loops[-1][-1] != MOVES and loops[-1][0] not in sized:
         loops.pop()
@@ -457,23 +451,13 @@ def _normal(
     return OpenMeasure(
         extents=tuple([extents[a] for a in axes]),
         loops=tuple([OpenLoop(place[axis], *rest) for axis, *rest in loops]),
-        parts=tuple(
-            sorted(
-                [
-                    tuple([(c, OpenDigits(place[d.axis], d.digits)) for c, d in part])
-                    for part in parts
-                ]
-            )
-        ),
+        parts=tuple(sorted(tuple([(c, place[a], s) for c, a, s in part]) for part in parts)),
     )
 
 
-def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) -> int:
+def _closed(part: Terms, extents: tuple[int, ...]) -> int:
     """Return one factor of a size that is the same in all tilings."""
-    terms = tuple(
-        (c, Digits(axis=d.axis, strides=tuple((s, kept) for s, kept, _ in d.digits)))
-        for c, d in part
-    )
+    terms = tuple((c, Digits(axis=axis, strides=strides)) for c, axis, strides in part)
     return Sum(terms=terms, span=None).size(extents)
 
 
@@ -490,9 +474,9 @@ def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
         extents += m.extents
         loops += [(x.axis, x.member, x.unit, x.limit, x.mode) for x in m.loops]
         for part in m.parts:
-            for coefficient, d in part:
-                terms.append((coefficient, d.axis))
-                digits += [(stride, int(kept), inside) for stride, kept, inside in d.digits]
+            for coefficient, axis, strides in part:
+                terms.append((coefficient, axis))
+                digits += _digits(strides)
                 first_digit.append(len(digits))
             parts.append(len(terms))
         ends.append((len(extents), len(loops), len(parts) - 1))

@@ -158,16 +158,14 @@ class AccessRoutes:
     def _worked_out(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
         found: list[int] = []
-        for residency in self._residencies(own.access_maps[position].access.tensor):
+        tensor = own.access_maps[position].access.tensor
+        for residency in self._memo.residencies.get(tensor, partial(self._alternatives, tensor)):
             route = _route(mixed.with_residency(residency), own, position)
             found.append(NO_ROUTE if route is None else self._memo.routes(route))
         return found
 
-    def _residencies(self, tensor: str) -> list[Residency]:
-        """Return all residencies that differ only in the levels that keep one tensor."""
-        return self._memo.residencies.get(tensor, partial(self._alternatives, tensor))
-
     def _alternatives(self, tensor: str) -> list[Residency]:
+        """Return all residencies that differ only in the levels that keep one tensor."""
         levels = {m.name: n for n, m in enumerate(self._space.architecture.memories)}
         kept = dict(self._base.residency.places)
         found: list[Residency] = []
@@ -252,7 +250,10 @@ class StationaryOperandCosts:
         if stationary is None or waits or self._counted_of(e, stationary) != number:
             return Linear()
         cycles = stationary.load_cycles
-        if e.array.overlap == "streams" and self._comes_from_elsewhere(e, number):
+        writers = self._variants.get(e.access_maps[number].access.tensor, ())
+        # No placement writes the operand on the Einsum's own array.
+        elsewhere = all(writer.array.name != e.array.name for writer in writers)
+        if e.array.overlap == "streams" and elsewhere:
             cycles += stationary.load_cycles - 1
         return self._changes(e, number) * cycles
 
@@ -277,12 +278,6 @@ class StationaryOperandCosts:
                 default=None,
             )
         return self._counted[id(e)]
-
-    def _comes_from_elsewhere(self, e: BoundEinsum, number: int) -> bool:
-        """Return whether an operand is never written on an Einsum's own array, whatever the
-        placements."""
-        writers = self._variants.get(e.access_maps[number].access.tensor, ())
-        return all(writer.array.name != e.array.name for writer in writers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,13 +371,10 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        self.masked_shares = (
-            MaskedShares(*windows_of(self.base)) if relaxed else MaskedShares({}, {})
-        )
         self.meter = OpenMeter(
             self.base.tiling,
             relaxed=relaxed,
-            masked_shares=self.masked_shares,
+            masked_shares=MaskedShares(*windows_of(self.base)) if relaxed else None,
             numbers=memo.measures,
         )
         # Columns: 0 is energy, then one for each array, for each memory with a bandwidth, and for
@@ -400,7 +392,6 @@ class _Tabulator:
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
         self.routes = AccessRoutes(space, self.base, memo)
-        self._loops_numbers: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
         """Return each Einsum bound in every distinct placement, and bind the first mapping.
@@ -521,12 +512,8 @@ class _Tabulator:
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """Return the costs of an Einsum's operations: their energy, and its cycles on its array."""
-        key = (
-            e.name,
-            self._loops_number(e),
-            *self.stationary.reloaded_at(e),
-            *self.masked_shares.key(e),
-        )
+        loops, masks = self.memo.loops_number(e), self.meter.masked_shares.key(e)
+        key = (e.name, loops, *self.stationary.reloaded_at(e), *masks)
         return self.memo.rows.get(key, partial(self._work_costs, e))
 
     def _work_costs(self, e: BoundEinsum) -> list[Linear]:
@@ -574,22 +561,9 @@ class _Tabulator:
 
     def _access_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """Return the row index for the costs of one access along a route."""
-        reloaded_at = self.stationary.reloaded_at(own)
-        key = (
-            own.name,
-            position,
-            self._loops_number(own),
-            route,
-            *reloaded_at,
-            *self.masked_shares.key(own),
-        )
+        loops, masks = self.memo.loops_number(own), self.meter.masked_shares.key(own)
+        key = (own.name, position, loops, route, *self.stationary.reloaded_at(own), *masks)
         return self._row(self.memo.rows.get(key, partial(self._access_costs, own, position, route)))
-
-    def _loops_number(self, e: BoundEinsum) -> int:
-        """Return the number that stands for an Einsum's array and loops in the whole region."""
-        if id(e) not in self._loops_numbers:
-            self._loops_numbers[id(e)] = self.memo.loops_number(e)
-        return self._loops_numbers[id(e)]
 
     def _access_costs(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """Return the costs of one access, which depend on its Einsum's loops and its route."""
@@ -613,13 +587,13 @@ class _Tabulator:
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
         """Return how often an access reads and writes its array's registers, as they are billed."""
-        key = (e.name, number, self._loops_number(e), waits, *self.masked_shares.key(e))
-        found = self.memo.registers.find(key)
-        if found is None:
+
+        def billed() -> Uses[Linear]:
             uses = register_uses(e, number, self.meter, waits=waits)
-            billed = uses.of_one if e.array.registers.billed == "one" else uses.of_all
-            found = self.memo.registers.keep(key, billed)
-        return found
+            return uses.of_one if e.array.registers.billed == "one" else uses.of_all
+
+        key = (e.name, number, self.memo.loops_number(e), waits, *self.meter.masked_shares.key(e))
+        return self.memo.registers.get(key, billed)
 
     def _price(self, place: str, tensor: str) -> Price:
         words = self.base.words
