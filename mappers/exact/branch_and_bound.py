@@ -222,7 +222,10 @@ class BranchAndBound:
         finally:
             self.pool.close()
         if self.best is None:
-            raise self._explanation()
+            # Constraints, capacities or illegal loops leave no mapping.
+            raise explain_infeasibility(self.space) or no_legal_mapping(
+                self.space, self._why_none()
+            )
         self._log_progress()
         return Searched(
             mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
@@ -257,13 +260,7 @@ class BranchAndBound:
         alone = self.tables is not None
         # Only work in another process can be interrupted when time is up.
         limited = self.is_over is not never and not alone
-        return ProcessPool(
-            self._answer,
-            1 if alone else usual_workers(),
-            at_once=limited,
-            # Subspaces of one region share the region's memo.
-            affinity=lambda q: q.region if isinstance(q, SubspaceQuestion) else None,
-        )
+        return ProcessPool(self._answer, 1 if alone else usual_workers(), at_once=limited)
 
     def _answer(self, question: Question) -> Answer:
         """Answer a question in a worker: search its subspace, or run its proposal."""
@@ -354,7 +351,9 @@ class BranchAndBound:
             self._record_search(candidate, answer)
             self._log_progress()
             advance(1)
-        self._run_waiting()
+        waiting = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
+        for number in waiting:
+            self._record_run(self.pool.answer(number, self._is_over))
 
     def _is_over(self) -> bool:
         """Return whether the search must end because time is up.
@@ -566,9 +565,8 @@ class BranchAndBound:
         """Run proposals that may improve the incumbent by more than the tolerance; relaxed ones may
         wait."""
         if self.relaxed:
-            self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[
-                : self._max_runs
-            ]
+            waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)
+            self.waiting = waiting[: self._max_runs]
             # A proposal that looks much better is run at once: its value limits further searches.
             if offers and self._runs_at_once(offers[0]):
                 self._run(offers[0])
@@ -579,12 +577,6 @@ class BranchAndBound:
             sure = found.estimate <= found.value * (1 + self.tolerance)
             if not self._cannot_improve(found.estimate if sure else found.value):
                 self._run(found)
-
-    def _run_waiting(self) -> None:
-        """Run the waiting proposals of a relaxed search on the engine."""
-        numbers = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
-        for number in numbers:
-            self._record_run(self.pool.answer(number, self._is_over))
 
     @property
     def _max_runs(self) -> int:
@@ -635,11 +627,6 @@ class BranchAndBound:
             bounds += [region.bound for region in self.opened]
         floor = 0.0 if self.best is None else self.objective.floor(self.best.result)
         return max(min(bounds), floor)
-
-    def _explanation(self) -> MappingError:
-        """Return the error that says why no mapping exists: constraints, capacities, or illegal
-        loops."""
-        return explain_infeasibility(self.space) or no_legal_mapping(self.space, self._why_none())
 
     def _why_none(self) -> Sequence[Problem]:
         """Return the problems that make all mappings of the space illegal."""

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from time import process_time
 from typing import Any, Generic, TypeVar
@@ -45,21 +45,10 @@ class ProcessPool(Generic[W, A]):
     at_once : bool
         True if the pool forks immediately, even for one worker. Only work in another process can
         be interrupted.
-    affinity : callable, optional
-        Returns the kind of a piece. A worker prefers kinds it has worked on, then kinds that no
-        worker has. None: any worker is equally good.
     """
 
-    def __init__(
-        self,
-        work: Callable[[W], A],
-        workers: int,
-        *,
-        at_once: bool = False,
-        affinity: Callable[[W], Hashable] = lambda _: None,
-    ) -> None:
+    def __init__(self, work: Callable[[W], A], workers: int, *, at_once: bool = False) -> None:
         self.work = work
-        self.affinity = affinity
         self.workers = workers
         self._fork_at = process_time() + (0.0 if at_once else policy.FORK_AFTER_S)
         self._forked = workers == 1 and not at_once
@@ -190,26 +179,12 @@ class ProcessPool(Generic[W, A]):
     def _hand_out(self) -> None:
         for worker in [*self._processes]:
             if worker.number is None and self._queue:
-                number = self._fitting(worker)
-                self._queue.remove(number)
+                number = self._queue.popleft()
                 try:
                     worker.connection.send(self._pieces[number])
                     worker.number = number
                 except OSError:
                     self._lose(worker, number)
-
-    def _fitting(self, worker: _Worker) -> int:
-        """Return the number of the queued piece of work that suits a worker best."""
-        affinity = {number: self.affinity(self._pieces[number]) for number in self._queue}
-        first = self._queue[0]
-        if affinity[first] is None:
-            return first
-        # Kinds that this worker knows come first, then kinds that no worker knows, then any.
-        apart = {k for other in self._processes for k in other.affinity}
-        mine = (n for n, k in affinity.items() if k in worker.affinity)
-        found = next(mine, None) or next((n for n, k in affinity.items() if k not in apart), first)
-        worker.affinity.add(affinity[found])
-        return found
 
     def _receive(self, worker: _Worker) -> None:
         number = worker.number
@@ -250,7 +225,6 @@ class _Worker:
     process: Any
     connection: Connection
     number: int | None = None
-    affinity: set[Hashable] = field(default_factory=set)
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -41,11 +41,9 @@ HERE = os.getpid()
 
 
 @contextmanager
-def at_work(
-    workers: int, affinity: Callable[[int], Hashable] = lambda _: None
-) -> Iterator[ProcessPool[int, tuple[int, int]]]:
+def at_work(workers: int) -> Iterator[ProcessPool[int, tuple[int, int]]]:
     """A team that forks at once."""
-    found = ProcessPool(worked, workers, at_once=True, affinity=affinity)
+    found = ProcessPool(worked, workers, at_once=True)
     try:
         yield found
     finally:
@@ -58,18 +56,6 @@ def test_answers_come_from_others_and_in_any_order() -> None:
         answers = [able.answer(number, never) for number in reversed(numbers)]
         assert [a and a[0] for a in answers] == [25, 16, 9, 4, 1, 0]
         assert HERE not in {a and a[1] for a in answers}
-
-
-def test_pieces_of_a_kind_are_done_by_one_process_and_others_are_not_idle() -> None:
-    with at_work(2, lambda piece: piece % 2) as able:
-        numbers = {n: able.submit(n) for n in (0, 2, 4, 1, 3, 5)}
-        answers = {n: able.answer(number, never) for n, number in numbers.items()}
-        done_by = {n: answer[1] for n, answer in answers.items() if answer is not None}
-        assert done_by[0] != done_by[1]
-        assert {done_by[n] for n in (0, 1)} == set(done_by.values())
-        # A worker without pieces of its own kind takes any piece.
-        more = [able.submit(n) for n in (6, 8, 10, 12)]
-        assert [able.answer(number, never) is not None for number in more] == [True] * 4
 
 
 def test_what_goes_wrong_is_told_to_whoever_asks_and_a_lost_process_is_done_without() -> None:
