@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ..document import Column, Document, Fact, Table, names, numbers, texts
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
@@ -14,10 +15,11 @@ from .record import (
     LevelBuffer,
     LevelTraffic,
     Named,
-    PartUse,
     RunRecord,
     ScheduleReport,
 )
+
+T = TypeVar("T")
 
 _EXACT_BELOW = 10_000
 
@@ -126,20 +128,13 @@ def _request(result: RunRecord) -> tuple[Fact, ...]:
     if (request := result.request) is None:
         return ()
     first = f"of {request.answer_len:,}, after {request.prompt_len:,} of the prompt"
-    facts = [
-        Fact(
-            "first token",
-            seconds(request.time_to_first_token_s),
-            f"{first}; {energy(1e12 * request.first_token_j)}",
-        )
-    ]
+    remark = f"{first}; {energy(1e12 * request.first_token_j)}"
     further, joules = request.time_per_output_token_s, request.output_token_j
-    if further is None or joules is None:
-        facts.append(Fact("further tokens", "-", "the first is the only one"))
-    else:
+    rest = Fact("further tokens", "-", "the first is the only one")
+    if further is not None and joules is not None:
         each = f"on average; {energy(1e12 * joules)}"
-        facts.append(Fact("further tokens", seconds(further), each))
-    return tuple(facts)
+        rest = Fact("further tokens", seconds(further), each)
+    return (Fact("first token", seconds(request.time_to_first_token_s), remark), rest)
 
 
 def _tokens(result: RunRecord) -> tuple[Fact, ...]:
@@ -204,25 +199,21 @@ def _latency_parts(result: RunRecord) -> tuple[Fact, ...]:
     )
 
 
+def _table(title: str, items: Iterable[T], *columns: tuple[Column, Callable[[T], str]]) -> Table:
+    """Return a table with a row for each item; every column has a function that writes its cell."""
+    rows = tuple(tuple(cell(item) for _, cell in columns) for item in items)
+    return Table(title=title, columns=tuple(column for column, _ in columns), rows=rows)
+
+
 def _arrays(result: RunRecord) -> Table:
-    return Table(
-        title="arrays",
-        columns=(
-            *names("array"),
-            *numbers("utilization"),
-            Column("", "bar"),
-            *numbers("busy cycles", "occupied cycles"),
-        ),
-        rows=tuple(
-            (
-                a.array,
-                percent(a.utilization),
-                bar(a.utilization),
-                count(a.busy_cycles),
-                count(a.occupied_cycles),
-            )
-            for a in result.arrays
-        ),
+    return _table(
+        "arrays",
+        result.arrays,
+        (Column("array", "name"), lambda a: a.array),
+        (Column("utilization"), lambda a: percent(a.utilization)),
+        (Column("", "bar"), lambda a: bar(a.utilization)),
+        (Column("busy cycles"), lambda a: count(a.busy_cycles)),
+        (Column("occupied cycles"), lambda a: count(a.occupied_cycles)),
     )
 
 
@@ -326,24 +317,16 @@ def _energy_matrix(result: RunRecord) -> Table:
 
 def _traffic_by_einsum(result: RunRecord) -> Table:
     moved = {t.level: t.total_bytes for t in result.traffic}
-    return Table(
-        title="traffic by Einsum",
-        columns=(
-            *names("Einsum"),
-            *texts("level"),
-            *numbers("read", "written", "share of level"),
-        ),
-        rows=tuple(
-            (
-                e.name,
-                t.level,
-                byte_size(t.read_bytes),
-                byte_size(t.write_bytes),
-                _share(t.total_bytes, moved[t.level]),
-            )
-            for e in result.einsums
-            for t in e.traffic
-            if t.total_bytes
+    return _table(
+        "traffic by Einsum",
+        [(e.name, t) for e in result.einsums for t in e.traffic if t.total_bytes],
+        (Column("Einsum", "name"), lambda found: found[0]),
+        (Column("level", "text"), lambda found: found[1].level),
+        (Column("read"), lambda found: byte_size(found[1].read_bytes)),
+        (Column("written"), lambda found: byte_size(found[1].write_bytes)),
+        (
+            Column("share of level"),
+            lambda found: _share(found[1].total_bytes, moved[found[1].level]),
         ),
     )
 
@@ -351,30 +334,23 @@ def _traffic_by_einsum(result: RunRecord) -> Table:
 def _folds(result: RunRecord) -> Table:
     """Return a table of the folds of Einsums on systolic arrays, with their cycles."""
     cycles = {e.name: e.cycles for e in result.einsums}
-    return Table(
-        title="systolic arrays, cycles: folds x (work + skew) + loads x load",
-        columns=(
-            *names("Einsum"),
-            *numbers("folds", "work"),
-            *names("skew"),
-            *numbers("loads", "load", "skew, loads", "share"),
-            *names("paid"),
-        ),
-        rows=tuple(
-            (
-                f.einsum,
-                count(f.runs * f.folds),
-                count((cycles[f.einsum] - f.cycles) / (f.runs * f.folds)),
-                " + ".join(f"{n:,} {axis}" for axis, n in f.skew) or "-",
-                count(f.runs * f.loads),
-                count(f.load_cycles),
-                count(f.cycles),
-                _share(f.cycles, cycles[f.einsum]),
-                _paid(f),
-            )
-            for f in result.folds
-        ),
+    return _table(
+        "systolic arrays, cycles: folds x (work + skew) + loads x load",
+        result.folds,
+        (Column("Einsum", "name"), lambda f: f.einsum),
+        (Column("folds"), lambda f: count(f.runs * f.folds)),
+        (Column("work"), lambda f: count((cycles[f.einsum] - f.cycles) / (f.runs * f.folds))),
+        (Column("skew", "name"), _skew),
+        (Column("loads"), lambda f: count(f.runs * f.loads)),
+        (Column("load"), lambda f: count(f.load_cycles)),
+        (Column("skew, loads"), lambda f: count(f.cycles)),
+        (Column("share"), lambda f: _share(f.cycles, cycles[f.einsum])),
+        (Column("paid", "name"), _paid),
     )
+
+
+def _skew(folds: Folds) -> str:
+    return " + ".join(f"{n:,} {axis}" for axis, n in folds.skew) or "-"
 
 
 def _paid(folds: Folds) -> str:
@@ -394,31 +370,18 @@ def _operations(result: RunRecord) -> Table:
 
 def parts_table(result: RunRecord) -> Table:
     """Return a table with a row for each part, which covers all its runs; empty without parts."""
-    return Table(
-        title="operators, one after the other",
-        columns=(
-            *names("operator"),
-            *numbers("runs"),
-            *texts("mapping"),
-            *numbers("latency", "share"),
-            *texts("bound by"),
-            *numbers("traffic", "energy", "share"),
-        ),
-        rows=tuple(_part(p, result) for p in result.parts),
-    )
-
-
-def _part(part: PartUse, whole: RunRecord) -> tuple[str, ...]:
-    return (
-        part.name,
-        f"{part.times:,}",
-        part.result.mapping,
-        seconds(part.latency_s),
-        _share(part.latency_s, whole.latency_s),
-        part.result.bound_by,
-        byte_size(part.traffic_bytes),
-        energy(part.energy_pj),
-        _share(part.energy_pj, whole.energy_pj),
+    return _table(
+        "operators, one after the other",
+        result.parts,
+        (Column("operator", "name"), lambda p: p.name),
+        (Column("runs"), lambda p: f"{p.times:,}"),
+        (Column("mapping", "text"), lambda p: p.result.mapping),
+        (Column("latency"), lambda p: seconds(p.latency_s)),
+        (Column("share"), lambda p: _share(p.latency_s, result.latency_s)),
+        (Column("bound by", "text"), lambda p: p.result.bound_by),
+        (Column("traffic"), lambda p: byte_size(p.traffic_bytes)),
+        (Column("energy"), lambda p: energy(p.energy_pj)),
+        (Column("share"), lambda p: _share(p.energy_pj, result.energy_pj)),
     )
 
 
@@ -435,27 +398,19 @@ def parts_schedule(result: RunRecord) -> Fact:
 
 def part_schedules(result: RunRecord) -> Table:
     """Return the schedule and the loops of each part, for one run of the part."""
-    return Table(
-        title="one run of each operator",
-        columns=(
-            *names("operator"),
-            *texts("schedule"),
-            *numbers("cycles", "steps", "cycles a step", "fill and drain"),
-            *texts("bound by", "loops"),
-        ),
-        rows=tuple(_part_schedule(p) for p in result.parts),
+    return _table(
+        "one run of each operator",
+        result.parts,
+        (Column("operator", "name"), lambda p: p.name),
+        (Column("schedule", "text"), lambda p: p.result.schedule.kind),
+        (Column("cycles"), lambda p: count(p.result.cycles)),
+        (Column("steps"), lambda p: count(p.result.schedule.steps)),
+        (Column("cycles a step"), lambda p: count(p.result.schedule.period_cycles)),
+        (Column("fill and drain"), lambda p: count(p.result.schedule.fill_drain_cycles)),
+        (Column("bound by", "text"), lambda p: p.result.bound_by),
+        (Column("loops", "text"), lambda p: _counts(p.result.tiles)),
     )
 
 
-def _part_schedule(part: PartUse) -> tuple[str, ...]:
-    s = part.result.schedule
-    return (
-        part.name,
-        s.kind,
-        count(part.result.cycles),
-        count(s.steps),
-        count(s.period_cycles),
-        count(s.fill_drain_cycles),
-        part.result.bound_by,
-        " ".join(f"{name}={n:,}" for name, n in part.result.tiles if n > 1),
-    )
+def _counts(loops: tuple[tuple[str, int], ...]) -> str:
+    return " ".join(f"{name}={n:,}" for name, n in loops if n > 1)
