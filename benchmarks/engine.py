@@ -59,7 +59,7 @@ def graph_of(tokens: int) -> EventGraph:
     counts = tuple(count_einsum(bound, e) for e in bound.einsums)
     walk = uniform_walk(bound, fused_group(bound, counts, bound.einsums))
     program = unordered(ProgramBuilder(bound, walk), lookahead=7)
-    return average_step(program, memories=tuple(m.name for m in FUSEMAX.memories)).graph
+    return average_step(program, memories=tuple(m.name for m in FUSEMAX.memories))
 
 
 def run_all_steps(graph: EventGraph, issue: Issue) -> int:

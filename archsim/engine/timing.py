@@ -108,7 +108,7 @@ def time_average(
 
 def _timed_graph(bound: Bound, program: StepProgram) -> EventGraph:
     """Return the average step of a program, in which the traffic of each memory is one task."""
-    return average_step(program, memories=tuple(m.name for m in bound.architecture.memories)).graph
+    return average_step(program, memories=tuple(m.name for m in bound.architecture.memories))
 
 
 def _timing(

@@ -90,6 +90,8 @@ class EventGraph:
     tasks: tuple[GraphTask, ...]
     dependencies: tuple[GraphDependency, ...]
     steps: int
+    numbers: tuple[int, ...] = ()
+    """Number of the program's task for each task; the first, if loads and drains form one task."""
 
     def at_most(self, steps: int) -> EventGraph:
         """Return the graph with at most ``steps`` steps; cached properties are carried over."""
@@ -276,24 +278,12 @@ def _positive_cycle(
     return tuple(reversed(cycle))
 
 
-@dataclass(frozen=True, kw_only=True)
-class AverageStep:
-    """Event graph of an average step, with the program's task for each task of the graph."""
-
-    graph: EventGraph
-    tasks: tuple[int, ...]
-    """Number of the program's task for each task of the graph.
-
-    If loads and drains of a memory form one task, the number is that of the first.
-    """
-
-
 def average_step(
     program: StepProgram,
     *,
     memories: tuple[str, ...] = (),
     distance: Literal["longest", "shortest"] = "longest",
-) -> AverageStep:
+) -> EventGraph:
     """Return the average step of a program, in which each task takes its mean time over all steps.
 
     Parameters
@@ -326,8 +316,8 @@ def average_step(
             steps_between = max(known) if distance == "longest" else min(known)
             before, after = graph_tasks[d.before], graph_tasks[d.after]
             found.append(GraphDependency(before, after, steps_between, d.why, d.room))
-    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=steps)
-    return AverageStep(graph=graph, tasks=tuple(group[0] for group in groups))
+    numbers = tuple(group[0] for group in groups)
+    return EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=steps, numbers=numbers)
 
 
 def _groups(program: StepProgram, memories: tuple[str, ...]) -> list[tuple[int, ...]]:

@@ -27,7 +27,6 @@ from ..nest.record import Bound
 from ..spec.mapping import FIT
 from ..steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
 from .event_graph import (
-    AverageStep,
     DeadlockError,
     EventGraph,
     Issue,
@@ -265,7 +264,7 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
 class _IssuePlan:
     """Order of issue of an average step, and the time between two steps in time units."""
 
-    step: AverageStep
+    graph: EventGraph
     issue: Issue
     period: int
 
@@ -281,14 +280,14 @@ def _attempts(
     plans: list[_IssuePlan] = []
     distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
     for distance in distances:
-        step = average_step(program, distance=distance)
-        plans.append(_IssuePlan(step, *_issue(builder.bound, step.graph)))
+        graph = average_step(program, distance=distance)
+        plans.append(_IssuePlan(graph, *_issue(builder.bound, graph)))
         yield _WAITING_POLICIES[0], plans[-1]
     # In written order, no task is ahead of those it waits for.
     last = plans[-1]
-    tasks = len(last.step.tasks)
+    tasks = len(last.graph.tasks)
     written = Issue(stage=(0,) * tasks, position=tuple(range(tasks)))
-    plans.append(_IssuePlan(last.step, written, last.period))
+    plans.append(_IssuePlan(last.graph, written, last.period))
     yield _WAITING_POLICIES[0], plans[-1]
     yield from product(_WAITING_POLICIES[1:], plans)
 
@@ -327,10 +326,10 @@ def _staged(
     buffer, the drain comes later by the depth of that buffer.
     """
     depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
-    step, issue, period = plan.step, plan.issue, plan.period
-    longest = {t.name: _longest(t) * step.graph.unit for t in program.tasks}
+    graph, issue, period = plan.graph, plan.issue, plan.period
+    longest = {t.name: _longest(t) * graph.unit for t in program.tasks}
     when: dict[str, Fraction] = {}
-    for i, number in enumerate(step.tasks):
+    for i, number in enumerate(graph.numbers):
         name = program.tasks[number].name
         # Stage and position as one time: a task of stage 2 runs two periods after the first of its
         # step.
@@ -348,17 +347,11 @@ def _staged(
     for t in program.tasks:
         if t.name not in stages:
             ready = _ready(program, t, when, longest)
-            loads = [
-                stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
-            ]
-            early = max((priority for _, (priority, _) in loads), default=Fraction(0))
+            loads = (o.name for o in program.tasks if o.resource == t.resource and o is not t)
+            early = max((stages[name][1][0] for name in loads), default=Fraction(0))
             stages[t.name] = (int(ready // period) + depths[t.resource], (early, 2))
     tasks = tuple(
-        t._replace(
-            stage=stages[t.name][0],
-            priority=stages[t.name][1],
-            settled=t.name in when,
-        )
+        t._replace(stage=stages[t.name][0], priority=stages[t.name][1], settled=t.name in when)
         for t in program.tasks
     )
     periods = {name: ceil(units / period) for name, units in longest.items()}
@@ -616,21 +609,14 @@ def _barriers(builder: ProgramBuilder, place: Places, groups: int) -> None:
     for it."""
     kinds = len(builder.steps.classes)
     for g in range(groups):
-        builder.add(
-            StepTask(
-                name=_barrier(g),
-                resource="phases",
-                occupancy=(Fraction(0),) * kinds,
-                role="barrier",
-            )
-        )
+        nothing = (Fraction(0),) * kinds
+        builder.add(StepTask(_barrier(g), resource="phases", occupancy=nothing, role="barrier"))
     for name, (group, shift) in place.items():
         # Barriers run for the period's own step, an Einsum for the step ``shift`` away.
         builder.wait(_barrier(group), name, shift, f"{_barrier(group)} begins")
         then = (group + 1) % groups
-        builder.wait(
-            name, _barrier(then), int(then == 0) - shift, f"{_barrier(group)} ends", room=True
-        )
+        distance = int(then == 0) - shift
+        builder.wait(name, _barrier(then), distance, f"{_barrier(group)} ends", room=True)
 
 
 def _across(builder: ProgramBuilder, place: Places, groups: int) -> None:
