@@ -60,8 +60,6 @@ class PartSearched:
 
     name: str
     found: Searched
-    value: float
-    """Objective of one run of the part."""
     times: int = 1
     """Number of runs of the part, with other parts that equal it."""
     refused: tuple[Refusal, ...] = ()
@@ -157,8 +155,10 @@ class WorkloadSearched:
             return self.parts[0].found.certificate.gap
         # sum E * sum D >= (sum sqrt(E D))**2: products of 4 and 9 give at least 25.
         power = 0.5 if self.objective.code == EDP else 1.0
-        least = [p.value * (1 - p.found.certificate.gap) for p in self.parts]
-        roots = sum(p.times * x**power for p, x in zip(self.parts, least, strict=True))
+        roots = 0.0
+        for p in self.parts:
+            least = self.objective.of(p.found.result) * (1 - p.found.certificate.gap)
+            roots += p.times * least**power
         return float(max(0.0, 1 - roots ** (1 / power) / self.objective.of(self.result)))
 
 
@@ -298,8 +298,7 @@ def _searched(
     constraints = problem.space.constraints
     whole = effort is None and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
-        value = problem.objective.of(before.result)
-        return PartSearched(name=part.name, found=before, value=value, times=part.times)
+        return PartSearched(name=part.name, found=before, times=part.times)
     # imported late: a remembered mapping needs no search, which takes a third of a second to load
     from .cut.nest_search import SplitReductions, search_machine
 
@@ -323,10 +322,4 @@ def _searched(
     another = found.mapping.cascade in splits.cascades
     if whole and not found.certificate.ended and (another or found.mapping.cascade == part.cascade):
         remember_search(_question(part, problem), found, another=another)
-    return PartSearched(
-        name=part.name,
-        found=found,
-        value=problem.objective.of(found.result),
-        times=part.times,
-        refused=known.refused,
-    )
+    return PartSearched(name=part.name, found=found, times=part.times, refused=known.refused)

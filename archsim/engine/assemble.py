@@ -414,9 +414,7 @@ def _ring_notes(bound: Bound) -> Iterator[str]:
         return
     ((name, _),) = outermost.instances
     if ring.tensors:
-        parts = ", ".join(
-            f"{tensor} in {ring.parts} parts of {rank}" for tensor, rank in ring.tensors
-        )
+        parts = ", ".join(f"{t} in {ring.parts} parts of {rank}" for t, rank in ring.tensors)
         yield f"each of {ring.parts} {name} passes on to the next what it has: {parts}"
     if ring.copied:
         yield f"each of {ring.parts} {name} has a copy of {', '.join(ring.copied)} before it begins"

@@ -136,10 +136,7 @@ def time_events(
         runs.append(GroupRun(group=group, program=program, start=at, run=run))
         at += run.cycles
     refuse_no_time(bound, at)
-    return EventTiming(
-        timing=_timing(bound, counts, tuple(runs), at),
-        runs=tuple(runs),
-    )
+    return EventTiming(timing=_timing(bound, counts, tuple(runs), at), runs=tuple(runs))
 
 
 def _timing(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
+from operator import itemgetter
 
 from .record import (
     ArrayRoof,
@@ -61,7 +62,7 @@ def merged(
         shape=shape,
         latency_s=sum(p.latency_s for p in parts),
         cycles=cycles,
-        bound_by=_largest_share((p.result.bound_by, p.cycles) for p in parts),
+        bound_by=max(_added((p.result.bound_by, p.cycles) for p in parts), key=itemgetter(1))[0],
         arrays=tuple(_array(parts, a.array, cycles) for a in first.arrays),
         traffic=tuple(_level(parts, t.level) for t in first.traffic),
         buffers=tuple(_buffer(parts, b.level) for b in first.buffers),
@@ -155,11 +156,6 @@ def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     for name, value in pairs:
         found[name] = found.get(name, 0) + value
     return tuple(found.items())
-
-
-def _largest_share(shares: Iterable[tuple[str, float]]) -> str:
-    """Return the name whose numbers have the largest sum; of equal sums, the first."""
-    return max(_added(shares), key=lambda share: share[1])[0]
 
 
 def _array(parts: tuple[PartUse, ...], name: str, cycles: float) -> ArrayUse:

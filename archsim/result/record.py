@@ -500,13 +500,7 @@ class RunRecord:
             ),
             floor=Floor(**data.get("floor", {})),
             parts=tuple(
-                PartUse(
-                    name=p["name"],
-                    times=p["times"],
-                    result=cls.from_dict(p["result"]),
-                    stage=p.get("stage", ""),
-                )
-                for p in data.get("parts", ())
+                PartUse(**p | {"result": cls.from_dict(p["result"])}) for p in data.get("parts", ())
             ),
             tokens=data.get("tokens"),
             request=RequestUse(**data["request"]) if "request" in data else None,
@@ -604,10 +598,7 @@ def _traffic(levels: tuple[LevelTraffic, ...]) -> dict[str, dict[str, float]]:
 def _read_traffic(levels: Mapping[str, Any]) -> tuple[LevelTraffic, ...]:
     return tuple(
         LevelTraffic(
-            level=k,
-            read_bytes=t["read"],
-            write_bytes=t["write"],
-            links=bool(t.get("links", False)),
+            level=k, read_bytes=t["read"], write_bytes=t["write"], links=t.get("links", False)
         )
         for k, t in levels.items()
     )
@@ -628,15 +619,12 @@ def _einsum(einsum: EinsumUse) -> dict[str, Any]:
 
 
 def _read_einsum(data: Mapping[str, Any], traffic: Mapping[str, Any]) -> EinsumUse:
-    return EinsumUse(
-        name=data["name"],
-        array=data["array"],
-        cycles=data["cycles"],
-        operations=tuple(data["operations"].items()),
-        utilization=data["utilization"],
-        traffic=_read_traffic(traffic[data["name"]]),
-        formats=tuple((k, fmt) for k, fmts in data.get("formats", {}).items() for fmt in fmts),
-    )
+    read = {
+        "operations": tuple(data["operations"].items()),
+        "traffic": _read_traffic(traffic[data["name"]]),
+        "formats": tuple((k, fmt) for k, fmts in data.get("formats", {}).items() for fmt in fmts),
+    }
+    return EinsumUse(**{**data, **read})
 
 
 def _read_folds(data: Mapping[str, Any]) -> Folds:
@@ -681,15 +669,13 @@ def limits(result: RunRecord) -> tuple[Limit, ...]:
         return ()
     cycle = whole / result.cycles if result.cycles else 0.0
     moved = {t.level: t.total_bytes for t in result.traffic}
-    found = [
-        Limit(name=a.array, kind="compute", seconds=s, share=s / whole)
-        for a in result.arrays
-        for s in (a.occupied_cycles * cycle,)
-    ]
-    found += [
-        Limit(name=m.level, kind="bandwidth", seconds=s, share=s / whole)
-        for m in result.roofs.memories
-        if m.bytes_per_s
-        for s in (moved.get(m.level, 0.0) / m.bytes_per_s,)
-    ]
-    return tuple(sorted(found, key=lambda x: -x.seconds))
+    times: dict[tuple[str, Literal["compute", "bandwidth"]], float] = {
+        (a.array, "compute"): a.occupied_cycles * cycle for a in result.arrays
+    }
+    for m in result.roofs.memories:
+        if m.bytes_per_s:
+            times[m.level, "bandwidth"] = moved.get(m.level, 0.0) / m.bytes_per_s
+    return tuple(
+        Limit(name=name, kind=kind, seconds=seconds, share=seconds / whole)
+        for (name, kind), seconds in sorted(times.items(), key=lambda found: -found[1])
+    )

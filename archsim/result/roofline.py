@@ -218,7 +218,8 @@ def _describe(
     axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=8.5 if narrow else 10)
     used = {s.name for s in found}
     quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
-    below = f"\nno traffic here: {_wrapped(quiet, int(11 * wide_in))}" if quiet else ""
+    names = fill(", ".join(quiet), int(11 * wide_in), initial_indent=" " * 17).lstrip()
+    below = f"\nno traffic here: {names}" if quiet else ""
     if _nameless(result):
         below += (
             f"\nwithout a number: operators of less than {100 * _LEAST_TIME:.0f} % of the time each"
@@ -230,10 +231,6 @@ def _describe(
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _wrapped(names: list[str], width: int) -> str:
-    return fill(", ".join(names), width, initial_indent=" " * 17).lstrip()
 
 
 def _range(values: list[float]) -> tuple[float, float]:

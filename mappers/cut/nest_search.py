@@ -23,6 +23,7 @@ from archsim.plan.job import MakeMapping
 from archsim.plan.parts import PartProblem
 from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import promising_split_reductions
+from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping, Tile
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.excerpt import (
@@ -712,9 +713,14 @@ class SplitReductions(Query[Incumbents]):
         known: Incumbents,
         progress: Progress,
     ) -> None:
-        self.cascades = _split_cascades(part, problem)
+        machine = problem.space.architecture
+        self.cascades: tuple[str, ...] = ()
+        if problem.objective.code == LATENCY and not problem.space.constraints:
+            # Only cascades whose partial reductions promise less latency are searched.
+            whole = PartProblem(part, machine, GENERATORS)
+            self.cascades = tuple(promising_split_reductions(whole))
         members = (
-            FamilyMember(make=partial(_other_cascade, part, problem, cascade))
+            FamilyMember(make=partial(_other_cascade, part, machine, cascade))
             for cascade in self.cascades
         )
         super().__init__(problem.space, Family(members=tuple(members)))
@@ -749,16 +755,7 @@ class SplitReductions(Query[Incumbents]):
         return self.known
 
 
-def _split_cascades(part: Part, problem: SearchProblem) -> tuple[str, ...]:
-    """Return cascades whose partial reductions promise less latency than the part's own."""
-    if problem.space.constraints or problem.objective.code != LATENCY:
-        return ()
-    return tuple(
-        promising_split_reductions(PartProblem(part, problem.space.architecture, GENERATORS))
-    )
-
-
-def _other_cascade(part: Part, problem: SearchProblem, cascade: str) -> Relaxation:
+def _other_cascade(part: Part, machine: Architecture, cascade: str) -> Relaxation:
     """Return the mapspace of another cascade, whose mappings name it as given here."""
-    space = replace(space_of(part, problem.space.architecture, cascade), slow=False)
+    space = replace(space_of(part, machine, cascade), slow=False)
     return Relaxation(space=space, lift=lambda found: iter((replace(found, cascade=cascade),)))

@@ -349,17 +349,11 @@ class Layout:
     iterations: int
 
 
-def _any(along: Along) -> bool:
-    """Return True: any layout is allowed."""
-    del along
-    return True
-
-
 def layouts_of(
     ranks: Sequence[LayableRank],
     dimensions: Sequence[Dimension],
     still: int = 1,
-    allowed: Callable[[Along], bool] = _any,
+    allowed: Callable[[Along], bool] = lambda _: True,
 ) -> tuple[Layout, ...]:
     """Return the layouts of an Einsum on an array, the fewest iterations first.
 
@@ -407,18 +401,13 @@ def layouts_of(
             before = after
         if not allowed(tuple(along)):
             continue
-        times = _times(ranks, before)
+        covered = [prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, before, strict=True)]
+        times = prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
         # Along dimensions of one size members may change places: it is the same layout.
         sizes = {d.name: d.size for d in dimensions}
         same = frozenset((sizes[name], frozenset(members)) for name, members in along)
         found.setdefault(same, Layout(tuple(along), times * still))
     return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
-
-
-def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
-    """Return how many times the given number of members of each rank fills an array."""
-    covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, taken, strict=True))
-    return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
 
 
 def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:

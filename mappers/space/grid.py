@@ -167,10 +167,8 @@ class RegionGrid:
 
     def region(self, place: tuple[int, ...]) -> Region:
         """Return the region at a position of the grid."""
-        return replace(self.base, cuts=self._cuts(place), least_cycles=float(self.cycles[place]))
-
-    def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
-        return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
+        cuts = tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
+        return replace(self.base, cuts=cuts, least_cycles=float(self.cycles[place]))
 
     def least_bound_outside(self, regions: Collection[RegionKey]) -> float:
         """Return the lowest bound among all regions except the given ones."""
@@ -298,15 +296,12 @@ class RegionGrid:
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
             found = np.empty(shape)
             ways = {
-                r: [
-                    LayableRank(r, self.base.shapes[r], self._fine[r, cut])
-                    for cut in self.options[r]
-                ]
-                for r in free
+                n: [LayableRank(r, self.base.shapes[r], self._fine[r, cut]) for cut in cuts]
+                for n, (r, cuts) in enumerate(self.options.items())
+                if r in free
             }
-            at = [n for n, r in enumerate(self.options) if r in free]
             for place in np.ndindex(*shape):
-                laid = [ways[r][place[n]] for r, n in zip(ways, at, strict=True)]
+                laid = [alternatives[place[n]] for n, alternatives in ways.items()]
                 found[place] = still * self._fewest(e, array, laid)
             self._iterations_of[key] = found
         return self._iterations_of[key]

@@ -257,10 +257,8 @@ class Mapspace:
             turns: dict[tuple[Tile, ...], int] = {}
             order = [turns.setdefault(grid.base.fixed, 0) for _, grid, _ in found]
             for number, (_, grid, _) in enumerate(found):
-                order[number], turns[grid.base.fixed] = (
-                    turns[grid.base.fixed],
-                    turns[grid.base.fixed] + 1,
-                )
+                order[number] = turns[grid.base.fixed]
+                turns[grid.base.fixed] += 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
         regions = ((grid, grid.region(place)) for _, grid, place in found)
         able = ((grid, region) for grid, region in regions if self._may_qualify(region, within))
@@ -312,7 +310,10 @@ class Mapspace:
             able = all(region.sizes(cut) for cut in region.factorisations)
             able = able and all(region.places.values()) and self._may_share(region)
             able = able and all(region.placements.values())
-            self._obeying[region.key] = able and self._has_subspaces(region)
+            if able and self.constraints.of_nest:
+                subspaces = allowed_subspaces(region, shareable_ranks(region))
+                able = next(subspaces, None) is not None
+            self._obeying[region.key] = able
         return self._obeying[region.key]
 
     def _may_share(self, region: Region) -> bool:
@@ -328,11 +329,6 @@ class Mapspace:
             if self._crossed.get(rank):
                 return False
         return True
-
-    def _has_subspaces(self, region: Region) -> bool:
-        if not self.constraints.of_nest:
-            return True
-        return next(allowed_subspaces(region, shareable_ranks(region)), None) is not None
 
     @cached_property
     def _crossed(self) -> dict[str, bool]:
@@ -380,6 +376,7 @@ class Mapspace:
         """
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
+        einsums = self.program.einsums
         narrowest = min(sides, default=1)
         usual: Options = {}
         for rank in self._ranks:
@@ -393,7 +390,9 @@ class Mapspace:
                 else:
                     # A rank that fits along any array may as well have loops, above all if most
                     # Einsums share them.
-                    usual[rank] = (none, *cuts) if self._common(rank) else (*cuts, none)
+                    often = sum(rank.lower() in e.variables for e in einsums)
+                    common = 2 * often > len(einsums)
+                    usual[rank] = (none, *cuts) if common else (*cuts, none)
         yield 0, usual
         for rank in self._ranks:
             if rank in parallel or rank in unlaid:
@@ -407,11 +406,6 @@ class Mapspace:
                     policy.PARTIAL_RANK_ODDITY if shapes[rank] <= narrowest else 0,
                     usual | {rank: sharing},
                 )
-
-    def _common(self, rank: str) -> bool:
-        """Return whether more than half of the Einsums have a rank."""
-        einsums = self.program.einsums
-        return 2 * sum(rank.lower() in e.variables for e in einsums) > len(einsums)
 
     def _companions(self, rank: str, shapes: dict[str, int], narrowest: int) -> list[int]:
         """Return the sizes of shorter ranks that occur together with a rank in some Einsum."""

@@ -316,14 +316,13 @@ class Region:
         for outer, inner in self.parts:
             around = [m for m in nonunit if self.rank_of[m] == outer]
             inside = [m for m in nonunit if self.rank_of[m] == inner]
-            for m in around:
-                for x in inside:
-                    if x in own:
-                        apart = m in own and level[m] > level[x]
-                    else:
-                        apart = m in own or shared.index(m) > shared.index(x)
-                    if apart:
-                        return False
+            for m, x in product(around, inside):
+                if x in own:
+                    apart = m in own and level[m] > level[x]
+                else:
+                    apart = m in own or shared.index(m) > shared.index(x)
+                if apart:
+                    return False
         return True
 
     @cached_property
@@ -386,14 +385,10 @@ class Region:
 
     def _alternatives(self, e: Einsum) -> int:
         """Return the number of an Einsum's layouts to examine on each array."""
-        if self.plain:
-            return policy.MAX_LAYOUTS_OF_SMALL_WORK
         least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
-        return (
-            policy.MAX_LAYOUTS_PER_ARRAY
-            if least > policy.SMALL_WORK_SHARE * self.least_cycles
-            else policy.MAX_LAYOUTS_OF_SMALL_WORK
-        )
+        if self.plain or least <= policy.SMALL_WORK_SHARE * self.least_cycles:
+            return policy.MAX_LAYOUTS_OF_SMALL_WORK
+        return policy.MAX_LAYOUTS_PER_ARRAY
 
     def _may_be_alone(self, e: Einsum) -> bool:
         """Return whether an Einsum may run before or after all shared loops.
