@@ -48,7 +48,7 @@ def report(what: str, slow: float, fast: float) -> None:
 
 def main() -> None:
     """All measurements."""
-    work = [request for _, request in planned_runs(Reproduction.load("fusemax"))]
+    work = [*planned_runs(Reproduction.load("fusemax")).values()]
     cores = os.cpu_count() or 1
     print(f"{len(work)} runs on {cores} cores")
     command("the means")

@@ -60,6 +60,7 @@ def pictures(data: FigureData) -> dict[str, bytes]:
             if "$" in text.get_text():
                 text.set_parse_math(False)
         # One layout serves both formats.
+        picture.set_dpi(_DPI)
         picture.draw_without_rendering()
         picture.set_layout_engine("none")
         return {form: picture.rendered(form, _DPI) for form in ("svg", "png")}

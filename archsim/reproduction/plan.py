@@ -58,7 +58,7 @@ class PrintedRatio:
 
 
 def _printed(value: Any) -> PrintedRatio:
-    text = value if isinstance(value, str) else str(value)
+    text = str(value)
     if not _PRINTED.fullmatch(text):
         raise expected(f"expected a ratio as printed, such as 6.7x or 79%, got '{shorten(text)}'")
     return PrintedRatio(text=text)
@@ -325,12 +325,8 @@ class Reproduction(Fields):
 
 def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
     """Yield problems of names and numbers that occur twice."""
-    lists: tuple[tuple[str, str, list[str]], ...] = (
-        ("configurations", "name", [c.name for c in plan.configurations]),
-        ("scopes", "name", [s.name for s in plan.scopes]),
-        ("figures", "number", [str(f.number) for f in plan.figures]),
-    )
-    for key, field, names in lists:
+    for key, field in (("configurations", "name"), ("scopes", "name"), ("figures", "number")):
+        names = [getattr(each, field) for each in getattr(plan, key)]
         for at, name in enumerate(names):
             if name in names[:at]:
                 span = root.span_of((KEY, key, at, field))

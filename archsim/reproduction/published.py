@@ -156,7 +156,7 @@ def _pairs(
 ) -> Iterator[tuple[PublishedValue, float | None, float | None]]:
     """Yield each number whose run was planned: published, reproduced, and their difference."""
     for v in published:
-        own = study.of_run.get(v.run)
+        own = study.outcomes.get(v.run)
         if isinstance(own, Result):
             ours = quantity_of(own, v.quantity)
             yield v, ours, difference(ours, v.value)

@@ -81,8 +81,8 @@ def nothing(_: int) -> None:
 
 def run_all(
     requests: Sequence[RunRequest], *, workers: int = 1, finished: Finished = nothing
-) -> tuple[Outcome, ...]:
-    """Return the outcomes of all requests, in the order of the requests.
+) -> dict[RunRequest, Outcome]:
+    """Return the outcomes of all requests.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def run_all(
     for batch, found in zip(batches, done, strict=True):
         outcomes.update(zip(batch, found, strict=True))
         finished(len(batch))
-    return tuple(outcomes[request] for request in requests)
+    return outcomes
 
 
 NOTHING_WRITTEN = "nothing was written (fewer --workers need less memory)"

@@ -8,8 +8,6 @@ from itertools import chain
 from statistics import fmean, geometric_mean, harmonic_mean
 from types import MappingProxyType
 
-from einsum_cascade.memo import cached_property
-
 from ..result.result import Result
 from .plan import MeanName, PublishedFigure, PublishedMean, Reproduction
 from .runs import RATIOS, Outcome, RunRequest, quantity_of, ratio
@@ -68,26 +66,25 @@ class FigureData:
         return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
 
-def planned_runs(plan: Reproduction) -> tuple[tuple[StudyRun, RunRequest], ...]:
+def planned_runs(plan: Reproduction) -> dict[StudyRun, RunRequest]:
     """Return every run that the figures and means of a plan need, each once.
 
     Returns
     -------
-    tuple of (StudyRun, RunRequest)
-        The name of a run in the tables, and what the simulator is asked for.
+    dict of StudyRun to RunRequest
+        Request to the simulator, by the key of the run in the tables.
     """
-    found = []
+    found: dict[StudyRun, RunRequest] = {}
     for run, settings in (*_grid(plan), *_swept(plan), *_omitted(plan)):
         configuration, scope = plan.configuration(run.configuration), plan.scope(run.scope)
-        request = RunRequest(
+        found[run] = RunRequest(
             workload=run.workload,
             architecture=configuration.architectures[run.billing],
             mappings=(configuration.mapping, *scope.mappings),
             workload_settings=(f"seq_len={run.seq_len}", *scope.settings),
             architecture_settings=settings,
         )
-        found.append((run, request))
-    return tuple(found)
+    return found
 
 
 _PlannedRuns = Iterator[tuple[StudyRun, tuple[str, ...]]]
@@ -142,21 +139,16 @@ class Study:
     """Study: a plan with its runs and their outcomes, in the order of the plan."""
 
     plan: Reproduction
-    outcomes: tuple[tuple[StudyRun, Outcome], ...]
-
-    @cached_property
-    def of_run(self) -> dict[StudyRun, Outcome]:
-        """Outcomes by run."""
-        return dict(self.outcomes)
+    outcomes: dict[StudyRun, Outcome]
 
     @property
     def missing(self) -> tuple[tuple[StudyRun, str], ...]:
         """Runs without a result, each with the reason."""
-        return tuple((r, o) for r, o in self.outcomes if isinstance(o, str))
+        return tuple((r, o) for r, o in self.outcomes.items() if isinstance(o, str))
 
     def result(self, run: StudyRun) -> Result | None:
         """Return the result of a run, or None."""
-        found = self.of_run.get(run)
+        found = self.outcomes.get(run)
         return found if isinstance(found, Result) else None
 
     def mean(self, mean: PublishedMean, billing: str) -> float | None:
@@ -188,14 +180,14 @@ class Study:
 
     def put_right(self) -> Iterator[tuple[StudyRun, Result, Result]]:
         """Yield each run that includes an omitted cost, with the results without and with it."""
-        for run, after in self.outcomes:
+        for run, after in self.outcomes.items():
             before = self.result(replace(run, omission=""))
             if run.omission and before is not None and isinstance(after, Result):
                 yield run, before, after
 
     def points(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, Result]]:
         """Yield the sweep's machines that were simulated, billing by billing."""
-        for run, outcome in self.outcomes:
+        for run, outcome in self.outcomes.items():
             if run.label and run.scope == figure.scope and isinstance(outcome, Result):
                 yield run, outcome
 
@@ -258,7 +250,5 @@ def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing)
         Function that is called with the number of further finished runs.
     """
     runs = planned_runs(plan)
-    outcomes = run_all([r for _, r in runs], workers=workers, finished=finished)
-    return Study(
-        plan=plan, outcomes=tuple((r, o) for (r, _), o in zip(runs, outcomes, strict=True))
-    )
+    outcomes = run_all([*runs.values()], workers=workers, finished=finished)
+    return Study(plan=plan, outcomes={run: outcomes[request] for run, request in runs.items()})

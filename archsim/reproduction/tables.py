@@ -231,7 +231,7 @@ def _percent(value: float) -> str:
 
 def runs_csv(study: Study) -> str:
     """Return all quantities of every run as CSV, a row each, in SI units except picojoules."""
-    results = [o for _, o in study.outcomes if isinstance(o, Result)]
+    results = [o for o in study.outcomes.values() if isinstance(o, Result)]
     arrays = dict.fromkeys(a for r in results for a in r.utilization)
     quantities = (*PLAIN, *(f"utilization.{a}" for a in arrays))
 
@@ -243,7 +243,7 @@ def runs_csv(study: Study) -> str:
     keys = ("billing", "scope", "configuration", "workload", "seq_len", "machine", "put_right")
     return csv_text(
         (*keys, *quantities, "bound_by", "missing"),
-        ((*astuple(run), *cells(outcome)) for run, outcome in study.outcomes),
+        ((*astuple(run), *cells(outcome)) for run, outcome in study.outcomes.items()),
     )
 
 

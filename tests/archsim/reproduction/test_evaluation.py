@@ -21,7 +21,7 @@ def found() -> Study:
 
 def test_every_run_is_there(found: Study) -> None:
     assert found.missing == ()
-    runs = [run for run, _ in found.outcomes]
+    runs = [*found.outcomes]
     assert len(set(runs)) == len(runs)
     for billing in ("published", "full"):
         mine = [r for r in runs if r.billing == billing and not r.omission]

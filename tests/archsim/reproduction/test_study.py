@@ -36,14 +36,14 @@ def directly(billing: str, scope: str, configuration: str, length: int) -> Resul
 
 
 def test_every_run_is_what_simulate_says(found: Study) -> None:
-    runs = [(r, o) for r, o in found.outcomes if not r.label]
+    runs = [(r, o) for r, o in found.outcomes.items() if not r.label]
     assert len(runs) == 2 * 2 * 2 * 2
     for run, outcome in runs:
         assert outcome == directly(run.billing, run.scope, run.configuration, run.seq_len)
 
 
 def test_the_sweep_is_what_simulate_says(found: Study) -> None:
-    runs = [(r, o) for r, o in found.outcomes if r.label]
+    runs = [(r, o) for r, o in found.outcomes.items() if r.label]
     assert [(r.billing, r.label) for r, _ in runs] == [
         (billing, f"{n}x{n}") for billing in MACHINES for n in (64, 128)
     ]
@@ -58,9 +58,10 @@ def test_the_sweep_is_what_simulate_says(found: Study) -> None:
 
 def test_two_processes_find_the_same_in_the_same_order(found: Study) -> None:
     reported: list[int] = []
-    assert study(found.plan, workers=2, finished=reported.append) == found
+    again = study(found.plan, workers=2, finished=reported.append)
+    assert [*again.outcomes.items()] == [*found.outcomes.items()]
     # There is one workload alone, so they share its runs by mapping.
-    ran = [MAPPINGS[run.configuration] for run, _ in found.outcomes]
+    ran = [MAPPINGS[run.configuration] for run in found.outcomes]
     assert reported == [ran.count(mapping) for mapping in MAPPINGS.values()]
 
 
@@ -97,13 +98,15 @@ def test_a_run_that_is_not_legal_is_missing_with_its_reason(tmp_path: Path) -> N
     reasons = {r.configuration: reason for r, reason in result.missing}
     assert list(reasons) == ["fast"]
     assert "no built-in mapping 'fusemax-bindin'" in reasons["fast"]
-    assert all(isinstance(o, str) == (r.configuration == "fast") for r, o in result.outcomes)
+    assert all(
+        isinstance(o, str) == (r.configuration == "fast") for r, o in result.outcomes.items()
+    )
     assert result.mean(plan.headline[0], "theirs") is None
 
 
 def test_one_figure_needs_only_its_own_runs(found: Study) -> None:
     def needs(number: int) -> set[tuple[str, str, bool]]:
-        runs = [run for run, _ in planned_runs(found.plan.only([number]))]
+        runs = planned_runs(found.plan.only([number]))
         return {(run.scope, run.configuration, bool(run.label)) for run in runs}
 
     both = {("attention", "slow", False), ("attention", "fast", False)}
