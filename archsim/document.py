@@ -140,7 +140,9 @@ def to_markdown(document: Document) -> str:
         parts.append(document.subtitle)
     if document.facts:
         parts.append("\n".join(_markdown_fact(f) for f in document.facts))
-    parts += [_markdown_listing(x) for x in document.listings]
+    for listing in document.listings:
+        lines = (f"    {line}" for line in listing.lines)
+        parts.append(_markdown_block(listing.title, lines))
     parts += [_markdown_table(t) for row in document.tables for t in row]
     if document.notes:
         parts.append("\n".join(f"* {n}" for n in document.notes))
@@ -152,17 +154,16 @@ def _markdown_fact(fact: Fact) -> str:
     return f"* **{fact.label}**: {fact.value}{remark}"
 
 
-def _markdown_listing(listing: Listing) -> str:
-    body = "\n".join(f"    {line}" for line in listing.lines)
-    return f"## {listing.title}\n\n{body}" if listing.title else body
-
-
 def _markdown_table(table: Table) -> str:
     rule = ["---:" if c.kind == "number" else "---" for c in table.columns]
     head = [c.title for c in table.columns]
-    lines = [head, rule, *table.rows]
-    body = "\n".join("| " + " | ".join(_markdown_cell(c) for c in row) + " |" for row in lines)
-    return f"## {table.title}\n\n{body}" if table.title else body
+    rows = [head, rule, *table.rows]
+    lines = ("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in rows)
+    return _markdown_block(table.title, lines)
+
+
+def _markdown_block(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"## {title}\n", *lines] if title else lines)
 
 
 def _markdown_cell(text: str) -> str:

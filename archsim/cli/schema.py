@@ -186,10 +186,9 @@ def _said_of(model: type) -> dict[str, str]:
     for each in reversed(model.__mro__[:-1]):
         body = _classes_of(each.__module__).get(each.__name__, ())
         for field, below in pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                match below:
-                    case ast.Expr(value=ast.Constant(value=str(text))):
-                        found[field.target.id] = text.rstrip(".")
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+                    found[name] = text.rstrip(".")
     return found
 
 

@@ -131,8 +131,7 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
     x = slots.take(options.x and view.column(options.x, "x"))
     facet = options.facet and slots.facet(options.facet)
     if x is None:
-        names = slots.first(lambda a: a in view.work, lambda a: not view.is_ordered(a))
-        x = slots.take(names)
+        x = slots.take(slots.first(view.work.__contains__, lambda a: not view.is_ordered(a)))
     if facet is None:
         facet = slots.facet(None)
     if x is not None and slots.size(x) > _MOST_GROUPS:
@@ -151,11 +150,11 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
     labels = [f"{s.label} (baseline)" if s is base else s.label for s in shades]
     handles = [Patch(color=s.colour, label=label) for s, label in zip(shades, labels, strict=True)]
     legend(figure, colour, handles)
-    notes = []
+    notes = view.notes
     if x is None and facet is None:
         first = view.where(colour, base.value).frame[y]
-        notes = [f"1 is {short(float(first.iloc[0]), view.units.get(y))}"]
-    remarks(figure, (*notes, *view.notes))
+        notes = (f"1 is {short(float(first.iloc[0]), view.units.get(y))}", *notes)
+    remarks(figure, notes)
     return figure
 
 
@@ -564,8 +563,7 @@ def _number_points(
 
 def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Return whether the numbers at two points would overlap."""
-    inside = axes.transScale + axes.transLimits
-    (a, b), (c, d) = inside.transform([one, other])
+    (a, b), (c, d) = (axes.transScale + axes.transLimits).transform([one, other])
     return bool(abs(a - c) < _CLOSE and abs(b - d) < 2 * _CLOSE)
 
 

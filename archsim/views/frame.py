@@ -266,12 +266,10 @@ def numbers_written(values: Sequence[Any]) -> tuple[float, ...] | None:
     values : sequence
         Numbers, or written ones: there is no order of 1K and 1 MiB.
     """
-    found = [measured(value) for value in values]
-    kinds = {one.kind for one in found if one is not None}
-    if len(kinds) > 1:
+    found = [one for one in map(measured, values) if one is not None]
+    if len(found) < len(values) or len({one.kind for one in found}) > 1:
         return None
-    numbers = tuple(float(one.number) for one in found if one is not None)
-    return numbers if len(numbers) == len(found) else None
+    return tuple(float(one.number) for one in found)
 
 
 def plain_value(value: Any) -> Any:
