@@ -8,24 +8,18 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, product
-from math import prod
-from operator import itemgetter
+from math import inf, prod
 
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
+from archsim.spec.mapping import BLOCK_BY_BLOCK, Keep, Mapping, Schedule
 from einsum_cascade.ir import Einsum, Program
 
 from ..space.array_tiles import family_tiles, outer_parts_first
 from . import policy
 from .context import MappingContext
-from .einsum_by_einsum import (
-    cut_tiles,
-    mapped_einsum,
-    smaller_capacity,
-    tile_bytes,
-)
+from .einsum_by_einsum import cut_tiles, mapped_einsum
 from .spatial_factorisation import ArrayLayout, sharing, soonest
-from .traffic_estimate import LevelLoops, moved_bytes
+from .traffic_estimate import LevelLoops, moved_bytes, passed_by
 
 _Tile = dict[str, int]
 """Size of a memory's tile along every rank, in coordinates."""
@@ -73,7 +67,9 @@ def block_by_block(
         name=BLOCK_BY_BLOCK,
         cascade=program.name,
         tiles=tuple(cut_tiles(context)),
-        einsums=tuple(_einsum(blocks, e) for e in program.einsums),
+        einsums=tuple(
+            mapped_einsum(e, blocks.layouts[e.name], blocks.levels(e)) for e in program.einsums
+        ),
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential"),
     )
@@ -110,8 +106,9 @@ class _Blocks:
         found = self.known.get(key)
         if found is None:
             inside = context.laid_tile(e, layout.names)
-            found = moved_bytes(context, e, layout.array.name, self.levels(e), inside)
-            self.known[key] = found
+            levels = self.levels(e)
+            passed = passed_by(context, e, layout.array.name, len(levels))
+            found = self.known[key] = moved_bytes(context, passed, levels, inside)
         return found
 
     def levels(self, e: Einsum) -> list[LevelLoops]:
@@ -143,12 +140,12 @@ def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _B
     """
     _, *inner = context.architecture.memories
     # Memories further out hold the tile as well: it has to fit the smallest of them.
-    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller_capacity))
+    rooms = [*accumulate((memory.capacity_bytes or inf for memory in inner), min)]
     uncut = _Blocks(context=context, layouts={e.name: way(e) for e in context.program.einsums})
     chosen: tuple[_Tile, ...] = ()
     for number, room in reversed([*enumerate(rooms)]):
         least = chosen[0] if chosen else dict.fromkeys(context.shapes, 1)
-        able = _tiles(context, least) if room is None else _tiles_in(context, least, room)
+        able = _tiles_in(context, least, room)
         # Memories further out hold the same tile for now, so that only the outermost has loops.
         options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
         options = options or [uncut.cut((*(least for _ in range(number + 1)), *chosen))]
@@ -179,26 +176,31 @@ def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
     return sizes
 
 
-def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Tile]:
+def _tiles_in(context: MappingContext, least: _Tile, room: float) -> Iterator[_Tile]:
     """Yield tiles for which each Einsum's tensors take at most half of a memory."""
     # An Einsum has few of the ranks, so that most of its tiles come again.
-    ranks = [(e, _part_of(tuple(context.ranks(e)))) for e in context.program.einsums]
-    known: list[dict[object, bool]] = [{} for _ in ranks]
+    known: dict[object, bool] = {}
+
+    def fits(e: Einsum, tile: _Tile) -> bool:
+        key = (e.name, *[tile[rank] for rank in context.ranks(e)])
+        if key not in known:
+            known[key] = policy.BUFFERED_TILES * tile_bytes(context, e, tile) <= room
+        return known[key]
+
     for tile in _tiles(context, least):
-        for (e, own), found in zip(ranks, known, strict=True):
-            key = own(tile)
-            fits = found.get(key)
-            if fits is None:
-                fits = found[key] = policy.BUFFERED_TILES * tile_bytes(context, e, tile) <= room
-            if not fits:
-                break
-        else:
+        if all(fits(e, tile) for e in context.program.einsums):
             yield tile
 
 
-def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
-    """Return a function that extracts a tile's sizes along some ranks, as a memo key."""
-    return itemgetter(*ranks) if ranks else lambda _: None
+def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
+    """Return the bytes of one tile of every tensor that an Einsum accesses.
+
+    If an access gathers, repeated elements count each time.
+    """
+    return context.architecture.word_bytes * sum(
+        prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
+        for a in context.accesses(e)
+    )
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
@@ -216,7 +218,3 @@ def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
         memories += slowest
         all_bytes += moving
     return total, memories, all_bytes
-
-
-def _einsum(blocks: _Blocks, e: Einsum) -> EinsumMapping:
-    return mapped_einsum(e, blocks.layouts[e.name], blocks.levels(e))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import product
 from math import prod
@@ -151,12 +151,8 @@ def _with_einsums(
             found[name] = patch.mapping
             continue
         # A file says "loops" where the record says "nest".
-        changes = {
-            field: getattr(patch.mapping, "nest" if field == "loops" else field)
-            for field in patch.given
-        }
-        if "loops" in changes:
-            changes["nest"] = changes.pop("loops")
+        given = ("nest" if field == "loops" else field for field in patch.given)
+        changes = {field: getattr(patch.mapping, field) for field in given}
         found[name] = replace(found[name], **changes)
     return tuple(found.values())
 
@@ -230,7 +226,7 @@ def choose(
     MappingError
         No combination is legal; the error says why the first one is not.
     """
-    size = reduce(lambda n, c: n * len(c.alternatives), mapping.choices, 1)
+    size = prod(len(c.alternatives) for c in mapping.choices)
     if size > policy.MAX_COMBINATIONS:
         most = policy.MAX_COMBINATIONS
         text = f"{size} combinations of choices are more than the {most} that are tried"
@@ -239,36 +235,25 @@ def choose(
     tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
     fitted = any(tile_size(t, architecture) is None for t in tiles)
     prices = _Prices(architecture, bind if fitted else lower, memory or ChoiceMemory(), fitted)
-    waiting: list[_Waiting] = []
+    # Each candidate waits with its cost, a lower bound until it is priced, and with its number.
+    waiting: list[tuple[Fraction, int, bool, Candidate]] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
         try:
-            waiting.append(_Waiting(prices.least(candidate), number, candidate))
+            waiting.append((prices.least(candidate), number, False, candidate))
         except MappingError as error:
             refused.append(error)
     heapify(waiting)
     while waiting:
-        first = heappop(waiting)
+        cost, number, priced, candidate = heappop(waiting)
         try:
             # All waiting candidates cost at least this much, priced or not.
-            if first.priced:
-                return bind(first.candidate.mapping)
-            cost = prices.price(first.candidate, first.cost)
-            heappush(waiting, replace(first, cost=cost, priced=True))
+            if priced:
+                return bind(candidate.mapping)
+            heappush(waiting, (prices.price(candidate, cost), number, True, candidate))
         except MappingError as error:
             refused.append(error)
     raise NoLegalMappingError(refused[0].problems)
-
-
-@dataclass(order=True, slots=True)
-class _Waiting:
-    """A candidate in the queue, ordered by cost, then by its position among the combinations."""
-
-    cost: Fraction
-    """Cost in cycles; a lower bound until the candidate is ``priced``."""
-    number: int
-    candidate: Candidate = field(compare=False)
-    priced: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,15 +272,9 @@ class _Loops:
     """Results shared by all candidates that have the same loops."""
 
     bound: Bound
-    runs: dict[str, int]
-    """Number of times that each Einsum starts."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
     """Machine words moved, by Einsum, tensor, levels that keep the tensor, and level that spills.
     """
-
-    @classmethod
-    def of(cls, bound: Bound) -> _Loops:
-        return cls(bound=bound, runs={e.name: _runs(bound, e) for e in bound.einsums})
 
 
 _Active = tuple[int, ...]
@@ -390,7 +369,7 @@ class _Prices:
     def _loops(self, candidate: Candidate) -> _Loops:
         key = self._shaping(candidate)
         if key not in self.memory.loops:
-            self.memory.loops[key] = _Loops.of(self.bind(candidate.mapping))
+            self.memory.loops[key] = _Loops(bound=self.bind(candidate.mapping))
         return self.memory.loops[key]
 
     def _busy(self, candidate: Candidate) -> dict[str, Fraction]:
@@ -460,13 +439,13 @@ def _starts(objective: ChoiceObjective, loops: _Loops) -> int:
     """Return the start-up cycles of all Einsums that the objective prices."""
     cycles = dict(objective.start_cycles)
     priced = (e.name for e in _priced(objective, loops.bound))
-    return sum(cycles[name] * loops.runs[name] for name in priced if name in cycles)
+    return sum(cycles[name] * loops.bound.memo(_runs, name) for name in priced if name in cycles)
 
 
-def _runs(bound: Bound, e: BoundEinsum) -> int:
+def _runs(bound: Bound, name: str) -> int:
     """Return how often an Einsum starts: the iterations of its shared loops at the outermost
     memory."""
-    mine = {x.member for x in e.shared if x.level == 0}
+    mine = {x.member for x in bound.by_name[name].shared if x.level == 0}
     return prod(loop.bound for loop in bound.nest if loop.member in mine)
 
 

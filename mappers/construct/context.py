@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import prod
+from math import inf, prod
 
 from archsim.counts.meter import contiguous_words
 from archsim.spec.arch import Architecture, Memory
@@ -15,7 +15,7 @@ from archsim.spec.tensor_words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Einsum, Gather, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data
-from einsum_cascade.memo import Memoized, cached_property
+from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from ..space.array_tiles import array_strides, outer_parts_first
 from ..space.factorisation import strongly_connected_components
@@ -192,32 +192,19 @@ class MappingContext(Memoized):
         """Tile sizes at which ranks are cut by default: side lengths of the machine's arrays."""
         return array_strides(self.architecture)
 
-    def parts(self, rank: str) -> tuple[LoopPart, ...]:
-        """Return the members of a rank (such as M1, M0), outermost first."""
-        if rank not in self._parts:
-            self._parts[rank] = self._cut(rank)
-        return self._parts[rank]
-
-    @cached_property
-    def _parts(self) -> dict[str, tuple[LoopPart, ...]]:
-        return {}
-
+    @memoized
     def within(self, rank: str, room: int) -> tuple[tuple[LoopPart, ...], int]:
         """Return the inner members of a rank that fit a given length, and their total length.
 
         If only one coordinate fits, there are no members and the length is 1.
         """
-        if (rank, room) not in self._within:
-            parts = tuple(p for p in self.parts(rank) if self.extent(p) <= room)
-            wide = prod(p.count for p in parts)
-            self._within[rank, room] = (parts, wide) if 1 < wide <= room else ((), 1)
-        return self._within[rank, room]
+        parts = tuple(p for p in self.parts(rank) if self.extent(p) <= room)
+        wide = prod(p.count for p in parts)
+        return (parts, wide) if 1 < wide <= room else ((), 1)
 
-    @cached_property
-    def _within(self) -> dict[tuple[str, int], tuple[tuple[LoopPart, ...], int]]:
-        return {}
-
-    def _cut(self, rank: str) -> tuple[LoopPart, ...]:
+    @memoized
+    def parts(self, rank: str) -> tuple[LoopPart, ...]:
+        """Return the members of a rank (such as M1, M0), outermost first."""
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
         # 4,096 keys on arrays of 32 and 128 have strides 1, 32 and 128, and so, outermost first,
@@ -317,21 +304,15 @@ class MappingContext(Memoized):
 
     def accesses(self, e: Einsum) -> tuple[Access, ...]:
         """Return an Einsum's distinct accesses, memoised because comparing them is slow."""
-        if e.name not in self._accesses:
-            self._accesses[e.name] = tuple(dict.fromkeys((*e.reads, e.target)))
-        return self._accesses[e.name]
-
-    @cached_property
-    def _accesses(self) -> dict[str, tuple[Access, ...]]:
-        return {}
+        return self.program.memo(_distinct_accesses, e.name)
 
     def _gathered(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
         return gathered_in(self.program, self.whole_shapes, access, tile)
 
-    def capacity_bits(self, number: int, memory: Memory) -> int | None:
-        """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit."""
+    def capacity_bits(self, number: int, memory: Memory) -> float:
+        """Return an inner memory's capacity in bits for an Einsum's own tiles; perhaps infinite."""
         del number
-        return None if memory.capacity_bytes is None else 8 * memory.capacity_bytes
+        return inf if memory.capacity_bytes is None else 8 * memory.capacity_bytes
 
     def sharing_einsums(self, name: str) -> int:
         """Return the number of Einsums in an Einsum's strongly connected component, itself
@@ -358,6 +339,11 @@ class MappingContext(Memoized):
 def _ranks_along(program: Program, variables: tuple[str, ...]) -> tuple[str, ...]:
     """Return the ranks of some variables, parallel ranks first."""
     return tuple(dict.fromkeys((*program.parallel, *(v.upper() for v in variables))))
+
+
+def _distinct_accesses(program: Program, name: str) -> tuple[Access, ...]:
+    e = program.einsum_of[name]
+    return tuple(dict.fromkeys((*e.reads, e.target)))
 
 
 def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice, pairwise, permutations
-from math import prod
+from math import inf, prod
 
 from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture, Memory
@@ -29,7 +29,7 @@ from . import policy
 from .context import LoopPart, MappingContext
 from .memory_trees import by_branches
 from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest_fed
-from .traffic_estimate import LevelLoops, enlarged, moved_along, passed_by
+from .traffic_estimate import LevelLoops, enlarged, moved_bytes, passed_by
 
 
 def einsum_by_einsum(
@@ -133,11 +133,6 @@ class _MappedEinsum:
     layout: ArrayLayout
     slow: Slow
 
-    @property
-    def cycles(self) -> Fraction:
-        """Cycles that the Einsum keeps its array busy."""
-        return self.layout.cycles
-
 
 def _best_cut(
     context: MappingContext, *, may_cut: bool
@@ -155,7 +150,7 @@ def _best_cut(
     ]
     enough = policy.MIN_REFITTING_GAIN * sum(x.slow[0] for x in made)
     if sum(least) < enough:
-        other = fitted(context, {x.mapped.einsum: x.cycles for x in made})
+        other = fitted(context, {x.mapped.einsum: x.layout.cycles for x in made})
         again = [_einsum(other, e) for e in context.program.einsums]
         if sum(x.slow[0] for x in again) < enough:
             return other, again
@@ -187,14 +182,15 @@ def _bypasses(
     has_room = True
     for group in context.groups:
         for memory in context.architecture.memories[1:]:
+            capacity = inf if memory.capacity_bytes is None else 8 * memory.capacity_bytes
             taken = {name: _operand_bits(context, name, layouts[name], memory) for name in group}
             sizes: dict[str, Fraction | int] = {}
             for tensor, bits in (pair for own in taken.values() for pair in own.items()):
                 sizes[tensor] = max(bits, sizes.get(tensor, 0))
             again = {t for name in group for t in taken[name] if not _uses_once(context, name, t)}
-            past = tuple(_largest(sizes, again, memory))
+            past = tuple(_largest(sizes, again, capacity))
             left = sum(bits for tensor, bits in sizes.items() if tensor not in past)
-            has_room &= memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes
+            has_room &= left <= capacity
             for name in group:
                 if mine := tuple(t for t in past if t in taken[name]):
                     passing.setdefault(name, []).append((memory.name, mine))
@@ -225,12 +221,12 @@ def _uses_once(context: MappingContext, name: str, tensor: str) -> bool:
 
 
 def _largest(
-    sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
+    sizes: Sizes[str, Fraction | int], again: Container[str], capacity: float
 ) -> Iterator[str]:
-    """Yield the largest tensors until a memory holds the rest; skip tensors used ``again``."""
+    """Yield the largest tensors until the rest fits a capacity; skip tensors used ``again``."""
     left = sum(sizes.values())
     for tensor in sorted(sizes, key=lambda t: -sizes[t]):
-        if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
+        if left <= capacity:
             return
         if tensor not in again:
             yield tensor
@@ -310,7 +306,7 @@ def nest_of(
     nests = (nested((*outer, *still, *order)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
-        slowest, moved = moved_along(context, passed, nest, inside)
+        slowest, moved = moved_bytes(context, passed, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -358,8 +354,8 @@ class _InnerMemory:
     """Number by which the memory is divided: twice the Einsums that share loops, as only half is
     used."""
     context: MappingContext
-    room: int | None
-    """Capacity in bits; None without a limit."""
+    room: float
+    """Capacity in bits; infinite without a limit."""
     ranks: tuple[str, ...]
     """Ranks along which any of these tensors varies."""
     known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
@@ -367,20 +363,18 @@ class _InnerMemory:
 
     def fits(self, tile: dict[str, int]) -> bool:
         """Return whether the memory holds a tile of each tensor."""
-        if self.room is None:
-            return True
         key = tuple([tile[r] for r in self.ranks])
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = self._fits(tile, self.room)
+            found = self.known[key] = self._bits(tile) <= self.room
         return found
 
-    def _fits(self, tile: dict[str, int], room: int) -> bool:
+    def _bits(self, tile: dict[str, int]) -> Fraction | int:
         held = sum([prod([tile[r] for r in ranks]) * bits for ranks, bits in self.tensors])
         if self.gathered:
             bits = self.users * self.context.architecture.word_bits
             held += bits * sum(self.context.kept_words(a, tile) for a in self.gathered)
-        return held <= room
+        return held
 
 
 def _inner_memories(
@@ -440,19 +434,3 @@ def _levels(
         end = start
     levels.append(LevelLoops(outermost, tuple(loops[:end])))
     return levels[::-1]
-
-
-def smaller_capacity(one: int | None, other: int | None) -> int | None:
-    """Return the smaller of two capacities; None means no limit."""
-    return other if one is None else one if other is None else min(one, other)
-
-
-def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
-    """Return the bytes of one tile of every tensor that an Einsum accesses.
-
-    If an access gathers, repeated elements count each time.
-    """
-    return context.architecture.word_bytes * sum(
-        prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
-        for a in context.accesses(e)
-    )

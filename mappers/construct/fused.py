@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,10 +27,11 @@ from archsim.nest.problems import EinsumProblem
 from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.residency import residency
 from archsim.nest.tiling import build_tiling
-from archsim.spec.arch import Architecture
+from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
 
 from ..space.factorisation import strongly_connected_components
 from . import policy
@@ -47,6 +49,7 @@ from .fused_loops import (
     plans_with_others_outside,
     steps_of,
     streamed_plans,
+    unrolled_plans,
     with_short_rank_unrolled,
 )
 from .fused_tiles import (
@@ -178,11 +181,11 @@ def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
         if band is not None:
             for rank, blocks in cuts_for_band(fusion.context, band):
                 for context in in_stretches(blocks):
-                    yield from fusion.cut_as(context).sharing(rank)
+                    yield from replace(fusion, context=context).sharing(rank)
         else:
             for filling in cuts_of(fusion.context):
                 for context in in_stretches(filling):
-                    yield from fusion.cut_as(context).all()
+                    yield from replace(fusion, context=context).all()
         yield from fusion.gathering()
         yield from fusion.carrying()
 
@@ -201,7 +204,7 @@ def _unrolled(
     for _, fusion in fusions if idle else ():
         for rank, unrolled in unrolled_steps(fusion.context):
             for context in in_stretches(unrolled):
-                yield from fusion.cut_as(context).with_unrolled(rank)
+                yield from replace(fusion, context=context).each(unrolled_plans(context, rank))
 
 
 def _in_widths(
@@ -216,7 +219,6 @@ def _in_widths(
             context=context,
             given={r: n for r, n in given.items() if r not in {t.member for t in tiles}},
             family=tiles,
-            tiles=(*tiles, *cut_tiles(context)),
             known=laid_out,
             refused=refused,
         )
@@ -231,12 +233,10 @@ class _Fusion:
     given: dict[str, int]
     family: tuple[Tile, ...]
     """Tiles of ranks that the cascade itself partitions."""
-    tiles: tuple[Tile, ...]
-    """Tiles of all ranks."""
     known: dict[InnerQuestion, EinsumMapping]
     """Memo of Einsum mappings inside of shared loops."""
-    moved: tuple[tuple[str, str], ...] = ()
-    """Pairs of an Einsum and its array, for Einsums that are not on their fastest array."""
+    moved: dict[str, ProcessingArray] = field(default_factory=dict)
+    """Arrays of the Einsums that are not on their fastest array."""
     before: list[Bound] = field(default_factory=list)
     """Mapping that was bound last, if any; the next one reuses its accesses."""
     refused: set[Structure]
@@ -254,7 +254,7 @@ class _Fusion:
                 found = bool(narrow)
                 yield from narrow
             if found and (fine or apart or extras > 1):
-                yield from () if apart else self._each(plans_with_others_outside(self.context))
+                yield from () if apart else self.each(plans_with_others_outside(self.context))
                 return  # Loops that fit are not made finer.
             if extras == 1 and not fine and not apart:
                 larger = [*self._coarser()]
@@ -266,26 +266,20 @@ class _Fusion:
                     found = True
                     yield made
 
-    def cut_as(self, context: MappingContext) -> _Fusion:
-        """Return the fusion of this cascade with the rank cuts of another context."""
-        return replace(self, context=context, tiles=(*self.family, *cut_tiles(context)))
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        """Tiles of all ranks."""
+        return (*self.family, *cut_tiles(self.context))
+
+    def each(self, plans: Iterable[SharedLoops]) -> Iterator[_Made]:
+        """Yield the legal mappings that fit among those of some plans."""
+        found = (self._made(plan) for plan in dict.fromkeys(plans))
+        return (made for made in found if made is not None)
 
     def sharing(self, rank: str) -> Iterator[_Made]:
         """Yield mappings whose Einsums share loops over blocks of one optional rank."""
-        plans = plans_of(self.context, 1, fine=False, apart=False)
-        return self._each(plan for plan in plans if plan.extra == (rank,))
-
-    def with_unrolled(self, rank: str) -> Iterator[_Made]:
-        """Yield mappings that place some coordinates of a rank side by side on an array.
-
-        Loops go over the other coordinates of the rank. Einsums share these loops if sharing is
-        optional for the rank.
-        """
-        context = self.context
-        plain = plans_of(context, 0, fine=False, apart=False)
-        plans = [*plain, *plans_of(context, 1, fine=False, apart=False, outer=1)]
-        heads = {p.rank for plan in plans for p in plan.loops[: plan.heads]}
-        return self._each(p for p in plans if rank in heads or p.extra == (rank,))
+        plans = plans_of(self.context, 1)
+        return self.each(plan for plan in plans if plan.extra == (rank,))
 
     def gathering(self) -> Iterator[_Made]:
         """Yield mappings cut into blocks of a rank along which gathered indices change.
@@ -293,7 +287,7 @@ class _Fusion:
         Block sizes that fit the memories are tried, the largest first.
         """
         for sizes in blocks_for_gathers(self.context):
-            found: dict[tuple[Structure, bool], int] = {}
+            found = Counter[tuple[Structure, bool]]()
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
             left = policy.MAX_BLOCK_SIZES if heads_of(self.context)[0] else most
             for cuts in sizes:
@@ -301,10 +295,10 @@ class _Fusion:
                     (x, p) for s, ps in cuts for x in with_short_rank_unrolled(s) for p in ps
                 ):
                     kind = plan.structure, context.stretched
-                    if found.get(kind, 0) < most:
-                        made = self.cut_as(context)._gathering(plan)
+                    if found[kind] < most:
+                        made = replace(self, context=context)._gathering(plan)
                         if made is not None:
-                            found[kind] = found.get(kind, 0) + 1
+                            found[kind] += 1
                             yield made
                 left -= bool(found)
                 if not left:
@@ -325,26 +319,18 @@ class _Fusion:
         if width not in policy.SHORT_PART_WIDTHS:
             return self.all()
         if steps_of(self.context):
-            return self.plain()
+            return self.each(plans_of(self.context, 0))
         return self.all() if self.context.program.iterative else iter(())
 
     def carrying(self) -> Iterator[_Made]:
         """Yield mappings in which arrays may keep states from step to step."""
-        return self._each(carrying_plans(self.context))
-
-    def plain(self) -> Iterator[_Made]:
-        """Yield mappings that share no loops beyond the necessary ones."""
-        return self._each(plans_of(self.context, 0, fine=False, apart=False))
+        return self.each(carrying_plans(self.context))
 
     def streaming(self) -> Iterator[_Made]:
         """Yield, for each rank of a state, the mapping in the largest blocks that fit."""
         for choices in streamed_plans(self.context):
-            tried = (self.cut_as(context)._made(plan) for context, plan in choices)
+            tried = (replace(self, context=context)._made(plan) for context, plan in choices)
             yield from islice((made for made in tried if made is not None), 1)
-
-    def _each(self, plans: Iterator[SharedLoops]) -> Iterator[_Made]:
-        found = (self._made(plan) for plan in dict.fromkeys(plans))
-        yield from (made for made in found if made is not None)
 
     def _coarser(self) -> Iterator[_Made]:
         """Yield, for each optional rank, the mapping in the largest blocks that fit.
@@ -363,8 +349,7 @@ class _Fusion:
         Blocks are a half, a quarter and so on of the array's width, until some mapping fits. Wide
         arrays alone thus do not prevent fusion.
         """
-        plans = plans_of(self.context, 1, fine=False, apart=False)
-        ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
+        ranks = dict.fromkeys(r for plan in plans_of(self.context, 1) for r in plan.extra)
         width, found = max(self.context.strides), False
         while not found and width % 2 == 0 and width > policy.MIN_BLOCK_WIDTH:
             width //= 2
@@ -372,7 +357,7 @@ class _Fusion:
                 if rank in self.crossed or self.context.shapes[rank] <= width:
                     continue
                 context = replace(self.context, blocks={rank: (width,)})
-                for made in self.cut_as(context).sharing(rank):
+                for made in replace(self, context=context).sharing(rank):
                     found = True
                     yield made
 
@@ -429,7 +414,8 @@ class _Fusion:
         even = shared_out(work, arrays)
         if even == arrays:
             return None
-        moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
+        able = {array.name: array for array in self.context.architecture.arrays}
+        moved = {name: able[on] for name, on in even.items() if on != arrays[name]}
         other = replace(self, moved=moved)._made(plan)
         bound = None if other is None else other.inward()
         return None if bound is None else in_registers(bound)
@@ -494,12 +480,11 @@ class _Fusion:
     def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
         e = self.context.program.einsums[number]
         around = plan.around(self.context, e)
-        inside, alone = InnerContext.of(self.context, around), plan.is_alone(around)
-        on = dict(self.moved).get(e.name)
-        key = inside.question(e, alone=alone, on=on)
+        inside = InnerContext.of(self.context, around, alone=plan.is_alone(around))
+        on = self.moved.get(e.name)
+        key = inside.question(e, on)
         if key not in self.known:
-            array = None if on is None else self.context.architecture.array(on)
-            self.known[key] = inner_mapping(inside, e, alone=alone, on=array)
+            self.known[key] = inner_mapping(inside, e, on)
         outside = tuple(p.name for p in plan.loops if p.name not in around)
         return replace(self.known[key], outside=outside)
 
@@ -560,10 +545,6 @@ def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
     Bound or None
         None if these tensors do not fit the second memory, however many loops are outside.
     """
-    return next((x for x in _moved_in(bound, architecture) if all_fits(x)), None)
-
-
-def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
     first, second, *_ = (m.name for m in architecture.memories)
     mapping = bound.mapping
     outside = next((n.loops for n in mapping.nest if n.level == first), ())
@@ -578,9 +559,10 @@ def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
         try:
             found = bind_loops(bound.program, moved, architecture, bound.tiling)
         except MappingError:
-            return
-        if not illegalities(found):
-            yield found
+            return None
+        if not illegalities(found) and all_fits(found):
+            return found
+    return None
 
 
 def in_registers(bound: Bound) -> Bound:
@@ -636,8 +618,7 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
     found = [*_by_array(bound, times), *_turns(bound, times, shares)]
     for memory in machine.memories:
         if memory.bandwidth_bytes_per_s is not None:
-            moved = words.get(memory.name, Fraction(0))
-            found.append(moved * per_word / memory.bandwidth_bytes_per_s)
+            found.append(words[memory.name] * per_word / memory.bandwidth_bytes_per_s)
     return max(found), sum(found, Fraction(0))
 
 
@@ -649,9 +630,9 @@ def array_cycles(bound: Bound) -> Fraction:
 
 def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]:
     """Return, for each array, the sum of the cycles of its Einsums."""
-    busy: dict[str, Fraction] = {}
+    busy = defaultdict[str, Fraction](Fraction)
     for e in bound.einsums:
-        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
+        busy[e.array.name] += times[e.name]
     return busy.values()
 
 
@@ -666,11 +647,8 @@ def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
         Mappings, each with the shapes that it is bound to.
     """
     promised = [price(bound)[0] for bound, _ in found]
-    near = [
-        x
-        for x, cycles in zip(found, promised, strict=True)
-        if cycles <= policy.MAX_ESTIMATE_RATIO * min(promised)
-    ]
+    most = policy.MAX_ESTIMATE_RATIO * min(promised)
+    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= most]
     return near[0][0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))[0]
 
 
@@ -699,14 +677,13 @@ def _share(e: BoundEinsum) -> Fraction:
 
 def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
     """Return the machine words that each memory and each register file reads and writes."""
-    found: dict[str, Fraction] = {}
+    found = defaultdict[str, Fraction](Fraction)
     for e in bound.einsums:
         for part in (e, *e.initial):
             for number in range(len(part.access_maps)):
                 for access in accesses_of(bound, part, number, EXACT):
                     moved = (access.reads + access.writes) * bound.words.of(access.tensor)
-                    before = found.get(access.place, Fraction(0))
-                    found[access.place] = before + moved * shares[e.name]
+                    found[access.place] += moved * shares[e.name]
     return found
 
 
@@ -716,17 +693,11 @@ def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]
     The Einsums of a group run in turn, so that their cycles add up. The cycles by which sums are
     late are included.
     """
-    found = []
-    for group in strongly_connected_components(bound.program):
-        if len(group) > 1:
-            late = (
-                reduction_latency(bound.by_name[n]) * _runs(bound, n) * shares[n] for n in group
-            )
-            found.append(sum((times[n] for n in group), sum(late, Fraction(0))))
-    return found
 
+    def taken(name: str) -> Fraction:
+        e = bound.by_name[name]
+        starts = prod(e.trip_counts[loop.member] for loop in e.shared)
+        return times[name] + reduction_latency(e) * starts * shares[name]
 
-def _runs(bound: Bound, name: str) -> int:
-    """Return how often an Einsum starts: the product of its shared loops' trip counts."""
-    e = bound.by_name[name]
-    return prod(e.trip_counts[loop.member] for loop in e.shared)
+    groups = (g for g in strongly_connected_components(bound.program) if len(g) > 1)
+    return [sum(map(taken, group), Fraction(0)) for group in groups]

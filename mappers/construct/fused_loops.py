@@ -38,9 +38,9 @@ class SharedLoops:
     """One choice of the loops that Einsums share, outermost first."""
 
     loops: tuple[LoopPart, ...]
-    close: frozenset[str]
+    close: frozenset[str] = frozenset()
     """Names of loops that only Einsums listed in ``turning`` take."""
-    turning: Turning
+    turning: Turning = frozenset()
     """Pairs of an Einsum and a rank, for Einsums that take the ``close`` loops over that rank."""
     heads: int
     """Number of outermost loops over ranks that all results have, such as heads."""
@@ -161,7 +161,12 @@ def _blocks(context: MappingContext, rank: str, *, fine: bool) -> tuple[LoopPart
 
 
 def plans_of(
-    context: MappingContext, extras: int, *, fine: bool, apart: bool, outer: int | None = None
+    context: MappingContext,
+    extras: int,
+    *,
+    fine: bool = False,
+    apart: bool = False,
+    outer: int | None = None,
 ) -> Iterator[SharedLoops]:
     """Yield choices of shared loops with a given number of optional ranks.
 
@@ -247,10 +252,21 @@ def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
     tensors might fit inner memories. But each head would then wait for its own steps.
     """
     if steps_of(context):
-        for plan in plans_of(context, 0, fine=False, apart=True):
+        for plan in plans_of(context, 0, apart=True):
             around = (plan.around(context, e) for e in context.program.einsums)
             if not plan.heads and any(map(plan.is_alone, around)):
                 yield plan
+
+
+def unrolled_plans(context: MappingContext, rank: str) -> list[SharedLoops]:
+    """Return plans for contexts that place some coordinates of a rank side by side on an array.
+
+    Loops go over the other coordinates of the rank. Einsums share these loops if sharing is
+    optional for the rank.
+    """
+    plans = [*plans_of(context, 0), *plans_of(context, 1, outer=1)]
+    heads = {p.rank for plan in plans for p in plan.loops[: plan.heads]}
+    return [p for p in plans if rank in heads or p.extra == (rank,)]
 
 
 def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
@@ -279,8 +295,6 @@ def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
                 loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
                 yield SharedLoops(
                     loops=loops,
-                    close=frozenset(),
-                    turning=frozenset(),
                     heads=len(around),
                     extra=(rank,) if extra is None else (extra, rank),
                     carrying=True,
@@ -307,7 +321,7 @@ def streamed_plans(
         yield (
             (cut, replace(plan, streamed=True))
             for cut in (replace(context, blocks={rank: (size,)}) for size in halves)
-            for plan in plans_of(cut, 1, fine=False, apart=False, outer=1)
+            for plan in plans_of(cut, 1, outer=1)
             if plan.heads and plan.extra == (rank,)
         )
 
@@ -316,7 +330,7 @@ def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
     """Yield, for each optional rank, plans of loops over larger blocks, largest blocks first."""
     found: dict[tuple[object, ...], list[SharedLoops]] = {}
     for outer in range(1, len(context.strides)):
-        for plan in plans_of(context, 1, fine=False, apart=False, outer=outer):
+        for plan in plans_of(context, 1, outer=outer):
             if len(_blocks(context, plan.extra[0], fine=False)) > outer:
                 key = plan.extra, plan.close, plan.loops[: plan.heads]
                 found.setdefault(key, []).append(plan)
@@ -402,13 +416,11 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
 
 def gathering_einsums(program: Program) -> frozenset[str]:
     """Return the Einsums that gather, those between two of them, and those that read only these."""
-    found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
-    before, after = (reaching(program, found, back=back) for back in (True, False))
-    found |= before & after
+    found = _between(program, {e.name for e in program.einsums if any(map(gathers, e.reads))})
     for e in program.einsums:
         if found and {a.tensor for a in e.reads} <= found:
-            found.add(e.name)
-    return frozenset(found)
+            found |= {e.name}
+    return found
 
 
 def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]:
@@ -476,10 +488,10 @@ def _from_large_to_small(
     # of them would be no loop. 0, which fits nowhere, stays 0.
     size = 1 << (min(context.shapes[rank] - 1, _most(context, rank, among))).bit_length() >> 1
     while size:
-        found = [_in_blocks(context, rank, size, among)]
+        found = [_in_blocks(context, rank, (size,), among)]
         if independent:
             finer = (size // n for n in policy.FINER_BLOCK_FACTORS if size >= n)
-            found += [_in_finer(context, rank, (fine, size), independent) for fine in finer]
+            found += [_in_blocks(context, rank, (fine, size), independent) for fine in finer]
         yield found
         size //= 2
 
@@ -504,43 +516,32 @@ def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
 
 
 def _in_blocks(
-    context: MappingContext, rank: str, size: int, among: frozenset[str]
+    context: MappingContext, rank: str, sizes: tuple[int, ...], taking: frozenset[str]
 ) -> BlocksAndLoops:
-    """Return plans of loops over blocks, shared by all Einsums or by the gathering ones only."""
-    cut = replace(context, blocks={rank: (size,)})
-    blocks = tuple(p for p in cut.parts(rank) if p.stride >= size and p.count > 1)
+    """Return plans of loops over blocks of a rank, perhaps with finer blocks for some Einsums.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Size of the blocks. All Einsums share the loops, or only the Einsums in ``taking``. Or the
+        size of finer blocks and that of blocks: all Einsums share the loops over blocks. The
+        Einsums in ``taking``, independent of gathers, take the finer loops too. Otherwise they
+        would take memory that gathers need.
+    """
+    *finer, size = sizes
+    cut = replace(context, blocks={rank: sizes})
+    blocks = tuple(p for p in cut.parts(rank) if p.stride >= sizes[0] and p.count > 1)
+    names = frozenset(p.name for p in blocks)
+    inner = frozenset(p.name for p in blocks if p.stride < size)
     return cut, [
         SharedLoops(
             loops=(*heads, *blocks),
             close=close,
-            turning=frozenset((name, rank) for name in among),
+            turning=frozenset((name, rank) for name in taking),
             heads=len(heads),
             extra=(rank,),
-            apart=bool(close),
+            apart=bool(close) and not finer,
         )
         for heads in dict.fromkeys(heads_of(cut))
-        for close in (frozenset[str](), frozenset(p.name for p in blocks))
-    ]
-
-
-def _in_finer(
-    context: MappingContext, rank: str, sizes: tuple[int, int], independent: frozenset[str]
-) -> BlocksAndLoops:
-    """Return plans of loops over blocks, shared by all Einsums, with finer blocks for some.
-
-    Einsums independent of gathers take the finer loops. Otherwise they would take memory that
-    gathers need.
-    """
-    fine, size = sizes
-    cut = replace(context, blocks={rank: (fine, size)})
-    blocks = tuple(p for p in cut.parts(rank) if p.stride >= fine and p.count > 1)
-    return cut, [
-        SharedLoops(
-            loops=(*heads, *blocks),
-            close=frozenset(p.name for p in blocks if p.stride < size),
-            turning=frozenset((name, rank) for name in independent),
-            heads=len(heads),
-            extra=(rank,),
-        )
-        for heads in dict.fromkeys(heads_of(cut))
+        for close in ([inner] if finer else [inner, names])
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
+from math import inf, prod
 
 from archsim.nest.masks import skip_masked_tiles
 from archsim.nest.record import Bound
@@ -14,6 +14,7 @@ from archsim.spec.arch import Architecture, Memory, ProcessingArray
 from archsim.spec.mapping import EinsumMapping, Tile
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Program
+from einsum_cascade.memo import memoized
 
 from ..space.array_tiles import arrays_of, family_tiles, sides_of
 from . import policy
@@ -98,19 +99,22 @@ class InnerContext(MappingContext):
     """True if the Einsum's own loops, too, may fetch tiles from the outermost memory."""
 
     @classmethod
-    def of(cls, context: MappingContext, around: frozenset[str]) -> InnerContext:
+    def of(
+        cls, context: MappingContext, around: frozenset[str], *, alone: bool = False
+    ) -> InnerContext:
         """Return the context inside of some loops of a given context, memoised."""
-        return context.memo(_inside, around)
+        return context.memo(_inside, around, alone)
 
-    def _cut(self, rank: str) -> tuple[LoopPart, ...]:
+    @memoized
+    def parts(self, rank: str) -> tuple[LoopPart, ...]:
         """Return the members of a rank that have no shared loop."""
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
 
-    def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
+    def question(self, e: Einsum, on: ProcessingArray | None) -> InnerQuestion:
         """Return the memo key of an Einsum's mapping: all that decides it for one cascade and
         machine."""
         ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
-        return e.name, tuple(ranks), self.stretched, alone, on
+        return e.name, tuple(ranks), self.stretched, self.alone, on.name if on else None
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Return no ranks, as all shared loops are outside of this context."""
@@ -139,14 +143,14 @@ class InnerContext(MappingContext):
             return 0
         return super().tile_words(access, ranks, tile, memory)
 
-    def capacity_bits(self, number: int, memory: Memory) -> int | None:
-        """Return an inner memory's capacity in bits for an Einsum's own tiles; None: no limit.
+    def capacity_bits(self, number: int, memory: Memory) -> float:
+        """Return an inner memory's capacity in bits for an Einsum's own tiles; perhaps infinite.
 
         The second memory sets no limit if several ranks may lie along one array dimension. It then
         holds the tiles of the shared loops anyway.
         """
         if self.stretched and number == 1 and not self.alone:
-            return None
+            return inf
         return super().capacity_bits(number, memory)
 
     def sharing_einsums(self, name: str) -> int:
@@ -156,7 +160,7 @@ class InnerContext(MappingContext):
         return len(self.program.einsums)
 
 
-def _inside(context: MappingContext, around: frozenset[str]) -> InnerContext:
+def _inside(context: MappingContext, around: frozenset[str], alone: bool) -> InnerContext:
     shapes = dict(context.shapes)
     for rank in shapes:
         # 4,096 keys have parts M1 (32 of 128) and M0 (128 of 1): inside of M1 there are 128.
@@ -171,30 +175,24 @@ def _inside(context: MappingContext, around: frozenset[str]) -> InnerContext:
         stretched=context.stretched,
         whole=context,
         around=around,
+        alone=alone,
     )
 
 
-def _by_itself(context: InnerContext) -> InnerContext:
-    return replace(context, alone=True)
-
-
 def inner_mapping(
-    context: InnerContext, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
+    context: InnerContext, e: Einsum, on: ProcessingArray | None = None
 ) -> EinsumMapping:
     """Map an Einsum inside of shared loops, on its fastest array or on a given one.
 
-    The Einsum's own loops are at the inner memories only, unless it is ``alone``.
+    The Einsum's own loops are at the inner memories only, unless the context is ``alone``.
 
     Parameters
     ----------
     context : InnerContext
     e : Einsum
-    alone : bool
-        True if the Einsum goes through the outermost memory by itself.
     on : ProcessingArray, optional
         An array that can do it.
     """
-    context = context.memo(_by_itself) if alone else context
     best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
     for layout in _layouts(context, e, on):
         # No order of its loops is faster than the array by itself.
@@ -206,7 +204,7 @@ def inner_mapping(
             best = found, layout, nest
     assert best is not None, "there is no Einsum without a layout"
     _, layout, levels = best
-    if len(levels) > 1 and not alone:
+    if len(levels) > 1 and not context.alone:
         # Tensors of the outermost memory arrive under shared loops alone.
         first, second, *others = levels
         levels = [replace(second, loops=(*first.loops, *second.loops)), *others]
@@ -425,13 +423,12 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
         indices or positions, whichever are fewer.
     """
     program, tiles = context.program, dict[str, Fraction | int]()
-    touched = program.memo(_accessed_tiles)
     for e in program.einsums:
         around = plan.around(context, e)
         if plan.is_alone(around):
             continue
         shapes = InnerContext.of(context, around).shapes
-        for tile in touched[e.name]:
+        for tile in program.memo(_accessed_tiles, e.name):
             size = prod([shapes[r] for r in tile.ranks])
             if tile.gather is not None:
                 size *= _elements(context, tile.gather, tile.run_ranks, shapes)
@@ -467,12 +464,10 @@ def _elements(
     return min(length, min(found.indices, found.positions) * at_each)
 
 
-def _accessed_tiles(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
-    """Return, for each Einsum, the tile that each of its accesses covers."""
-    return {
-        e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
-        for e in program.einsums
-    }
+def _accessed_tiles(program: Program, name: str) -> tuple[_CoveredTile, ...]:
+    """Return the tiles that an Einsum's accesses cover."""
+    e = program.einsum_of[name]
+    return tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
 
 
 def _tile(program: Program, access: Access) -> _CoveredTile:

@@ -539,14 +539,9 @@ def _filling(
     the tiles of all tensors with the rank become larger.
     """
     have = [a for a in (*e.reads, e.target) if parts[0].rank in context.ranks_of(a)]
-    # 100 coordinates in rounds of 64 are 50 a round on average, as many as in rounds of 50.
-    return _at_once(context, parts), -len(have)
-
-
-def _at_once(context: MappingContext, parts: tuple[LoopPart, ...]) -> Fraction:
-    """Return the average coordinates of a rank per iteration, the short last tile included."""
     size = context.shapes[parts[0].rank]
-    return Fraction(size, -(-size // prod(p.count for p in parts)))
+    # 100 coordinates in rounds of 64 are 50 a round on average, as many as in rounds of 50.
+    return Fraction(size, -(-size // prod(p.count for p in parts))), -len(have)
 
 
 def layable(context: MappingContext, e: Einsum) -> frozenset[str]:
@@ -573,12 +568,8 @@ def _fitting(
 ) -> list[tuple[LoopPart, ...]]:
     """Return, for each rank, its members that fit a length; ranks that fit one coordinate are left
     out."""
-    found: list[tuple[LoopPart, ...]] = []
-    for rank in ranks:
-        parts, wide = context.within(rank, room)
-        if parts and (wide >= context.shapes[rank] or not whole):
-            found.append(parts)
-    return found
+    found = ((context.shapes[rank], *context.within(rank, room)) for rank in ranks)
+    return [parts for size, parts, wide in found if parts and (wide >= size or not whole)]
 
 
 def soonest_fed(
@@ -629,9 +620,8 @@ def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext
     """
     cuts: dict[str, tuple[int, ...]] = {}
     # Greedy: the slowest Einsum chooses first, and later Einsums may only cut its cuts further.
-    known: dict[_Question, LaidRanks] = {}
     for e in sorted(context.program.einsums, key=lambda e: -took[e.name]):
-        cuts |= {r: cut.strides for r, cut in _best(context, e, cuts, known).ranks.items()}
+        cuts |= {r: cut.strides for r, cut in _best(context, e, cuts).ranks.items()}
     # Ranks that no layout cuts keep their cuts, which memories use.
     longer = {r: nested_strides(context.strides, inner=s) for r, s in cuts.items() if len(s) > 1}
     return replace(context, cuts=longer, fitted=True)
@@ -645,34 +635,28 @@ def least_cycles(context: MappingContext, e: Einsum) -> Fraction:
     return min(_point_cycles(context, e, a) * points / min(wide, a.elements) for a in able)
 
 
-_Question = tuple[str, tuple[tuple[str, int, tuple[int, ...]], ...]]
-"""Memo key of a layout: an array, and the ranks to be laid out on it."""
-
-
-def _best(
-    context: MappingContext,
-    e: Einsum,
-    cuts: dict[str, tuple[int, ...]],
-    known: dict[_Question, LaidRanks],
-) -> LaidRanks:
+def _best(context: MappingContext, e: Einsum, cuts: dict[str, tuple[int, ...]]) -> LaidRanks:
     """Return an Einsum's layout with the fewest cycles; each axis may cut each rank once more."""
     able = layable(context, e)
-    ranks = {
-        r: CutRank(context.shapes[r], cuts.get(r, (1,)))
+    ranks = tuple(
+        (r, CutRank(context.shapes[r], cuts.get(r, (1,))))
         for r in context.ranks(e)
         if r in able and context.shapes[r] > 1
-    }
+    )
+    found = (
+        (_point_cycles(context, e, array), context.memo(_fewest_rounds, array, ranks))
+        for array in arrays_of(context.program, e, context.architecture)
+    )
+    _, best = min(found, key=lambda x: x[0] * x[1].rounds)
+    return best
 
-    def laid(array: ProcessingArray) -> LaidRanks:
-        asked = (array.name, tuple((r, c.size, c.strides) for r, c in ranks.items()))
-        if asked not in known:
-            known[asked] = layouts_along(array, ranks, cut=True)[0]
-        return known[asked]
 
-    def cycles(array: ProcessingArray) -> Fraction:
-        return _point_cycles(context, e, array) * laid(array).rounds
-
-    return laid(min(arrays_of(context.program, e, context.architecture), key=cycles))
+def _fewest_rounds(
+    context: MappingContext, array: ProcessingArray, ranks: tuple[tuple[str, CutRank], ...]
+) -> LaidRanks:
+    """Return the layout on an array with the fewest temporal iterations."""
+    del context
+    return layouts_along(array, dict(ranks), cut=True)[0]
 
 
 def _point_cycles(context: MappingContext, e: Einsum, array: ProcessingArray) -> Fraction:

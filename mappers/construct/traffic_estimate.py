@@ -38,10 +38,6 @@ class Passed:
     ranks: frozenset[str]
     steps: tuple[tuple[int, int], ...]
     """Pairs of consecutive memories on the tensor's way, as indices, outermost first."""
-    words: Fraction | int
-    """Machine words of one value."""
-    gathered: bool
-    """True if the access gathers, so that whole memory lines may be fetched."""
     result: bool
     """True if the Einsum writes the tensor."""
     known: dict[tuple[int, ...], tuple[frozenset[str], Fraction | int]] = field(
@@ -58,9 +54,9 @@ class Passed:
         *,
         held: bool,
     ) -> tuple[frozenset[str], Fraction | int]:
-        """Return the ranks whose loops replace a gathered tile, and the machine words moved for it.
+        """Return the ranks whose loops replace a tile, and the machine words moved for it.
 
-        A tile that is ``held`` in a memory may serve several gathers of one element.
+        A gathered tile that is ``held`` in a memory may serve several gathers of one element.
         """
         key = (number, held, *[tile[r] for r in self.ranks])
         found = self.known.get(key)
@@ -94,29 +90,6 @@ def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
     return times, under
 
 
-def moved_bytes(
-    context: MappingContext, e: Einsum, array: str, levels: list[LevelLoops], inside: dict[str, int]
-) -> tuple[Fraction, Fraction]:
-    """Return upper bounds of an Einsum's seconds at its slowest memory and of all bytes moved.
-
-    A tile that enters a memory is read from the memory outside. If a tile of the result comes
-    again, it is read back and written once more. These are Timeloop's rules, but shorter last tiles
-    count with their own size.
-
-    Parameters
-    ----------
-    context : MappingContext
-    e : Einsum
-    array : str
-        Array of the Einsum.
-    levels : list of LevelLoops
-        Memories that feed the array, outermost first, with the loops at each.
-    inside : dict of str to int
-        Coordinates of each rank inside of all these loops.
-    """
-    return moved_along(context, passed_by(context, e, array, len(levels)), levels, inside)
-
-
 def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> list[Passed]:
     """Return the tensors that an Einsum accesses on an array, and the memories that they pass.
 
@@ -135,25 +108,30 @@ def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> li
             access=a,
             ranks=context.ranks_of(a),
             steps=tuple(pairwise(way)),
-            words=context.words.of(a.tensor),
-            gathered=context.gathers(a),
             result=a == e.target,
         )
         for a, way in zip(accesses, ways, strict=True)
     ]
 
 
-def moved_along(
+def moved_bytes(
     context: MappingContext, passed: list[Passed], levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
-    """Return ``moved_bytes`` of tensors whose ways through the memories are known.
+    """Return upper bounds of an Einsum's seconds at its slowest memory and of all bytes moved.
+
+    A tile that enters a memory is read from the memory outside. If a tile of the result comes
+    again, it is read back and written once more. These are Timeloop's rules, but shorter last tiles
+    count with their own size.
 
     Parameters
     ----------
-    context, levels, inside
-        As for ``moved_bytes``.
+    context : MappingContext
     passed : list of Passed
-        Result of ``passed_by``.
+        Tensors of the Einsum (``passed_by``).
+    levels : list of LevelLoops
+        Memories that feed the array, outermost first, with the loops at each.
+    inside : dict of str to int
+        Coordinates of each rank inside of all these loops.
 
     Returns
     -------
@@ -169,12 +147,9 @@ def moved_along(
     for x in passed:
         for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
-            if x.gathered:
-                # Operands of array elements do not serve other gathers.
-                held = below < len(levels)
-                moving, words = x.coming(context, tile, levels[at], at, held=held)
-            else:
-                moving, words = x.ranks, prod([tile[r] for r in x.ranks]) * x.words
+            # Operands of array elements do not serve other gathers.
+            held = below < len(levels)
+            moving, words = x.coming(context, tile, levels[at], at, held=held)
             while under and under[-1].rank not in moving:
                 under.pop()
             times, over = _times(under, x.ranks)

@@ -14,17 +14,8 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile
 from einsum_cascade.errors import InputError
 
-from ..problem.certificate import (
-    INTERRUPTED,
-    TIME_LIMIT,
-    Searched,
-)
-from ..problem.engine_run import (
-    EngineRun,
-    bound_nests,
-    run_mapping,
-    run_to_beat,
-)
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Searched
+from ..problem.engine_run import EngineRun, bound_nests, run_mapping, run_to_beat
 from ..problem.protocol import SearchProblem
 from ..problem.search_log import with_better
 from . import policy
@@ -111,13 +102,16 @@ def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
     there = [k for k in mapping.keep if k.level == place]
     if not there:
         return replace(mapping, keep=(*mapping.keep, Keep(level=place, tensors=(tensor,))))
-    keep = tuple(_toggled(k, tensor) if k.level == place else k for k in mapping.keep)
-    return replace(mapping, keep=keep)
+    keep = (
+        replace(k, tensors=_toggled(k.tensors, tensor)) if k.level == place else k
+        for k in mapping.keep
+    )
+    return replace(mapping, keep=tuple(keep))
 
 
-def _toggled(keep: Keep, tensor: str) -> Keep:
-    others = tuple(t for t in keep.tensors if t != tensor)
-    return replace(keep, tensors=others if tensor in keep.tensors else (*others, tensor))
+def _toggled(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return names without a given one, or with it at the end if it is not among them."""
+    return tuple(n for n in names if n != name) if name in names else (*names, name)
 
 
 def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
@@ -136,8 +130,7 @@ def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
     """Move an Einsum outside of a shared loop, or back inside of it."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
-        others = tuple(name for name in how.outside if name != loop)
-        return replace(how, outside=others if loop in how.outside else (*others, loop))
+        return replace(how, outside=_toggled(how.outside, loop))
 
     return _with_einsum(mapping, einsum, changed)
 
@@ -168,12 +161,7 @@ def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
     >>> [(level.level, level.loops) for level in moved.nest]
     [('DRAM', ('H',)), ('SRAM', ('P', 'M'))]
     """
-    nest = []
-    for level in mapping.nest:
-        others = tuple(name for name in level.loops if name != loop)
-        nest.append(replace(level, loops=_moved((*others, loop), loop, before)))
-        if before not in level.loops:
-            nest[-1] = replace(level, loops=others)
+    nest = (replace(n, loops=_moved(n.loops, loop, before)) for n in mapping.nest)
     return replace(mapping, nest=tuple(nest))
 
 
@@ -195,10 +183,11 @@ def with_loop_at(mapping: Mapping, loop: str, memory: str) -> Mapping:
 
 
 def _moved(loops: tuple[str, ...], loop: str, before: str) -> tuple[str, ...]:
+    """Return loops with one of them directly outside of another, or without it if the other is
+    elsewhere."""
     others = [name for name in loops if name != loop]
-    if before not in others:
-        return loops
-    others.insert(others.index(before), loop)
+    if before in others:
+        others.insert(others.index(before), loop)
     return tuple(others)
 
 

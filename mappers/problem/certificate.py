@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from math import isfinite
 from typing import Any
@@ -168,9 +168,7 @@ class RunnerUp:
             "cycles": self.result.cycles,
             "energy_pj": self.result.energy_pj,
             "bound_by": self.result.bound_by,
-            "differences": [
-                {"what": d.what, "here": d.here, "there": d.there} for d in self.differences
-            ],
+            "differences": [asdict(d) for d in self.differences],
             "mapping_spec": {"mapping": mapping_dict(self.mapping)},
         }
 
@@ -242,7 +240,8 @@ def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]
         yield f"shared loops at {memory.name}", _listed(f"{x.rank} {x.bound:,}" for x in loops)
     for e in bound.einsums:
-        yield f"{e.name} {_OUTSIDE}", _listed(dict.fromkeys(_ranks_outside(bound, e)))
+        outside = (x.rank for x in bound.nest if x.bound > 1 and x.member in e.outside)
+        yield f"{e.name} {_OUTSIDE}", _listed(dict.fromkeys(outside))
         yield f"{e.name} runs on", e.array.name
     homes = dict(bound.residency.places)
     for tensor in sorted(homes):
@@ -254,11 +253,6 @@ def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or _NONE
-
-
-def _ranks_outside(bound: Bound, e: BoundEinsum) -> Iterator[str]:
-    """Yield the ranks of all shared loops that an Einsum is outside of."""
-    return (x.rank for x in bound.nest if x.bound > 1 and x.member in e.outside)
 
 
 def _own(e: BoundEinsum) -> Iterator[str]:

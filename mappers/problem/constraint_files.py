@@ -35,6 +35,7 @@ from ..space.constraints import (
     MappingConstraint,
     RunsOn,
     SizeRange,
+    Statement,
 )
 
 KEY = "constraints"
@@ -212,8 +213,8 @@ class _NamesOfFile:
             return
         for outer, inner in combinations(ranks, 2):
             pair = (inner, outer) if self.must else (outer, inner)
-            span = self.root.span_of((*path, ranks.index(inner)))
-            yield MappingConstraint(statement=IsOutside(memory, *pair), must=False, span=span)
+            here: Path = (*path, ranks.index(inner))
+            yield self._constraint(IsOutside(memory, *pair), here, must=False)
 
     def _tiles(self, name: str, sizes: dict[str, SizeFields]) -> Iterator[MappingConstraint]:
         path: Path = (KEY, "tiles", name)
@@ -277,8 +278,7 @@ class _NamesOfFile:
                 yield self._constraint(IsInnermost(e, fields.innermost), at)
         if fields.alone is not None:
             must = self.must is fields.alone
-            span = self.root.span_of((*path, "alone"))
-            yield MappingConstraint(statement=IsAlone(e), must=must, span=span)
+            yield self._constraint(IsAlone(e), (*path, "alone"), must=must)
 
     def _array(self, name: str) -> str:
         """Return the name of an array that is given by its name or its role."""
@@ -315,8 +315,8 @@ class _NamesOfFile:
         return False
 
     def _constraint(
-        self,
-        statement: RunsOn | LiesAlong | IsInnermost | IsShared | IsKept | HasTiles,
-        path: Path,
+        self, statement: Statement, path: Path, *, must: bool | None = None
     ) -> MappingConstraint:
-        return MappingConstraint(statement=statement, must=self.must, span=self.root.span_of(path))
+        """Return the constraint of a statement, which must hold or not as the file says."""
+        must = self.must if must is None else must
+        return MappingConstraint(statement=statement, must=must, span=self.root.span_of(path))

@@ -62,14 +62,9 @@ def kind_of(ranks: Iterable[str]) -> Kind:
     return tuple(rank for rank, _ in groupby(ranks))
 
 
-def kind_of_bound(bound: Bound) -> Kind:
-    """Return the kind of a bound mapping with one nest."""
-    return kind_of(x.rank for x in bound.nest if x.bound > 1)
-
-
 def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
     """Return the kind of a mapping with one nest or several."""
-    kinds = [kind_of_bound(bound) for _, bound in nests]
+    kinds = [kind_of(x.rank for x in bound.nest if x.bound > 1) for _, bound in nests]
     if len(kinds) == 1:
         return kinds[0]
     return tuple(rank for kind in kinds for rank in (*kind, _NEXT_NEST))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from math import inf, isfinite
+from dataclasses import asdict, astuple, dataclass, replace
+from math import inf
 from time import monotonic
-from typing import Any
 
 from archsim.legality.binding import with_parameters
 from archsim.plan.defaults import KnownMapping, known_mappings
@@ -28,12 +27,12 @@ from ..construct.generators import GENERATORS
 from ..memory import RUNNER_UP, MappingKey, recall, recall_details, remember, remember_details
 from ..space.mapspace import Mapspace
 from . import policy
-from .certificate import Certificate, Moment, RunnerUp, Searched, differences_of_nests
+from .certificate import Certificate, Moment, Searched
 from .constraint_files import ConstraintFile, constraints_of
-from .engine_run import EngineRun, bound_nests, run_mapping
+from .engine_run import EngineRun, run_mapping
 from .objectives import LATENCY, SearchObjective
 from .protocol import SearchProblem
-from .search_log import with_better
+from .search_log import first_of_another_kind, with_better
 
 
 def name_of(part: Part) -> str:
@@ -255,7 +254,7 @@ def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[Engin
     return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
-_EDITION = 1
+_EDITION = 2
 """Version of the search; certificates stored by other versions are ignored."""
 
 _EQUALITY_TOLERANCE = 1e-9
@@ -282,10 +281,7 @@ def remember_search(question: MappingKey, found: Searched, *, another: bool = Fa
     known = {
         "edition": _EDITION,
         "certificate": asdict(found.certificate),
-        "history": [
-            [m.seconds, m.runs, m.value if isfinite(m.value) else None, m.bound]
-            for m in found.history
-        ],
+        "history": [astuple(moment) for moment in found.history],
         "runner_up": second is not None,
     }
     remember_details(question, json.dumps(known))
@@ -312,47 +308,22 @@ def recall_search(
     # A file that can no longer be read is searched for again.
     with suppress(InputError, ValueError, TypeError, KeyError):
         known = json.loads(text)
-        second = recall(question, RUNNER_UP) if known["runner_up"] else None
+        fields = known["certificate"]
+        reasons = tuple((why, count) for why, count in fields["reasons"])
+        certificate = Certificate(**(fields | {"reasons": reasons, "constraints": ()}))
+        if known["edition"] != _EDITION or certificate.tolerance != tolerance:
+            return None
         space = space_of(mapping.cascade)
-        return _recalled(known, (mapping, second), space, objective, tolerance)
+        run = run_mapping(space, mapping, objective)
+        if abs(run.value - certificate.value) > _EQUALITY_TOLERANCE * certificate.value:
+            return None
+        second = recall(question, RUNNER_UP) if known["runner_up"] else None
+        others = () if second is None else (run_mapping(space, second, objective),)
+        return Searched(
+            mapping=mapping,
+            result=run.result,
+            certificate=replace(certificate, remembered=True),
+            runner_up=first_of_another_kind(space, mapping, others),
+            history=tuple(Moment(*moment) for moment in known["history"]),
+        )
     return None
-
-
-def _recalled(
-    known: dict[str, Any],
-    mappings: tuple[Mapping, Mapping | None],
-    space: Mapspace,
-    objective: SearchObjective,
-    tolerance: float,
-) -> Searched | None:
-    mapping, second = mappings
-    certificate = _certificate(known["certificate"])
-    if known["edition"] != _EDITION or certificate.tolerance != tolerance:
-        return None
-    run = run_mapping(space, mapping, objective)
-    if abs(run.value - certificate.value) > _EQUALITY_TOLERANCE * certificate.value:
-        return None
-    return Searched(
-        mapping=mapping,
-        result=run.result,
-        certificate=certificate,
-        runner_up=None if second is None else _runner_up(second, mapping, space, objective),
-        history=tuple(
-            Moment(seconds, runs, inf if value is None else value, bound)
-            for seconds, runs, value, bound in known["history"]
-        ),
-    )
-
-
-def _certificate(fields: dict[str, Any]) -> Certificate:
-    reasons = tuple((why, count) for why, count in fields["reasons"])
-    found = Certificate(**(fields | {"reasons": reasons, "constraints": ()}))
-    return replace(found, remembered=True)
-
-
-def _runner_up(
-    mapping: Mapping, winner: Mapping, space: Mapspace, objective: SearchObjective
-) -> RunnerUp:
-    run = run_mapping(space, mapping, objective)
-    others = differences_of_nests(bound_nests(space, winner), bound_nests(space, mapping))
-    return RunnerUp(mapping=mapping, result=run.result, differences=others)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -70,20 +71,20 @@ class Clock:
     """
 
     def __init__(self, limit_s: float | None) -> None:
-        self._end = None if limit_s is None else monotonic() + limit_s
-        self._rest = 0.0 if limit_s is None else (1 - policy.SEARCH_TIME_SHARE) * limit_s
+        limit = inf if limit_s is None else limit_s
+        self._end = monotonic() + limit
+        self._rest = (1 - policy.SEARCH_TIME_SHARE) * limit
+
+    def _left(self) -> float:
+        return max(0.0, self._end - monotonic())
 
     def part(self, searches: int) -> Clock:
         """Return the clock of the next search if several searches share the time that is left."""
-        if self._end is None:
-            return self
-        return Clock(max(0.0, self._end - monotonic()) / searches)
+        return Clock(self._left() / searches)
 
     def most(self) -> Clock:
         """Return the clock of a search that leaves some time for runs of its results."""
-        if self._end is None:
-            return self
-        return Clock(policy.SEARCH_TIME_SHARE * max(0.0, self._end - monotonic()))
+        return Clock(policy.SEARCH_TIME_SHARE * self._left())
 
     def late(self) -> Callable[[], bool]:
         """Return a function that tells whether the time for runs after ``most`` is up.
@@ -91,22 +92,18 @@ class Clock:
         These runs may use all the time left when the function is first called. If the search took
         too long, they still get their share of the time limit.
         """
-        if self._end is None:
-            return never
-        whole, rest, end = self._end, self._rest, 0.0
+        end = 0.0
 
         def is_late() -> bool:
             nonlocal end
-            end = end or max(whole, monotonic() + rest)
+            end = end or max(self._end, monotonic() + self._rest)
             return monotonic() >= end
 
         return is_late
 
     def share(self, searches: int) -> Callable[[], bool]:
         """Return a function that tells whether the first of several searches has used its share."""
-        if self._end is None:
-            return never
-        end = monotonic() + max(0.0, self._end - monotonic()) / searches
+        end = monotonic() + self._left() / searches
         return lambda: monotonic() >= end
 
 

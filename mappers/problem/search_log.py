@@ -17,19 +17,8 @@ from einsum_cascade.errors import InputError
 from ..space.mapspace import Mapspace
 from ..space.region import Region
 from . import policy
-from .certificate import (
-    Certificate,
-    Moment,
-    RunnerUp,
-    Searched,
-    differences_of_nests,
-)
-from .engine_run import (
-    EngineRun,
-    Kind,
-    bound_nests,
-    kind_of_nests,
-)
+from .certificate import Certificate, Moment, RunnerUp, Searched, differences_of_nests
+from .engine_run import EngineRun, Kind, bound_nests, kind_of_nests
 from .protocol import SearchProblem
 
 
@@ -134,7 +123,7 @@ class SearchLog:
         others = [run for its_kind, run in self._runs.items() if its_kind != kind]
         promised = self._promised(kind, others) if more else ()
         ranked = sorted((*others, *promised), key=lambda run: run.value)
-        return _first_of_another_kind(space, winner, ranked)
+        return first_of_another_kind(space, winner, ranked)
 
     def _promised(self, kind: Kind, known: Sequence[EngineRun]) -> Iterator[EngineRun]:
         """Run mappings of other kinds whose estimates beat all runs, and yield the legal runs."""
@@ -180,12 +169,12 @@ def with_better(
         mapping=run.mapping,
         result=run.result,
         certificate=certificate,
-        runner_up=_first_of_another_kind(problem.space, run.mapping, former),
+        runner_up=first_of_another_kind(problem.space, run.mapping, former),
         history=history,
     )
 
 
-def _first_of_another_kind(
+def first_of_another_kind(
     space: Mapspace | Region, winner: Mapping, others: Iterable[EngineRun | Searched | RunnerUp]
 ) -> RunnerUp | None:
     """Return the first mapping of another kind than the winner; None if there is none.

@@ -200,11 +200,15 @@ class HasTiles:
         return all(size in self.size for size in sizes)
 
 
+Statement = RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept | HasTiles
+"""Statement on mappings, which holds for a mapping or does not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingConstraint:
     """A statement, and whether mappings must or must not fulfil it."""
 
-    statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept | HasTiles
+    statement: Statement
     must: bool
     span: Span | None = field(default=None, compare=False)
     """Position in the file that states the constraint."""

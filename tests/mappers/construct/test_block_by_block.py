@@ -18,9 +18,8 @@ from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct import block_by_block as block
-from mappers.construct.block_by_block import _tiles, _tiles_in, block_by_block
+from mappers.construct.block_by_block import _tiles, _tiles_in, block_by_block, tile_bytes
 from mappers.construct.context import MappingContext
-from mappers.construct.einsum_by_einsum import tile_bytes
 from mappers.construct.generators import GENERATORS
 from workloads import load
 from workloads.references import find_reference
@@ -157,13 +156,13 @@ def test_tiles_that_fit_are_those_of_which_no_einsum_has_too_much() -> None:
 def test_an_einsum_is_asked_once_for_its_own_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cascade of many ranks has thousands of tiles, of which an Einsum has few of its own."""
     asked: list[str] = []
-    whole = block.moved_bytes
+    whole = block.passed_by
 
     def counted(*args: Any) -> Any:
         asked.append(args[1].name)
         return whole(*args)
 
-    monkeypatch.setattr(block, "moved_bytes", counted)
+    monkeypatch.setattr(block, "passed_by", counted)
     program = Cascade.load("attention-3pass").program
     given = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 16, "M": 16}
     assert block_by_block(program, fed_slowly(1 << 20), given) is not None

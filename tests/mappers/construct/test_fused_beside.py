@@ -21,7 +21,7 @@ TURNED = {"B": 1, "H": 2, "E": 4, "F": 4, "P": 16, "M": 16, "M1": 2, "M0": 8}
 def _turned() -> tuple[MappingContext, list[SharedLoops]]:
     program = Cascade.load("path-attention-1pass").program
     context = MappingContext(program=program, architecture=small((4, 2), 8), shapes=TURNED)
-    return context, [*plans_of(context, 0, fine=False, apart=False)]
+    return context, [*plans_of(context, 0)]
 
 
 def test_steps_along_two_ranks_are_taken_in_either_order() -> None:

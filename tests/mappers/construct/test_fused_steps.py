@@ -30,7 +30,7 @@ def test_what_does_not_wait_is_outside_of_all_steps_or_of_the_finest() -> None:
         program=program, architecture=machine, shapes={"B": 1, "C": 2, "P": 16}
     )
     assert [p.name for p in context.parts("P")] == ["P3", "P2", "P1", "P0"]
-    close = {plan.close for plan in plans_of(context, 0, fine=False, apart=False)}
+    close = {plan.close for plan in plans_of(context, 0)}
     assert close == {frozenset(), frozenset({"P0"}), frozenset({"P2", "P1", "P0"})}
 
 
