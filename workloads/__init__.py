@@ -1,7 +1,7 @@
 """Workloads: an attention cascade, its shapes, and the model from which the shapes come."""
 
 from .files.load import load
-from .parts.layer import Block
+from .parts.model import Block
 from .parts.part import Part
 from .summary import ModelSummary, summarize
 from .workload import Workload

@@ -11,8 +11,7 @@ from einsum_cascade.source import html_text
 from .attention.layer_attention import Shapes
 from .attention.phases import Tokens
 from .models import ModelConfig
-from .parts.layer import Block
-from .parts.model import layer_notes, model_notes, model_parts, with_tokens
+from .parts.model import Block, layer_notes, model_notes, model_parts, with_tokens
 from .parts.part import Part
 from .policy import MAX_STRETCHES_OF_ANSWER
 from .spec import LINEAR, Request, WorkloadSpec

@@ -322,9 +322,8 @@ def _layer_with_biases(width: int, inner: int) -> int:
     return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
 
 
-def llama4_encoder(vision: YamlNode, outer: Any, width: int) -> int:
+def llama4_encoder(vision: YamlNode, _outer: Any, width: int) -> int:
     """Count the parameters of ``Llama4VisionConfig`` and its projector."""
-    del outer
     fields = sizes(hidden_size=768, intermediate_size=5632, vision_output_dim=7680)
     fields |= sizes(projector_input_dim=4096, projector_output_dim=4096)
     fields |= sizes(image_size=448, patch_size=14, num_channels=3)
@@ -338,10 +337,9 @@ def llama4_encoder(vision: YamlNode, outer: Any, width: int) -> int:
     return int(layers + ends + adapter + c.vision_output_dim * width)
 
 
-def siglip_encoder(vision: YamlNode, outer: Any, width: int) -> int:
+def siglip_encoder(vision: YamlNode, _outer: Any, width: int) -> int:
     """Count the parameters of ``SiglipVisionConfig`` in Gemma 3, with a norm and a product
     behind it."""
-    del outer
     fields = sizes(hidden_size=768, intermediate_size=3072, image_size=224, patch_size=16)
     fields |= sizes(num_channels=3) | fixed(vision_use_head=False)
     c = _fields_of(vision, fields, num_hidden_layers=(LayerCount, 12))
@@ -378,9 +376,8 @@ def qwen3_vl_encoder(vision: YamlNode, outer: Any, width: int) -> int:
     return int(qwen3_5_encoder(vision, outer, width) + len(c.deepstack_visual_indexes) * each)
 
 
-def qwen3_5_encoder(vision: YamlNode, outer: Any, width: int) -> int:
+def qwen3_5_encoder(vision: YamlNode, _outer: Any, _width: int) -> int:
     """Count the parameters of ``Qwen3_5VisionConfig``: patches of several frames, and a merger."""
-    del outer, width
     c = _qwen_fields(vision)
     d = c.hidden_size
     patch = c.in_channels * c.temporal_patch_size * c.patch_size**2

@@ -32,7 +32,7 @@ from .fields import CLASSES, Reader, class_of, omitted_parts
 TYPE = "model_type"
 
 
-_MODULES = ("decoders", "encoders", "hybrids", "latent", "recurrent")
+_MODULES = ("decoders", "encoders", "hybrids", "recurrent")
 """Names of the modules with readers of families."""
 
 

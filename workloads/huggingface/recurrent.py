@@ -146,8 +146,7 @@ _TORCHSCALE_RETNET = ModelFamily(
 )
 
 
-def _fla_retention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
-    del row
+def _fla_retention(_row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     keys, values = (
         exact_quotient(
             root, f"hidden_size x {field}", _whole_product(root, c, field), "num_heads", c.num_heads
@@ -237,8 +236,7 @@ def _check_rwkv7(root: YamlNode, c: Any) -> None:
         raise field_error(root, "hidden_act", f"expected 'sqrelu', 'relu2', got '{c.hidden_act}'")
 
 
-def _rwkv7_mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixer]]:
-    del row
+def _rwkv7_mixers(_row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixer]]:
     d, count, heads = c.hidden_size, c.num_hidden_layers, _rwkv7_heads(root, c)
     values = c.value_dim or (d,)
     values = values * count if len(values) == 1 else values

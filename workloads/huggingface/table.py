@@ -534,9 +534,8 @@ def mixed(attends: LayerRule, other: MixerReader, attention: MixerReader = softm
     return mixers
 
 
-def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[FeedForward] | None]:
+def no_networks(_row: ModelFamily, _root: YamlNode, c: Any) -> list[Half[FeedForward] | None]:
     """Return None for every layer."""
-    del row, root
     return [None] * c.num_hidden_layers
 
 

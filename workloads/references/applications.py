@@ -173,9 +173,8 @@ def _depthwise(image: Array, weights: Array) -> Array:
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     height, width = image.shape[:2]
     found = np.zeros_like(image)
-    for dy in range(3):
-        for dx in range(3):
-            found += padded[dy : dy + height, dx : dx + width] * weights[:, dy, dx]
+    for dy, dx in np.ndindex(3, 3):
+        found += padded[dy : dy + height, dx : dx + width] * weights[:, dy, dx]
     return found
 
 
@@ -318,8 +317,7 @@ def visual_attention_redistribution(
         visible = max(p + 1 + K.shape[1] - Q.shape[1], 0)
         if not visible:
             continue
-        weights = np.zeros(K.shape[1])
-        weights[:visible] = softmax(K[h, :visible] @ Q[h, p])
+        weights = softmax(K[h] @ Q[h, p], np.arange(K.shape[1]) < visible)
         whole, lost = weights[image].sum(), weights[image & sink].sum()
         if (sink & image).any() and lost <= rho * whole and whole >= summ:
             budget = (1 - stay) * weights[sink].sum()

@@ -5,31 +5,24 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .functions import Array, sigmoid
+from .functions import ALL, Array, Kept, sigmoid, softmax
 
-Kept = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
-ALL: Kept = np.array(True)
-"""Mask that keeps every score."""
 
 
 def _scores(Q: Array, K: Array) -> Array:
-    return np.asarray(Q @ np.swapaxes(K, -1, -2))
+    """Return all products of queries and keys; keys without a rank of heads are shared by heads."""
+    return np.asarray(Q @ np.swapaxes(_shared(K, Q), -1, -2))
 
 
-def _weights(scores: Array, kept: Kept = ALL) -> Array:
-    """Return softmax along the last axis over the kept scores; rows without a kept score are
-    zero."""
-    top = np.max(scores, axis=-1, keepdims=True, initial=-np.inf, where=kept)
-    top = np.where(np.isfinite(top), top, 0.0)
-    raised = np.where(kept, np.exp(np.where(kept, scores - top, 0.0)), 0.0)
-    total = raised.sum(axis=-1, keepdims=True)
-    return np.asarray(raised / np.where(total > 0, total, 1.0))
+def _shared(keys: Array, of_heads: Array) -> Array:
+    """Return keys or values with the axis of the query heads that share them, if they lack it."""
+    return keys if keys.ndim == of_heads.ndim else keys[..., None, :, :]
 
 
 def _attend(scores: Array, V: Array, kept: Kept = ALL) -> dict[str, Array]:
     """Return the values weighted by the softmax of the kept scores."""
-    return {"AV": _weights(scores, kept) @ V}
+    return {"AV": softmax(scores, kept) @ _shared(V, scores)}
 
 
 def _positions(Q: Array, K: Array) -> tuple[Positions, Positions]:
@@ -45,7 +38,8 @@ def softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     Parameters
     ----------
     Q, K, V : array
-        Shapes (..., P, E), (..., M, E) and (..., M, F).
+        Shapes (..., P, E), (..., M, E) and (..., M, F). In all functions of this module, query
+        heads (..., S, P, E) share keys and values without the rank S (arXiv 2305.13245).
     """
     return _attend(_scores(Q, K), V)
 
@@ -80,7 +74,7 @@ def _with_sink(scores: Array, V: Array, S: Array) -> tuple[Array, Array]:
 
 def squared_softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     """Return attention weighted by the squared softmax, which is not normalised again."""
-    return {"AV": _weights(_scores(Q, K)) ** 2 @ V}
+    return {"AV": softmax(_scores(Q, K)) ** 2 @ V}
 
 
 def causal_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -173,7 +167,7 @@ def flash_attention_backward_grouped(
     K, V : array, shapes (..., G, M, E) and (..., G, M, F)
     L : array, shape (..., G, S, P)
     """
-    keys, values = _shared(K, V)
+    keys, values = _shared(K, Q), _shared(V, Q)
     kept = _window(Q, keys)
     exponents = np.where(kept, _scores(Q, keys) - L[..., None], -np.inf)
     found = _gradients(np.exp(exponents), Q, keys, values, AV, DO)
@@ -182,7 +176,7 @@ def flash_attention_backward_grouped(
 
 def softcap_attention(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
     """Return causal attention of the scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv 2408.00118)."""
-    return _attend(cap * np.tanh(_scores(Q, K) / cap), V, _window(Q, K))
+    return grouped_query_attention_softcap_window(Q, K, V, cap, np.inf)
 
 
 def alibi_attention(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
@@ -289,7 +283,7 @@ def differential_attention(
         The weight of the norm.
     """
     lam = np.exp(LQ[0] @ LK[0]) - np.exp(LQ[1] @ LK[1]) + lam0
-    maps = _weights(_scores(Q, K), _window(Q, K))
+    maps = softmax(_scores(Q, K), _window(Q, K))
     found = (maps[..., 0, :, :] - lam * maps[..., 1, :, :]) @ V
     size = np.sqrt(np.mean(found**2, axis=-1, keepdims=True) + eps)
     return {"Y": (1 - lam0) * W * found / size}
@@ -313,7 +307,7 @@ def paged_attention(
             np.swapaxes(np.concatenate([pool[page] for page in pages.flat])[:M], 0, 1)
             for pool in (KP, VP)
         )
-        found.append(causal_attention(query, *_shared(keys, values))["AV"])
+        found.append(causal_attention(query, keys, values)["AV"])
     return {"AV": np.stack(found)}
 
 
@@ -333,40 +327,6 @@ def paged_attention_decode(
     return {"AV": paged_attention(Q[..., None, :], KP, VP, TABLE, M)["AV"][..., 0, :]}
 
 
-def multi_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Return attention whose heads ``Q`` (..., H, P, E) share ``K`` (..., M, E) and ``V`` (...,
-    M, F)."""
-    return softmax_attention(Q, *_shared(K, V))
-
-
-def _shared(K: Array, V: Array) -> tuple[Array, Array]:
-    """Return keys and values with an axis for the query heads that share them."""
-    return K[..., None, :, :], V[..., None, :, :]
-
-
-def grouped_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Return attention whose S query heads of a group share keys (Ainslie et al., arXiv
-    2305.13245).
-
-    Parameters
-    ----------
-    Q, K, V : array
-        Shapes (..., G, S, P, E), (..., G, M, E) and (..., G, M, F).
-    """
-    return softmax_attention(Q, *_shared(K, V))
-
-
-def grouped_query_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Return ``grouped_query_attention`` of query p over the keys m <= p + M - P."""
-    return causal_attention(Q, *_shared(K, V))
-
-
-def grouped_query_attention_window(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
-    """Return ``grouped_query_attention`` of query p over the last ``W`` keys up to m = p + M -
-    P."""
-    return window_attention(Q, *_shared(K, V), W)
-
-
 def grouped_query_attention_sink(Q: Array, K: Array, V: Array, Z: Array) -> dict[str, Array]:
     """Return causal grouped attention with one more score per head, ``Z`` (..., G, S), without a
     value."""
@@ -377,35 +337,16 @@ def grouped_query_attention_sink_window(
     Q: Array, K: Array, V: Array, Z: Array, W: float
 ) -> dict[str, Array]:
     """Return windowed grouped attention with one more score per head, ``Z`` (..., G, S)."""
-    keys, values = _shared(K, V)
     # The sink comes after all keys, and every query sees it.
     kept = np.insert(_window(Q, K, W), K.shape[-2], True, axis=-1)
-    return _attend(*_with_sink(_scores(Q, keys), values, Z), kept)
-
-
-def grouped_query_attention_softcap(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
-    """Return causal grouped attention of scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv
-    2408.00118)."""
-    return softcap_attention(Q, *_shared(K, V), cap)
+    return _attend(*_with_sink(_scores(Q, K), V, Z), kept)
 
 
 def grouped_query_attention_softcap_window(
     Q: Array, K: Array, V: Array, cap: float, W: float
 ) -> dict[str, Array]:
     """Return windowed grouped attention of the scores ``cap * tanh(x / cap)``."""
-    keys, values = _shared(K, V)
-    return _attend(cap * np.tanh(_scores(Q, keys) / cap), values, _window(Q, K, W))
-
-
-def grouped_query_attention_alibi(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
-    """Return causal grouped attention with ALiBi: a score loses ``SL`` (..., G, S) per step of
-    distance."""
-    return alibi_attention(Q, *_shared(K, V), SL)
-
-
-def grouped_query_attention_gated(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
-    """Return causal grouped attention times ``sigmoid(GT)``, of shape (..., G, S, P, F)."""
-    return gated_attention(Q, *_shared(K, V), GT)
+    return _attend(cap * np.tanh(_scores(Q, K) / cap), V, _window(Q, K, W))
 
 
 def latent_attention(
@@ -430,3 +371,11 @@ def latent_attention(
         queries = np.concatenate([QN[..., h, :, :], QR[..., h, :, :]], axis=-1)
         heads.append(softmax_attention(queries, keys, values)["AV"])
     return {"AV": np.stack(heads, axis=-3)}
+
+
+multi_query_attention = grouped_query_attention = softmax_attention
+grouped_query_attention_causal = causal_attention
+grouped_query_attention_window = window_attention
+grouped_query_attention_softcap = softcap_attention
+grouped_query_attention_alibi = alibi_attention
+grouped_query_attention_gated = gated_attention

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Kept = npt.NDArray[np.bool_]
+ALL: Kept = np.array(True)
+"""Mask that keeps every score."""
 
 
 def sigmoid(x: Array) -> Array:
@@ -18,10 +21,14 @@ def sigmoid(x: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def softmax(scores: Array) -> Array:
-    """Return softmax along the last axis; without scores the result is empty."""
-    raised = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+def softmax(scores: Array, kept: Kept = ALL) -> Array:
+    """Return softmax along the last axis over the kept scores; rows without a kept score are
+    zero."""
+    top = np.max(scores, axis=-1, keepdims=True, initial=-np.inf, where=kept)
+    top = np.where(np.isfinite(top), top, 0.0)
+    raised = np.where(kept, np.exp(np.where(kept, scores - top, 0.0)), 0.0)
+    total = raised.sum(axis=-1, keepdims=True)
+    return np.asarray(raised / np.where(total > 0, total, 1.0))
 
 
 def softmax_by_log(scores: Array) -> Array:
@@ -86,28 +93,6 @@ def empty_state(keys: Array, values: Array) -> Array:
     return np.zeros((*values.shape[:-2], keys.shape[-1], values.shape[-1]))
 
 
-def decayed(
-    Q: Array, K: Array, V: Array, decays: float | Array, SI: Array | None = None
-) -> dict[str, Array]:
-    """Return ``o = q S`` of the state ``S = diag(decay) S + k v^T`` after every token.
-
-    Parameters
-    ----------
-    Q, K, V : array
-        Shapes (..., P, E), (..., P, E) and (..., P, F).
-    decays : float or array, broadcast to K
-    SI : array, shape (..., E, F)
-        State before the first token; zeros by default.
-    """
-
-    def step(q: Array, k: Array, v: Array, decay: Array, SI: Array) -> dict[str, Array]:
-        state = decay[..., None] * SI + outer(k, v)
-        return {"O": row_times(q, state), "SO": state}
-
-    state = empty_state(K, V) if SI is None else SI
-    return scan(step, state, q=Q, k=K, v=V, decay=np.broadcast_to(decays, K.shape))
-
-
 def running(decays: Array, entries: Array, SI: Array | None = None) -> Array:
     """Return ``h = decay h + entry`` after every token (..., P, C), channel by channel.
 
@@ -127,7 +112,7 @@ def attend_by_head(
     key: Array,
     value: Array,
     weights: tuple[Array, Array, Array, Array],
-    kept: npt.NDArray[np.bool_] | None = None,
+    kept: Kept = ALL,
 ) -> Array:
     """Evaluate attention of (P, D) to (M, D), summed over heads, over the kept pairs (P, M).
 
@@ -136,7 +121,5 @@ def attend_by_head(
     heads: list[Array] = []
     for WQ, WK, WV, WO in zip(*weights, strict=True):
         scores = (query @ WQ) @ (key @ WK).T / np.sqrt(WQ.shape[-1])
-        if kept is not None:
-            scores = np.where(kept, scores, -np.inf)
-        heads.append(softmax(scores) @ (value @ WV) @ WO)
+        heads.append(softmax(scores, kept) @ (value @ WV) @ WO)
     return np.asarray(np.sum(heads, axis=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import Array, empty_state, outer, row_times, sigmoid, softmax_by_log
+from .functions import Array, Kept, empty_state, outer, row_times, sigmoid, softmax_by_log
 
 
 def titans_memory(
@@ -103,19 +103,16 @@ def bico_attention(
     return {"AV": np.stack(rows, axis=-2)}
 
 
-def _attend(query: Array, keys: Array, values: Array) -> Array:
-    """Return softmax attention of one query (..., E), with scores divided by the root of E."""
-    scores = (query[..., None, :] * keys).sum(axis=-1) / np.sqrt(query.shape[-1])
-    return np.asarray((softmax_by_log(scores)[..., None] * values).sum(axis=-2))
+def _attend(Q: Array, K: Array, V: Array, kept: Kept) -> Array:
+    """Return softmax attention over the kept scores, which are divided by the root of the width."""
+    scores = Q @ np.swapaxes(K, -1, -2) / np.sqrt(Q.shape[-1])
+    return np.asarray(softmax_by_log(np.where(kept, scores, -np.inf)) @ V)
 
 
 def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: float) -> Array:
     """Return softmax attention over the last ``window`` keys and the first ``persistent`` keys."""
-    rows = []
-    for p in range(Q.shape[-2]):
-        visible = [m for m in range(p + 1) if p - window < m or m < persistent]
-        rows.append(_attend(Q[..., p, :], K[..., visible, :], V[..., visible, :]))
-    return np.stack(rows, axis=-2)
+    p, m = np.arange(Q.shape[-2])[:, None], np.arange(K.shape[-2])
+    return _attend(Q, K, V, (m <= p) & ((p - window < m) | (m < persistent)))
 
 
 def titans_mag(
@@ -181,17 +178,11 @@ def titans_mac(
     for begin in range(0, X.shape[-2], P0):
         x = X[..., begin : begin + P0, :]
         context = np.concatenate([PT, x @ WQM @ memory, x], axis=-2)
-        queries, keys, values = x @ WQ, context @ WK, context @ WV
-        tokens = range(x.shape[-2])
         # The query of a token sees all that is in front of the segment, and the tokens up to it.
-        ends = [context.shape[-2] - x.shape[-2] + t + 1 for t in tokens]
-        rows = [
-            _attend(queries[..., t, :], keys[..., :end, :], values[..., :end, :])
-            for t, end in zip(tokens, ends, strict=True)
-        ]
-        y = np.stack(rows, axis=-2)
+        tokens, met = x.shape[-2], context.shape[-2]
+        y = _attend(x @ WQ, context @ WK, context @ WV, np.tri(tokens, met, met - tokens, bool))
         k, v, start = y @ WKM, y @ WVM, memory
-        for t in tokens:
+        for t in range(tokens):
             rates = [x[..., begin + t] for x in (AL, ET, TH)]
             memory, surprise = _learned(memory, surprise, start, k[..., t, :], v[..., t, :], rates)
         segments.append(y * sigmoid(y @ WQM @ memory))

@@ -10,7 +10,6 @@ import numpy as np
 
 from .functions import (
     Array,
-    decayed,
     empty_state,
     outer,
     row_times,
@@ -57,7 +56,7 @@ def lightning_attention(Q: Array, K: Array, V: Array, lam: float) -> dict[str, A
     missing = max(0, Q.shape[-2] - K.shape[-2])
     padding = [(0, 0)] * (K.ndim - 2) + [(0, missing), (0, 0)]
     keys, values = (np.pad(x, padding)[..., : Q.shape[-2], :] for x in (K, V))
-    return {"O": decayed(Q, keys, values, lam)["O"]}
+    return {"O": lightning_attention_prefill(Q, keys, values, lam)["O"]}
 
 
 def lightning_attention_backward(
@@ -72,10 +71,10 @@ def lightning_attention_backward(
 
     def backwards(*arrays: Array) -> Array:
         q, k, v = (np.flip(x, -2) for x in arrays)
-        return np.flip(decayed(q, k, v, lam)["O"], -2)
+        return np.flip(lightning_attention_prefill(q, k, v, lam)["O"], -2)
 
     return {
-        "DQ": decayed(DO, V, K, lam)["O"],
+        "DQ": lightning_attention_prefill(DO, V, K, lam)["O"],
         "DK": backwards(V, DO, Q),
         "DV": backwards(K, Q, DO),
     }
@@ -108,7 +107,7 @@ def transnormer_attention(
         return np.asarray(np.einsum("...pd,...dhe->...hpe", X, weights))
 
     q, k = (x * sigmoid(x) for x in (projected(WQ), projected(WK)))
-    heads = decayed(q, k, projected(WV), LAM[..., None, None])["O"]
+    heads = lightning_attention_prefill(q, k, projected(WV), LAM[..., None, None])["O"]
     size = np.sqrt((heads * heads).mean(axis=(-3, -1), keepdims=True))
     return {"O": heads / size * projected(WU)}
 
@@ -231,7 +230,7 @@ def mlstm(Q: Array, K: Array, V: Array, FG: Array, IG: Array) -> dict[str, Array
     # The normaliser is what the state holds for one more value, which is always 1.
     values = np.concatenate([V, np.ones((*V.shape[:-1], 1))], axis=-1)
     keep, enter = sigmoid(FG)[..., None], np.exp(IG)[..., None]
-    found = decayed(Q / np.sqrt(Q.shape[-1]), enter * K, values, keep)["O"]
+    found = lightning_attention_prefill(Q / np.sqrt(Q.shape[-1]), enter * K, values, keep)["O"]
     return {"O": found[..., :-1] / np.maximum(np.abs(found[..., -1:]), 1.0)}
 
 
@@ -286,7 +285,9 @@ def lightning_attention_grouped(Q: Array, K: Array, V: Array, LAM: Array) -> dic
         Decay of a query head.
     """
     keys = np.broadcast_to(K[..., None, :, :], Q.shape)
-    return {"O": decayed(Q, keys, V[..., None, :, :], LAM[..., None, None])["O"]}
+    return {
+        "O": lightning_attention_prefill(Q, keys, V[..., None, :, :], LAM[..., None, None])["O"]
+    }
 
 
 def mamba3(
@@ -426,7 +427,7 @@ def gated_linear_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, 
 
     ``G`` of shape (..., P, E) holds the logarithms of the gates, at most 0.
     """
-    return {"O": decayed(Q, K, V, np.exp(G))["O"] / np.sqrt(Q.shape[-1])}
+    return {"O": lightning_attention_prefill(Q, K, V, np.exp(G))["O"] / np.sqrt(Q.shape[-1])}
 
 
 def selective_scan(
@@ -460,7 +461,7 @@ def state_space_dual(X: Array, A: Array, BT: Array, CT: Array) -> dict[str, Arra
         Logarithms of the decays, at most 0.
     BT, CT : array, shape (..., P, N)
     """
-    return {"Y": decayed(CT, BT, X, np.exp(A)[..., None])["O"]}
+    return {"Y": lightning_attention_prefill(CT, BT, X, np.exp(A)[..., None])["O"]}
 
 
 def gated_delta_rule(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
@@ -549,18 +550,23 @@ def lightning_attention_step(
 
 
 def lightning_attention_resumed(
-    Q: Array, K: Array, V: Array, SI: Array, lam: float | Array
+    Q: Array, K: Array, V: Array, lam: float | Array, SI: Array | None = None
 ) -> dict[str, Array]:
-    """Return ``lightning_attention_step`` for every position of Q, K and V of shapes (..., P,
-    .)."""
-    return decayed(Q, K, V, lam, SI)
+    """Return ``lightning_attention_step`` for every position of Q, K and V of shapes (..., P, .).
+
+    Parameters
+    ----------
+    lam : float or array, broadcast to K
+        Decays, which may differ between tokens and channels of the keys.
+    SI : array, shape (..., E, F)
+        State before the first token; zeros by default.
+    """
+    state = empty_state(K, V) if SI is None else SI
+    decays = np.broadcast_to(lam, K.shape)[..., None]
+    return scan(lightning_attention_step, state, Q=Q, K=K, V=V, lam=decays)
 
 
-def lightning_attention_prefill(
-    Q: Array, K: Array, V: Array, lam: float | Array
-) -> dict[str, Array]:
-    """Return ``lightning_attention_resumed`` from a state of zeros."""
-    return decayed(Q, K, V, lam)
+lightning_attention_prefill = lightning_attention_resumed
 
 
 def _retention_decays(heads: int) -> Array:
@@ -576,14 +582,13 @@ def retention_step(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
     return lightning_attention_step(Q, K, V, SI, _retention_decays(SI.shape[-3]))
 
 
-def retention_resumed(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
-    """Return ``retention_step`` for every position of Q, K and V of shapes (..., H, P, .)."""
-    return lightning_attention_resumed(Q, K, V, SI, _retention_decays(SI.shape[-3]))
+def retention_resumed(Q: Array, K: Array, V: Array, SI: Array | None = None) -> dict[str, Array]:
+    """Return ``retention_step`` for every position of Q, K and V of shapes (..., H, P, .), by
+    default from a state of zeros."""
+    return lightning_attention_resumed(Q, K, V, _retention_decays(K.shape[-3]), SI)
 
 
-def retention_prefill(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Return ``retention_resumed`` from a state of zeros."""
-    return lightning_attention_prefill(Q, K, V, _retention_decays(K.shape[-3]))
+retention_prefill = retention_resumed
 
 
 def state_space_dual_step(
@@ -607,16 +612,15 @@ def state_space_dual_step(
 
 
 def state_space_dual_resumed(
-    X: Array, A: Array, BT: Array, CT: Array, SI: Array, S: int
+    X: Array, A: Array, BT: Array, CT: Array, S: int, SI: Array | None = None
 ) -> dict[str, Array]:
     """Return ``state_space_dual_step`` for every position of X, BT, CT (..., P, .) and A (...,
-    P)."""
-    return scan(partial(state_space_dual_step, S=S), SI, X=X, A=A, BT=BT, CT=CT)
+    P), by default from a state of zeros."""
+    state = empty_state(BT, X) if SI is None else SI
+    return scan(partial(state_space_dual_step, S=S), state, X=X, A=A, BT=BT, CT=CT)
 
 
-def state_space_dual_prefill(X: Array, A: Array, BT: Array, CT: Array, S: int) -> dict[str, Array]:
-    """Return ``state_space_dual_resumed`` from a state of zeros."""
-    return state_space_dual_resumed(X, A, BT, CT, empty_state(BT, X), S)
+state_space_dual_prefill = state_space_dual_resumed
 
 
 def gated_delta_rule_step(

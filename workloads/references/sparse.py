@@ -18,8 +18,6 @@ def _best(scores: Array, count: int) -> npt.NDArray[np.int64]:
 
 def _attend(query: Array, keys: Array, values: Array) -> Array:
     """Return the attention of one query over some keys; zeros where there are none."""
-    if not len(keys):
-        return np.zeros(values.shape[-1])
     return np.asarray(softmax(keys @ query) @ values)
 
 
@@ -248,9 +246,7 @@ def native_sparse_attention_decode(
         group, at = at_s[:-2], keys - queries + at_s[-1]
         spans = [(c * T, (c + A) * T) for c in range(KC.shape[-2]) if (c + A) * T <= at + 1]
         whole = len(spans)
-        per_head = [
-            softmax(KC[group][:whole] @ q) if whole else np.zeros(0) for q in Q[group][:, at_s[-1]]
-        ]
+        per_head = [softmax(KC[group][:whole] @ q) for q in Q[group][:, at_s[-1]]]
         block_scores = _overlapping(np.sum(per_head, axis=0), spans, at, R * T, T)
         chosen = {int(n) for n in _best(block_scores, J)}
         kept = [m for m in range(at + 1) if m // (R * T) in chosen]

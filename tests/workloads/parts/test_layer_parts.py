@@ -17,7 +17,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Part, Workload, load
 from workloads.models import Experts, Layer, SelectiveScan
-from workloads.parts.layer import expected_experts, expert_groups
+from workloads.parts.model import expected_experts, expert_groups
 
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 RETNET = {
