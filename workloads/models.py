@@ -12,7 +12,7 @@ weights.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 Cached = tuple[tuple[str, int], ...]
@@ -674,8 +674,8 @@ class ModelConfig:
     [(70, 'lightning'), (10, 'GQA')]
     """
 
-    family: str
-    """``model_type`` of the configuration."""
+    family: str = field(default="", compare=False)
+    """``model_type`` of the configuration; families may read equal models."""
     width: int
     """Width of the residual stream, in elements."""
     runs: tuple[RepeatedLayer, ...]

@@ -6,9 +6,7 @@ Hugging Face Transformers (``LlamaConfig``, ...).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
@@ -24,7 +22,6 @@ from .encoders import (
 )
 from .fields import (
     Positive,
-    Reader,
     check_layer_indices,
     exact_quotient,
     field_error,
@@ -68,14 +65,12 @@ _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "att
 """Names of the fields with constant factors, which change no count."""
 
 LLAMA = ModelFamily(
-    family="llama",
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False),
 )
 # Granite scales embeddings, scores, residual sums and logits.
-GRANITE = like(LLAMA, family="granite", ignored=_SCALES)
+GRANITE = like(LLAMA, ignored=_SCALES)
 SEED_OSS = like(
     LLAMA,
-    family="seed_oss",
     fields=optional_sizes(num_key_value_heads=8, head_dim=128)
     | flags(attention_bias=True, attention_out_bias=False),
     output_bias="attention_out_bias",
@@ -85,7 +80,6 @@ SEED_OSS = like(
 _WITHOUT_ROTATION = listed("no_rope_layers", (0,), last_of_every("no_rope_layer_interval"))
 SMOLLM3 = like(
     LLAMA,
-    family="smollm3",
     ignored=("max_window_layers",),
     fields=sizes(no_rope_layer_interval=4)
     | optional_sizes(num_key_value_heads=4, sliding_window=None)
@@ -97,44 +91,32 @@ SMOLLM3 = like(
 
 # OLMo 2 normalises queries and keys over all heads, and has its norms behind both halves.
 OLMO2 = ModelFamily(
-    family="olmo2",
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False),
     qk_norm=True,
     qk_norm_size="all heads",
 )
 OLMO3 = like(
     OLMO2,
-    family="olmo3",
     fields=optional_sizes(sliding_window=4096),
     windows=Windows(layers=all_but(last_of_every(4))),
 )
-OLMOE = like(
-    OLMO2,
-    family="olmoe",
-    fields=sizes(num_experts=64, num_experts_per_tok=8),
-    mixture=Mixture(),
-)
+OLMOE = like(OLMO2, fields=sizes(num_experts=64, num_experts_per_tok=8), mixture=Mixture())
 
 # A null is no window (later versions); without the field the class has a default.
 MISTRAL = ModelFamily(
-    family="mistral",
     fields=optional_sizes(num_key_value_heads=8, sliding_window=4096),
     windows=Windows(layers=all_layers),
 )
 # Ministral scales queries far into a text, which changes no count.
-MINISTRAL3 = like(
-    MISTRAL, family="ministral3", fields=optional_sizes(head_dim=128, sliding_window=None)
-)
+MINISTRAL3 = like(MISTRAL, fields=optional_sizes(head_dim=128, sliding_window=None))
 # The ignored fields of Phi 3 name layers that see all keys; the class makes all layers alike.
 PHI3 = like(
     MISTRAL,
-    family="phi3",
     fields=optional_sizes(num_key_value_heads=None, sliding_window=None),
     ignored=("full_attn_mod", "interpolate_factor"),
 )
 MIXTRAL = like(
     MISTRAL,
-    family="mixtral",
     fields=sizes(num_local_experts=8, num_experts_per_tok=2) | optional_sizes(sliding_window=None),
     mixture=Mixture(),
 )
@@ -148,7 +130,6 @@ def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
 
 # Published files of Qwen give a sliding_window that use_sliding_window switches off.
 QWEN2 = ModelFamily(
-    family="qwen2",
     fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
     | counts(max_window_layers=28)
     | flags(use_sliding_window=False),
@@ -157,7 +138,6 @@ QWEN2 = ModelFamily(
 )
 QWEN3 = like(
     QWEN2,
-    family="qwen3",
     fields=optional_sizes(head_dim=128) | flags(attention_bias=False),
     qk_norm=True,
     **biased("attention_bias"),
@@ -166,7 +146,6 @@ QWEN3 = like(
 
 _early_even_layers = layers_where(lambda c, index: index % 2 == 0 and index < c.max_window_layers)
 QWEN2_MOE = ModelFamily(
-    family="qwen2_moe",
     fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408, decoder_sparse_step=1)
     | optional_sizes(num_key_value_heads=16)
     | counts(max_window_layers=28, num_experts=60, shared_expert_intermediate_size=5632)
@@ -197,7 +176,6 @@ def _check_window_version(root: YamlNode, c: Any) -> None:
 
 # Without head_dim, or with null, heads share out the width: Qwen 3 itself has 128 then.
 QWEN3_MOE = ModelFamily(
-    family="qwen3_moe",
     # Queries and keys of the family are always normalised.
     ignored=("use_qk_norm",),
     names={"num_experts": _EXPERT_NAMES},
@@ -226,7 +204,6 @@ _QWEN3_VL_MOE_TEXT = like(
 
 # Whatever the limit and alpha of a gate are, an element takes as many operations.
 GPT_OSS = ModelFamily(
-    family="gpt_oss",
     aliases=(("experts_per_token", "num_experts_per_tok"),),
     fields=sizes(num_key_value_heads=8, head_dim=64, num_local_experts=128, num_experts_per_tok=4)
     | optional_sizes(sliding_window=128)
@@ -236,18 +213,11 @@ GPT_OSS = ModelFamily(
     windows=Windows(layers=even_layers),
     mixture=Mixture(clamped=True),
 )
-_PLAIN = ModelFamily(
-    family="",
-    norm_bias=True,
-    gated=False,
-    **biased(True),
-    ffn_bias=True,
-)
+_PLAIN = ModelFamily(norm_bias=True, gated=False, **biased(True), ffn_bias=True)
 """Row of families whose networks have no gate, and whose norms and products all have biases."""
 # Attention and network of Phi stand side by side behind one norm; the output embedding has a bias.
 PHI = like(
     _PLAIN,
-    family="phi",
     fields=optional_sizes(num_key_value_heads=None) | flags(qk_layernorm=False),
     qk_norm="qk_layernorm",
     qk_norm_size="head with bias",
@@ -256,7 +226,6 @@ PHI = like(
 )
 GPT_NEOX = like(
     _PLAIN,
-    family="gpt_neox",
     fields=flags(attention_bias=True),
     # Parallel or sequential halves take as many operations.
     ignored=("use_parallel_residual",),
@@ -264,7 +233,6 @@ GPT_NEOX = like(
 )
 GPT2 = like(
     _PLAIN,
-    family="gpt2",
     standard=STACK,
     names=own_names("n_embd", "n_layer", "n_head"),
     fields=sizes(n_positions=1024)
@@ -277,7 +245,6 @@ GPT2 = like(
 )
 BLOOM = like(
     _PLAIN,
-    family="bloom",
     standard=STACK,
     ignored=(
         *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
@@ -332,16 +299,15 @@ def _falcon_kv_heads(root: YamlNode, c: Any) -> int:
 # One head of keys or groups; halves are parallel, or sequential (RW).
 FALCON = like(
     _PLAIN,
-    family="falcon",
     standard=STACK,
     ignored=("apply_residual_connection_post_layernorm",),
     aliases=(("ff_factor", lambda c: (c.ffn_hidden_size or 4 * c.hidden_size) / c.hidden_size),),
-    names={
-        "hidden_size": ("n_embed", "hidden_size"),
-        "num_hidden_layers": ("num_hidden_layers", "n_layer"),
-        "num_attention_heads": ("num_attention_heads", "n_head"),
-        "num_kv_heads": ("num_kv_heads", "n_head_kv"),
-    },
+    names=own_names(
+        ("n_embed", "hidden_size"),
+        ("num_hidden_layers", "n_layer"),
+        ("num_attention_heads", "n_head"),
+        num_kv_heads=("num_kv_heads", "n_head_kv"),
+    ),
     fields=optional_sizes(
         vocab_size=65_024, num_kv_heads=None, ffn_hidden_size=None, num_ln_in_parallel_attn=None
     )
@@ -420,7 +386,6 @@ def _outside_mpt(c: Any) -> int:
 
 MPT = like(
     _PLAIN,
-    family="mpt",
     standard=STACK,
     # The ignored fields concern gradients, messages and padding.
     ignored=("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),
@@ -441,7 +406,6 @@ MPT = like(
 )
 
 ERNIE4_5 = ModelFamily(
-    family="ernie4_5",
     ignored=(_FURTHER_TOKENS,),
     fields=optional_sizes(num_key_value_heads=2, head_dim=128)
     | flags(use_bias=False, tie_word_embeddings=True)
@@ -458,7 +422,6 @@ def _has_ernie_experts(c: Any, index: int) -> bool:
 
 
 ERNIE4_5_MOE = ModelFamily(
-    family="ernie4_5_moe",
     # The ignored fields say how experts are chosen, and bound experts in training.
     ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity", _FURTHER_TOKENS),
     aliases=(("num_experts", "moe_num_experts"), ("num_experts_per_tok", "num_experts_per_tok")),
@@ -478,13 +441,11 @@ ERNIE4_5_MOE = ModelFamily(
 )
 # GLM 4 has norms before and behind both halves.
 GLM4 = ModelFamily(
-    family="glm4",
     fields=optional_sizes(num_key_value_heads=2, head_dim=128) | flags(attention_bias=True),
     norms=4,
     output_bias=False,
 )
 GLM4_MOE = ModelFamily(
-    family="glm4_moe",
     ignored=(_FURTHER_TOKENS, "use_grouped_mm"),
     fields=sizes(num_key_value_heads=8)
     | flags(attention_bias=False, use_qk_norm=False)
@@ -500,14 +461,12 @@ GLM4_MOE = ModelFamily(
 
 # Both halves of Cohere's layers stand side by side behind one norm without a bias.
 COHERE = ModelFamily(
-    family="cohere",
     fields=optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False, use_qk_norm=False, tie_word_embeddings=True),
     norms=1,
     qk_norm_size="all heads",
 )
 COHERE2 = ModelFamily(
-    family="cohere2",
     ignored=("use_embedding_sharing", "use_parallel_embedding"),
     aliases=(
         ("layer_switch", "sliding_window_pattern"),
@@ -541,7 +500,6 @@ def _exaone_windowed_layers(root: YamlNode, c: Any) -> list[bool]:
 
 
 EXAONE4 = ModelFamily(
-    family="exaone4",
     fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
     | {"sliding_window_pattern": (Any, 4)},
     qk_norm=True,
@@ -549,7 +507,6 @@ EXAONE4 = ModelFamily(
 )
 STARCODER2 = like(
     _PLAIN,
-    family="starcoder2",
     # The ignored fields set the precision of scores.
     ignored=("attention_softmax_in_fp32", "scale_attention_softmax_*"),
     fields=optional_sizes(num_key_value_heads=2, sliding_window=None)
@@ -563,7 +520,6 @@ STARCODER2 = like(
 
 # Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
 GEMMA = ModelFamily(
-    family="gemma",
     # The family reads hidden_activation instead.
     ignored=("hidden_act",),
     fields=sizes(num_key_value_heads=16, head_dim=256)
@@ -574,7 +530,6 @@ GEMMA = ModelFamily(
 )
 GEMMA2 = like(
     GEMMA,
-    family="gemma2",
     aliases=(("sliding_window_size", "sliding_window"),),
     fields=sizes(num_attention_heads=8, num_key_value_heads=4)
     | optional_sizes(sliding_window=4096)
@@ -584,7 +539,6 @@ GEMMA2 = like(
 )
 GEMMA3 = like(
     GEMMA2,
-    family="gemma3",
     aliases=(
         ("_sliding_window_pattern", "sliding_window_pattern"),
         ("sliding_window_size", "sliding_window"),
@@ -598,12 +552,10 @@ GEMMA3 = like(
 )
 
 
-def _llama4_chunked_layers(root: YamlNode, c: Any) -> Sequence[bool]:
-    """Select the layers with rotary embedding: listed ones, or by default all but the last of each
-    interval."""
-    rule = all_but(last_of_every("no_rope_layer_interval"))
-    # An empty list is no list.
-    return (listed("no_rope_layers", (1,), rule) if c.no_rope_layers else rule)(root, c)
+_llama4_chunked_layers = listed(
+    "no_rope_layers", (1,), all_but(last_of_every("no_rope_layer_interval")), may_be_empty=True
+)
+"""Rule for the layers with rotary embedding."""
 
 
 def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
@@ -619,7 +571,6 @@ def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
 
 
 LLAMA4_TEXT = ModelFamily(
-    family="llama4_text",
     # The ignored fields scale queries, and name norms without weights.
     ignored=("attn_temperature_tuning", "attn_scale", "floor_scale", "use_qk_norm", "for_llm_*"),
     fields=sizes("intermediate_size_mlp", num_key_value_heads=8, no_rope_layer_interval=4)
@@ -642,7 +593,6 @@ LLAMA4_TEXT = ModelFamily(
     ),
 )
 GRANITEMOE = ModelFamily(
-    family="granitemoe",
     ignored=_SCALES,
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
     | optional_sizes(num_key_value_heads=None)
@@ -652,7 +602,6 @@ GRANITEMOE = ModelFamily(
 
 
 MINIMAX_M2 = ModelFamily(
-    family="minimax_m2",
     # The ignored fields concern further tokens, and networks that no layer has.
     ignored=(
         *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "layernorm_*"),
@@ -665,38 +614,31 @@ MINIMAX_M2 = ModelFamily(
     | fixed(qk_norm_type="per_layer")
     | lists(attn_type_list=(1,)),
     qk_norm_size="all heads",
-    mixture=Mixture(
-        layers=listed("attn_type_list", (1,)),
-        router_bias="use_routing_bias",
-    ),
+    mixture=Mixture(layers=listed("attn_type_list", (1,)), router_bias="use_routing_bias"),
 )
 
-FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    families(globals())
-    | {
-        "gemma3": Multimodal(
-            text=GEMMA3,
-            encoder=siglip_encoder,
-            encoders=("siglip_vision_model",),
-            ignored=("mm_tokens_per_image",),
-        ),
-        "gemma3_text": GEMMA3,
-        "llama4": Multimodal(
-            text=LLAMA4_TEXT, encoder=llama4_encoder, encoders=("llama4_vision_model",)
-        ),
-        "mistral3": Multimodal(
-            text=_mistral_or_ministral,
-            encoder=pixtral_encoder,
-            encoders=("pixtral",),
-            texts=("mistral", "ministral3", "mistral3"),
-            # The ignored fields concern the projector's function and its input layer.
-            ignored=("projector_hidden_act", "vision_feature_layer"),
-            fields=sizes(spatial_merge_size=2) | flags(multimodal_projector_bias=False),
-        ),
-        "qwen3_vl": qwen_multimodal(QWEN3, qwen3_vl_encoder),
-        "qwen3_vl_moe": qwen_multimodal(_QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
-        "qwen3_vl_moe_text": _QWEN3_VL_MOE_TEXT,
-        "qwen3_vl_text": QWEN3,
-    }
+FAMILIES = families(
+    globals(),
+    gemma3=Multimodal(
+        text=GEMMA3,
+        encoder=siglip_encoder,
+        encoders=("siglip_vision_model",),
+        ignored=("mm_tokens_per_image",),
+    ),
+    gemma3_text=GEMMA3,
+    llama4=Multimodal(text=LLAMA4_TEXT, encoder=llama4_encoder, encoders=("llama4_vision_model",)),
+    mistral3=Multimodal(
+        text=_mistral_or_ministral,
+        encoder=pixtral_encoder,
+        encoders=("pixtral",),
+        texts=("mistral", "ministral3", "mistral3"),
+        # The ignored fields concern the projector's function and its input layer.
+        ignored=("projector_hidden_act", "vision_feature_layer"),
+        fields=sizes(spatial_merge_size=2) | flags(multimodal_projector_bias=False),
+    ),
+    qwen3_vl=qwen_multimodal(QWEN3, qwen3_vl_encoder),
+    qwen3_vl_moe=qwen_multimodal(_QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
+    qwen3_vl_moe_text=_QWEN3_VL_MOE_TEXT,
+    qwen3_vl_text=QWEN3,
 )
 """Readers of configurations by ``model_type``."""

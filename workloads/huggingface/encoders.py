@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
@@ -42,6 +41,7 @@ from .table import (
     feed_forward,
     fixed,
     flags,
+    layer_counts,
     layers_where,
     like,
     own_names,
@@ -50,7 +50,6 @@ from .table import (
 )
 
 _ENCODER = ModelFamily(
-    family="",
     standard=(*STACK, "intermediate_size", "hidden_act"),
     causal=False,
     gated=False,
@@ -62,7 +61,6 @@ _ENCODER = ModelFamily(
 # Outside layers there are positions, sentence kinds, their norm, and the pooler.
 BERT = like(
     _ENCODER,
-    family="bert",
     fields=sizes(max_position_embeddings=512, type_vocab_size=2)
     | flags(is_decoder=False, add_cross_attention=False, tie_word_embeddings=True),
     causal="is_decoder",
@@ -72,7 +70,6 @@ BERT = like(
 )
 DISTILBERT = like(
     _ENCODER,
-    family="distilbert",
     standard=(*STACK, "intermediate_size"),
     # The ignored fields concern initial positions, and an old setting.
     ignored=("sinusoidal_pos_embds", "tie_weights_"),
@@ -95,7 +92,6 @@ def _outside_modernbert(c: Any) -> int:
 
 
 MODERNBERT = ModelFamily(
-    family="modernbert",
     standard=(*STACK, "intermediate_size", "layer_types"),
     # The ignored fields concern training and rotations; the family reads hidden_activation.
     ignored=(
@@ -127,7 +123,6 @@ def _with_patches(root: YamlNode, c: Any, model: ModelConfig) -> ModelConfig:
 
 VIT = like(
     _ENCODER,
-    family="vit",
     # The ignored fields concern heads that are not read.
     ignored=("encoder_stride", "pooler_*"),
     fields=sizes(image_size=224, patch_size=16, num_channels=3) | flags(qkv_bias=True),
@@ -139,11 +134,9 @@ VIT = like(
 # Heads need not make up the stream: T5-11B has 128 of 128 on a width of 1,024.
 _T5_FIELDS = (
     sizes("d_model", "d_kv", "d_ff", "num_heads", relative_attention_num_buckets=32)
-    | {
-        "num_layers": (LayerCount, ...),
-        "num_decoder_layers": (LayerCount | None, None),
-        "feed_forward_proj": (str, Field(default="relu", max_length=40)),
-    }
+    | layer_counts("num_layers")
+    | {"num_decoder_layers": (LayerCount | None, None)}
+    | {"feed_forward_proj": (str, Field(default="relu", max_length=40))}
     | flags(tie_word_embeddings=True, is_encoder_decoder=True)
 )
 _FOLLOWING_FROM_PROJ = ("dense_act_fn", "is_gated_act")
@@ -152,7 +145,7 @@ _WHISPER_FIELDS = (
     sizes("d_model", "encoder_attention_heads", "encoder_ffn_dim", "decoder_attention_heads")
     | sizes("decoder_ffn_dim", num_mel_bins=80, max_source_positions=1500)
     | sizes(max_target_positions=448)
-    | {"encoder_layers": (LayerCount, ...), "decoder_layers": (LayerCount, ...)}
+    | layer_counts("encoder_layers", "decoder_layers")
     | texts(activation_function="gelu")
     | flags(tie_word_embeddings=True)
 )
@@ -197,7 +190,7 @@ def t5(root: YamlNode) -> ModelConfig:
     # Each stack has a last norm, and a table of relative positions in its first layer.
     other = d + c.relative_attention_num_buckets * c.num_heads
     other *= 1 if alone else 2
-    return build_model(c, layers, family="t5", width=d, other_parameters=other)
+    return build_model(c, layers, width=d, other_parameters=other)
 
 
 def whisper(root: YamlNode) -> ModelConfig:
@@ -228,7 +221,6 @@ def whisper(root: YamlNode) -> ModelConfig:
     return build_model(
         c,
         layers,
-        family="whisper",
         width=d,
         encoder_len=c.max_source_positions,
         other_parameters=sounds + positions + 4 * d,
@@ -311,9 +303,9 @@ def _with_outer_fields(root: YamlNode, inner: YamlNode) -> YamlNode:
     return YamlMapping(span=inner.span, entries=(*inner.entries, *outer_entries))
 
 
-def _fields_of(vision: YamlNode, fields: Mapping[str, FieldRow], **others: FieldRow) -> Any:
+def _fields_of(vision: YamlNode, fields: Mapping[str, FieldRow]) -> Any:
     """Return the fields of an encoder that affect its number of parameters; others are ignored."""
-    return read_fields(fields_class("encoder", {**fields, **others}, ("*",)), vision)
+    return read_fields(fields_class("encoder", fields, ("*",)), vision)
 
 
 def _layer_with_biases(width: int, inner: int) -> int:
@@ -327,7 +319,7 @@ def llama4_encoder(vision: YamlNode, _outer: Any, width: int) -> int:
     fields = sizes(hidden_size=768, intermediate_size=5632, vision_output_dim=7680)
     fields |= sizes(projector_input_dim=4096, projector_output_dim=4096)
     fields |= sizes(image_size=448, patch_size=14, num_channels=3)
-    c = _fields_of(vision, fields, num_hidden_layers=(LayerCount, 34))
+    c = _fields_of(vision, fields | layer_counts(num_hidden_layers=34))
     d, inner = c.hidden_size, c.intermediate_size
     patches = patches_of(vision, c.image_size, c.patch_size)
     # Ends are the projection of patches, positions, the class token, and two norms.
@@ -342,7 +334,7 @@ def siglip_encoder(vision: YamlNode, _outer: Any, width: int) -> int:
     behind it."""
     fields = sizes(hidden_size=768, intermediate_size=3072, image_size=224, patch_size=16)
     fields |= sizes(num_channels=3) | fixed(vision_use_head=False)
-    c = _fields_of(vision, fields, num_hidden_layers=(LayerCount, 12))
+    c = _fields_of(vision, fields | layer_counts(num_hidden_layers=12))
     d = c.hidden_size
     patches = patches_of(vision, c.image_size, c.patch_size)
     # Ends are the projection of patches with a bias, positions, and the last norm with a bias.
@@ -355,7 +347,7 @@ def pixtral_encoder(vision: YamlNode, outer: Any, width: int) -> int:
     """Count the parameters of ``PixtralVisionConfig`` in Mistral 3, with a merger and two
     products."""
     fields = sizes(hidden_size=1024, intermediate_size=4096, patch_size=16, num_channels=3)
-    c = _fields_of(vision, fields, num_hidden_layers=(LayerCount, 24))
+    c = _fields_of(vision, fields | layer_counts(num_hidden_layers=24))
     d = c.hidden_size
     # A layer has four projections, a gated network and two norms, without biases.
     layer = 4 * d * d + 3 * d * c.intermediate_size + 2 * d
@@ -368,8 +360,8 @@ def pixtral_encoder(vision: YamlNode, outer: Any, width: int) -> int:
 
 def qwen3_vl_encoder(vision: YamlNode, outer: Any, width: int) -> int:
     """Count the parameters of ``Qwen3VLVisionConfig``: as Qwen3.5, with mergers of inner layers."""
-    indices = (tuple[SizeOrZero, ...], (8, 16, 24))
-    c = _qwen_fields(vision, deepstack_visual_indexes=indices)
+    indices = {"deepstack_visual_indexes": (tuple[SizeOrZero, ...], (8, 16, 24))}
+    c = _fields_of(vision, _QWEN_FIELDS | indices)
     merged = c.hidden_size * c.spatial_merge_size**2
     # A merger has a norm of merged patches, with a bias.
     each = 2 * merged + _merger(merged, c.out_hidden_size)
@@ -378,7 +370,7 @@ def qwen3_vl_encoder(vision: YamlNode, outer: Any, width: int) -> int:
 
 def qwen3_5_encoder(vision: YamlNode, _outer: Any, _width: int) -> int:
     """Count the parameters of ``Qwen3_5VisionConfig``: patches of several frames, and a merger."""
-    c = _qwen_fields(vision)
+    c = _fields_of(vision, _QWEN_FIELDS)
     d = c.hidden_size
     patch = c.in_channels * c.temporal_patch_size * c.patch_size**2
     ends = patch * d + d + c.num_position_embeddings * d
@@ -387,12 +379,12 @@ def qwen3_5_encoder(vision: YamlNode, _outer: Any, _width: int) -> int:
     return int(c.depth * _layer_with_biases(d, c.intermediate_size) + ends + merger)
 
 
-def _qwen_fields(vision: YamlNode, **others: Any) -> Any:
-    fields = sizes(hidden_size=1152, intermediate_size=4304, in_channels=3, patch_size=16)
-    fields |= sizes(temporal_patch_size=2, spatial_merge_size=2, num_position_embeddings=2304)
-    return _fields_of(
-        vision, sizes(out_hidden_size=3584) | fields, depth=(LayerCount, 27), **others
-    )
+_QWEN_FIELDS = (
+    sizes(out_hidden_size=3584, hidden_size=1152, intermediate_size=4304, in_channels=3)
+    | sizes(patch_size=16, temporal_patch_size=2, spatial_merge_size=2)
+    | sizes(num_position_embeddings=2304)
+    | layer_counts(depth=27)
+)
 
 
 def _merger(merged: int, width: int) -> int:
@@ -410,7 +402,5 @@ def qwen_multimodal(text: Reader, encoder: Encoder) -> Multimodal:
     )
 
 
-FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    families(globals()) | {"roberta": replace(BERT, family="roberta"), "t5": t5, "whisper": whisper}
-)
+FAMILIES = families(globals(), roberta=BERT, t5=t5, whisper=whisper)
 """Readers of configurations by ``model_type``."""

@@ -28,7 +28,6 @@ from ..models import (
 )
 from .encoders import qwen3_5_encoder, qwen_multimodal
 from .fields import (
-    Reader,
     Size,
     SizeOrZero,
     check_per_layer,
@@ -108,7 +107,6 @@ def _jamba_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
 
 # In Jamba, of every 8 layers from 0, layer 4 attends, and layers 1, 3, 5 and 7 have experts.
 JAMBA = ModelFamily(
-    family="jamba",
     # The ignored fields choose kernels, and the tokens whose logits are returned.
     ignored=("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt"),
     names=_MAMBA_NAMES | {"time_step_rank": "mamba_dt_rank"},
@@ -121,7 +119,6 @@ JAMBA = ModelFamily(
     mixture=Mixture(layers=_jamba_sparse_layers),
 )
 _DUAL = ModelFamily(
-    family="",
     standard=_STANDARD,
     ignored=("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels"),
     names=_MAMBA_NAMES
@@ -142,22 +139,18 @@ kernels."""
 
 BAMBA = like(
     _DUAL,
-    family="bamba",
     fields=optional_sizes(num_key_value_heads=8) | index_lists(attn_layer_indices=None),
     mixers=mixed(indices("attn_layer_indices", no_layers), state_space_dual),
 )
 
 
-def _granite_attention_layers(root: YamlNode, c: Any) -> Sequence[bool]:
-    # An empty list is no list.
-    rule = listed("layer_types", ("attention", "full_attention"))
-    return (rule if c.layer_types else no_layers)(root, c)
-
+_granite_attention_layers = listed(
+    "layer_types", ("attention", "full_attention"), no_layers, may_be_empty=True
+)
 
 # All tokens pass a shared network, beside which there may be experts.
-GRANITE_HYBRID = like(
+GRANITEMOEHYBRID = like(
     _DUAL,
-    family="granitemoehybrid",
     ignored=(
         *_DUAL.ignored,
         *("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"),
@@ -171,9 +164,7 @@ GRANITE_HYBRID = like(
     | lists(layer_types=("mamba", "attention", "linear_attention", "full_attention")),
     mixers=mixed(_granite_attention_layers, state_space_dual),
     dense="shared_intermediate_size",
-    mixture=Mixture(
-        shared=("shared_intermediate_size",),
-    ),
+    mixture=Mixture(shared=("shared_intermediate_size",)),
 )
 _BLOCKS: Mapping[str, str] = MappingProxyType(
     {
@@ -228,12 +219,8 @@ def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Fe
     return networks
 
 
-_NEMOTRON_EXPERTS = Mixture(
-    shared=("moe_shared_expert_intermediate_size",),
-    router_bias=True,
-)
+_NEMOTRON_EXPERTS = Mixture(shared=("moe_shared_expert_intermediate_size",), router_bias=True)
 NEMOTRON_H = ModelFamily(
-    family="nemotron_h",
     standard=(*STACK, "intermediate_size"),
     # The ignored fields concern widths that heads imply, further tokens, overlap, and the number of
     # shared experts, which is always one.
@@ -278,10 +265,7 @@ def _gated_delta(_row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
 
 
 _LINEAR_KINDS = ("full_attention", "linear_attention")
-_QWEN35 = (
-    *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
-    "output_gate_type",
-)
+_QWEN35 = ("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*", "output_gate_type")
 """Names of ignored fields: multi-token prediction, formats of states, positions, a gate's
 function."""
 _SHARED_EXPERTS = Mixture(shared=("shared_expert_intermediate_size",), shared_gate=True)
@@ -289,7 +273,6 @@ _SHARED_EXPERTS = Mixture(shared=("shared_expert_intermediate_size",), shared_ga
 # The projection of queries makes the gate, too. With an interval of 4, layers 3, 7, 11, ... from 0
 # attend.
 QWEN3_NEXT = ModelFamily(
-    family="qwen3_next",
     fields=sizes(num_key_value_heads=2, full_attention_interval=4, linear_conv_kernel_dim=4)
     | sizes(linear_key_head_dim=128, linear_value_head_dim=128)
     | sizes(linear_num_key_heads=16, linear_num_value_heads=32)
@@ -318,9 +301,8 @@ _SPARSE_FIELDS = (
     *("num_experts", "num_experts_per_tok", "moe_intermediate_size", "decoder_sparse_step"),
     *("shared_expert_intermediate_size", "mlp_only_layers"),
 )
-QWEN35_TEXT = replace(
+QWEN3_5_TEXT = replace(
     QWEN3_NEXT,
-    family="qwen3_5_text",
     ignored=_QWEN35,
     fields={k: v for k, v in QWEN3_NEXT.fields.items() if k not in _SPARSE_FIELDS}
     | sizes(num_key_value_heads=4)
@@ -329,9 +311,8 @@ QWEN35_TEXT = replace(
     mixture=None,
 )
 # Without a dense layer, the width of dense layers is ignored.
-QWEN35_MOE_TEXT = like(
-    QWEN35_TEXT,
-    family="qwen3_5_moe_text",
+QWEN3_5_MOE_TEXT = like(
+    QWEN3_5_TEXT,
     standard=(*STACK, "head_dim", "layer_types", "hidden_act"),
     ignored=(*_QWEN35, "intermediate_size"),
     fields=sizes(num_key_value_heads=2, num_experts=256, num_experts_per_tok=8)
@@ -373,7 +354,6 @@ def _check_lfm2_inner(root: YamlNode, c: Any) -> None:
 
 
 LFM2 = ModelFamily(
-    family="lfm2",
     standard=(*STACK, "head_dim", "layer_types"),
     # The ignored fields concern initial weights, the gate that always exists, and positions.
     ignored=(
@@ -404,7 +384,6 @@ LFM2 = ModelFamily(
 )
 LFM2_MOE = replace(
     LFM2,
-    family="lfm2_moe",
     fields={k: v for k, v in LFM2.fields.items() if not k.startswith("block_")}
     | sizes("intermediate_size", moe_intermediate_size=1792)
     | counts(num_dense_layers=2)
@@ -447,7 +426,6 @@ _BLOCK_TYPES = Annotated[tuple[str, ...], one_per_layer("recurrent", "attention"
 
 # Two layers of a gated recurrence, then one with a window.
 RECURRENT_GEMMA = ModelFamily(
-    family="recurrent_gemma",
     standard=(*STACK, "intermediate_size", "head_dim"),
     # The ignored fields concern initial weights, and a constant factor.
     ignored=("*_init_variance_scale", "embeddings_scale_by_sqrt_dim"),
@@ -478,7 +456,6 @@ def _lightning(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
 
 
 MINIMAX = ModelFamily(
-    family="minimax",
     standard=(*STACK, "intermediate_size", "head_dim", "hidden_act", "layer_types"),
     # The ignored fields concern factors of the stream, places of norms, and chunks.
     ignored=(
@@ -493,15 +470,11 @@ MINIMAX = ModelFamily(
 )
 MINIMAX_TEXT_01 = like(
     MINIMAX,
-    family="minimax_text_01",
     fields=counts(shared_intermediate_size=0)
     # The list has 0 for each lightning layer and 1 for each softmax layer.
     | {"attn_type_list": (Annotated[tuple[int, ...], one_per_layer(0, 1)], ...)},
     mixers=mixed(listed("attn_type_list", (1,)), _lightning),
-    mixture=Mixture(
-        shared=("shared_intermediate_size",),
-        shared_gate="shared_intermediate_size",
-    ),
+    mixture=Mixture(shared=("shared_intermediate_size",), shared_gate="shared_intermediate_size"),
 )
 
 
@@ -547,7 +520,6 @@ _MIXTURE = Mixture(
     router_bias=True,
 )
 DEEPSEEK_V3 = ModelFamily(
-    family="deepseek_v3",
     standard=_STANDARD,
     # Layers that predict further tokens are not read.
     ignored=("num_nextn_predict_layers",),
@@ -566,8 +538,8 @@ DEEPSEEK_V3 = ModelFamily(
     mixers=uniform(_latent),
     mixture=_MIXTURE,
 )
-DEEPSEEK_V2 = like(DEEPSEEK_V3, family="deepseek_v2", mixture=replace(_MIXTURE, router_bias=False))
-KIMI_K2 = like(DEEPSEEK_V3, family="kimi_k2")
+DEEPSEEK_V2 = like(DEEPSEEK_V3, mixture=replace(_MIXTURE, router_bias=False))
+KIMI_K2 = DEEPSEEK_V3
 
 
 def _indexed(own: LayerRule | None = None) -> MixersReader:
@@ -593,7 +565,6 @@ def _indexed(own: LayerRule | None = None) -> MixersReader:
 
 DEEPSEEK_V32 = like(
     DEEPSEEK_V3,
-    family="deepseek_v32",
     fields=sizes("q_lora_rank", "index_n_heads", "index_head_dim", "index_topk")
     # Both words name the same layer: every layer attends to selected keys.
     | lists(layer_types=("deepseek_sparse_attention", "indexed_attention")),
@@ -614,7 +585,6 @@ def _listed_sparse_layers(root: YamlNode, c: Any) -> Sequence[bool]:
 
 GLM4_MOE_LITE = like(
     DEEPSEEK_V3,
-    family="glm4_moe_lite",
     ignored=("num_nextn_predict_layers", "head_dim", "mtp_*"),
     fields=counts(first_k_dense_replace=1) | _LAYER_KINDS,
     mixture=replace(_MIXTURE, layers=_listed_sparse_layers),
@@ -639,7 +609,6 @@ def _own_indexers(root: YamlNode, c: Any) -> Sequence[bool]:
 
 GLM_MOE_DSA = like(
     DEEPSEEK_V32,
-    family="glm_moe_dsa",
     # The ignored fields concern a head's width with rotations, the indexer of further tokens, and
     # the format of router scores.
     ignored=(
@@ -689,7 +658,6 @@ def _kimi_mixers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixe
 
 
 KIMI_LINEAR = ModelFamily(
-    family="kimi_linear",
     standard=_STANDARD,
     # The ignored fields concern the choice of experts, and widths without rotation.
     ignored=(
@@ -707,12 +675,10 @@ KIMI_LINEAR = ModelFamily(
     mixture=replace(_MIXTURE, shared=("moe_intermediate_size", "num_shared_experts")),
 )
 
-FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    families(globals())
-    | {
-        "minimax_m1": MINIMAX_TEXT_01,
-        "qwen3_5": qwen_multimodal(QWEN35_TEXT, qwen3_5_encoder),
-        "qwen3_5_moe": qwen_multimodal(QWEN35_MOE_TEXT, qwen3_5_encoder),
-    }
+FAMILIES = families(
+    globals(),
+    minimax_m1=MINIMAX_TEXT_01,
+    qwen3_5=qwen_multimodal(QWEN3_5_TEXT, qwen3_5_encoder),
+    qwen3_5_moe=qwen_multimodal(QWEN3_5_MOE_TEXT, qwen3_5_encoder),
 )
 """Readers of configurations by ``model_type``."""

@@ -134,7 +134,9 @@ def read_config(root: YamlNode) -> ModelConfig:
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
     omitted = omitted_parts(root)
-    return replace(model, source=text, weights=weights, predicts=predicts, omitted=omitted)
+    return replace(
+        model, family=family, source=text, weights=weights, predicts=predicts, omitted=omitted
+    )
 
 
 def _similar_names(family: str) -> Iterator[str]:
@@ -229,28 +231,24 @@ def weight_formats(root: YamlNode) -> WeightFormats:
     if not isinstance(method, str) or method not in _KNOWN:
         shown = f"'{shorten(str(method))}'" if isinstance(value, dict) else shorten(str(value))
         why = _GROUPS if method in ("gptq", "awq") else ""
-        raise _quantization_error(
+        raise _refusal(
             node, f"weights quantised by {shown} are not read{why}", "known: fp8, mxfp4; "
         )
     known = (*_KNOWN[method], *_UNCONVERTED_KEYS)
     if other := next((key for key, found in value.items() if key not in known and found), None):
-        raise _quantization_error(node, f"'{shorten(str(other))}' is not read for '{method}'")
+        raise _refusal(node, f"'{shorten(str(other))}' is not read for '{method}'")
     if value.get("dequantize"):
         return WeightFormats()
     if method == "mxfp4":
         for module in _kept_modules(value):
             if "experts" in module.split("."):
-                raise _quantization_error(
-                    node, f"'{shorten(module)}' is left out, and mxfp4 is for experts"
-                )
+                raise _refusal(node, f"'{shorten(module)}' is left out, and mxfp4 is for experts")
         return WeightFormats(experts="mxfp4")
     _check_blocks(node, value)
     kept = tuple(sorted({part for _, parts in _unconverted_modules(node, root) for part in parts}))
     fmt = _FP8.get(str(value.get("fmt") or "e4m3"))
     if fmt is None:
-        raise _quantization_error(
-            node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'"
-        )
+        raise _refusal(node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'")
     return WeightFormats(projections=fmt, feed_forward=fmt, experts=fmt, kept=kept)
 
 
@@ -261,10 +259,10 @@ def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
     two_sizes = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
     if block is not None and not two_sizes:
         text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
-        raise _quantization_error(node, text)
+        raise _refusal(node, text)
     if scheme not in (None, "dynamic", "static"):
         text = f"activation_scheme: expected dynamic or static, got {shorten(str(scheme))}"
-        raise _quantization_error(node, text)
+        raise _refusal(node, text)
 
 
 def _kept_modules(value: dict[str, Any]) -> Iterator[str]:
@@ -302,9 +300,7 @@ def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, 
         if _is_never_converted(module, blocks):
             continue
         if (parts := _PARTS_BY_MODULE.get(module.rpartition(".")[2])) is None:
-            raise _quantization_error(
-                node, f"'{shorten(module)}' is left out, and fp8 is for all layers"
-            )
+            raise _refusal(node, f"'{shorten(module)}' is left out, and fp8 is for all layers")
         yield module, parts
 
 
@@ -321,14 +317,14 @@ def check_unconverted(root: YamlNode, found: WeightFormats, model: ModelConfig) 
     for module, parts in _unconverted_modules(node, root):
         number = _LAYER.search(module)
         if not any(_has_part(model.layer(i).mixer, parts[0]) for i in every):
-            raise _quantization_error(node, f"'{shorten(module)}' is left out, and no layer has it")
+            raise _refusal(node, f"'{shorten(module)}' is left out, and no layer has it")
         for part in parts:
             named[part].update([int(number[1])] if number else every)
     for part, layers in named.items():
         other = (i for i in every if i not in layers and _has_part(model.layer(i).mixer, part))
         if (one := next(other, None)) is not None:
             text = f"{part} is left out of some layers, and is converted in layer {one}"
-            raise _quantization_error(node, f"{text}: fp8 is for all layers, or for none")
+            raise _refusal(node, f"{text}: fp8 is for all layers, or for none")
 
 
 def _has_part(mixer: Mixer, part: str) -> bool:
@@ -342,7 +338,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value] * (value is not None)
 
 
-def _quantization_error(node: YamlNode, message: str, known: str = "") -> SpecError:
+def _refusal(node: YamlNode, message: str, known: str = "") -> SpecError:
     off = f"--set workload.config.{QUANTIZATION}=null"
     hint = f"{known}{off} runs weights as wide as the machine's words"
     return SpecError(Problem(f"{QUANTIZATION}: {message}", node.span, hint))

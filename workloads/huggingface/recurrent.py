@@ -7,10 +7,8 @@ own configuration, and ``RWKV7Config`` of flash-linear-attention.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 from math import sqrt
-from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -18,7 +16,7 @@ from pydantic import BeforeValidator
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..models import DecayAttention, Mixer, ModelConfig, RwkvAttention
-from .fields import Positive, Reader, Size, check_per_layer, exact_quotient, field_error
+from .fields import Positive, Size, check_per_layer, exact_quotient, field_error
 from .table import (
     STACK,
     Half,
@@ -62,7 +60,6 @@ def _check_falcon_inner(root: YamlNode, c: Any) -> None:
 
 
 MAMBA = ModelFamily(
-    family="mamba",
     standard=_STREAM,
     ignored=_STEPS_AND_SUMS,
     aliases=(("d_model", "hidden_size"), ("n_layer", "num_hidden_layers")),
@@ -77,7 +74,6 @@ MAMBA = ModelFamily(
 # The width inside takes precedence over the factor; norms of steps, B and C have no weights.
 FALCON_MAMBA = like(
     MAMBA,
-    family="falcon_mamba",
     ignored=(*_STEPS_AND_SUMS, "use_mambapy", "mixer_rms_eps"),
     aliases=(),
     check=_check_falcon_inner,
@@ -93,7 +89,6 @@ def _check_heads(root: YamlNode, c: Any) -> None:
 
 
 MAMBA2 = ModelFamily(
-    family="mamba2",
     standard=_STREAM,
     ignored=_STEPS_AND_SUMS,
     aliases=(("intermediate_size", expanded),),
@@ -129,7 +124,6 @@ def _torchscale_retention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixe
 
 
 _TORCHSCALE_RETNET = ModelFamily(
-    family="retnet",
     standard=(*STACK, "intermediate_size"),
     names=own_names(
         "decoder_embed_dim",
@@ -176,7 +170,6 @@ def _fla_inner(c: Any) -> int:
 
 
 _FLA_RETNET = ModelFamily(
-    family="retnet",
     standard=_STREAM,
     # The ignored fields concern kernels, a convolution that is off, and norms.
     ignored=("attn_mode", "conv_size", "elementwise_affine", "clamp_min"),
@@ -205,7 +198,6 @@ def _transnormer_attention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mix
 
 
 TRANSNORMER = ModelFamily(
-    family="transnormer",
     standard=(*STACK, "intermediate_size"),
     names=own_names(
         "decoder_embed_dim",
@@ -292,7 +284,6 @@ def _rank(factor: float, width: int) -> int:
 
 
 RWKV7 = ModelFamily(
-    family="rwkv7",
     standard=_STREAM,
     # The ignored fields concern kernels and training.
     ignored=("attn_mode", "use_l2warp"),
@@ -311,5 +302,5 @@ RWKV7 = ModelFamily(
     gated=False,
 )
 
-FAMILIES: Mapping[str, Reader] = MappingProxyType(families(globals()) | {"retnet": retnet})
+FAMILIES = families(globals(), retnet=retnet)
 """Readers of configurations by ``model_type``."""

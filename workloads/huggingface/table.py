@@ -118,6 +118,7 @@ def fields_of(kind: Any) -> Callable[..., dict[str, FieldRow]]:
 
 
 sizes = fields_of(Size)
+layer_counts = fields_of(LayerCount)
 optional_sizes = fields_of(Size | None)
 counts = fields_of(SizeOrZero)
 optional_counts = fields_of(SizeOrZero | None)
@@ -183,15 +184,22 @@ def from_layer(first: str, every: str = "") -> LayerRule:
     return layers_where(selects)
 
 
-def listed(field: str, kinds: tuple[str | int, ...], default: LayerRule = all_layers) -> LayerRule:
+def listed(
+    field: str,
+    kinds: tuple[str | int, ...],
+    default: LayerRule = all_layers,
+    *,
+    may_be_empty: bool = False,
+) -> LayerRule:
     """Return a rule that selects layers by their kinds in a list of the configuration.
 
-    Where the configuration has no such list, the rule ``default`` selects layers.
+    Where the configuration has no such list, the rule ``default`` selects layers. With
+    ``may_be_empty``, an empty list is no list.
     """
 
     def rule(root: YamlNode, c: Any) -> Sequence[bool]:
         entries, otherwise = getattr(c, field), default(root, c)
-        if entries is None:
+        if entries is None or (may_be_empty and not entries):
             return otherwise
         check_per_layer(root, field, entries, c.num_hidden_layers)
         return [entry in kinds for entry in entries]
@@ -299,7 +307,6 @@ def _expert_count(c: Any) -> int | None:
 class ModelFamily:
     """Family of models, as a row of the table; a call of the row reads a configuration."""
 
-    family: str
     standard: tuple[str, ...] = tuple(STANDARD)
     """Names of the fields of ``STANDARD`` that the family has."""
     fields: Mapping[str, FieldRow] = field(default_factory=dict)
@@ -317,8 +324,6 @@ class ModelFamily:
     networks: NetworksReader | None = None
     """Function that returns the networks of all layers; by default ``dense`` and ``mixture``."""
     causal: Switch = True
-    cross: Switch = "add_cross_attention"
-    """True if layers also attend to the output of an encoder (cross attention)."""
     windows: Windows | None = None
     mixture: Mixture | None = None
     dense: Number = "intermediate_size"
@@ -339,8 +344,6 @@ class ModelFamily:
     """True if a gate multiplies the output of softmax attention."""
     sinks: bool = False
     alibi: Switch = "alibi"
-    softcap: str = "attn_logit_softcapping"
-    """Name of the field with the bound of attention scores, which tanh caps."""
     logit_softcap: str = "final_logit_softcapping"
     """Name of the field with the bound of logits, which tanh caps."""
     norms: Number = None
@@ -381,7 +384,7 @@ class ModelFamily:
             norms = (1 if network is None else 2) if norms is None else norms
             other = norms * norm + mixer.other_parameters
             part, cross = mixer.part, None
-            if isinstance(part, SoftmaxAttention) and _value(c, self.cross):
+            if isinstance(part, SoftmaxAttention) and _value(c, "add_cross_attention"):
                 cross = replace(part, causal=False)
                 other += norm + attention_biases(cross, width)
             layer = Layer(
@@ -395,7 +398,6 @@ class ModelFamily:
         model = build_model(
             c,
             layers,
-            family=self.family,
             width=width,
             other_parameters=outside,
             logit_softcap=_value(c, self.logit_softcap),
@@ -410,10 +412,14 @@ class ModelFamily:
         return next((name for name in names if root.child(name) is not None), names[0])
 
 
-def families(names: Mapping[str, Any]) -> dict[str, Reader]:
-    """Return the public rows among a module's names, by family."""
-    rows = (row for name, row in names.items() if name[0] != "_")
-    return {row.family: row for row in rows if isinstance(row, ModelFamily)}
+def families(names: Mapping[str, Any], **others: Reader) -> Mapping[str, Reader]:
+    """Return readers by ``model_type``: the rows among a module's names, and others.
+
+    A public name in capitals is the ``model_type`` of its row.
+    """
+    rows = {name.lower(): row for name, row in names.items() if isinstance(row, ModelFamily)}
+    found = {name: row for name, row in rows.items() if name[0] != "_"}
+    return MappingProxyType(found | others)
 
 
 def own_names(
@@ -453,7 +459,7 @@ def _row_fields(row: ModelFamily) -> type[ConfigFields]:
         alias = own if isinstance(own, str) else AliasChoices(*own)
         fields[name] = (kind, Field(default, validation_alias=alias))
         aliases += [] if isinstance(own, str) else [(choice, name) for choice in own]
-    return fields_class(row.family, fields, row.ignored, tuple(aliases))
+    return fields_class("row", fields, row.ignored, tuple(aliases))
 
 
 def _value(c: Any, column: Switch | Number) -> Any:
@@ -504,7 +510,7 @@ def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
         width_field=row.own_name(root, "hidden_size"),
         heads_field=row.own_name(root, "num_attention_heads"),
         causal=bool(_value(c, row.causal)),
-        softcap=_value(c, row.softcap),
+        softcap=_value(c, "attn_logit_softcapping"),
         sinks=row.sinks,
         alibi=bool(_value(c, row.alibi)),
         qk_norm=bool(_value(c, row.qk_norm)),
@@ -620,10 +626,9 @@ def attention_heads(
     )
 
 
-def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
+def attention_biases(a: SoftmaxAttention, width: int, output: bool = True) -> int:
     """Count the biases of the query, key, value and gate projections and, with ``output``, of the
     output projection."""
-    a = attention
     inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
     inputs += a.heads * a.v_width if a.gated else 0
     return inputs + (width if output else 0)
