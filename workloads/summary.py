@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 from einsum_cascade import Cascade
@@ -151,9 +152,7 @@ def _part_operations(part: Part) -> Counter[str]:
     program = with_masks(Cascade.load(part.cascade).program)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
     numbers = _rank_sizes(program, given)
-    batch = 1
-    for rank in program.parallel:
-        batch *= int(numbers.get(rank, 1))
+    batch = prod(int(numbers.get(rank, 1)) for rank in program.parallel)
     each = operations_of(program)
     found: Counter[str] = Counter()
     for einsum in program.einsums:

@@ -31,12 +31,13 @@ from .layer_attention import (
     BUCKETS,
     GATHERED,
     WINDOW,
+    Feature,
     LayerOmission,
     ShapedCascade,
     Shapes,
     SharedHeads,
     Variant,
-    checked_size,
+    convolution_shapes,
     shapes_of,
 )
 from .phases import Tokens
@@ -225,9 +226,8 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
     if features:
         # These cascades have a mask, which leaves all keys to a single query.
         return "-".join((GROUPED, *features, *(("window",) if masked else ())))
-    if single_query:
-        return GROUPED
-    return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
+    mask = "causal" if window is None else "window"
+    return GROUPED if single_query else f"{GROUPED}-{mask}"
 
 
 _WINDOWED = frozenset({"sink", "softcap"})
@@ -274,27 +274,31 @@ def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmi
     )
 
 
+_CHANGES: tuple[tuple[str, str, Feature, str], ...] = (
+    ("sinks", "sink", "sinks", "the sink of every head, one more score a query, is"),
+    ("softcap", "softcap", "softcap", "the soft cap of scores at {a.softcap:g} (a tanh each) is"),
+    ("gated", "gated", "gate", "the output's gate, a sigmoid and a product an element, is"),
+    (
+        "buckets",
+        "t5-bias",
+        "bias",
+        "the bias of each score, of {a.buckets} buckets of distances, is",
+    ),
+    ("alibi", "alibi", "alibi", "the penalty of distance of each score (ALiBi) is"),
+)
+"""Changes of scores or outputs: the field of a layer, the suffix, the feature, and the note."""
+
+
 def _score_changes(a: SoftmaxAttention) -> Iterator[tuple[str, LayerOmission]]:
     """Yield each change of scores or outputs in a layer: a name suffix and an omission.
 
     The suffix ends the names of cascades that make the change. The omission is the note for
     cascades that do not.
     """
-    if a.sinks:
-        note = "the sink of every head, one more score a query, is not counted"
-        yield "sink", LayerOmission(feature="sinks", note=note)
-    if a.softcap is not None:
-        note = f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted"
-        yield "softcap", LayerOmission(feature="softcap", note=note)
-    if a.gated:
-        note = "the output's gate, a sigmoid and a product an element, is not counted"
-        yield "gated", LayerOmission(feature="gate", note=note)
-    if a.buckets is not None:
-        note = f"the bias of each score, of {a.buckets} buckets of distances, is not counted"
-        yield "t5-bias", LayerOmission(feature="bias", note=note)
-    if a.alibi:
-        note = "the penalty of distance of each score (ALiBi) is not counted"
-        yield "alibi", LayerOmission(feature="alibi", note=note)
+    for field, suffix, feature, what in _CHANGES:
+        if getattr(a, field):
+            note = f"{what.format(a=a)} not counted"
+            yield suffix, LayerOmission(feature=feature, note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> ShapedCascade:
@@ -487,14 +491,7 @@ def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> ShapedCa
 
 
 def _short(a: ShortConvolution, tokens: Tokens) -> ShapedCascade:
-    """Return the cascade and shapes of a short convolution, which also reads the tokens just
-    before."""
-    shapes = (
-        ("B", tokens.batch),
-        ("C", a.channels),
-        ("M", checked_size("M", tokens.queries + a.conv_width - 1)),
-        ("P", tokens.queries),
-        ("T", a.conv_width),
-    )
+    """Return the cascade and shapes of a short convolution."""
+    shapes = convolution_shapes(tokens.batch, tokens.queries, a.channels, a.conv_width)
     note = "the products with the gates before and behind the convolution are not counted"
     return ShapedCascade(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))

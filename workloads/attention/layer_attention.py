@@ -183,28 +183,29 @@ class LayerOmission:
         cascade writes a state if one of its outputs has no rank of positions.
         """
         masked = rank_asymmetry(program, "P") is not None
+        parameters, ranks = {p.name for p in program.parameters}, {r.name for r in program.ranks}
         match self.feature:
             case "mask":
                 return not masked
             case "window":
-                return masked and all(p.name != WINDOW for p in program.parameters)
+                return masked and WINDOW not in parameters
             case "sinks":
                 of_heads = (t for t in program.inputs if {*t.ranks} <= _HEAD_RANKS)
                 return all(t.name == SLOPES for t in of_heads)
             case "alibi":
                 return all(t.name != SLOPES for t in program.inputs)
             case "softcap":
-                return all(p.name != CAP for p in program.parameters)
+                return CAP not in parameters
             case "gate":
                 return not any({"P", "F"} <= {*t.ranks} for t in program.inputs)
             case "bias":
-                return all(r.name != BUCKETS for r in program.ranks)
+                return BUCKETS not in ranks
             case "state":
                 return all("P" in program.tensor_ranks[name] for name in program.outputs)
             case "picks":
-                return all(r.name != GATHERED for r in program.ranks)
+                return GATHERED not in ranks
             case "latent":
-                return all(r.name not in ("L", GATHERED) for r in program.ranks)
+                return ranks.isdisjoint(("L", GATHERED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,3 +245,9 @@ def shapes_of(tokens: Tokens, heads: int, qk_width: int, v_width: int, keys: int
         ("M", keys),
         ("P", tokens.queries),
     )
+
+
+def convolution_shapes(batch: int, tokens: int, channels: int, taps: int) -> Shapes:
+    """Return the shapes of a depthwise convolution, which also reads the tokens just before."""
+    read = checked_size("M", tokens + taps - 1)
+    return (("B", batch), ("C", channels), ("M", read), ("P", tokens), ("T", taps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -130,14 +131,10 @@ def default_layer(model: ModelConfig, phase: Phase) -> int:
         Index from 0 over all layers of the model (``ModelConfig.layer``). Of equally frequent
         mixers, the first counts. A workload that names no layer has the attention of this layer.
     """
-    counts: dict[Mixer, int] = {}
-    first: dict[Mixer, int] = {}
-    runs = running_layers(model, phase)
+    counts: Counter[Mixer] = Counter()
+    for run in running_layers(model, phase):
+        counts[run.layer.mixer] += run.count
+    ((usual, _),) = counts.most_common(1)
     # Layers that do not run come first.
-    at = model.layer_count - sum(run.count for run in runs)
-    for run in runs:
-        mixer = run.layer.mixer
-        counts[mixer] = counts.get(mixer, 0) + run.count
-        first.setdefault(mixer, at)
-        at += run.count
-    return first[max(counts, key=lambda m: counts[m])]
+    running = range(model.layer_count - counts.total(), model.layer_count)
+    return next(index for index in running if model.layer(index).mixer == usual)

@@ -18,7 +18,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.cascades import attention_of
-from ..attention.layer_attention import SharedHeads, checked_size
+from ..attention.layer_attention import SharedHeads, convolution_shapes
 from ..attention.phases import Tokens, default_layer, layer_tokens, running_layers
 from ..models import (
     Experts,
@@ -198,13 +198,7 @@ def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Itera
                 )
         else:
             # Earlier tokens come from a cache, or are zeros.
-            sizes = (
-                ("B", b),
-                ("C", step.channels),
-                ("M", checked_size("M", p + step.taps - 1)),
-                ("P", p),
-                ("T", step.taps),
-            )
+            sizes = convolution_shapes(b, p, step.channels, step.taps)
             cascade = CONVOLUTION if step.activated else LINEAR_CONVOLUTION
             yield Part(name="convolution", cascade=cascade, shapes=sizes)
 
@@ -374,15 +368,10 @@ def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
 
 def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     selected = model.layer(work.layer or 0)
+    tokens, part = _tokens(work), attention
     # Layers with the mixer of the selected layer run its attention, with the user's shapes.
-    is_selected_mixer = layer.mixer == selected.mixer
-    tokens = _tokens(work)
-    own_tokens = layer_tokens(model, layer, tokens)
-    part = (
-        attention
-        if is_selected_mixer
-        else _other_attention(work, attention, layer.mixer, own_tokens)
-    )
+    if layer.mixer != selected.mixer:
+        part = _other_attention(work, attention, layer.mixer, layer_tokens(model, layer, tokens))
     cross, encoded = None, model.encoder_len or tokens.keys
     if layer.cross is not None:
         encoder_keys = replace(tokens, given_keys=encoded)
