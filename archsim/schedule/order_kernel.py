@@ -570,9 +570,11 @@ def choose(
         if known == plain:
             return UNPLACED
     best, best_end = -1, beyond
-    for n in range(known):
+    # Overlapped candidates come last and end soonest. Tried first, they cut the other runs short.
+    for n in range(known - 1, -1, -1):
         order = by_position(position[n * tasks : (n + 1) * tasks])
-        end = end_of(t, steps, stage[n * tasks : (n + 1) * tasks], order, best_end)
+        limit = best_end + 1 if best >= 0 else beyond
+        end = end_of(t, steps, stage[n * tasks : (n + 1) * tasks], order, limit)
         if end != LATE:
             best, best_end = n, end
     if best < 0:
