@@ -159,20 +159,14 @@ def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
         CountedAxis(a.symbol, *(_integer(x, numbers) for x in (a.size, a.tile, a.total)))
         for a in space.axes
     )
-    kept = {a.symbol for a in axes}
-    left = tuple(_value(i, numbers, kept) for i in space.inequalities)
-    return _count_uncoupled(PointSet(axes, left))
-
-
-def _count_uncoupled(space: PointSet) -> int | None:
-    """Return the number of points of a set of known sizes, as the product of coupled groups."""
-    sizes = {a.symbol: a.size for a in space.axes}
-    if any(not i.free_symbols and not i <= 0 for i in space.inequalities):
+    sizes = {a.symbol: a.size for a in axes}
+    known = [_value(i, numbers, sizes.keys()) for i in space.inequalities]
+    if any(not i.free_symbols and not i <= 0 for i in known):
         return 0
     # An inequality that always holds, such as the last tile's end for whole tiles, couples nothing.
-    left = (i for i in space.inequalities if i.free_symbols and not Inequality.of(i).always(sizes))
+    left = (i for i in known if i.free_symbols and not Inequality.of(i).always(sizes))
     total = 1
-    for group, inequalities in PointSet(space.axes, tuple(left)).groups():
+    for group, inequalities in PointSet(axes, tuple(left)).groups():
         found = _count_coupled(group, inequalities) if inequalities else group[0].total
         if not found:
             return found
