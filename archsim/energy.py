@@ -39,12 +39,10 @@ It is measured between the natural logarithms of rows and width.
 
 
 class AccessEnergy(NamedTuple):
-    """Energy of reading and of writing ``bits`` at once: one line of a memory or one register
-    value."""
+    """Energy of reading and of writing one line of a memory, or one register value."""
 
     read_pj: float
     write_pj: float
-    bits: Fraction | int
 
 
 def address_bits(rows: int) -> int:
@@ -80,12 +78,12 @@ def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
     bits = memory.line_bits
     if kind.kind in ("dram", "link"):
         energy = kind.energy_per_bit_pj * bits
-        return AccessEnergy(energy, energy, bits)
+        return AccessEnergy(energy, energy)
     rows = _rows(memory, kind)
     address = _adder_energy(kind.adder, rows)
     read = _sram_energy(kind, rows, bits, lambda p: p.read_pj)
     write = _sram_energy(kind, rows, bits, lambda p: p.write_pj)
-    return AccessEnergy(read + address, write + address, bits)
+    return AccessEnergy(read + address, write + address)
 
 
 def register_access(
@@ -113,7 +111,7 @@ def register_access(
     entries = kind.access_per_entry_pj * max(registers.depth, kind.least_depth)
     shared = entries + _adder_energy(kind.adder, registers.depth)
     read = kind.read_per_bit_pj * width + shared
-    return AccessEnergy(read, kind.write_per_bit_pj * width + shared, bits)
+    return AccessEnergy(read, kind.write_per_bit_pj * width + shared)
 
 
 def unlike_word(architecture: Architecture) -> tuple[str, ...]:
