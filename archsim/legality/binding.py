@@ -20,8 +20,8 @@ from ..nest.tiling import build_tiling
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .dependences import illegalities
-from .fit import CapacityQueries, TileFitting, capacity_interval_of, tile_sizes
-from .footprint import all_fits, limited_requirements, requirements
+from .fit import CapacityInterval, TileFitting, capacity_interval_of, tile_sizes
+from .footprint import limited_requirements
 
 BindClosed = Callable[[Mapping], Bound]
 """Function that binds a mapping without open choices, or raises ``MappingError``."""
@@ -163,13 +163,14 @@ class _MachineBinding:
         _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
         if not open_tiles:
             return skip_masked_tiles(bound)
-        queries = CapacityQueries(limited_requirements(bound))
-        fitting = TileFitting(parametric_nest, shapes, sizes, queries)
+        fitted = {r.level: r.required_bytes for r in limited_requirements(bound)}
+        interval = CapacityInterval(at_least=fitted)
+        fitting = TileFitting(parametric_nest, shapes, sizes, interval)
         # Fit tiles in the order of the file: the first takes the room that it can use.
         for member in open_tiles:
             bound = fitting.fitted(bound, member)
         bound = skip_masked_tiles(bound)
-        bound.seed(capacity_interval_of, queries.interval)
+        bound.seed(capacity_interval_of, interval)
         return bound
 
 
@@ -266,7 +267,6 @@ def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, d
 
 
 def _check_capacity(bound: Bound, error: type[MappingError]) -> None:
-    if not all_fits(bound):
-        short = [r for r in requirements(bound) if not r.fits]
+    if short := [r for r in limited_requirements(bound) if not r.fits]:
         spans = {k.level: k.span for k in bound.mapping.keep}
         raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])

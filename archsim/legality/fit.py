@@ -3,11 +3,10 @@ remains the largest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isqrt
-from typing import Any
 
 from ..nest.binder import ParametricNest
 from ..nest.policy import MAX_TRIAL_DIVISOR
@@ -19,25 +18,26 @@ from .dependences import illegalities
 from .footprint import Requirement, limited_requirements
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CapacityInterval:
     """Capacities of memories for which fitting a mapping's tiles gives the sizes already found.
 
     For these capacities every size that was tried gets the answer it got: it fits or does not fit.
-    Each trial follows from earlier answers, so fitting ends with equal sizes.
+    Each trial follows from earlier answers, so fitting ends with equal sizes. Each trial may narrow
+    the interval.
     """
 
-    at_least: tuple[tuple[str, Fraction], ...]
-    """Pairs of a limited memory and the largest footprint that fitted, in bytes."""
-    below: tuple[tuple[str, Fraction], ...]
-    """Pairs of a memory and the smallest footprint that did not fit, in bytes."""
+    at_least: dict[str, Fraction]
+    """Largest footprint that fitted, in bytes, by limited memory."""
+    below: dict[str, Fraction] = field(default_factory=dict)
+    """Smallest footprint that did not fit, in bytes, by memory."""
 
     def contains(self, architecture: Architecture) -> bool:
         """Return whether a machine's capacities are in the interval.
 
         The machine's binding key must equal that of the fitted mapping.
 
-        >>> interval = CapacityInterval(at_least=(("buffer", Fraction(3 << 20)),), below=())
+        >>> interval = CapacityInterval(at_least={"buffer": Fraction(3 << 20)})
         >>> machine = Architecture.load("fusemax")
         >>> [m.name for m in machine.memories if m.capacity_bytes], interval.contains(machine)
         (['global_buffer'], False)
@@ -46,18 +46,10 @@ class CapacityInterval:
             m.name: m.capacity_bytes for m in architecture.memories if m.capacity_bytes is not None
         }
         return (
-            [name for name, _ in self.at_least] == [*capacities]
-            and all(capacities[name] >= size for name, size in self.at_least)
-            and all(capacities[name] < size for name, size in self.below)
+            [*self.at_least] == [*capacities]
+            and all(capacities[name] >= size for name, size in self.at_least.items())
+            and all(capacities[name] < size for name, size in self.below.items())
         )
-
-
-class CapacityQueries:
-    """Record of the footprints that were tried while tiles were fitted, and whether they fitted."""
-
-    def __init__(self, needed: Iterable[Requirement]) -> None:
-        self._least = {r.level: r.required_bytes for r in needed if r.capacity_bytes is not None}
-        self._below: dict[str, Fraction] = {}
 
     def fits(self, needed: Iterable[Requirement]) -> bool:
         """Return whether all limited memories hold the footprint of one tile size. The answer is
@@ -71,20 +63,13 @@ class CapacityQueries:
         found: list[Requirement] = []
         for r in needed:
             if not r.fits:
-                below = self._below.get(r.level, r.required_bytes)
-                self._below[r.level] = min(below, r.required_bytes)
+                below = self.below.get(r.level, r.required_bytes)
+                self.below[r.level] = min(below, r.required_bytes)
                 return False
             found.append(r)
         for r in found:
-            self._least[r.level] = max(self._least[r.level], r.required_bytes)
+            self.at_least[r.level] = max(self.at_least[r.level], r.required_bytes)
         return True
-
-    @property
-    def interval(self) -> CapacityInterval:
-        """Capacities for which all recorded answers stay as they are."""
-        return CapacityInterval(
-            at_least=tuple(self._least.items()), below=tuple(self._below.items())
-        )
 
 
 def capacity_interval_of(bound: Bound) -> CapacityInterval | None:
@@ -123,8 +108,8 @@ class TileFitting:
     """Shape (number of coordinates) of every rank."""
     sizes: dict[str, int]
     """Sizes of all tiles; fitting stores the sizes it finds here."""
-    queries: CapacityQueries
-    """Record of the footprints that were tried, and whether they fitted."""
+    interval: CapacityInterval
+    """Capacities for which all sizes that were tried get the answers they got."""
 
     def fitted(self, bound: Bound, member: str) -> Bound:
         """Bind a mapping with the largest legal size of one tile, found by bisection.
@@ -143,15 +128,15 @@ class TileFitting:
         """
         tile = next(t for t in bound.mapping.tiles if t.member == member)
         outermost = bound.tiling.of_rank(tile.rank)[0]
-        choices = _choices(tile.size, bound.tiling.bounds[outermost.name])
+        count, choice = _choices(tile.size, bound.tiling.bounds[outermost.name])
         best = bound
         # Neighbouring choices may have equal sizes.
         tried: dict[int, Bound | None] = {}
         # ``bound`` has the first choice, tiles of 1, already.
-        low, high = 1, len(choices) - 1
+        low, high = 1, count - 1
         middle = high
         while low <= high:
-            size = choices[middle]
+            size = choice(middle)
             if size not in tried:
                 changed = {**self.sizes, member: size}
                 tiling = build_tiling(bound.program, bound.mapping, self.shapes, changed)
@@ -168,38 +153,26 @@ class TileFitting:
     def _trial(self, like: Bound, tiling: Tiling) -> Bound | None:
         """Return the mapping bound with other tile sizes, or None if that is illegal."""
         trial = self.nest.bound(tiling, like)
-        if trial is None or not self.queries.fits(limited_requirements(trial, whole_tiles=True)):
+        if trial is None or not self.interval.fits(limited_requirements(trial, whole_tiles=True)):
             return None
         return None if trial.pattern_memo(illegalities) else trial
 
 
-def _choices(size: TileSize, count: int) -> Sequence[int]:
-    """Return the sizes that a fitted tile may have, in ascending order."""
-    if size == WHOLE_OR_ONE:
-        return sorted({1, count})
-    return _Even(count) if size == EVEN else divisors(count)
-
-
-class _Even(Sequence[int]):
-    """Sizes of tiles that cut ``count`` units evenly into 1, 2, ... ``count`` tiles, in ascending
+def _choices(size: TileSize, count: int) -> tuple[int, Callable[[int], int]]:
+    """Return how many sizes a fitted tile may have, and the function that gives them in ascending
     order.
 
-    For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
+    Even tiles cut ``count`` units into 1, 2, ... ``count`` tiles. For 10: 10 tiles of 1, then 9, 8,
+    7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
 
-    >>> [*_Even(10)]
+    >>> number, choice = _choices(EVEN, 10)
+    >>> [choice(n) for n in range(number)]
     [1, 2, 2, 2, 2, 2, 3, 4, 5, 10]
     """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return -(-self._count // (self._count - index))
+    if size == EVEN:
+        return count, lambda n: -(-count // (count - n))
+    sizes = sorted({1, count}) if size == WHOLE_OR_ONE else divisors(count)
+    return len(sizes), sizes.__getitem__
 
 
 def divisors(number: int) -> list[int]:

@@ -390,11 +390,9 @@ def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
     level : int
         Index of the memory that keeps the tensor: only loops inside its tiles can separate Einsums.
     """
-    running = bound.program.iterative.get(tensor, ())
-    writer = bound.by_name.get(tensor)
-    if writer is None or not running:
+    ranks, writer = bound.iterative_variables(tensor), bound.by_name.get(tensor)
+    if writer is None or not ranks:
         return True
-    ranks = {r.lower() for r in running}
     readers = [
         e
         for e in bound.einsums

@@ -62,7 +62,6 @@ def residency(
     SpecError
         ``keep`` names a level or a tensor that does not exist.
     """
-    inputs = {t.name for t in program.inputs}
     tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
@@ -76,7 +75,7 @@ def residency(
         for tensor in keep.tensors:
             if tensor not in found:
                 wrong += unknown_names(NO_TENSOR, [tensor], tensors, keep.span)
-            elif keep.level in arrays and tensor in inputs:
+            elif keep.level in arrays and tensor not in program.einsum_of:
                 text = f"{tensor} is an input: it comes from memory whenever it is used"
                 hint = f"registers of {keep.level} keep what Einsums write; leave {tensor} out"
                 wrong.append(Problem(text, keep.span, hint))

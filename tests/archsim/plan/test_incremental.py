@@ -68,19 +68,25 @@ def outcome(alike: IncrementalEvaluator | None, job: Job) -> object:
 def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
     """Also up to the last byte with which the next size does not fit, and with less than any."""
     work, mapping = load("bert-base", seq_len=2048, batch=1), Mapping.load("fusemax-binding")
-    alike, rooms = IncrementalEvaluator(), set[CapacityInterval]()
+    alike, rooms = IncrementalEvaluator(), list[CapacityInterval]()
 
     def same(capacity: int) -> None:
         machine = Architecture.load("fusemax", [f"memories.global_buffer.capacity={capacity} B"])
         (job,) = plan(work, machine, mapping, generators=GENERATORS).jobs
         fresh = outcome(None, job)
         assert outcome(alike, job) == fresh
-        if not isinstance(fresh, str) and (room := job.bind().memo(capacity_interval_of)):
-            rooms.add(room)
+        room = None if isinstance(fresh, str) else job.bind().memo(capacity_interval_of)
+        if room is not None and room not in rooms:
+            rooms.append(room)
 
     for capacity in range(1 << 17, 1 << 20, 1 << 17):
         same(capacity)
-    ends = {int(size) for room in rooms for _, size in (*room.at_least, *room.below)}
+    ends = {
+        int(size)
+        for room in rooms
+        for part in (room.at_least, room.below)
+        for size in part.values()
+    }
     for end in sorted(ends):
         same(end - 1)
         same(end)
