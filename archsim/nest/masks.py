@@ -7,10 +7,11 @@ its masked Einsums agree and its other Einsums provably do nothing then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, prod
+from typing import Final
 
 from einsum_cascade import ir
 from einsum_cascade.affine import linear_expression
@@ -85,6 +86,13 @@ _BEYOND_ANY_DISTANCE = 1 << 80
 """Distance larger than that of any two coordinates."""
 
 
+TileMultiples = Mapping[str, int] | None
+"""Number of which all tile sizes of a rank are multiples, by rank; None for tiles of any sizes."""
+
+ANY_SIZES: Final[TileMultiples] = None
+"""Tiles that may have any sizes."""
+
+
 def scale_of(tiling: Tiling, axis: Axis) -> int:
     """Return the number of rank coordinates in one unit of an axis. It exceeds 1 if inner
     partitioned ranks, such as M0, are not on the axis."""
@@ -129,9 +137,9 @@ def band_of(
     if depends_on_data(where):
         return None, False
     found, exact = _BandFinder(tiling, e.axes, numbers, tiles, within).of(where)
-    if found is not None and found.low > found.high and tiles.known:
+    if found is not None and found.low > found.high and tiles is not None:
         # A band of blocks is empty if it is narrowed too far: keep its full width.
-        single = TileMultiples(known=True, sizes=dict.fromkeys(tiles.sizes, 1))
+        single = dict.fromkeys(tiles, 1)
         if single != tiles:
             return band_of(tiling, e, numbers, single, within=within)
     return found, exact
@@ -146,11 +154,10 @@ def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
     e : BoundEinsum
     """
     where = e.einsum.where
-    if not isinstance(where, Logical) or where.operator != "or" or depends_on_data(where):
+    if where is None or depends_on_data(where):
         return ()
     finder = _BandFinder(bound.tiling, e.axes, integer_constants(bound), ANY_SIZES, False)
-    found = [band for band, _ in map(finder.of, where.operands) if band is not None]
-    return tuple(found) if len(found) == len(where.operands) else ()
+    return finder.of_several(where)
 
 
 def integer_constants(bound: Bound) -> dict[str, int]:
@@ -161,38 +168,6 @@ def integer_constants(bound: Bound) -> dict[str, int]:
         if p.default is not None and p.default == int(p.default)
     }
     return parameters | dict(bound.shapes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileMultiples:
-    """Number of which all tile sizes of a rank are multiples, by rank.
-
-    If ``known`` is False, the tiles may have any sizes.
-    """
-
-    known: bool
-    sizes: Mapping[str, int]
-
-    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
-        """Return how far a rounded comparison must be widened because tiles do not align with
-        blocks.
-
-        A block has ``divisor`` elements. For tiles of single elements the result is the distance
-        between the ends of a block. Otherwise, tiles and blocks consist of pieces of a common
-        length. A tile that touches a piece holds all of it, so only distances between whole pieces
-        count.
-        """
-        if not self.known:
-            # No mapping skips points that are no further apart than whole blocks.
-            return 0
-        piece = known.divisor
-        for form, side in zip((known.left, known.right), sides, strict=True):
-            size = 1 if side is None else self.sizes.get(side, 0)
-            piece = gcd(piece, size, form.constant)
-        return known.divisor - piece
-
-
-ANY_SIZES = TileMultiples(known=False, sizes={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +209,17 @@ class _BandFinder:
             known = compared(condition, self.numbers)
             part = None if known is None else self._of_comparison(known)
             return part, part is None or (known is not None and known.divisor == 1)
-        if not isinstance(condition, Logical) or condition.operator != "or":
+        parts, shapes = self.of_several(condition), self.tiling.shapes
+        if not parts:
             return None, False
-        parts = [band for band, _ in map(self.of, condition.operands) if band is not None]
-        if len(parts) < len(condition.operands):
-            return None, False
-        shapes = self.tiling.shapes
         return (_largest(parts, shapes) if self.within else enclosing_band(parts, shapes)), False
+
+    def of_several(self, condition: Condition) -> tuple[RankBand, ...]:
+        """Return the bands of a disjunction; empty if the condition is none of bands alone."""
+        if not isinstance(condition, Logical) or condition.operator != "or":
+            return ()
+        found = [band for band, _ in map(self.of, condition.operands) if band is not None]
+        return tuple(found) if len(found) == len(condition.operands) else ()
 
     def _of_comparison(self, known: ComparedForms) -> RankBand | None:
         """Return a comparison as a band, bounded on one side or on both."""
@@ -253,7 +232,7 @@ class _BandFinder:
             return None
         plus, minus = signs
         sides = (self._added(side) for side in (known.left, known.right))
-        slack = self.tiles.slack(known, sides) if known.divisor > 1 else 0
+        slack = self._slack(known, sides) if known.divisor > 1 else 0
         low, high = -_BEYOND_ANY_DISTANCE, known.high * known.divisor + slack - constant
         if known.low is not None:
             low = known.low * known.divisor - slack - constant
@@ -262,6 +241,24 @@ class _BandFinder:
             assert minus is not None, "a comparison has a rank"
             return RankBand(plus=minus, minus=None, low=-high, high=-low)
         return RankBand(plus=plus, minus=minus, low=low, high=high)
+
+    def _slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
+        """Return how far a rounded comparison must be widened because tiles do not align with
+        blocks.
+
+        A block has ``divisor`` elements. For tiles of single elements the result is the distance
+        between the ends of a block. Otherwise, tiles and blocks consist of pieces of a common
+        length. A tile that touches a piece holds all of it, so only distances between whole pieces
+        count.
+        """
+        if self.tiles is None:
+            # No mapping skips points that are no further apart than whole blocks.
+            return 0
+        piece = known.divisor
+        for form, side in zip((known.left, known.right), sides, strict=True):
+            size = 1 if side is None else self.tiles.get(side, 0)
+            piece = gcd(piece, size, form.constant)
+        return known.divisor - piece
 
     def _added(self, form: Affine) -> str | None:
         """Return the rank of a form that adds a single rank; None for other forms."""
@@ -291,7 +288,7 @@ class _BandFinder:
         return found.get(1), found.get(-1)
 
 
-def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
+def _largest(parts: Sequence[RankBand], shapes: Mapping[str, int]) -> RankBand:
     """Return the band with the most points per coordinate of its second rank."""
 
     def share(band: RankBand) -> Fraction:
@@ -382,7 +379,7 @@ def _tile_sizes(bound: Bound) -> TileMultiples:
             if loop.stride < axis.extent:
                 size = loop.stride * scale_of(bound.tiling, axis)
                 sizes[axis.name] = gcd(sizes.get(axis.name, 0), size)
-    return TileMultiples(known=True, sizes=sizes)
+    return sizes
 
 
 def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
@@ -396,9 +393,7 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
     bound : Bound
         Mapping without windows.
     """
-    single = TileMultiples(
-        known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
-    )
+    single = {axis.name: 1 for e in bound.einsums for axis in e.axes}
     finest, blocks = (_windows(bound, mask_bands(bound, tiles))[0] for tiles in (single, ANY_SIZES))
     return finest, blocks
 
