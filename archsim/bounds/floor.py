@@ -33,7 +33,6 @@ from ..energy import PriceList, leakage_charges, memory_access, operations_pj, p
 from ..iteration.access_map import AccessMap
 from ..iteration.loop_nest import LoopNest
 from ..nest.record import Bound, BoundEinsum
-from ..nest.tiling import Addressing
 from ..result.record import Floor
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.tensor_words import TensorWords
@@ -384,7 +383,7 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
             certain, share = found.access, found.share
         else:
             certain = guaranteed_access(program, e.einsum, access)
-        access_map = Addressing(program, bound.tiling, e.axes).of(certain)
+        access_map = bound.tiling.access_map(e.axes, certain)
     touched = EXACT.accessed(e, nest, _moving(nest, access_map), access_map)
     return int(touched * share)
 

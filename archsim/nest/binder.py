@@ -41,7 +41,7 @@ from .problems import (
 )
 from .record import Bound, BoundEinsum, UnitLoopPattern, shared_loops, step_count
 from .residency import Residency, branch_problems, residency
-from .tiling import Addressing, Member, Places, Tiling, axis_places
+from .tiling import Member, Places, Tiling, axis_places
 
 
 def initial_einsums(
@@ -75,7 +75,6 @@ def _initial(
         Loop(member=a.name, axis=i, stride=1, level=innermost, variable=a.variables[0][0])
         for i, a in enumerate(alone, len(axes))
     )
-    addressing = Addressing(program, tiling, (*axes, *alone))
     return replace(
         e,
         einsum=statement,
@@ -88,8 +87,8 @@ def _initial(
             Operand(access=a, producer=a.tensor if a.tensor in program.einsum_of else None)
             for a in statement.reads
         ),
-        reads=tuple(addressing.of(a) for a in statement.reads),
-        write=addressing.of(statement.target),
+        reads=tuple(tiling.access_map((*axes, *alone), a) for a in statement.reads),
+        write=tiling.access_map((*axes, *alone), statement.target),
         initial=(),
         is_initial=True,
     )
@@ -238,15 +237,14 @@ def _resized(e: BoundEinsum, like: Bound, tiling: Tiling) -> BoundEinsum:
     )
     if same_shapes and (shared, own, spatial) == (e.shared, e.own, e.spatial):
         return e if e.window is None else replace(e, window=None, partially_masked=False)
-    addressing = Addressing(program, tiling, axes)
     found = replace(
         e,
         axes=axes,
         shared=shared,
         own=own,
         spatial=spatial,
-        reads=e.reads if same_shapes else tuple(map(addressing.of, e.einsum.reads)),
-        write=e.write if same_shapes else addressing.of(e.einsum.target),
+        reads=e.reads if same_shapes else tuple(tiling.access_map(axes, m.access) for m in e.reads),
+        write=e.write if same_shapes else tiling.access_map(axes, e.write.access),
         initial=(),
         window=None,
         partially_masked=False,
@@ -315,8 +313,6 @@ class _Binder:
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
         self.started = {s.name for s in program.init if s.reads}
-        self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
-        """Axes, and the builder of access maps, of each iteration space, by its variables."""
         if wrong := tuple(self.name_problems()):
             raise SpecError(wrong)
 
@@ -517,13 +513,11 @@ class _Binder:
         if known is not None and self.settled.get(einsum.name) == how:
             return known
         variables = (*self.program.parallel_variables, *einsum.variables)
-        axes, addressing = self._space(variables)
+        tiling, axes = self.tiling, self.tiling.axes(variables)
         places, innermost = axis_places(axes), len(self.levels) - 1
         shared, outside = self._shared_loops(places, how)
         own = tuple(
-            self.tiling.loop(
-                self.tiling.members[name], places, self.levels.get(level.level, innermost)
-            )
+            tiling.loop(tiling.members[name], places, self.levels.get(level.level, innermost))
             for level in how.nest
             for name in level.loops
             if self._iterates(name, places, einsum)
@@ -544,19 +538,13 @@ class _Binder:
             bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
             operands=self.program.memo(operands_of)[einsum.name],
-            reads=known.reads if known else tuple(addressing.of(a) for a in einsum.reads),
-            write=known.write if known else addressing.of(einsum.target),
+            reads=known.reads if known else tuple(tiling.access_map(axes, a) for a in einsum.reads),
+            write=known.write if known else tiling.access_map(axes, einsum.target),
         )
         if einsum.name not in self.started:
             return bound
-        starts = initial_einsums(self.program, self.tiling, bound, innermost)
+        starts = initial_einsums(self.program, tiling, bound, innermost)
         return replace(bound, initial=starts)
-
-    def _space(self, variables: tuple[str, ...]) -> tuple[tuple[Axis, ...], Addressing]:
-        if variables not in self.spaces:
-            axes = self.tiling.axes(variables)
-            self.spaces[variables] = axes, Addressing(self.program, self.tiling, axes)
-        return self.spaces[variables]
 
     def _shared_loops(
         self, places: Places, how: EinsumMapping

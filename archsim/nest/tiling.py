@@ -99,6 +99,15 @@ class Tiling(Memoized):
                 extent = min(extent, member.stride)
         return found
 
+    def access_map(self, axes: tuple[Axis, ...], access: Access) -> AccessMap:
+        """Return the access map of an access on the axes of an iteration space. A running value has
+        one copy along its iterative ranks."""
+        running = self.program.iterative.get(access.tensor, ())
+        ranks = self.program.tensor_ranks.get(access.tensor, ())
+        lengths = tuple(self.shapes[r] + (r in running) for r in ranks)
+        mapper = AccessMapper(axes, self.shapes, self.program.parallel_variables)
+        return mapper.map(access, frozenset(r.lower() for r in running), lengths)
+
     @memoized
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Return the axes of an iteration space; partitioned ranks of one rank (M1, M0 of M) share
@@ -270,20 +279,3 @@ def _number(rank: str, tile: Tile) -> int:
         text = f"a tile of {rank} is called {rank}0, {rank}1, ..., not {tile.member}"
         raise SpecError(Problem(text, tile.span))
     return int(suffix)
-
-
-class Addressing(AccessMapper):
-    """Builder of access maps on the axes of one iteration space; it knows the cascade's iterative
-    tensors."""
-
-    def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
-        super().__init__(axes, tiling.shapes, program.parallel_variables)
-        self.program = program
-
-    def of(self, access: Access) -> AccessMap:
-        """Return the access map of an access. A running value has one copy along its iterative
-        ranks."""
-        running = self.program.iterative.get(access.tensor, ())
-        ranks = self.program.tensor_ranks.get(access.tensor, ())
-        lengths = tuple(self.shapes[r] + (r in running) for r in ranks)
-        return self.map(access, frozenset(r.lower() for r in running), lengths)
