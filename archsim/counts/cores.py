@@ -26,7 +26,7 @@ from einsum_cascade.memo import cached_property
 from ..iteration.access_map import AccessMap
 from ..nest.partition import PartKinds, RankPartition, Ring
 from ..nest.record import Bound, BoundEinsum
-from ..nest.shared_tiles import halos_of, shared_gather, unique_halo, varies_along_halo
+from ..nest.shared_tiles import Halo, halos_of, shared_gather, unique_halo, varies_along_halo
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, deliveries, path_of
 from .meter import EXACT, Size, words_in_lines
 from .spill import count_mapping
@@ -102,18 +102,6 @@ class _PartCount:
 
 
 _NO_ACCESS = AccessCount("", "", "", 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _GatheredAt:
-    """Stop of a gathered operand on its path to the array."""
-
-    number: int
-    """Index of the operand among the Einsum's reads."""
-    place: str
-    levels: tuple[int | None, int]
-    """Level of the stop and the next level inside; the first is None if nothing arrives from
-    outside."""
 
 
 class _CoreSums:
@@ -232,11 +220,12 @@ class _CoreSums:
             return replace(one, reads=used + writes, writes=writes)
         reads = of_all(lambda p: p.access(key).reads, reads=True)
         if (gathered := self._gathered(e, key)) is not None:
-            into, out_of = (
-                partial(self._shared_gather_traffic, e, problems, gathered, n) for n in (0, 1)
-            )
-            writes = min(writes, into(lambda s: every(s, reads=False), writes))
-            reads = min(reads, out_of(lambda s: every(s, reads=True), reads))
+            access_map, arrives, inside = gathered
+            traffic = partial(self._shared_gather_traffic, e, problems, access_map)
+            into = traffic(arrives, None, lambda s: every(s, reads=False))
+            out_of = traffic(inside, level, lambda s: every(s, reads=True))
+            writes = writes if into is None else min(writes, into)
+            reads = reads if out_of is None else min(reads, out_of)
         if result and level is not None:
             met = [
                 s
@@ -254,9 +243,15 @@ class _CoreSums:
             reads += ceil(self._partial_sums_added(e, accessing, met) * written)
         return replace(one, reads=reads, writes=writes)
 
-    def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
-        """Return the stop at which a gathered operand makes an access; None if the access gathers
-        nothing."""
+    def _gathered(
+        self, e: BoundEinsum, key: _AccessKey
+    ) -> tuple[AccessMap, int | None, int] | None:
+        """Return the access map of the gathered operand that makes an access; None if the access
+        gathers nothing.
+
+        Also return the level of the access and the next level inside. The first is None if nothing
+        arrives from outside.
+        """
         tensor, place, times = key
         for number, access_map in enumerate(e.reads):
             if access_map.access.tensor != tensor:
@@ -267,7 +262,7 @@ class _CoreSums:
                 if stop.place == place and not times:
                     gathers = any(isinstance(i, Gather) for i in access_map.access.indices)
                     arrives = stop.level if stop.level != levels[0] else None
-                    return _GatheredAt(number, stop.place, (arrives, inside)) if gathers else None
+                    return (access_map, arrives, inside) if gathers else None
                 times -= stop.place == place
         return None
 
@@ -275,28 +270,29 @@ class _CoreSums:
         self,
         e: BoundEinsum,
         problems: list[_PartCount],
-        gathered: _GatheredAt,
-        which: int,
+        access_map: AccessMap,
+        to: int | None,
+        source: int | None,
         every: _Counted,
-        otherwise: Amount,
-    ) -> Amount:
-        """Return the traffic of a gather in a memory that several cores share; each element counts
-        once."""
-        access_map, level = e.reads[gathered.number], gathered.levels[which]
-        if level is None or level == self.bound.register_level:
-            return otherwise
-        tile = e.nest(level).first_tile
-        held = shared_gather(self.bound, e, access_map, level, tile)
+    ) -> Amount | None:
+        """Return the traffic of a gather to a memory that several cores share; each element counts
+        once. Return None if the cores share no gather there.
+
+        ``source`` is the memory that is read, in whole lines; None for the elements that arrive.
+        """
+        if to is None or to == self.bound.register_level:
+            return None
+        held = shared_gather(self.bound, e, access_map, to, e.nest(to).first_tile)
         if held is None:
-            return otherwise
+            return None
         size: Size = held.access_map.size
-        if which and (memory := self.bound.architecture.memory(gathered.place)) is not None:
+        if source is not None:
             bits = self.bound.architecture.word_bits * self.bound.words.of(access_map.access.tensor)
-            size = words_in_lines(held.e, held.access_map, memory, bits)
+            size = words_in_lines(held.e, held.access_map, self.memories[source], bits)
         return self._sum(
             e,
             problems,
-            lambda p: held.delivered(p.einsum, level, size),
+            lambda p: held.delivered(p.einsum, to, size),
             lambda s: s.variable not in held.shared and every(s),
         )
 
@@ -350,8 +346,8 @@ class _CoreSums:
         Tiles of a masked rank reach different spans of a tensor that other ranks index. ``to`` is
         the memory that receives an operand.
         """
-        reaches = halos_of(self.bound, e, s)
-        if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in accessing):
+        reaches = self._reaches(e, accessing, s)
+        if reaches is None:
             return None
         if to is not None and to <= s.level:
             tile = e.nest(to).first_tile
@@ -361,6 +357,15 @@ class _CoreSums:
                 return halo_shares.shares
         return unique_halo_shares([(r.begin, r.end) for r in reaches])
 
+    def _reaches(
+        self, e: BoundEinsum, accessing: list[AccessMap], s: RankPartition
+    ) -> tuple[Halo, ...] | None:
+        """Return the halo of each kind of tile under a mask; None if no access varies along it."""
+        found = halos_of(self.bound, e, s)
+        if found is None or not any(varies_along_halo(m, e, found[0]) for m in accessing):
+            return None
+        return found
+
     def _partial_sums_added(
         self, e: BoundEinsum, accessing: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
@@ -368,8 +373,8 @@ class _CoreSums:
         elements."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
-            reaches = halos_of(self.bound, e, s)
-            if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in accessing):
+            reaches = self._reaches(e, accessing, s)
+            if reaches is None:
                 continue
             # Each core has the elements in its reach.
             lengths = [max(0, r.end - r.begin) for r in reaches]

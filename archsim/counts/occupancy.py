@@ -183,6 +183,8 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
         skew = ()
     if not skew and not loads:
         return None
+    # A load may take longer than the work between two loads.
+    stall = max(0, ceil(load_cycles - e.cycles / loads)) if loads and e.array.overlap is True else 0
     drain = load_cycles - 1 if loads and streams and _waits(bound, e, loaded) else 0
     return Folds(
         einsum=e.name,
@@ -192,7 +194,7 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
         loads=loads,
         load_cycles=load_cycles if loads else 0,
         overlap=e.array.overlap is True,
-        stall=_stall(e, loads, load_cycles) if loads and e.array.overlap is True else 0,
+        stall=stall,
         drain=drain,
     )
 
@@ -228,12 +230,6 @@ def _waits(bound: Bound, e: BoundEinsum, loaded: list[int]) -> bool:
     """
     makers = [bound.producer(e.operands[n]) for n in loaded]
     return any(maker is None or maker.array.name != e.array.name for maker in makers)
-
-
-def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:
-    """Return the whole cycles by which a load takes longer than the work between two loads."""
-    work = e.iterations * e.cycles_of_point / loads
-    return max(0, ceil(load_cycles - work))
 
 
 def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:

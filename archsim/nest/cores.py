@@ -86,19 +86,12 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
     )
 
 
-def cross_core_dependences(
-    bound: Bound, s: RankPartition, replicated: frozenset[str]
-) -> Iterator[str]:
+def cross_core_dependences(bound: Bound, s: RankPartition) -> Iterator[str]:
     """Yield a reason for each tensor that one core makes and another needs, if no memory joins
-    them.
-
-    Parameters
-    ----------
-    replicated : frozenset of str
-        Einsums that each core runs for itself.
-    """
+    them."""
     if s.rank in bound.program.parallel:
         return
+    replicated = replicated_einsums(bound, s)
     parent = bound.architecture.memories[s.level].name
     for e, number, producer in bound.results_read():
         tensor = producer.name
@@ -347,12 +340,10 @@ def _rank_partition(
         # 10 heads on 4 cores are parts of 3, 3, 3 and 1.
         part = -(-extent // min(wanted.parts or available, extent))
     else:
-        member = tiling.members.get(wanted.rank)
-        if member is None or tiling.of_rank(member.rank)[0] != member:
+        tiles = {m.name: m for m in (tiling.of_rank(name)[0] for name in tiling.ranks)}
+        member = tiles.get(wanted.rank)
+        if member is None:
             text = f"'{wanted.rank}' is neither a rank nor the outermost tile of one"
-            tiles = [
-                m for m in tiling.members if tiling.of_rank(tiling.members[m].rank)[0].name == m
-            ]
             hint = did_you_mean(wanted.rank, dict.fromkeys((*tiling.shapes, *tiles)))
             raise SpecError(Problem(text, level.span, hint))
         if wanted.parts is not None:
@@ -373,7 +364,6 @@ def _rank_partition(
         rank=rank,
         level=number,
         instances=wanted.instances,
-        available=available,
         parts=parts,
         part=part,
         last=extent - part * (parts - 1),
@@ -411,7 +401,7 @@ def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
-        yield from cross_core_dependences(bound, s, replicated_einsums(bound, s))
+        yield from cross_core_dependences(bound, s)
 
 
 def _uneven(tiling: Tiling, partitions: Partitions) -> Iterator[str]:
@@ -493,11 +483,19 @@ def balanced_begins(
     grain = _rows_at_once(sample, rank)
     if grain * parts >= extent:
         return tuple(range(0, extent, -(-extent // parts)))
-    work = _row_work(sample, rank, begin)
+    work: dict[str, dict[_Rows, float]] = {}
+    for e in sample.einsums:
+        if rank.lower() in e.variables:
+            rows, cycles = _row_work(sample, e, rank, begin)
+            here = work.setdefault(e.array.name, {})
+            here[rows] = here.get(rows, 0.0) + cycles
 
     @cache
     def until(row: int) -> tuple[float, ...]:
-        return tuple(sum(w.until(row) for w in ways) for ways in work)
+        return tuple(
+            sum(cycles * rows.before(row) for rows, cycles in here.items())
+            for here in work.values()
+        )
 
     return equal_parts(until, extent, parts, grain)
 
@@ -593,49 +591,31 @@ def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _RowWork:
-    """Work of one array in each row of a rank, for Einsums with equal masks."""
+class _Rows:
+    """Rows of a rank in which Einsums with equal masks work."""
 
-    cycles: float
-    """Cycles for one point that the mask keeps; without a mask, cycles for one row."""
     mask: tuple[BoxedBand, ...] | None
     unit: int
     """Number of the mask's rows in one coordinate of the rank."""
 
-    def until(self, row: int) -> float:
-        """Return the cycles of all rows before ``row``."""
-        if self.mask is None:
-            return self.cycles * row
-        return self.cycles * points_before(self.mask, row * self.unit)
+    def before(self, row: int) -> int:
+        """Count the points that the mask keeps in all rows before ``row``; without a mask, count
+        the rows."""
+        return row if self.mask is None else points_before(self.mask, row * self.unit)
 
 
-def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
-    """List, for each array, the work of its Einsums in the rows of a rank."""
-    found: dict[str, dict[_RowWork, float]] = {}
-    for e in sample.einsums:
-        if (work := _work_of_einsum(sample, e, rank, begin)) is not None:
-            key = replace(work, cycles=0.0)
-            here = found.setdefault(e.array.name, {})
-            here[key] = here.get(key, 0.0) + work.cycles
-    return [
-        [replace(key, cycles=cycles) for key, cycles in here.items()] for here in found.values()
-    ]
-
-
-def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _RowWork | None:
-    """Return the work of an Einsum by row; None if the Einsum does not iterate over the rank."""
-    if rank.lower() not in e.variables:
-        return None
+def _row_work(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> tuple[_Rows, float]:
+    """Return the rows of an Einsum, and its cycles for each point that ``_Rows`` counts."""
     rows = sample.tiling.shapes[rank]
     family = sample.program.whole_rank(rank)
     unit = _elements_per_coordinate(sample.tiling, rank)
     enclosing = _band_of_window(e, family, begin * unit)
     if enclosing is None:
-        return _RowWork(float(e.cycles) / rows, None, 1)
+        return _Rows(None, 1), float(e.cycles) / rows
     mask = _bands_of_disjunction(sample, e, family, begin * unit) or (enclosing,)
-    before, until = (points_before(mask, row * unit) for row in (begin, begin + rows))
-    points = until - before
-    return _RowWork(float(e.cycles) / points if points else 0.0, mask, unit)
+    found = _Rows(mask, unit)
+    points = found.before(begin + rows) - found.before(begin)
+    return found, float(e.cycles) / points if points else 0.0
 
 
 def _band_of_window(e: BoundEinsum, rows: str, begin: int) -> BoxedBand | None:

@@ -40,8 +40,6 @@ class RankPartition:
     level: int
     """Index of the memory that feeds the cores."""
     instances: str
-    available: int
-    """Number of cores over which the rank may be partitioned."""
     parts: int
     """Number of parts, equal to the number of cores in use."""
     part: int
@@ -208,9 +206,8 @@ def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengt
     family = program.family_of(rank)
     if family is None:
         return ((rank, shapes[rank]),)
-    if (length := shapes.get(family)) is None:
-        length = prod(shapes[m] for m in program.rank_of[family].partition)
-    return (rank, shapes[rank]), (family, length)
+    even = prod(shapes[m] for m in program.rank_of[family].partition)
+    return (rank, shapes[rank]), (family, shapes.get(family, even))
 
 
 def shift_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Program:

@@ -182,12 +182,6 @@ NO_AXIS = ""
 """Name of the axis of ranks that have no axis on their array."""
 
 
-def has_roles(mapping: Mapping) -> bool:
-    """Return whether a mapping, or one of its cases, names an array or memory by its role."""
-    parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
-    return any(name in ROLES for part in parts for name in _named_by(part))
-
-
 def _named_by(part: Mapping | Case) -> Iterator[str]:
     """Yield every word of a mapping or case that may name an array or a memory."""
     hows = [e.mapping if isinstance(e, EinsumPatch) else e for e in part.einsums]
@@ -243,7 +237,8 @@ def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture
     >>> found.einsum("LM").array, found.moved[0]
     ('array_1d', 'LM runs on array_1d: array_2d cannot do max')
     """
-    if not has_roles(mapping):
+    parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
+    if not any(name in ROLES for part in parts for name in _named_by(part)):
         return mapping
     naming = _RoleResolver(program, architecture, mapping)
     found = naming.named()
