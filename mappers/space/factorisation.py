@@ -90,7 +90,8 @@ class Factorisation:
     4,096 queries on arrays 256 wide, below a DRAM and a buffer, are 16 tiles of 256. How many of
     the 16 the buffer holds (P1) is open; the DRAM's loop (P2) goes over the rest:
 
-    >>> p = Factorisation(rank="P", fine=(("P0", 256),), coarse=16, levelled=("P2", "P1"))
+    >>> fine = (("P0", 256),)
+    >>> p = Factorisation(rank="P", size=4096, fine=fine, coarse=16, levelled=("P2", "P1"))
     >>> p.held, p.sizes()
     (('P1',), ((1,), (2,), (3,), (4,), (6,), (8,), (16,)))
     >>> [(tile.member, tile.size) for tile in p.tiles({"P1": 4})]
@@ -103,6 +104,8 @@ class Factorisation:
     """
 
     rank: str
+    size: int
+    """Elements of the rank."""
     fine: tuple[tuple[str, int], ...]
     """Members for arrays, inner ones first, each with its number of iterations."""
     coarse: int = 1
@@ -115,6 +118,11 @@ class Factorisation:
     """True if the innermost memory always holds the whole rank."""
     named_sizes: tuple[int, ...] = ()
     """Further tile sizes that constraints name, in units of the fine members' tile."""
+
+    @property
+    def fine_size(self) -> int:
+        """Elements of a tile of all fine members."""
+        return prod(n for _, n in self.fine)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -229,10 +237,11 @@ def factorise(
         # A loop of one iteration may be outside of all others; outer parts of a rank have to be.
         outside = parallel or size == 1
         fine = () if outside else ((rank, size),)
-        return Factorisation(rank=rank, fine=fine, outside=rank if outside else "")
+        return Factorisation(rank=rank, size=size, fine=fine, outside=rank if outside else "")
     held = tuple(reversed(names[len(counts) :]))
     return Factorisation(
         rank=rank,
+        size=size,
         fine=tuple(zip(names, counts, strict=False)),
         coarse=coarse,
         levelled=() if parallel else held,
@@ -333,15 +342,6 @@ Taken = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LayableRank:
-    """A rank of an Einsum, its size, and its members for arrays, inner ones first."""
-
-    rank: str
-    size: int
-    fine: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """Rank members along array dimensions, and the number of times they fill the array."""
 
@@ -350,7 +350,7 @@ class Layout:
 
 
 def layouts_of(
-    ranks: Sequence[LayableRank],
+    ranks: Sequence[Factorisation],
     dimensions: Sequence[Dimension],
     still: int = 1,
     allowed: Callable[[Along], bool] = lambda _: True,
@@ -359,7 +359,7 @@ def layouts_of(
 
     Parameters
     ----------
-    ranks : sequence of LayableRank
+    ranks : sequence of Factorisation
         Ranks of the Einsum, in order of preference among equal layouts.
     dimensions : sequence of Dimension
         Dimensions of the array.
@@ -372,8 +372,8 @@ def layouts_of(
     --------
     Queries and keys on 128 x 128 elements, and on 1,024 lanes:
 
-    >>> ranks = [LayableRank("P", 1024, (("P0", 128), ("P1", 8))),
-    ...          LayableRank("M", 1024, (("M0", 128),))]
+    >>> ranks = [Factorisation(rank="P", size=1024, fine=(("P0", 128), ("P1", 8))),
+    ...          Factorisation(rank="M", size=1024, fine=(("M0", 128),))]
     >>> square = [Dimension(name="columns", size=128), Dimension(name="rows", size=128)]
     >>> best = layouts_of(ranks, square)[0]
     >>> best.along, best.iterations

@@ -84,7 +84,7 @@ def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tu
     often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.factorisation_of}
     open_factorisations = (c for c in space.open_factorisations if not c.whole)
     ranks = [c for c in open_factorisations if often[c.rank] > 1 or len(einsums) == 1]
-    found = [c for c in ranks if not _is_crossed(space, c.rank, known)]
+    found = [c for c in ranks if crossing(space, c.rank, known) is False]
     stepped = stepped_ranks(space.program)
     wanted = space.constraints.wanted
 
@@ -95,20 +95,18 @@ def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tu
     return tuple(c.rank for c in found if c in first)
 
 
-def _is_crossed(space: Region, rank: str, known: dict[str, bool]) -> bool:
-    if rank not in known:
-        found = crossing(space, rank)
-        if found is None:
-            return True
-        known[rank] = found
-    return known[rank]
-
-
-def crossing(space: Region, rank: str) -> bool | None:
+def crossing(space: Region, rank: str, known: dict[str, bool]) -> bool | None:
     """Return whether a boundary between passes crosses a rank's shared loops.
 
     None means that the rank has no shared loops in this region.
+
+    Parameters
+    ----------
+    known : dict
+        Memo of ``shareable_ranks``.
     """
+    if rank in known:
+        return known[rank]
 
     def going(subspace: Subspace) -> int:
         return sum(map(len, subspace.skeleton.order))
@@ -121,9 +119,10 @@ def crossing(space: Region, rank: str) -> bool | None:
     if subspace is None:
         return None
     try:
-        return bool(going(subspace) and crossed_passes(bound_subspace(space, subspace)))
+        known[rank] = bool(going(subspace) and crossed_passes(bound_subspace(space, subspace)))
     except MappingError:
-        return False
+        known[rank] = False
+    return known[rank]
 
 
 def bound_subspace(space: Region, subspace: Subspace) -> Bound:

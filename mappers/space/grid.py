@@ -19,7 +19,7 @@ from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of, sides_of
-from .factorisation import Cut, LayableRank, factorise, layouts_of, unlaid_ranks
+from .factorisation import Cut, Factorisation, factorise, layouts_of, unlaid_ranks
 from .mask_bounds import MaskShares, mask_shares
 from .region import Region, RegionKey
 
@@ -188,11 +188,11 @@ class RegionGrid:
         return mask_shares(self.base.program, self.base.architecture, self.base.shapes)
 
     @cached_property
-    def _fine(self) -> dict[tuple[str, Cut], tuple[tuple[str, int], ...]]:
-        """Spatial members of each rank, for each way to cut the rank."""
+    def _factorisations(self) -> dict[tuple[str, Cut], Factorisation]:
+        """Factorisation of each rank, for each way to cut the rank, with loops at one memory."""
         shapes, parallel = self.base.shapes, self.base.program.parallel
         return {
-            (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel).fine
+            (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel)
             for r, cuts in self.options.items()
             for cut in cuts
         }
@@ -270,9 +270,8 @@ class RegionGrid:
 
     def _granularity(self, axis: int, rank: str) -> Cells:
         """Return the coordinates of a rank's smallest tile, for each way to cut the rank."""
-        return self._along_axis(
-            axis, [prod(n for _, n in self._fine[rank, cut]) for cut in self.options[rank]]
-        )
+        cuts = (self._factorisations[rank, cut] for cut in self.options[rank])
+        return self._along_axis(axis, [cut.fine_size for cut in cuts])
 
     def _along_axis(self, axis: int, values: Sequence[float]) -> Cells:
         """Return values as an array that varies along one rank's axis of the grid only."""
@@ -296,7 +295,7 @@ class RegionGrid:
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
             found = np.empty(shape)
             ways = {
-                n: [LayableRank(r, self.base.shapes[r], self._fine[r, cut]) for cut in cuts]
+                n: [self._factorisations[r, cut] for cut in cuts]
                 for n, (r, cuts) in enumerate(self.options.items())
                 if r in free
             }
@@ -306,7 +305,7 @@ class RegionGrid:
             self._iterations_of[key] = found
         return self._iterations_of[key]
 
-    def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
+    def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[Factorisation]) -> float:
         """Return the fewest times that given ranks fill an array; infinite if that is forbidden."""
         cut = [r for r in laid if r.fine]
         # Without constraints names and order do not matter: ranks of one length with the same cut

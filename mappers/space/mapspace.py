@@ -322,11 +322,9 @@ class Mapspace:
             cut = region.factorisation_of.get(rank)
             if cut is None or not (cut.levelled or cut.outside) or cut.whole:
                 return False
-            known = rank in self._crossed or cut.outside or not all(region.placements.values())
+            may_loop = not cut.outside and all(region.placements.values())
             # A boundary crosses all loops of a rank of several iterations, or none.
-            if not known and (crossed := crossing(region, rank)) is not None:
-                self._crossed[rank] = crossed
-            if self._crossed.get(rank):
+            if self._crossed.get(rank) or (may_loop and crossing(region, rank, self._crossed)):
                 return False
         return True
 
@@ -480,7 +478,6 @@ def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
     inner = len(space.architecture.memories)
     inner -= [m.name for m in space.architecture.memories].index(memory)
     for region in space.regions(policy.REGIONS_FOR_TILE_SIZE_HINT):
-        cut, size = region.factorisation_of[rank], region.shapes[rank]
-        fine = prod(n for _, n in cut.fine)
-        found |= {min(size, fine * prod(row[:inner])) for row in cut.sizes()}
+        cut = region.factorisation_of[rank]
+        found |= {min(cut.size, cut.fine_size * prod(row[:inner])) for row in cut.sizes()}
     return sorted(found)

@@ -145,8 +145,6 @@ def masked_share(program: Program, e: Einsum, shapes: dict[str, int]) -> float:
     shapes : dict
         Elements of every rank.
     """
-    if e.where is None:
-        return 1.0
     given = {p.name: p.default for p in program.parameters if p.default is not None}
     points = prod(shapes[v.upper()] for v in e.variables)
     return count_points(program, e, given | shapes) / points

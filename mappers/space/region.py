@@ -37,7 +37,6 @@ from .factorisation import (
     Cut,
     EinsumPlacement,
     Factorisation,
-    LayableRank,
     Layout,
     closed,
     factorise,
@@ -134,8 +133,7 @@ class Region:
 
     def _with_named_sizes(self, cut: Factorisation) -> Factorisation:
         """Return a factorisation that also has the tile sizes which constraints name."""
-        fine = prod(n for _, n in cut.fine)
-        sizes = self.constraints.named_tile_sizes(cut.rank)
+        fine, sizes = cut.fine_size, self.constraints.named_tile_sizes(cut.rank)
         named_sizes = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
         return replace(cut, named_sizes=tuple(sorted(named_sizes))) if named_sizes else cut
 
@@ -144,15 +142,14 @@ class Region:
         if cut.rank not in self.constraints.of_tiles:
             return cut.sizes()
         memories = [m.name for m in self.architecture.memories]
-        fine = prod(n for _, n in cut.fine)
 
         def obeys(sizes: tuple[int, ...]) -> bool:
             def there(memory: str) -> tuple[int, ...]:
                 """Return the size of a memory's tile: all inside of loops further out."""
                 inner = len(memories) - memories.index(memory)
                 whole = inner == len(memories)
-                tile = self.shapes[cut.rank] if whole else fine * prod(sizes[:inner])
-                return (min(tile, self.shapes[cut.rank]),)
+                tile = cut.size if whole else cut.fine_size * prod(sizes[:inner])
+                return (min(tile, cut.size),)
 
             return self.constraints.broken_by_tiles(cut.rank, there) is None
 
@@ -272,11 +269,7 @@ class Region:
 
         A step is one iteration of the innermost shared loop that has several iterations.
         """
-        steps = prod(
-            -(-self.shapes[c.rank] // prod(n for _, n in c.fine))
-            for c in self.factorisations
-            if c.outside
-        )
+        steps = prod(-(-c.size // c.fine_size) for c in self.factorisations if c.outside)
         sizes = subspace.sizes[tiling]
         for cut, columns in self._columns():
             if cut.rank in subspace.skeleton.shared:
@@ -364,7 +357,7 @@ class Region:
         """Yield the placements of an Einsum; several of them may be equal in a subspace."""
         found = [
             (work, array, layout)
-            for array, layouts in self._layouts_by_array[e.name]
+            for array, layouts in self._layouts_by_array[e.name].items()
             for work, layout in layouts[: self._alternatives(e)]
             if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
         ]
@@ -378,14 +371,14 @@ class Region:
                 orders = self._orders(e, layout.along)[: 1 if one else None]
                 yield from (EinsumPlacement(array, layout.along, order) for order in orders)
         if self._may_be_alone(e):
-            for array, layouts in self._layouts_by_array[e.name]:
+            for array, layouts in self._layouts_by_array[e.name].items():
                 if layouts[0][0] <= most:
                     for order in self._orders(e, layouts[0][1].along):
                         yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
 
     def _alternatives(self, e: Einsum) -> int:
         """Return the number of an Einsum's layouts to examine on each array."""
-        least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
+        least = min(layouts[0][0] for layouts in self._layouts_by_array[e.name].values())
         if self.plain or least <= policy.SMALL_WORK_SHARE * self.least_cycles:
             return policy.MAX_LAYOUTS_OF_SMALL_WORK
         return policy.MAX_LAYOUTS_PER_ARRAY
@@ -402,34 +395,28 @@ class Region:
     @property
     def least_work(self) -> tuple[dict[str, float], ...]:
         """Fewest cycles of each Einsum on each array that can do it."""
-        return tuple(
-            {array: layouts[0][0] for array, layouts in able}
-            for able in self._layouts_by_array.values()
-        )
+        every = self._layouts_by_array.values()
+        return tuple({array: layouts[0][0] for array, layouts in able.items()} for able in every)
 
     @cached_property
-    def _layouts_by_array(
-        self,
-    ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
+    def _layouts_by_array(self) -> dict[str, dict[str, tuple[tuple[float, Layout], ...]]]:
         """Arrays that can do each Einsum, with the Einsum's layouts there and their cycles."""
         operations = self.program.memo(operations_of)
-        found = {}
+        found: dict[str, dict[str, tuple[tuple[float, Layout], ...]]] = {}
         for e in self.program.einsums:
-            able = []
+            able = found[e.name] = {}
             for array in arrays_of(self.program, e, self.architecture):
                 cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
                 layouts = self.laid_out(e.name, array.name)
                 if layouts:
-                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
-            found[e.name] = tuple(able)
+                    able[array.name] = tuple((cycles * x.iterations, x) for x in layouts)
         return found
 
     def _share(self, name: str) -> float:
         """Return a lower bound of the share of an Einsum's iterations that masks leave."""
         shares = mask_shares(self.program, self.architecture, self.shapes)
         cuts = (self.factorisation_of[r] for r in self.ranks(name))
-        sides = ((c.rank, self.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
-        return float(shares.of(name, sides))
+        return float(shares.of(name, ((c.rank, c.size, c.fine_size) for c in cuts)))
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
         """Return the allowed layouts of an Einsum on an array, best first."""
@@ -438,10 +425,8 @@ class Region:
         unlaid = unlaid_ranks(self.program, name)
         cuts = [self.factorisation_of[r] for r in self.ranks(name)]
         cuts.sort(key=lambda c: self._common[c.rank])
-        free = [
-            LayableRank(c.rank, self.shapes[c.rank], c.fine) for c in cuts if c.rank not in unlaid
-        ]
-        still = prod(self.shapes[c.rank] for c in cuts if c.rank in unlaid)
+        free = [c for c in cuts if c.rank not in unlaid]
+        still = prod(c.size for c in cuts if c.rank in unlaid)
         allowed = self.constraints.layouts(name, array, self._part_of.__getitem__)
         return layouts_of(free, machine.dimensions, still, allowed)
 
@@ -489,11 +474,8 @@ class Region:
 
     def nest(self, skeleton: Skeleton) -> SharedRanks:
         """Return each memory with the ranks of its shared loops that have several iterations."""
-        outside = tuple(
-            c.rank
-            for c in self.factorisations
-            if c.outside and self.shapes[c.rank] > prod(n for _, n in c.fine)
-        )
+        cuts = self.factorisations
+        outside = tuple(c.rank for c in cuts if c.outside and c.size > c.fine_size)
         order = [tuple(self.rank_of[m] for m in loops) for loops in skeleton.order]
         order[0] = (*outside, *order[0])
         return [(m.name, r) for m, r in zip(self.architecture.memories, order, strict=True)]
@@ -574,20 +556,15 @@ def mapping_of(
     places : dict
         Levels that keep each tensor.
     """
-    levels = [m.name for m in region.architecture.memories]
     held = dict(zip((m for _, m in region.tiles), map(int, sizes), strict=True))
-    nest = _nest(region, skeleton)
-    used = [*levels, *(a.name for a in region.architecture.arrays)]
+    machine = region.architecture
+    used = (*(m.name for m in machine.memories), *(a.name for a in machine.arrays))
     keep = ((level, tuple(t for t, found in places.items() if level in found)) for level in used)
     return Mapping(
         name="searched",
         cascade=region.program.name,
         tiles=(*region.fixed, *(t for cut in region.factorisations for t in cut.tiles(held))),
-        nest=tuple(
-            NestLevel(level=level, loops=tuple(loops))
-            for level, loops in zip(levels, nest, strict=True)
-            if loops
-        ),
+        nest=_levels(region, _nest(region, skeleton)),
         einsums=tuple(
             _einsum(region, skeleton, e.name, placements[e.name]) for e in region.program.einsums
         ),
@@ -617,6 +594,12 @@ def with_placements(
         for how in mapping.einsums
     )
     return replace(mapping, einsums=found)
+
+
+def _levels(region: Region, nest: list[list[str]]) -> tuple[NestLevel, ...]:
+    """Return the loops of each memory as a mapping states them."""
+    named = zip(region.architecture.memories, nest, strict=True)
+    return tuple(NestLevel(level=m.name, loops=tuple(loops)) for m, loops in named if loops)
 
 
 def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
@@ -658,7 +641,6 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
                 loops[at].append(member)
             reached[rank] = at
         loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
-    levels = [m.name for m in region.architecture.memories]
     # An Einsum that runs alone stays out of all shared loops over its ranks.
     mine = region.ranks(name) if way.alone else ()
     passed_by = [region.factorisation_of[r] for r in skeleton.shared if r in mine]
@@ -667,11 +649,7 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
         array=way.array,
         spatial=way.along,
         outside=tuple(m for cut in passed_by for m in cut.levelled),
-        nest=tuple(
-            NestLevel(level=level, loops=tuple(found))
-            for level, found in zip(levels, loops, strict=True)
-            if found
-        ),
+        nest=_levels(region, loops),
     )
 
 

@@ -138,7 +138,7 @@ def crossed_ranks(space: Region) -> list[str]:
         cut.rank: sum(cut.rank.lower() in e.variables for e in space.program.einsums)
         for cut in space.open_factorisations
     }
-    return [r for r, n in often.items() if n > 1 and crossing(space, r) is not False]
+    return [r for r, n in often.items() if n > 1 and crossing(space, r, {}) is not False]
 
 
 def test_three_memories_have_no_more_tilings_than_can_be_gone_through() -> None:
