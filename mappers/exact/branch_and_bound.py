@@ -64,9 +64,6 @@ def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
     return search(True)
 
 
-R = TypeVar("R")
-
-
 @dataclass
 class RegionScheduler:
     """Scheduler of sketches: decides which region gets the next one.
@@ -95,7 +92,7 @@ class RegionScheduler:
     first: bool = False
     """True while only the early regions are open."""
 
-    def stages(self, promising: Sequence[R]) -> Iterator[Sequence[R]]:
+    def stages(self, promising: Sequence[T]) -> Iterator[Sequence[T]]:
         """Yield the regions to open at each stage: the early regions, if any, then all others."""
         if self.early:
             self.first = True
@@ -113,7 +110,9 @@ class RegionScheduler:
         for enough in (min(policy.FIRST_SKETCHES, few), few):
             unasked = few if self.first else policy.FIRST_SKETCHES
             for region in self.regions:
-                if region.wants_sketch(enough, unasked, most) and not self.is_near(region.bound):
+                is_good = region.estimate < inf and region.estimate <= most
+                wanted = region.sketched < enough and (enough <= unasked or is_good)
+                if wanted and region.left and not self.is_near(region.bound):
                     return region
         return None
 
@@ -444,8 +443,7 @@ class BranchAndBound:
         if answer.refused is not None:
             # A refused subspace cost little: another one is sketched in its place.
             region.sketched -= 1
-            self._refuse(answer.refused)
-            self.lost += len(candidate.subspace.sizes) * region.mappings_per_tiling
+            self._refuse(candidate, answer.refused)
             return False
         for offer in answer.offers[:1]:
             candidate.estimate = offer.estimate
@@ -504,8 +502,7 @@ class BranchAndBound:
         region, tilings = candidate.region, len(candidate.subspace.sizes)
         self.leasts[candidate.key(plain=False)] = answer.least
         if answer.refused is not None:
-            self._refuse(answer.refused)
-            self.lost += tilings * region.mappings_per_tiling
+            self._refuse(candidate, answer.refused)
             return
         region.least = min(region.least, answer.least)
         region.tally += answer.tally
@@ -553,13 +550,14 @@ class BranchAndBound:
             found["not looked at"] += rest
         return found
 
-    def _refuse(self, why: SubspaceRefusedError) -> None:
+    def _refuse(self, candidate: OpenSubspace, why: SubspaceRefusedError) -> None:
         """Record a subspace without legal loops; raise if its counts have no closed form."""
         if why.irregular:
             if not self.relaxed:
                 raise NotInBatchesError
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
+        self.lost += len(candidate.subspace.sizes) * candidate.region.mappings_per_tiling
 
     def _run_promising(self, offers: tuple[Proposal, ...]) -> None:
         """Run proposals that may improve the incumbent by more than the tolerance; relaxed ones may

@@ -93,8 +93,6 @@ class SubspaceSearch:
         Value to beat.
     least : float
         Lower bound of all searched tilings.
-    steps : int
-        Largest number of steps that raise the bound of a tiling.
     """
 
     space: Region
@@ -103,7 +101,6 @@ class SubspaceSearch:
     cap: float = np.inf
     limit: float = np.inf
     least: float = np.inf
-    steps: int = policy.MAX_MULTIPLIER_STEPS
 
     def __post_init__(self) -> None:
         self.tally = np.zeros(6)
@@ -124,8 +121,9 @@ class SubspaceSearch:
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = weights_of(tables, cost[0], len(self.space.architecture.arrays))
             # A sketch ranks subspaces, for which ties do not matter.
-            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain, self.steps)
-            search(choices, self.objective, *limits, weights, cost, tile, state)
+            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain)
+            steps = policy.MAX_MULTIPLIER_STEPS
+            search(choices, self.objective, *limits, steps, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(cost)):
                 if state.chosen[row, 0] >= 0:
@@ -448,21 +446,6 @@ class OpenRegion:
         """True if subspaces are searched in full at once because a sketch would save little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
         return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
-
-    def wants_sketch(self, few: float, first: float, most: float = inf) -> bool:
-        """Return whether the region should get another sketch.
-
-        Parameters
-        ----------
-        few : float
-            Number of sketches that each region should get.
-        first : float
-            Number of sketches that a region gets even if no estimate is good enough.
-        most : float
-            Largest estimate of a region that gets more than ``first`` sketches.
-        """
-        able = few <= first or (self.estimate < inf and self.estimate <= most)
-        return bool(self.left) and self.sketched < few and able
 
     @property
     def mappings_per_tiling(self) -> int:

@@ -53,16 +53,9 @@ from .measures import (
     offsets,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """Energy and cycles to read or write one tensor element at a memory or register file."""
-
-    read_pj: float
-    write_pj: float
-    cycles: float
-    """Cycles to move the element; 0 if bandwidth is unlimited."""
-
+Price = tuple[float, float, float]
+"""Energies to read and to write one tensor element at a memory or register file, and the cycles to
+move it; 0 if bandwidth is unlimited."""
 
 Route = tuple[tuple[PathStop, ...], bool]
 """Stops of an access at memory levels, and whether its operand waits in the array's registers."""
@@ -365,6 +358,9 @@ class _Tabulator:
         self.space = space
         self.program = space.program
         self.machine = space.architecture
+        memories = enumerate(self.machine.memories)
+        self.limited = [n for n, m in memories if m.capacity_bytes is not None]
+        """Indices of the memories of limited capacity."""
         self.names = [e.name for e in self.program.einsums]
         self.tensors = list(space.places)
         self.variants = self._variants(subspace)
@@ -485,7 +481,7 @@ class _Tabulator:
         frontier = _frontiers(alternatives, order, touching)
         factors = [row for before in frontier for row in _factors(alternatives, before)]
         rows = sorted(accesses, key=lambda access: access[0])
-        capacities = [self.machine.memories[n].capacity_bytes or 0 for n in self._limited]
+        capacities = [self.machine.memories[n].capacity_bytes or 0 for n in self.limited]
         return Choices(
             decisions=int_array(order, 3),
             works=int_array(works),
@@ -574,11 +570,13 @@ class _Tabulator:
         accesses = accesses_of(self.base, e, number, self.meter, stops)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
-            price = self.memo.prices.get((place, tensor), partial(self._price, place, tensor))
-            costs[0] += reads * price.read_pj
-            costs[0] += writes * price.write_pj
-            if price.cycles:
-                costs[self.column[place]] += (reads + writes) * price.cycles
+            read_pj, write_pj, cycles = self.memo.prices.get(
+                (place, tensor), partial(self._price, place, tensor)
+            )
+            costs[0] += reads * read_pj
+            costs[0] += writes * write_pj
+            if cycles:
+                costs[self.column[place]] += (reads + writes) * cycles
         array = e.array.name
         costs[self.loading.get(array, self.column[array])] += self.stationary.loads(
             e, number, waits=waits
@@ -606,15 +604,11 @@ class _Tabulator:
         if memory is not None and memory.bandwidth_bytes_per_s:
             clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
             cycles = float(clock / memory.bandwidth_bytes_per_s)
-        return Price(read_pj=read, write_pj=write, cycles=cycles)
-
-    @property
-    def _limited(self) -> list[int]:
-        return [n for n, m in enumerate(self.machine.memories) if m.capacity_bytes is not None]
+        return read, write, cycles
 
     def _kept(self) -> NDArray[np.bool_]:
         most = max(len(places) for places in self.space.places.values())
-        names = [self.machine.memories[n].name for n in self._limited]
+        names = [self.machine.memories[n].name for n in self.limited]
         found = np.zeros((len(self.tensors), most, len(names)), dtype=np.bool_)
         for t, tensor in enumerate(self.tensors):
             for o, places in enumerate(self.space.places[tensor]):
@@ -627,7 +621,7 @@ class _Tabulator:
         A tile has the number of its tensor, those of its memory, its Einsum and the Einsum's
         placement (-1 for all placements), and its bytes.
         """
-        for number, level in enumerate(self._limited):
+        for number, level in enumerate(self.limited):
             known: list[tuple[int, Linear]] = []
             for einsum, name in enumerate(self.names):
                 variants = self.variants[name]
