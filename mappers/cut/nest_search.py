@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import inf, prod
 from time import monotonic
 
@@ -58,6 +58,11 @@ Names = tuple[str, ...]
 
 Nests = tuple[tuple[int, int], ...]
 """Nests of a path. Each is a pair: the index of its first block, and the index behind its last."""
+
+
+def _names_of(blocks: Iterable[Names]) -> Names:
+    """Return the names of all Einsums of some blocks."""
+    return tuple(chain.from_iterable(blocks))
 
 
 def space_of_nest(
@@ -284,17 +289,15 @@ class _NestSearch:
         finest = self.space.program.memo(cut_blocks)
         bounds: list[tuple[float, int]] = []
         for at in range(1, len(finest)):
-            bound = self._bound_of_cut(tuple(n for block in finest[:at] for n in block))
+            bound = self._bound_of_cut(_names_of(finest[:at]))
             if bound < self.value * (1 - self.problem.tolerance):
                 bounds.append((bound, at))
             else:
                 self.bound_of_pruned_cuts = min(self.bound_of_pruned_cuts, bound)
         self.has_all_cuts = len(bounds) < policy.MAX_BLOCKS
         cuts = sorted(at for _, at in sorted(bounds)[: policy.MAX_BLOCKS - 1])
-        return tuple(
-            tuple(n for block in finest[first:last] for n in block)
-            for first, last in pairwise([0, *cuts, len(finest)])
-        )
+        ends = pairwise([0, *cuts, len(finest)])
+        return tuple(_names_of(finest[first:last]) for first, last in ends)
 
     def _bound_of_cut(self, before: Names) -> float:
         """Return a lower bound of the objective for mappings with a cut behind the given Einsums.
@@ -324,8 +327,7 @@ class _NestSearch:
 
     def _nest(self, place: tuple[int, int]) -> _Nest:
         if place not in self.nests:
-            first, last = place
-            names = tuple(n for block in self.blocks[first:last] for n in block)
+            names = _names_of(self.blocks[slice(*place)])
             self.nests[place] = _Nest(names=names, pinned=tuple(self._pinned(names)))
         return self.nests[place]
 
@@ -640,35 +642,31 @@ class CutEstimates:
     def best(self) -> tuple[float, tuple[Names, ...]]:
         """Shortest time in seconds over all cuts, and the Einsums of each nest."""
         seconds, path = shortest_path(0, len(self.blocks), self.cost)
-        return seconds, tuple(self._names(first, last) for first, last in path)
+        return seconds, tuple(_names_of(self.blocks[first:last]) for first, last in path)
 
     @property
     def uncut(self) -> float:
         """Shortest time in seconds with a single partitioning of all Einsums."""
-        return self._time(0, len(self.blocks))
+        return self.cost(0, len(self.blocks))
 
     def cost(self, first: int, last: int) -> float:
-        """Return the shortest seconds of a nest, including writing the tensors handed to it."""
-        return self._handoff_time(first) + self._time(first, last)
+        """Return the shortest seconds of a nest, including writing the tensors handed to it.
 
-    def _names(self, first: int, last: int) -> Names:
-        return tuple(name for block in self.blocks[first:last] for name in block)
-
-    def _time(self, first: int, last: int) -> float:
-        """Return the lowest bandwidth bound among a nest's partitionings, in seconds."""
+        The seconds of the nest itself are the lowest bandwidth bound among its partitionings.
+        """
         try:
-            space = space_of_nest(self.whole, self._names(first, last))
+            space = space_of_nest(self.whole, _names_of(self.blocks[first:last]))
         except InputError:
             return inf
         problem = MappingProblem(space.program, space.architecture, space.given)
-        return min(bandwidth_bounds(problem, partitionings_of(space)))
+        return self._handoff_time(first) + min(bandwidth_bounds(problem, partitionings_of(space)))
 
     def _handoff_time(self, first: int) -> float:
         """Return the seconds to write all tensors across a cut; each nest counts its own reads."""
         bandwidth = self.whole.architecture.home.bandwidth_bytes_per_s
         if bandwidth is None or not first:
             return 0.0
-        handed = crossing(self.whole.program, self._names(0, first))
+        handed = crossing(self.whole.program, _names_of(self.blocks[:first]))
         return sum(tensor_bytes(self.whole, tensor) for tensor in handed) / float(bandwidth)
 
 

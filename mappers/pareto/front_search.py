@@ -420,11 +420,9 @@ class _EpsilonConstraintSearch:
         return self._best(objective, cap)
 
     def _best(self, objective: int, cap: float) -> FrontPoint:
-        if objective == ENERGY:
-            able = [p for p in self.points if p.cycles <= cap]
-            return min(able, key=lambda p: (p.energy_pj, p.cycles))
-        able = [p for p in self.points if p.energy_pj <= cap]
-        return min(able, key=lambda p: (p.cycles, p.energy_pj))
+        names = ("energy_pj", "cycles") if objective == ENERGY else ("cycles", "energy_pj")
+        able = [p for p in self.points if getattr(p, names[1]) <= cap]
+        return min(able, key=attrgetter(*names))
 
     def _proven(self, cap: float, least: float) -> float:
         """Return a lower bound of the energy under a cap of latency; 0 if nothing is proven.

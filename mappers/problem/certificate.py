@@ -29,10 +29,10 @@ class Certificate:
 
     strategy: str
     objective: str
-    candidates: int
-    evaluated: int
+    candidates: int = 0
+    evaluated: int = 0
     """Number of candidates whose objective, or a lower bound of it, was computed."""
-    reasons: tuple[tuple[str, int], ...]
+    reasons: tuple[tuple[str, int], ...] = ()
     """Pairs of a reason for pruning and the number of candidates, exact to sixteen digits."""
     runs: int
     """Number of candidates that the engine ran."""

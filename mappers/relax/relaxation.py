@@ -189,15 +189,15 @@ def _projected(
 ) -> MappingConstraint | None:
     """Return a constraint as it applies to the machine of a relaxation; None if it does not."""
     known = [m.name for m in other.memories]
-    outer = known[0] if memories_represented(whole, other) else None
+    missing = memories_represented(whole, other)
     match c.statement:
         case IsOutside(memory=memory) as s if memory not in known:
-            at = outer if memory in memories_represented(whole, other) else None
-            return None if at is None else replace(c, statement=replace(s, memory=at))
+            moved = replace(c, statement=replace(s, memory=known[0]))
+            return moved if memory in missing else None
         case IsKept(level=level) if level not in (*known, *(a.name for a in other.arrays)):
             return None
         case HasTiles(memory=memory) as s if memory not in known:
-            if memory not in memories_represented(whole, other) or len(known) == 1:
+            if memory not in missing or len(known) == 1:
                 return None
             if s.rank in shapes and s.holds([shapes[s.rank]]) is c.must:
                 return None  # all loops are inside of the missing memory: it holds all of the part
@@ -276,15 +276,7 @@ def relaxed_certificate(
         Mappings that the engine ran on the machine itself.
     """
     strategy = all_of[0].strategy if all_of else "exhaustive"
-    own = problem.certificate(
-        best,
-        bound=0.0,
-        strategy=strategy + where,
-        candidates=0,
-        evaluated=0,
-        reasons=(),
-        runs=runs,
-    )
+    own = problem.certificate(best, bound=0.0, strategy=strategy + where, runs=runs)
     return replace(own.with_effort_of(all_of), ended=ended)
 
 
@@ -330,9 +322,7 @@ def _unsearched(space: Mapspace) -> Iterator[Mapping]:
         if not any(level.spatial for level in mapping.nest):
             yield mapping
     for make in (block_by_block, einsum_by_einsum):
-        try:
+        with suppress(InputError):
             made = make(space.program, space.architecture, space.given)
-        except InputError:
-            continue
-        if made is not None:
-            yield made
+            if made is not None:
+                yield made

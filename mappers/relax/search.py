@@ -69,15 +69,9 @@ def chain_family(space: Mapspace, memory: str = "") -> Family:
     memory : str
         Memory that every chain must contain; empty if any chain will do.
     """
-    chains = (
-        chain
-        for chain in chains_of(space.architecture)
-        if not memory or memory in [m.name for m in chain.memories]
-    )
+    chains = (c for c in chains_of(space.architecture) if not memory or c.memory(memory))
     return Family(
-        members=tuple(
-            FamilyMember(make=partial(chain_relaxation, space, chain)) for chain in chains
-        ),
+        members=tuple(FamilyMember(make=partial(chain_relaxation, space, c)) for c in chains),
         label=", with memories in a line",
         good_enough=policy.GOOD_ENOUGH_FOR_A_CHAIN,
         # The best mapping of a line proves nothing about the tree.
@@ -107,8 +101,7 @@ def chains_of(architecture: Architecture) -> Iterator[Architecture]:
     [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
     """
     tree, memories = architecture.tree, architecture.memories
-    ends = [levels[0] for a in architecture.arrays for levels in (tree.reads[a.name],)]
-    ends += [levels[0] for a in architecture.arrays for levels in (tree.writes[a.name],)]
+    ends = [levels[a.name][0] for levels in (tree.reads, tree.writes) for a in architecture.arrays]
     for levels in dict.fromkeys((tuple(range(len(memories))), *(tree.paths[n] for n in ends))):
         yield replace(
             architecture,
