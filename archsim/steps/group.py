@@ -64,7 +64,6 @@ class FusionGroup:
     name: str
     nest: StepNest
     parts: tuple[GroupPart, ...]
-    memories: int
     reads: tuple[StepRead, ...]
     """Operands that one Einsum of the group reads from another."""
 
@@ -72,10 +71,6 @@ class FusionGroup:
     def loops(self) -> tuple[Loop, ...]:
         """Loops whose iterations are the group's steps."""
         return self.nest.loops
-
-    def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Return the position of a step: the name (member) of every loop, with its iteration."""
-        return self.nest.indices(step)
 
     @cached_property
     def outside(self) -> tuple[str, ...]:
@@ -152,21 +147,41 @@ def fused_group(
     own = [{x.member: x for x in e.shared} for e in einsums]
     views = [tuple([loops_of.get(m) for m in members]) for loops_of in own]
     nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
-    first_outside = [_first_loop_outside(nest, v) for v in views]
+    every = [(view, e.own) for view, e in zip(views, einsums, strict=True)]
+    return _group(bound, counts, einsums, nest, every)
+
+
+def _group(
+    bound: Bound,
+    counts: tuple[EinsumCount, ...],
+    einsums: tuple[BoundEinsum, ...],
+    nest: StepNest,
+    loops: list[tuple[tuple[Loop | None, ...], tuple[Loop, ...]]],
+) -> FusionGroup:
+    """Return the group of Einsums with the given steps; ``loops`` are the shared loops and own
+    loops of each Einsum."""
+    members = [loop.member for loop in nest.loops]
     reads = step_reads(bound, einsums, frozenset(members))
-    outside = {e.name: out for e, out in zip(einsums, first_outside, strict=True)}
+    outside = {
+        e.name: _first_loop_outside(nest, view) for e, (view, _) in zip(einsums, loops, strict=True)
+    }
     needed = _needed(reads, outside, members)
+    count_of = {c.einsum: c for c in counts}
     parts = tuple(
-        _part(bound, counts, e, (view, e.own), out, e.name in needed)
-        for e, view, out in zip(einsums, views, first_outside, strict=True)
+        GroupPart(
+            e=e,
+            loops=view,
+            own=own,
+            occupied=busy_cycles(bound, e),
+            depth=outside[e.name],
+            early=e.name in needed,
+            bound=bound,
+            count=count_of[e.name],
+        )
+        for e, (view, own) in zip(einsums, loops, strict=True)
     )
-    return FusionGroup(
-        name=" ".join(e.name for e in einsums),
-        nest=nest,
-        parts=parts,
-        memories=len(bound.architecture.memories),
-        reads=reads,
-    )
+    name = " ".join(e.name for e in einsums)
+    return FusionGroup(name=name, nest=nest, parts=parts, reads=reads)
 
 
 def _needed(
@@ -213,34 +228,8 @@ def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) 
         Einsum; iterations that its mask leaves out are no steps.
     """
     window = None if e.window is None or e.window.band.empty else e.window
-    return FusionGroup(
-        name=e.name,
-        nest=StepNest(axes=e.axes, loops=e.temporal, window=window),
-        parts=(_part(bound, counts, e, (e.temporal, ()), None, False),),
-        memories=len(bound.architecture.memories),
-        reads=step_reads(bound, (e,), frozenset(x.member for x in e.temporal)),
-    )
-
-
-def _part(
-    bound: Bound,
-    counts: tuple[EinsumCount, ...],
-    e: BoundEinsum,
-    loops: tuple[tuple[Loop | None, ...], tuple[Loop, ...]],
-    depth: int | None,
-    needed: bool,
-) -> GroupPart:
-    """Return the part of a group for one Einsum, with its shared and own loops."""
-    return GroupPart(
-        e=e,
-        loops=loops[0],
-        own=loops[1],
-        occupied=busy_cycles(bound, e),
-        depth=depth,
-        early=depth is not None and needed,
-        bound=bound,
-        count=next(c for c in counts if c.einsum == e.name),
-    )
+    nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
+    return _group(bound, counts, (e,), nest, [(e.temporal, ())])
 
 
 def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:

@@ -19,7 +19,7 @@ from einsum_cascade.memo import cached_property
 
 from ..iteration.bands import Band, BandProgression
 from ..iteration.exact import total
-from ..iteration.loops import Extents, Loop, count_points, inside, iterations
+from ..iteration.loops import Extents, count_points, inside, iterations
 from ..iteration.windowed import repeat_periods, stretches
 from .flows import Move, Role, StepShare
 from .group import FusionGroup, StepClass, Walk
@@ -82,7 +82,7 @@ class Shares:
 
     def __init__(self, group: FusionGroup) -> None:
         self.parts = group.parts
-        self.memories = group.memories
+        self.memories = len(group.parts[0].bound.architecture.memories)
         self.views: Numbered[RemainingExtents] = Numbered()
         self.slices: Numbered[StepShare] = Numbered()
         self.held: Numbered[Held] = Numbered()
@@ -301,14 +301,6 @@ class Shares:
             return 1
         part = self.parts[number]
         return Fraction(count_points(part.steps, part.e.extents), self.steps)
-
-
-def within(extents: Extents, loop: Loop, last: bool) -> Extents:
-    """Return the extents inside a loop's last iteration, or inside an earlier one."""
-    left, stride = extents[loop.axis], loop.stride
-    # Of 10 in tiles of 4, the last tile has 10 - 2 * 4.
-    extent = left - (left - 1) // stride * stride if last else min(left, stride)
-    return inside(extents, loop, extent)
 
 
 class _At(NamedTuple):
@@ -576,7 +568,7 @@ class _Walker:
             return None
         # Without a band, the previous iteration is full, even if this one is cut short.
         if run.band is None:
-            inner = within(state.nest, loop, False)
+            inner = inside(state.nest, loop, min(state.nest[loop.axis], loop.stride))
         return self.steps(depth + 1, inner, run.band)
 
     def steps(self, depth: int, extents: Extents, band: Band | None) -> int:

@@ -136,7 +136,7 @@ def _spans(run: GroupRun) -> Iterator[TraceSpan]:
             track=s.resource,
             start=run.start + s.start,
             cycles=s.end - s.start,
-            where=(("step", s.step), *run.group.indices(s.step)),
+            where=(("step", s.step), *run.group.nest.indices(s.step)),
         )
 
 

@@ -265,7 +265,7 @@ class _Walker:
         """Elements by Einsum and memory."""
         found: list[tuple[Fraction, ...]] = []
         for number, p in enumerate(self.group.parts):
-            sums = [Fraction(0)] * self.group.memories
+            sums = [Fraction(0)] * len(p.bound.architecture.memories)
             even = self.apart[number] is not None
             for m in p.flows.moves if runs[number] or even else ():
                 if m.role == role:

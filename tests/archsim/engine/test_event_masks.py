@@ -67,7 +67,7 @@ def test_steps_are_those_with_points_and_add_up(mask: str, shape: tuple[int, int
     assert length(steps.run_lengths) == lowered.steps
     adds_up(lowered, steps)
     band = lowered.no_op_band
-    found = [dict(group.indices(k)) for k in range(lowered.steps)]
+    found = [dict(group.nest.indices(k)) for k in range(lowered.steps)]
     expected = [
         {"B": b, "H": 0, "P2": p2, "M1": m1, "P1": p1}
         for b in range(2)

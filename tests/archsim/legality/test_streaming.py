@@ -192,7 +192,7 @@ def at_once(lowered: Bound, tensor: str, member: str) -> int:
     used: dict[Tag, Fraction] = {}
     for run in time_events(lowered, count_mapping(lowered), jumping=False, logged=True).runs:
         for s in run.run.slices:
-            where = dict(run.group.indices(s.step))
+            where = dict(run.group.nest.indices(s.step))
             tag = tuple(where[m] for m in loops if m in where)
             if s.task == tensor:
                 made[tag] = min(made.get(tag, s.start), s.start)

@@ -99,7 +99,7 @@ def test_indices_are_those_of_the_walk(first: int) -> None:
         group = fused_group(lowered, counted(lowered), lowered.einsums)
         if len(group.loops) == len(lowered.nest):
             expected = walker(case).shared_indices()
-            found = [tuple(i for _, i in group.indices(k)) for k in range(lowered.steps)]
+            found = [tuple(i for _, i in group.nest.indices(k)) for k in range(lowered.steps)]
             assert len(set(found)) == len(expected) == lowered.steps
             assert found == sorted(found)
 
@@ -125,7 +125,7 @@ def test_classes_are_what_each_step_does(first: int) -> None:
         if steps is None or length(steps.run_lengths) > 3000:
             continue
         seen += 1
-        places = [dict(group.indices(k)) for k in range(length(steps.run_lengths))]
+        places = [dict(group.nest.indices(k)) for k in range(length(steps.run_lengths))]
         # Of the steps that differ only in loops an Einsum stays out of, one runs it.
         for i, part in enumerate(group.parts):
             groups: dict[tuple[int, ...], list[int]] = {}
@@ -152,7 +152,7 @@ def test_steps_since_the_previous_coordinate(first: int) -> None:
         if steps is None or length(steps.run_lengths) > 1000:
             continue
         number = {
-            tuple(i for _, i in group.indices(k)): k for k in range(length(steps.run_lengths))
+            tuple(i for _, i in group.nest.indices(k)): k for k in range(length(steps.run_lengths))
         }
         kinds = list(unrolled(steps.run_lengths))
         for depth, loop in enumerate(group.loops):
