@@ -12,6 +12,7 @@ from ..counts.accesses import EinsumCount
 from ..iteration.exact import total
 from ..legality.footprint import DOUBLE_BUFFERED
 from ..nest.record import Bound
+from ..result.record import added
 from ..schedule.event_graph import (
     CriticalCycle,
     DeadlockError,
@@ -26,10 +27,10 @@ from ..schedule.event_graph import (
 from ..schedule.kinds import (
     Phases,
     Pipelined,
-    barriers_alone,
     check_phases,
     kind_of,
     phase_places,
+    phased,
     unordered,
 )
 from ..schedule.lowering import ProgramBuilder
@@ -249,12 +250,10 @@ def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...
     if len(resources) == 1 and all(w in resources for w in whys):
         names = tuple(graph.tasks[e.after].name for e in cycle.edges)
         return next(iter(resources)), names
-    period = cycle.mean / graph.unit
-    for resource in dict.fromkeys(t.resource for t in graph.tasks):
-        here = [t for t in graph.tasks if t.resource == resource]
-        if sum(t.occupancy for t in here) == period:
+    for (resource, members), work in zip(graph.members.items(), graph.work, strict=True):
+        if work == cycle.mean:
             # The cycle of dependencies is no longer than the resource's busy time.
-            return resource, tuple(t.name for t in here if t.occupancy)
+            return resource, tuple(graph.tasks[i].name for i in members if graph.occupancy[i])
     return "dependencies", tuple(whys)
 
 
@@ -266,8 +265,7 @@ def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
     """
     check_phases(bound, group)
     phases = bound.mapping.schedule.groups
-    # The average step needs only durations, and the Einsums that wait for results.
-    program = barriers_alone(ProgramBuilder(bound, uniform_walk(bound, group)))
+    program = phased(ProgramBuilder(bound, uniform_walk(bound, group)))
     graph = _timed_graph(bound, program)
     tasks = {t.name: t for t in graph.tasks}
     lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in phases]
@@ -289,11 +287,8 @@ def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
 
 def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[str, Fraction]:
     """Return the cycles for which each array is busy in a phase."""
-    load: dict[str, Fraction] = {}
-    for member in group:
-        task = tasks[member.einsum]
-        load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
-    return load
+    here = (tasks[member.einsum] for member in group)
+    return added((task.resource, task.occupancy) for task in here)
 
 
 def _exposed(
@@ -326,9 +321,7 @@ def _phase_bound(
 
     The longest phase comes with it as the critical one.
     """
-    share: dict[str, Fraction] = {}
-    for cycles, resource in lengths:
-        share[resource] = share.get(resource, Fraction(0)) + cycles
+    share = added((resource, cycles) for cycles, resource in lengths)
     share["reduction latency"] = sum(waits, Fraction(0))
     limit = max(share, key=lambda k: share[k])
     index = max(range(len(groups)), key=lambda i: lengths[i][0] + waits[i])

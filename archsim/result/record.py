@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from einsum_cascade.errors import InputError
 from einsum_cascade.memo import lazy_field
@@ -21,8 +22,23 @@ SCHEMA_VERSION = 1
 ResultPicture = Literal["roofline", "waterfall", "breakdown", "capacity"]
 """Names of the pictures of a result that can be drawn in any width."""
 
+Key = TypeVar("Key", str, tuple[str, str])
+Amount = TypeVar("Amount", int, float, Fraction)
+
 Named = tuple[tuple[str, float], ...]
 """Pairs of a name and a number; the name is of a component or an Einsum."""
+
+
+def added(pairs: Iterable[tuple[Key, Amount]]) -> dict[Key, Amount]:
+    """Return the sum of the values of each key, in the order of first occurrence.
+
+    >>> added([("DRAM", 1), ("links", 2), ("DRAM", 3)])
+    {'DRAM': 4, 'links': 2}
+    """
+    found: dict[Key, Amount] = {}
+    for key, value in pairs:
+        found[key] = found[key] + value if key in found else value
+    return found
 
 
 def in_machine_order(

@@ -176,13 +176,7 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
     [(0, 1, 2, 1), (0, 0, 2, 1), (1, 1, 1, 1)]
     """
     edges = [
-        TimedEdge(
-            e.before,
-            e.after,
-            e.weight,
-            e.tokens + issue.stage[e.after] - issue.stage[e.before],
-            e.why,
-        )
+        e._replace(tokens=e.tokens + issue.stage[e.after] - issue.stage[e.before])
         for e in graph.edges
     ]
     for resource, members in graph.members.items():
@@ -236,7 +230,7 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -
         A cycle of positive weight carries no token.
     """
     best = CriticalCycle(Fraction(least), ())
-    while cycle := _positive_cycle(nodes, edges, best.mean):
+    while cycle := positive_cycle(nodes, edges, best.mean):
         tokens = sum(e.tokens for e in cycle)
         if tokens <= 0:
             raise DeadlockError(cycle)
@@ -244,9 +238,7 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -
     return best
 
 
-def _positive_cycle(
-    nodes: int, edges: Sequence[TimedEdge], mean: Fraction
-) -> tuple[TimedEdge, ...]:
+def positive_cycle(nodes: int, edges: Sequence[TimedEdge], mean: Fraction) -> tuple[TimedEdge, ...]:
     """Return a cycle whose weight per token exceeds ``mean``, or no edges (Bellman-Ford)."""
     longest = [0] * nodes
     through: dict[int, TimedEdge] = {}

@@ -111,7 +111,7 @@ class Phases(ScheduleKind):
         (walk,) = walks
         check_phases(bound, walk.group)
         try:
-            return (ordered(_phased(ProgramBuilder(bound, walk))),)
+            return (ordered(phased(ProgramBuilder(bound, walk))),)
         except IssueError as error:
             text = f"these wait for one another in their phases: {' -> '.join(error.names)}"
             raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
@@ -564,17 +564,8 @@ def _disorder(bound: Bound, group: FusionGroup, place: Places) -> Iterator[tuple
             yield before, after
 
 
-def barriers_alone(builder: ProgramBuilder) -> StepProgram:
-    """Return a group's program, in written order, in which tasks depend only on their phases."""
-    place = phase_places(builder.bound)
-    groups = len(builder.bound.mapping.schedule.groups)
-    _barriers(builder, place, groups)
-    _across(builder, place, groups)
-    return builder.program()
-
-
-def _phased(builder: ProgramBuilder) -> StepProgram:
-    """Return a group's program with a barrier between phases.
+def phased(builder: ProgramBuilder) -> StepProgram:
+    """Return a group's program, in written order, with a barrier between phases.
 
     A barrier waits for all tasks of the previous phase. It also waits for reduction results that
     its own phase needs, because the schedule exposes their latency. Inside a phase, Einsums on two
@@ -583,7 +574,7 @@ def _phased(builder: ProgramBuilder) -> StepProgram:
     place = phase_places(builder.bound)
     groups = len(builder.bound.mapping.schedule.groups)
     ahead = max(shift for _, shift in place.values())
-    _barriers(builder, place, groups)
+    _barriers(builder, place, groups, ahead)
     _across(builder, place, groups)
     for name in builder.group.inside:
         for memory, level in builder.loads(name):
@@ -594,9 +585,10 @@ def _phased(builder: ProgramBuilder) -> StepProgram:
             builder.wait(memory, name, DOUBLE_BUFFERED, f"room for what goes to {level}", room=True)
     builder.pace(DOUBLE_BUFFERED - 1)
     for name, task in builder.tasks.items():
-        stage, priority = _turn(builder, name, place, groups, ahead)
-        settled = name in place
-        builder.tasks[name] = task._replace(stage=stage, priority=priority, settled=settled)
+        if task.role != "barrier":
+            stage, priority = _turn(builder, task, place, ahead)
+            settled = name in place
+            builder.tasks[name] = task._replace(stage=stage, priority=priority, settled=settled)
     return builder.program()
 
 
@@ -604,13 +596,13 @@ def _barrier(group: int) -> str:
     return f"phase {group + 1}"
 
 
-def _barriers(builder: ProgramBuilder, place: Places, groups: int) -> None:
+def _barriers(builder: ProgramBuilder, place: Places, groups: int, ahead: int) -> None:
     """Add a barrier task for each group; it waits for the previous group, and its own group waits
     for it."""
-    kinds = len(builder.steps.classes)
+    nothing = (Fraction(0),) * len(builder.steps.classes)
     for g in range(groups):
-        nothing = (Fraction(0),) * kinds
-        builder.add(StepTask(_barrier(g), resource="phases", occupancy=nothing, role="barrier"))
+        barrier = StepTask(_barrier(g), resource="phases", occupancy=nothing, role="barrier")
+        builder.add(barrier._replace(stage=ahead, priority=(Fraction(g), 0)))
     for name, (group, shift) in place.items():
         # Barriers run for the period's own step, an Einsum for the step ``shift`` away.
         builder.wait(_barrier(group), name, shift, f"{_barrier(group)} begins")
@@ -639,23 +631,19 @@ def _across(builder: ProgramBuilder, place: Places, groups: int) -> None:
 
 
 def _turn(
-    builder: ProgramBuilder, name: str, place: Places, groups: int, ahead: int
+    builder: ProgramBuilder, task: StepTask, place: Places, ahead: int
 ) -> tuple[int, tuple[Fraction, int]]:
-    """Return the stage and priority of a task.
+    """Return the stage and priority of a task that is no barrier.
 
-    Tasks are ordered by group, with each group's barrier first. Loads come before all groups,
-    drains in the period after their results.
+    Tasks are ordered by group, after each group's barrier. Loads come before all groups, drains in
+    the period after their results.
     """
-    if name in place:
-        group, shift = place[name]
+    if task.name in place:
+        group, shift = place[task.name]
         return ahead - shift, (Fraction(group), 1)
-    task = builder.tasks[name]
-    if task.role == "barrier":
-        number = next(g for g in range(groups) if _barrier(g) == name)
-        return ahead, (Fraction(number), 0)
     if task.role == "drain":
         # A drain comes one period after its results, so that it does not keep operands waiting.
-        makers = [place[e][1] for e in place if name in dict(builder.drains(e))]
+        makers = [place[e][1] for e in place if task.name in dict(builder.drains(e))]
         return ahead - min(makers) + 1, (Fraction(-1), 2)
-    readers = [place[e][1] for e in place if name in dict(builder.loads(e))]
+    readers = [place[e][1] for e in place if task.name in dict(builder.loads(e))]
     return ahead - max(readers), (Fraction(-1), 0)

@@ -185,7 +185,12 @@ class ProgramBuilder:
         If ``ends`` is True, arrays wait for the first fill, and the last results count only after
         the last drain.
         """
-        fill, drain = self._ends() if ends else (Fraction(0), Fraction(0))
+        fill = drain = Fraction(0)
+        if ends:
+            memory, word = self.bound.architecture.home, self.bound.architecture.word_bytes
+            filled = self.bound.memo(first_fill, self.group.inside) * word
+            drained = self.bound.memo(last_drain) * word
+            fill, drain = (transfer_cycles(self.bound, memory, n) for n in (filled, drained))
         return StepProgram(
             tasks=tuple(self.tasks.values()),
             dependencies=tuple(self.waits),
@@ -194,12 +199,3 @@ class ProgramBuilder:
             ends=tuple((name, drain) for name in self.bound.program.outputs if drain),
             once=self.steps.once,
         )
-
-    def _ends(self) -> tuple[Fraction, Fraction]:
-        """Return the cycles of the first fill and the cycles of the last drain."""
-        memory = self.bound.architecture.home
-        word = self.bound.architecture.word_bytes
-        filled = self.bound.memo(first_fill, self.group.inside)
-        drained = self.bound.memo(last_drain)
-        fill, drain = (transfer_cycles(self.bound, memory, n * word) for n in (filled, drained))
-        return fill, drain

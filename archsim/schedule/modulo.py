@@ -11,6 +11,7 @@ trial.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from fractions import Fraction
 from itertools import accumulate
 from math import ceil
 
@@ -18,7 +19,7 @@ from einsum_cascade.memo import Cache, Key
 
 from ..tables import MAX_COMPILED_TIME, PythonBudget, compiled_kernel
 from . import policy
-from .event_graph import EventGraph, Issue, maximum_cycle_mean
+from .event_graph import EventGraph, Issue, maximum_cycle_mean, positive_cycle
 from .order_kernel import CHOSEN, HELPERS, UNPLACED, OrderTables, choose
 
 _PYTHON_GRAPHS = PythonBudget(
@@ -207,18 +208,10 @@ def is_never_placeable(graph: EventGraph, order: tuple[int, ...]) -> bool:
     # Slots are sums of the occupancies before: of 3, 2 and 4 they are 0, 3 and 5.
     ends = accumulate((graph.occupancy[i] for i in order), initial=0)
     slot = dict(zip(order, ends, strict=False))
-    late = [
-        (e.before, e.after, int(e.weight > slot[e.after] - slot[e.before]) - e.tokens)
+    periods = [
+        e._replace(weight=int(e.weight > slot[e.after] - slot[e.before]))
         for e in graph.edges
         if e.weight > 0 and e.before in slot and e.after in slot
     ]
-    far = dict.fromkeys(order, 0)
-    for _ in range(len(far) + 1):
-        again = False
-        for before, after, weight in late:
-            if far[before] + weight > far[after]:
-                far[after] = far[before] + weight
-                again = True
-        if not again:
-            return False
-    return True
+    # A cycle of dependencies fails if it is late for more periods than it spans.
+    return bool(positive_cycle(len(graph.tasks), periods, Fraction(1)))
