@@ -35,6 +35,7 @@ from ..result.record import (
     MemoryRoof,
     Roofs,
     ScheduleReport,
+    added,
     in_machine_order,
 )
 from ..result.result import Result
@@ -81,7 +82,16 @@ def assemble(
         area_by_component=(),
         bounds=_bounds(bound, counts_at_ports(bound, counts)),
         einsums=_einsums(bound, work, timing),
-        schedule=_schedule(bound, timing),
+        schedule=ScheduleReport(
+            kind=bound.mapping.schedule.kind,
+            steps=timing.steps,
+            period_cycles=float(timing.period),
+            fill_drain_cycles=float(timing.fill_drain),
+            critical=timing.critical,
+            lookahead=timing.lookahead,
+            simulated_events=timing.simulated,
+            timed_by=timing.timed_by,
+        ),
         tiles=tuple(bound.tiling.bounds.items()),
         notes=(*_notes(bound), *timing.notes),
         roofs=bound.pattern_memo(_roofs_of),
@@ -106,20 +116,15 @@ def priced(
     """
     machine = bound.architecture
     bill = charges(machine, counts, bound.words) + leakage_charges(machine, result.latency_s)
-    by_component: dict[str, float] = {}
-    by_einsum: dict[str, float] = {}
-    for einsum, component, energy in bill:
-        by_component[component] = by_component.get(component, 0.0) + energy
-        by_einsum[einsum] = by_einsum.get(einsum, 0.0) + energy
     return replace(
         result,
         buffers=_buffers(bound),
         energy_by_component=in_machine_order(
-            by_component.items(),
+            added((component, energy) for _, component, energy in bill).items(),
             (m.name for m in machine.memories),
             (a.name for a in machine.arrays),
         ),
-        energy_by_einsum=tuple(by_einsum.items()),
+        energy_by_einsum=tuple(added((einsum, energy) for einsum, _, energy in bill).items()),
         area_by_component=areas(machine),
         floor=floor_of(bound.whole, counts, least),
         charges=bill,
@@ -134,19 +139,6 @@ def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
 def _without_capacities(machine: Architecture) -> Architecture:
     memories = (replace(m, capacity_bytes=None, billed_bytes=None) for m in machine.memories)
     return machine.resized(tuple(memories))
-
-
-def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
-    return ScheduleReport(
-        kind=bound.mapping.schedule.kind,
-        steps=timing.steps,
-        period_cycles=float(timing.period),
-        fill_drain_cycles=float(timing.fill_drain),
-        critical=timing.critical,
-        lookahead=timing.lookahead,
-        simulated_events=timing.simulated,
-        timed_by=timing.timed_by,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +188,7 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
             array=w.count.array,
             cycles=float(w.occupied),
             operations=_by_kind(w.count),
-            utilization=_quotient(w.busy, timing.cycles),
+            utilization=float(w.busy / timing.cycles),
             traffic=_traffic(bound, (w.count,)),
             formats=tuple([x for name, _ in w.count.operations if (x := kind_and_format(name))[1]]),
         )
@@ -204,24 +196,13 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
     )
 
 
-def _quotient(one: Fraction, other: Fraction) -> float:
-    """Return the quotient of two fractions as the nearest float, without reducing it to lowest
-    terms."""
-    (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
-    return a * d / (b * c)
-
-
 def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
     """Return the number of operations of each kind, summed over all number formats."""
-    found: dict[str, int] = {}
-    for name, times in count.operations:
-        kind, _ = kind_and_format(name)
-        found[kind] = found.get(kind, 0) + times
-    return tuple(found.items())
+    return tuple(added((kind_and_format(name)[0], n) for name, n in count.operations).items())
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
-    word_bits, words = bound.architecture.word_bits, bound.words
+    word_bytes, words = bound.architecture.word_bytes, bound.words
     links = [m.name for m in bound.architecture.memories if m.ring]
     reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
     writes = dict(reads)
@@ -233,20 +214,12 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
     return tuple(
         LevelTraffic(
             level=level,
-            read_bytes=_bytes(read * word_bits) if read else 0,
-            write_bytes=_bytes(writes[level] * word_bits) if writes[level] else 0,
+            read_bytes=_number(read * word_bytes) if read else 0,
+            write_bytes=_number(writes[level] * word_bytes) if writes[level] else 0,
             links=level in links,
         )
         for level, read in reads.items()
     )
-
-
-def _bytes(bits: Amount) -> float:
-    """Return a number of bits in bytes; the value is exact if it is a whole number of bytes."""
-    if isinstance(bits, Fraction):
-        return _number(bits / 8)
-    whole, rest = divmod(bits, 8)
-    return bits / 8 if rest else whole
 
 
 def _number(value: Fraction) -> float:
@@ -285,10 +258,8 @@ def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
 
 def array_cycles(bound: Bound, names: Iterable[str]) -> dict[str, Fraction]:
     """Return the cycles for which the named Einsums keep each array busy."""
-    busy: dict[str, Fraction] = {}
-    for e in (bound.by_name[name] for name in names):
-        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
-    return busy
+    einsums = (bound.by_name[name] for name in names)
+    return added((e.array.name, busy_cycles(bound, e)) for e in einsums)
 
 
 def memory_cycles(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Fraction, ...]:

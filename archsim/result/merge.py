@@ -7,10 +7,9 @@ parts add up to a bound of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, count
-from operator import itemgetter
 
 from .record import (
     ArrayRoof,
@@ -25,6 +24,7 @@ from .record import (
     Roofs,
     RunRecord,
     ScheduleReport,
+    added,
     in_machine_order,
 )
 from .result import Result
@@ -53,7 +53,8 @@ def merged(
     first = parts[0].result
     cycles = sum(p.cycles for p in parts)
     names = _names(parts)
-    energy = _added((c, p.times * v) for p in parts for c, v in p.result.energy_by_component)
+    energy = added((c, p.times * v) for p in parts for c, v in p.result.energy_by_component)
+    bound_by = added((p.result.bound_by, p.cycles) for p in parts)
     return Result(
         workload=workload,
         architecture=first.architecture,
@@ -62,12 +63,12 @@ def merged(
         shape=shape,
         latency_s=sum(p.latency_s for p in parts),
         cycles=cycles,
-        bound_by=max(_added((p.result.bound_by, p.cycles) for p in parts), key=itemgetter(1))[0],
+        bound_by=max(bound_by, key=lambda name: bound_by[name]),
         arrays=tuple(_array(parts, a.array, cycles) for a in first.arrays),
         traffic=tuple(_level(parts, t.level) for t in first.traffic),
         buffers=tuple(_buffer(parts, b.level) for b in first.buffers),
         energy_by_component=in_machine_order(
-            energy, (t.level for t in first.traffic), (a.array for a in first.arrays)
+            energy.items(), (t.level for t in first.traffic), (a.array for a in first.arrays)
         ),
         energy_by_einsum=tuple(
             (names[p.name, e], p.times * v) for p in parts for e, v in p.result.energy_by_einsum
@@ -149,13 +150,6 @@ def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
 
 def _total(parts: tuple[PartUse, ...], number: Callable[[RunRecord], float]) -> float:
     return sum(p.times * number(p.result) for p in parts)
-
-
-def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    found: dict[str, float] = {}
-    for name, value in pairs:
-        found[name] = found.get(name, 0) + value
-    return tuple(found.items())
 
 
 def _array(parts: tuple[PartUse, ...], name: str, cycles: float) -> ArrayUse:

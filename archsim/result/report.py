@@ -17,6 +17,7 @@ from .record import (
     Named,
     RunRecord,
     ScheduleReport,
+    added,
 )
 
 T = TypeVar("T")
@@ -302,9 +303,7 @@ def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -
 def _energy_matrix(result: RunRecord) -> Table:
     """Return a table of energies with a row for each Einsum and a column for each component."""
     components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
-    spent: dict[tuple[str, str], float] = {}
-    for einsum, component, pj in result.charges:
-        spent[einsum, component] = spent.get((einsum, component), 0.0) + pj
+    spent = added(((einsum, component), pj) for einsum, component, pj in result.charges)
     return Table(
         title="energy by Einsum and component",
         columns=(*names("Einsum"), *numbers(*components)),
