@@ -5,7 +5,7 @@ This module imports matplotlib: import it only to draw."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -544,18 +544,16 @@ def _level(axes: Axes, at: int, buffer: LevelBuffer) -> None:
     note_bar(axes, min(1.0, share), at, text, inside=share > 0.5)
 
 
-_IN_ANY_WIDTH = {
+_PICTURES: dict[str, Callable[..., Picture]] = {
     "roofline": plot_roofline,
     "waterfall": plot_waterfall,
     "breakdown": plot_breakdown,
     "capacity": plot_capacity,
-}
-_IN_ONE_WIDTH = {
     "time": plot_time,
     "utilization": plot_utilization,
     "energy": plot_energy,
-    "roofline": plot_roofline,
 }
+"""Functions that draw a result, by the name of the picture; the first four take a width."""
 
 
 def draw_result(result: RunRecord, kind: str, width_in: float | None = None) -> Picture:
@@ -567,6 +565,5 @@ def draw_result(result: RunRecord, kind: str, width_in: float | None = None) -> 
         The result lacks the data of the picture, as one made by hand.
     """
     with look():
-        if width_in is None:
-            return _IN_ONE_WIDTH[kind](result)
-        return _IN_ANY_WIDTH[kind](result, width_in)
+        width = () if width_in is None else (width_in,)
+        return _PICTURES[kind](result, *width)

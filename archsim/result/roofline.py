@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, hypot, pi, sin
 from textwrap import fill
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter
@@ -255,7 +255,7 @@ def _name_spots(
     larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
     names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
-    place_labels(axes, [Label(n, s.intensity, s.ops_per_s) for s, n in names if n], longest)
+    _place_labels(axes, [(name, s) for s, name in names if name], longest)
 
 
 _SIZE = 8
@@ -275,15 +275,7 @@ _THICK = 1.0
 """Smallest width, in points, of lines that labels avoid."""
 
 
-class Label(NamedTuple):
-    """Text at a point, in data coordinates."""
-
-    text: str
-    x: float
-    y: float
-
-
-def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None:
+def _place_labels(axes: Axes, labels: Sequence[tuple[str, Spot]], longest: int) -> None:
     """Write each text as near to its point as there is space; a line joins distant texts.
 
     Texts avoid one another, the points, and the texts and thick lines that the axes have already.
@@ -293,20 +285,18 @@ def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None
     figure = axes.figure
     scale = 72.0 / figure.dpi
     inside = _in_points(axes.get_window_extent(), scale)
-    merged = [
-        (label._replace(text=_folded(label.text, longest)), x, y)
-        for label, x, y in _merged(axes, labels, scale)
-    ]
-    taken = [_box(x, y, 2 * _MARKER, 2 * _MARKER) for _, x, y in merged]
+    merged = _merged(axes, labels, scale)
+    taken = [_box(x, y, 2 * _MARKER, 2 * _MARKER) for _, _, x, y in merged]
     taken += _drawn(axes, scale)
-    for label, x, y in merged:
-        box = _free(label.text, x, y, taken, inside)
+    for whole, spot, x, y in merged:
+        text = fill(whole, longest, break_long_words=False, break_on_hyphens=False)
+        box = _free(text, x, y, taken, inside)
         taken.append(box)
         middle = ((box.x0 + box.x1) / 2 - x, (box.y0 + box.y1) / 2 - y)
         far = abs(middle[1]) > 9 + box.height / 2 or abs(middle[0]) > 14 + box.width / 2
         axes.annotate(
-            label.text,
-            (label.x, label.y),
+            text,
+            (spot.intensity, spot.ops_per_s),
             xytext=middle,
             textcoords="offset points",
             ha="center",
@@ -315,10 +305,6 @@ def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None
             zorder=4,
             arrowprops={"arrowstyle": "-", "color": "0.55", "linewidth": 0.6} if far else None,
         )
-
-
-def _folded(text: str, longest: int) -> str:
-    return fill(text, longest, break_long_words=False, break_on_hyphens=False)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Bbox:
@@ -345,17 +331,19 @@ def _drawn(axes: Axes, scale: float) -> list[Bbox]:
     return found
 
 
-def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Label, float, float]]:
+def _merged(
+    axes: Axes, labels: Sequence[tuple[str, Spot]], scale: float
+) -> list[tuple[str, Spot, float, float]]:
     """Return labels with their positions on the canvas; labels at one position are joined."""
-    found: list[tuple[Label, float, float]] = []
-    for label in labels:
-        x, y = (v * scale for v in axes.transData.transform((label.x, label.y)))
-        for at, (other, a, b) in enumerate(found):
+    found: list[tuple[str, Spot, float, float]] = []
+    for text, spot in labels:
+        x, y = (v * scale for v in axes.transData.transform((spot.intensity, spot.ops_per_s)))
+        for at, (other, first, a, b) in enumerate(found):
             if abs(x - a) < 2 and abs(y - b) < 2:
-                found[at] = (other._replace(text=f"{other.text}, {label.text}"), a, b)
+                found[at] = (f"{other}, {text}", first, a, b)
                 break
         else:
-            found.append((label, x, y))
+            found.append((text, spot, x, y))
     return found
 
 
