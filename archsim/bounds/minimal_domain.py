@@ -267,32 +267,24 @@ def positional_rank(program: Program, e: BoundEinsum) -> str:
     (condition,) = conditions
     mine = [(v, *partition_member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
     for family in dict.fromkeys(family for _, family, _ in mine if family):
-        names = {v: member.lower() for v, of, member in mine if of == family}
-        members = program.rank_of[family].partition
-        all_members = sorted(names.values()) == sorted(m.lower() for m in members)
-        if all_members and bounds_positions(program, condition, family, names) is not None:
+        found = sorted(member for _, of, member in mine if of == family)
+        all_members = found == sorted(program.rank_of[family].partition)
+        if all_members and bounds_positions(program, condition, family) is not None:
             return family
     return ""
 
 
-def bounds_positions(
-    program: Program, condition: Affine | Opaque, family: str, names: Mapping[str, str]
-) -> bool | None:
+def bounds_positions(program: Program, condition: Affine | Opaque, family: str) -> bool | None:
     """Return True if a condition that bounds positions in a rank counts tiles from the last one.
 
     Returns False if it counts from the first tile, and None if the condition has another form.
-
-    Parameters
-    ----------
-    names : mapping
-        Member of the rank, as a variable, that each variable goes over.
     """
     if not isinstance(condition, Affine):
         return None
     members = program.rank_of[family].partition
-    found = _terms(program, condition, names)
+    found = _terms(program, condition)
     forwards = digits(members).plus(Affine((AffineTerm(1), AffineTerm(-1, (family,)))))
-    if found == _terms(program, forwards, {}):
+    if found == _terms(program, forwards):
         return False
     # Of P1 tiles of P0, this is tile P1 - p1 - 1; all inner digits stay.
     outer, *inner = members
@@ -302,15 +294,15 @@ def bounds_positions(
         for t in forwards.terms
     )
     backwards = Affine(turned).plus(Affine(first))
-    return True if found == _terms(program, backwards, {}) else None
+    return True if found == _terms(program, backwards) else None
 
 
-def _terms(
-    program: Program, form: Affine, names: Mapping[str, str]
-) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
-    """Return the terms of an affine form, with renamed variables and the first of equivalent
-    ranks.
+def _terms(program: Program, form: Affine) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
+    """Return the terms of an affine form, with members of partitioned ranks for their variables
+    and the first of equivalent ranks.
     """
+    of = {v: partition_member_of(program, v) for v in form.variables}
+    names = {v: member.lower() for v, (family, member) in of.items() if family}
     return frozenset(
         (
             t.coefficient,
@@ -467,7 +459,7 @@ class FreeTileSize:
         program, backwards = bound.program, False
         others: list[Condition] = []
         for condition in conjuncts(e.einsum.where):
-            ends = {self._bounds_positions(program, part) for part in inequalities(condition)}
+            ends = {bounds_positions(program, i, self.rank) for i in inequalities(condition)}
             if ends == {None}:
                 others.append(condition)
             backwards |= True in ends
@@ -476,11 +468,6 @@ class FreeTileSize:
         # From the last tile to the first, the partial tile comes first: positions outside are at
         # the beginning, and all other tiles shift by one.
         return not backwards or all(self._is_of_distances(program, c) for c in others)
-
-    def _bounds_positions(self, program: Program, condition: Affine | Opaque) -> bool | None:
-        variables = condition.variables if isinstance(condition, Affine) else ()
-        names = {v: m.lower() for v in variables for f, m in [partition_member_of(program, v)] if f}
-        return bounds_positions(program, condition, self.rank, names)
 
     def _is_of_distances(self, program: Program, condition: Condition) -> bool:
         """Return whether a mask stays the same if all its tile numbers shift by one."""

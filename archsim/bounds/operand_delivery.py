@@ -90,26 +90,18 @@ class OperandDelivery:
     def _mean(self, prices: _ArrivalPrices) -> float:
         """Return the least mean cost of a point in pJ."""
         result = self.result
-        stay, parts = self._cheapest(prices)
-        least = stay
-        if result is not None:
-            for most, goes in parts:
-                least = min([least, *self._in_parts(prices, result, goes, most, stay)])
-        return least
-
-    def _cheapest(self, prices: _ArrivalPrices) -> _CheapestPoints:
-        result = self.result
         moves = result.moving if result is not None else frozenset[str]()
         # Variables that bring values of the same inputs cost the same: one of them is enough.
         stays = dict.fromkeys(self._moved_by(v) for v in self.innermost if v not in moves)
         stay = min((prices.of(i, 1.0, frozenset()) for i in stays), default=inf)
         leaves = dict.fromkeys(self._moved_by(v) for v in self.innermost if v in moves)
         if result is None or not leaves:
-            return stay, ()
-        return stay, tuple(
-            (most, min(prices.of(i, fewest, result.sharing) for i in leaves))
-            for fewest, most in prices.lanes(result.most)
-        )
+            return stay
+        least = stay
+        for fewest, most in prices.lanes(result.most):
+            goes = min(prices.of(i, fewest, result.sharing) for i in leaves)
+            least = min([least, *self._in_parts(prices, result, goes, most, stay)])
+        return least
 
     def _moved_by(self, variable: str) -> tuple[ArrivingOperand, ...]:
         return tuple(i for i in self.inputs if variable in i.moving)
@@ -159,13 +151,6 @@ class _TensorPrices(NamedTuple):
     """Cost of writing a value to the registers of a processing element."""
     back: float
     """Cost of a partial result that is written to a memory and later comes back, once each."""
-
-
-_CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
-"""Least cost of arrivals for a point whose result stays, and for points whose result leaves.
-
-The second part has an entry for each largest number of processing elements that sum one result.
-"""
 
 
 class _ArrivalPrices:
