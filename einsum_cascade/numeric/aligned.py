@@ -318,11 +318,13 @@ def _box(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> Callable[[Ar
 
     The result is None for any other access, or if an index leaves the tensor.
     """
+    if space.pointwise:
+        return None
     selectors: list[slice | int] = [slice(None)] * len(space.parallel)
     labels = list(space.parallel)
     extents = buffer.values.shape[len(space.parallel) :]
     for index, extent in zip(access.indices, extents, strict=True):
-        if space.pointwise or isinstance(index, ir.Gather):
+        if isinstance(index, ir.Gather):
             return None
         linear = linear_index(index, space)
         low, high = _interval(linear, space)
