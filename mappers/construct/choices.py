@@ -87,12 +87,8 @@ def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
 
     The unused span is part of the cache key: it distinguishes equal mappings of two files.
     """
-    return tuple(_combinations(mapping))
-
-
-def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     names = [c.name for c in mapping.choices]
-    seen: set[tuple[int, ...]] = set()
+    found: dict[_Active, Candidate] = {}
     # Each alternative has the cases that it does not rule out.
     allowed = {
         (c.name, alternative): frozenset(
@@ -106,12 +102,12 @@ def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     for selected in product(*(c.alternatives for c in mapping.choices)):
         chosen = dict(zip(names, selected, strict=True))
         active = tuple(sorted(frozenset.intersection(*(allowed[p] for p in chosen.items()))))
-        if active not in seen:
-            seen.add(active)
+        if active not in found:
             # Choices that no applicable case depends on make no difference.
             asked = {name for number in active for name, _ in mapping.cases[number].when}
             relevant = tuple((n, a) for n, a in chosen.items() if n in asked)
-            yield Candidate(open=mapping, chosen=relevant, active=active)
+            found[active] = Candidate(open=mapping, chosen=relevant, active=active)
+    return tuple(found.values())
 
 
 def _patched(
@@ -256,15 +252,11 @@ def choose(
     raise NoLegalMappingError(refused[0].problems)
 
 
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """Machine words that one memory level moves for one tensor of one Einsum."""
+_Moved = tuple[str, Amount, Amount]
+"""A memory level, and the machine words it moves for one tensor of one Einsum.
 
-    level: str
-    kept: Amount
-    """Machine words moved if no tensor spills."""
-    spilled: Amount
-    """Machine words moved if every tensor spills."""
+The first number holds if no tensor spills, the second if every tensor spills.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,10 +348,10 @@ class _Prices:
         nothing: dict[str, Amount] = dict.fromkeys(memories, 0)
         kept, spilled = dict(nothing), dict(nothing)
         for e in _priced(candidate.objective, bound):
-            for moved in _moved(loops, bound, e):
-                if moved.level in kept:
-                    kept[moved.level] += moved.kept
-                    spilled[moved.level] += moved.spilled
+            for level, words, spilling in _moved(loops, bound, e):
+                if level in kept:
+                    kept[level] += words
+                    spilled[level] += spilling
         # The traffic of a level is linear in the share that spills.
         return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
 
@@ -418,11 +410,7 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
             levels = dict.fromkeys(a.place for a in (*accesses, *spilled))
             words = bound.words.of(tensor)
             loops.moved[key] = tuple(
-                _Moved(
-                    level,
-                    _elements_at(level, accesses) * words,
-                    _elements_at(level, spilled) * words,
-                )
+                (level, _elements_at(level, accesses) * words, _elements_at(level, spilled) * words)
                 for level in levels
             )
         yield from loops.moved[key]

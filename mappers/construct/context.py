@@ -51,60 +51,6 @@ class RepeatedGather:
         return self.moved_by if self.indices >= self.positions else frozenset()
 
 
-def gathered_in(
-    program: Program, shapes: Sizes[str, int], access: Access, tile: Sizes[str, int]
-) -> RepeatedGather:
-    """Return the number of gathered indices and of positions for a tile of an access.
-
-    Parameters
-    ----------
-    shapes : mapping
-        Full size of each rank in coordinates, regardless of the loops around the tile.
-    access : Access
-        Access that gathers. An access with several gathered indices is assumed to read new elements
-        each time.
-    tile : mapping
-        Size of the tile along each rank in coordinates.
-    """
-    gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
-    if len(gathered) != 1:
-        # Several gathers: each element comes once (1 < 2), and all ranks move it.
-        return RepeatedGather(indices=1, positions=2, moved_by=frozenset())
-    number, index = gathered[0]
-    others = (i for n, i in enumerate(access.indices) if n != number)
-    plain = {v for i in others for v in i.variables} | {*index.offset.variables}
-    moved_by = frozenset(v.upper() for v in index.access.variables if v not in plain)
-    step = index.coefficient * prod(shapes[s] for s in index.shapes)
-    length = shapes[program.tensor_ranks[access.tensor][number]]
-    return RepeatedGather(
-        indices=prod(tile[r] for r in moved_by),
-        positions=-(-length // max(1, step)),
-        moved_by=moved_by,
-    )
-
-
-def words_in_lines(
-    words: Fraction, access: Access, shapes: Sizes[str, int], tile: Sizes[str, int], line: int
-) -> Fraction:
-    """Return the machine words in all memory lines that contain elements of a gathered tile.
-
-    Parameters
-    ----------
-    words : Fraction
-        Machine words of the tile itself.
-    access : Access
-    shapes, tile : mapping
-        Size of each rank in coordinates: all of it, and in the tile.
-    line : int
-        Machine words of a line.
-    """
-    rank_of = {v: v.upper() for v in access.variables}
-    whole = {v: shapes[r] for v, r in rank_of.items()}
-    run = contiguous_words(access, {v: tile[r] for v, r in rank_of.items()}, whole)
-    # 3 neighbours in lines of 8 words fetch one line: 8/3 times the words.
-    return words * (-(-run // line) * line) / run
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopPart:
     """One member of a partitioned rank, such as M1 or M0 of M, with a loop of its own."""
@@ -155,7 +101,9 @@ class MappingContext(Memoized):
         tree = self.architecture.tree
         if tree.is_line:
             return tuple(range(len(self.architecture.memories)))
-        home = tree.home(array, self._number(e, access), None)
+        operands = [*dict.fromkeys(a.tensor for a in e.reads if a.tensor != e.name)]
+        number = None if access.tensor == e.name else operands.index(access.tensor)
+        home = tree.home(array, number, None)
         return self._places(array, frozenset(tree.paths[home]))
 
     def held(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
@@ -168,15 +116,6 @@ class MappingContext(Memoized):
         if tree.is_line or access == e.target or access.tensor not in self.program.einsum_of:
             return self.way(array, e, access)
         return self._places(array, tree.feeding(array))
-
-    def _number(self, e: Einsum, access: Access) -> int | None:
-        """Return the position of an accessed tensor among an Einsum's operands; None for its
-        result."""
-        if access.tensor == e.name:
-            return None
-        return [*dict.fromkeys(a.tensor for a in e.reads if a.tensor != e.name)].index(
-            access.tensor
-        )
 
     def _places(self, array: str, levels: frozenset[int]) -> tuple[int, ...]:
         fed = sorted(self.architecture.tree.feeding(array))
@@ -283,19 +222,23 @@ class MappingContext(Memoized):
         if not self.gathers(access):
             return words
         line = max(1, memory.line_bits // self.architecture.word_bits)
-        distinct = words / self._gathered(access, tile).repetitions
-        return words_in_lines(distinct, access, self.whole_shapes, tile, line)
+        rank_of = {v: v.upper() for v in access.variables}
+        whole = {v: self.whole_shapes[r] for v, r in rank_of.items()}
+        run = contiguous_words(access, {v: tile[r] for v, r in rank_of.items()}, whole)
+        # 3 neighbours in lines of 8 words fetch one line: 8/3 times the words.
+        distinct = words / self.gathered(access, tile).repetitions
+        return distinct * (-(-run // line) * line) / run
 
     def kept_words(self, access: Access, tile: Sizes[str, int]) -> Fraction | int:
         """Return a tile's footprint in machine words; repeatedly gathered elements count once."""
         words = prod(tile[r] for r in self.ranks_of(access)) * self.words.of(access.tensor)
-        return words / self._gathered(access, tile).repetitions if self.gathers(access) else words
+        return words / self.gathered(access, tile).repetitions if self.gathers(access) else words
 
     def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
         """Return the ranks whose loops replace the tensor elements that a tile holds."""
         ranks = self.ranks_of(access)
         return (
-            ranks - self._gathered(access, tile).stationary_along if self.gathers(access) else ranks
+            ranks - self.gathered(access, tile).stationary_along if self.gathers(access) else ranks
         )
 
     def gathers(self, access: Access) -> bool:
@@ -306,8 +249,33 @@ class MappingContext(Memoized):
         """Return an Einsum's distinct accesses, memoised because comparing them is slow."""
         return self.program.memo(_distinct_accesses, e.name)
 
-    def _gathered(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
-        return gathered_in(self.program, self.whole_shapes, access, tile)
+    def gathered(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
+        """Return the number of gathered indices and of positions for a tile of an access.
+
+        Parameters
+        ----------
+        access : Access
+            Access that gathers. An access with several gathered indices is assumed to read new
+            elements each time.
+        tile : mapping
+            Size of the tile along each rank in coordinates.
+        """
+        shapes = self.whole_shapes
+        gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
+        if len(gathered) != 1:
+            # Several gathers: each element comes once (1 < 2), and all ranks move it.
+            return RepeatedGather(indices=1, positions=2, moved_by=frozenset())
+        number, index = gathered[0]
+        others = (i for n, i in enumerate(access.indices) if n != number)
+        plain = {v for i in others for v in i.variables} | {*index.offset.variables}
+        moved_by = frozenset(v.upper() for v in index.access.variables if v not in plain)
+        step = index.coefficient * prod(shapes[s] for s in index.shapes)
+        length = shapes[self.program.tensor_ranks[access.tensor][number]]
+        return RepeatedGather(
+            indices=prod(tile[r] for r in moved_by),
+            positions=-(-length // max(1, step)),
+            moved_by=moved_by,
+        )
 
     def capacity_bits(self, number: int, memory: Memory) -> float:
         """Return an inner memory's capacity in bits for an Einsum's own tiles; perhaps infinite."""

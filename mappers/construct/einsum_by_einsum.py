@@ -345,17 +345,12 @@ def _finer(
 class _InnerMemory:
     """An inner memory, and the tensors of an Einsum that it holds."""
 
-    memory: Memory
-    tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
-    """Ranks of each tensor that is not gathered, and its bits per value times ``users``."""
-    gathered: tuple[Access, ...]
-    """Accesses that gather. Their tiles may have fewer distinct tensor elements than points."""
-    users: int
-    """Number by which the memory is divided: twice the Einsums that share loops, as only half is
-    used."""
     context: MappingContext
-    room: float
-    """Capacity in bits; infinite without a limit."""
+    memory: Memory
+    held: tuple[Access, ...]
+    """Accesses whose tiles the memory holds."""
+    words: Fraction | float
+    """Machine words of the memory for these tiles; infinite without a limit."""
     ranks: tuple[str, ...]
     """Ranks along which any of these tensors varies."""
     known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
@@ -366,15 +361,9 @@ class _InnerMemory:
         key = tuple([tile[r] for r in self.ranks])
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = self._bits(tile) <= self.room
+            words = sum([self.context.kept_words(a, tile) for a in self.held])
+            found = self.known[key] = words <= self.words
         return found
-
-    def _bits(self, tile: dict[str, int]) -> Fraction | int:
-        held = sum([prod([tile[r] for r in ranks]) * bits for ranks, bits in self.tensors])
-        if self.gathered:
-            bits = self.users * self.context.architecture.word_bits
-            held += bits * sum(self.context.kept_words(a, tile) for a in self.gathered)
-        return held
 
 
 def _inner_memories(
@@ -385,29 +374,15 @@ def _inner_memories(
     Half of each memory is left to other tiles. All Einsums of a strongly connected component share
     the other half.
     """
-    users = 2 * context.sharing_einsums(e.name)
-    # The product of a tile's bits and ``users`` must fit the memory: each Einsum's share is that
-    # much smaller.
+    share = Fraction(1, 2 * context.sharing_einsums(e.name) * context.architecture.word_bits)
     outermost, *inner = context.memories(array)
-    accesses = context.accesses(e)
-    held = {a: context.held(array, e, a) for a in accesses}
-    bits = users * context.architecture.word_bits
-    return outermost, [
-        _InnerMemory(
-            memory,
-            tuple(
-                (context.ranks_of(a), bits * context.words.of(a.tensor))
-                for a in accesses
-                if number in held[a] and not context.gathers(a)
-            ),
-            tuple(a for a in accesses if number in held[a] and context.gathers(a)),
-            users,
-            context,
-            context.capacity_bits(number, memory),
-            tuple({r for a in accesses if number in held[a] for r in context.ranks_of(a)}),
-        )
-        for number, memory in enumerate(inner, 1)
-    ]
+    found = []
+    for number, memory in enumerate(inner, 1):
+        held = tuple(a for a in context.accesses(e) if number in context.held(array, e, a))
+        words = share * context.capacity_bits(number, memory)
+        ranks = {r for a in held for r in context.ranks_of(a)}
+        found.append(_InnerMemory(context, memory, held, words, tuple(ranks)))
+    return outermost, found
 
 
 def _levels(

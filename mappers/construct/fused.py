@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -50,7 +50,6 @@ from .fused_loops import (
     steps_of,
     streamed_plans,
     unrolled_plans,
-    with_short_rank_unrolled,
 )
 from .fused_tiles import (
     InnerContext,
@@ -96,10 +95,15 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         No candidate is legal and fits.
     """
     found = [*_promising(program, architecture, given)]
-    if found:
-        return soonest_of(found).mapping
-    text = f"no tiles of fused loops fit the memories of {architecture.name}"
-    raise NoLegalMappingError(Problem(text))
+    if not found:
+        text = f"no tiles of fused loops fit the memories of {architecture.name}"
+        raise NoLegalMappingError(Problem(text))
+    promised = [price(bound)[0] for bound, _ in found]
+    most = policy.MAX_ESTIMATE_RATIO * min(promised)
+    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= most]
+    # The engine decides among mappings whose estimates are close to the lowest one.
+    soonest, _ = near[0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))
+    return soonest.mapping
 
 
 def _promising(
@@ -130,6 +134,10 @@ def _shared_out(best: _Made) -> Bound:
     return even if run_cycles(even, shapes) < run_cycles(best.bound, shapes) else best.bound
 
 
+_BestOfKind = dict[tuple[bool, ...], tuple[tuple[Fraction, Fraction], "_Made"]]
+"""Best mapping of each kind, with its estimate (``price``)."""
+
+
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
     """Return the most promising mapping of each kind; ties go to the first one found.
 
@@ -137,22 +145,21 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     masks skip more of short blocks. Several ranks lie along one array dimension, or only one rank
     does. States stay in arrays from step to step, or not.
     """
-    best: dict[tuple[bool, ...], _Made] = {}
-    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
+    best: _BestOfKind = {}
     fusions = [*_in_widths(*with_parameters(program, dict(given)), architecture)]
-    for made in chain(_made(fusions), _unrolled(fusions, least)):
+    for made in chain(_made(fusions), _unrolled(fusions, best)):
         # Cycles of arrays alone are quick to compute and rule out most candidates.
         kind = made.larger, made.fusion.context.stretched, made.plan.carrying
-        before = least.get(kind)
-        if before is not None and array_cycles(made.bound) > before[0]:
+        least, _ = best.get(kind, (None, None))
+        if least is not None and array_cycles(made.bound) > least[0]:
             continue
         if (bound := made.inward()) is None:
             continue
         found = replace(made, bound=in_registers(bound))
         promised = price(found.bound)
-        if before is None or promised < before:
-            best[kind], least[kind] = found, promised
-    return [*best.values()]
+        if least is None or promised < least:
+            best[kind] = promised, found
+    return [made for _, made in best.values()]
 
 
 def _made(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
@@ -190,17 +197,14 @@ def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
         yield from fusion.carrying()
 
 
-def _unrolled(
-    fusions: list[tuple[int | None, _Fusion]],
-    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
-) -> Iterator[_Made]:
+def _unrolled(fusions: list[tuple[int | None, _Fusion]], best: _BestOfKind) -> Iterator[_Made]:
     """Yield mappings that place several coordinates of a rank side by side on an array.
 
     These coordinates occupy processing elements that would be idle during steps. Nothing is yielded
     if the best estimates so far leave few of them idle.
     """
     contexts = [x.context for _, x in fusions]
-    idle = underuses_arrays(contexts, [cycles for cycles, _ in least.values()])
+    idle = underuses_arrays(contexts, [cycles for (cycles, _), _ in best.values()])
     for _, fusion in fusions if idle else ():
         for rank, unrolled in unrolled_steps(fusion.context):
             for context in in_stretches(unrolled):
@@ -291,8 +295,14 @@ class _Fusion:
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
             left = policy.MAX_BLOCK_SIZES if heads_of(self.context)[0] else most
             for cuts in sizes:
+                # Queries may fill one side of an array, and the width of a key half of the other.
+                # The rest has room for as many queries again: each gathered row serves twice as
+                # many.
                 for context, plan in (
-                    (x, p) for s, ps in cuts for x in with_short_rank_unrolled(s) for p in ps
+                    (x, plan)
+                    for cut, plans in cuts
+                    for x in (cut, replace(cut, stretched=True, fitted=True))
+                    for plan in plans
                 ):
                     kind = plan.structure, context.stretched
                     if found[kind] < most:
@@ -634,22 +644,6 @@ def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]
     for e in bound.einsums:
         busy[e.array.name] += times[e.name]
     return busy.values()
-
-
-def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
-    """Choose the mapping with the fewest cycles.
-
-    The engine decides among mappings whose estimates are close to the lowest one.
-
-    Parameters
-    ----------
-    found : sequence of tuple
-        Mappings, each with the shapes that it is bound to.
-    """
-    promised = [price(bound)[0] for bound, _ in found]
-    most = policy.MAX_ESTIMATE_RATIO * min(promised)
-    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= most]
-    return near[0][0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))[0]
 
 
 def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -377,14 +378,11 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
     """
     program = context.program
     einsums = program.einsums
-    often: dict[str, int] = {}
-    for e in einsums:
-        for rank in context.ranks(e):
-            often[rank] = often.get(rank, 0) + 1
+    often = Counter(rank for e in einsums for rank in context.ranks(e))
     needed = {
         r for g in context.groups if len(g) > 1 for n in g for r in program.iterative.get(n, ())
     }
-    stepped = sorted(needed, key=lambda r: (-often.get(r, 0), r))
+    stepped = sorted(needed, key=lambda r: (-often[r], r))
     families = {r.name for r in program.ranks if r.family or r.partition}
     masked = frozenset[str]().union(*(context.masked(e.name) for e in einsums))
     everyones = [
@@ -434,9 +432,7 @@ def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]
         if isinstance(index, Gather)
         for v in index.access.variables
     )
-    own = {
-        m for r in context.program.ranks if r.family or r.partition for m in (r.name, *r.partition)
-    }
+    own = {r.name for r in context.program.ranks if r.family or r.partition}
     ranks = [v.upper() for v in moved if all(v in e.target.variables for e in einsums)]
     able = (r for r in ranks if r not in own and r not in context.program.parallel)
     return [r for r in able if context.shapes[r] > 1][: policy.MAX_GATHERING_RANKS]
@@ -468,16 +464,6 @@ def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[Blocks
     among = gathering_einsums(context.program)
     for rank in gathering_ranks(context, among) if among else ():
         yield _from_large_to_small(context, rank, among)
-
-
-def with_short_rank_unrolled(context: MappingContext) -> tuple[MappingContext, ...]:
-    """Return a context, and a copy that may place several ranks along one array dimension.
-
-    For example, queries fill one side of an array, and the width of a key fills half of the other
-    side. The other half has room for as many queries again. Each gathered row then serves twice as
-    many queries.
-    """
-    return context, replace(context, stretched=True, fitted=True)
 
 
 def _from_large_to_small(

@@ -18,7 +18,7 @@ from einsum_cascade.memo import memoized
 
 from ..space.array_tiles import arrays_of, family_tiles, sides_of
 from . import policy
-from .context import LoopPart, MappingContext, gathered_in
+from .context import LoopPart, MappingContext
 from .einsum_by_einsum import Slow, mapped_einsum, nest_of
 from .fused_loops import SharedLoops, free_ranks, steps_of
 from .spatial_factorisation import (
@@ -245,12 +245,6 @@ def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
         return
     if {*sides_of(context.architecture)} <= {*context.strides}:
         return
-    if any(
-        context.shapes[m] > context.shapes[r.name]
-        for r in context.program.ranks
-        for m in r.partition
-    ):
-        return
     # Parallel ranks may lie side by side, or have loops outside and one coordinate inside.
     one = replace(context, shapes=context.shapes | dict.fromkeys(context.program.parallel, 1))
     seen: list[dict[str, tuple[int, ...]]] = []
@@ -457,7 +451,7 @@ def _elements(
 
     Each index or each position, whichever are fewer, contributes the coordinates ``beside`` it.
     """
-    found = gathered_in(context.program, context.shapes, access, shapes)
+    found = context.gathered(access, shapes)
     (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
     length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
     at_each = prod(shapes[r] for r in run_ranks)

@@ -363,14 +363,8 @@ def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
     first = soonest(context, e)[0]
     able = arrays_of(context.program, e, context.architecture)
     others = chain(*(_layouts(context, e, a) for a in able))
-
-    def read(layout: ArrayLayout) -> tuple[int, Fraction]:
-        return _operands_at_once(context, e, layout), layout.cycles
-
-    return min(
-        (first, *(x for x in others if x.cycles <= policy.MAX_SHARING_SLOWDOWN * first.cycles)),
-        key=read,
-    )
+    near = (x for x in others if x.cycles <= policy.MAX_SHARING_SLOWDOWN * first.cycles)
+    return min((first, *near), key=lambda x: (_operands_at_once(context, e, x), x.cycles))
 
 
 def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:

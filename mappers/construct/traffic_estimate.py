@@ -40,29 +40,23 @@ class Passed:
     """Pairs of consecutive memories on the tensor's way, as indices, outermost first."""
     result: bool
     """True if the Einsum writes the tensor."""
-    known: dict[tuple[int, ...], tuple[frozenset[str], Fraction | int]] = field(
+    known: dict[tuple[object, ...], tuple[frozenset[str], Fraction | int]] = field(
         default_factory=dict, compare=False, repr=False
     )
     """Memo of ``coming``, keyed by memory and tile."""
 
     def coming(
-        self,
-        context: MappingContext,
-        tile: dict[str, int],
-        level: LevelLoops,
-        number: int,
-        *,
-        held: bool,
+        self, context: MappingContext, tile: dict[str, int], memory: Memory, *, held: bool
     ) -> tuple[frozenset[str], Fraction | int]:
         """Return the ranks whose loops replace a tile, and the machine words moved for it.
 
         A gathered tile that is ``held`` in a memory may serve several gathers of one element.
         """
-        key = (number, held, *[tile[r] for r in self.ranks])
+        key = (memory.name, held, *[tile[r] for r in self.ranks])
         found = self.known.get(key)
         if found is None:
             moving = context.moving(self.access, tile) if held else self.ranks
-            words = context.tile_words(self.access, self.ranks, tile, level.memory)
+            words = context.tile_words(self.access, self.ranks, tile, memory)
             found = self.known[key] = (moving, words)
         return found
 
@@ -149,7 +143,7 @@ def moved_bytes(
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
             # Operands of array elements do not serve other gathers.
             held = below < len(levels)
-            moving, words = x.coming(context, tile, levels[at], at, held=held)
+            moving, words = x.coming(context, tile, levels[at].memory, held=held)
             while under and under[-1].rank not in moving:
                 under.pop()
             times, over = _times(under, x.ranks)

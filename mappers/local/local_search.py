@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
-from itertools import combinations, pairwise, permutations
+from itertools import combinations, pairwise, permutations, product
 from time import monotonic
 
 from archsim.nest.record import Bound
@@ -44,22 +44,14 @@ def moves_of(
                 yield partial(with_tile, member=tile.member, times=times, sizes=sizes)
     tensors = tuple(dict.fromkeys(t for k in mapping.keep for t in k.tensors))
     memories = [m.name for m in architecture.memories]
-    places = [*memories, *(a.name for a in architecture.arrays)]
-    for tensor in tensors:
-        for place in places:
-            yield partial(with_place, tensor=tensor, place=place)
+    for tensor, place in product(tensors, (*memories, *(a.name for a in architecture.arrays))):
+        yield partial(with_place, tensor=tensor, place=place)
     for how in mapping.einsums:
         for one, other in combinations(range(len(how.spatial)), 2):
             yield partial(transposed, einsum=how.einsum, one=one, other=other)
-    yield from _moves_of_loops(architecture, mapping)
-
-
-def _moves_of_loops(architecture: Architecture, mapping: Mapping) -> Iterator[Move]:
     shared = [loop for level in mapping.nest for loop in level.loops]
-    memories = [m.name for m in architecture.memories]
-    for loop in shared:
-        for memory in memories:
-            yield partial(with_loop_at, loop=loop, memory=memory)
+    for loop, memory in product(shared, memories):
+        yield partial(with_loop_at, loop=loop, memory=memory)
     for loop, before in permutations(shared, 2):
         yield partial(with_loop_before, loop=loop, before=before)
     for how in mapping.einsums:
@@ -252,23 +244,17 @@ class _Climb:
 
     def go(self) -> None:
         """Try all changes one after the other, each applied to the best mapping so far."""
+        before = None
         try:
-            self._climb()
+            moves = self._moves()
+            while self.best is not before and not self._over():
+                before = self.best
+                for move in moves:
+                    # A change that improves the mapping may improve it again.
+                    while self._try(move(self.best.mapping)):
+                        pass
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
-
-    def _climb(self) -> None:
-        moves = self._moves()
-        while not self._over():
-            before = self.best
-            for move in moves:
-                # A change that improves the mapping may improve it again.
-                while self._try(move(self.best.mapping)):
-                    pass
-                if self._over():
-                    return
-            if self.best is before:
-                return
 
     def _over(self) -> bool:
         if self.left <= 0 or monotonic() >= self.end:

@@ -188,7 +188,6 @@ class Searched:
     illegal on the machine."""
 
 
-_NONE = "none"
 _OUTSIDE = "stays outside of"
 
 
@@ -247,20 +246,13 @@ def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
     for tensor in sorted(homes):
         yield f"{tensor} is kept in", _listed(home.name for home in homes[tensor])
     for e in bound.einsums:
-        yield f"own loops of {e.name}", _listed(_own(e))
+        trips = ((x.variable.upper(), e.trip_counts[x.member]) for x in e.own)
+        yield f"own loops of {e.name}", _listed(f"{rank} {n:,}" for rank, n in trips if n > 1)
         yield f"side by side in {e.name}", _listed(_spatial_ranks(e))
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or _NONE
-
-
-def _own(e: BoundEinsum) -> Iterator[str]:
-    return (
-        f"{x.variable.upper()} {e.trip_counts[x.member]:,}"
-        for x in e.own
-        if e.trip_counts[x.member] > 1
-    )
+    return ", ".join(names) or "none"
 
 
 def _spatial_ranks(e: BoundEinsum) -> Iterator[str]:

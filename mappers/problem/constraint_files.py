@@ -68,11 +68,8 @@ Size = Annotated[
 def _each_of_any_size(value: Any) -> Any:
     """Return names without sizes as ranks of any size."""
     names = one_or_more(value)
-    return {name: {} for name in names} if _are_texts(names) else value
-
-
-def _are_texts(names: Any) -> bool:
-    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return {name: {} for name in names} if texts else value
 
 
 RanksAlong = Annotated[

@@ -179,8 +179,7 @@ def _run(
         result = evaluate_nests(space.program, mapping, nests)
     else:
         result = evaluate_bound(nests[0][1])
-    run = EngineRun.of(objective, mapping, result)
-    return replace(run, kind=kind_of_nests(nests))
+    return replace(EngineRun.of(objective, mapping, result), kind=kind_of_nests(nests))
 
 
 def _are_slower(nests: BoundNests, seconds: float) -> bool:

@@ -62,9 +62,8 @@ def space_of(
         As ``Mapspace.of``, with the name of the part.
     """
     problem = PartProblem(part, architecture, GENERATORS, cascade)
-    given = problem.shapes
     try:
-        program, shapes = with_parameters(problem.program, given)
+        program, shapes = with_parameters(problem.program, problem.shapes)
         obeyed = constraints_of(constraints, program, architecture)
         return Mapspace.of(program, architecture, shapes, obeyed)
     except InputError as wrong:

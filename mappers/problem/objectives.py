@@ -43,10 +43,6 @@ def _energy(result: Result) -> float:
     return sum(energy for _, energy in result.energy_by_component)
 
 
-def _floor_energy(result: Result) -> float:
-    return result.floor.energy_pj
-
-
 def _floor_cycles(result: Result) -> float:
     return result.cycles / result.over_floor if result.floor.latency_s else 0.0
 
@@ -60,7 +56,7 @@ OBJECTIVES = {
             code=ENERGY,
             exact=True,
             of=_energy,
-            floor=_floor_energy,
+            floor=lambda r: r.floor.energy_pj,
             other="latency",
         ),
         SearchObjective(
@@ -78,7 +74,7 @@ OBJECTIVES = {
             code=EDP,
             exact=False,
             of=lambda r: _energy(r) * r.cycles,
-            floor=lambda r: _floor_energy(r) * _floor_cycles(r),
+            floor=lambda r: r.floor.energy_pj * _floor_cycles(r),
         ),
     )
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil, isfinite, log2, nan
 from typing import TYPE_CHECKING
 
@@ -69,38 +68,32 @@ def plot_history(found: WorkloadSearched) -> Picture:
     return figure
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectiveScale:
-    """Unit and format of an objective: latency in seconds, energy in picojoules."""
+def objective_scale(found: WorkloadSearched) -> tuple[float, Callable[[float], str]]:
+    """Return the factor from a search's objective to the value shown, and the value's format.
 
-    unit: float
-    """Factor from the objective to the value shown."""
-    shown: Callable[[float], str]
-
-    @classmethod
-    def of(cls, found: WorkloadSearched) -> ObjectiveScale:
-        """Return the scale of a search's objective, whose latency is in cycles."""
-        result = found.result
-        match found.objective.name:
-            case "latency":
-                return cls(result.latency_s / result.cycles if result.cycles else 0.0, seconds)
-            case "energy":
-                return cls(1.0, energy)
-            case _:
-                return cls(1.0, lambda value: f"{count(value)} {found.objective.unit}")
+    Latency is in cycles, and shown in seconds.
+    """
+    result = found.result
+    match found.objective.name:
+        case "latency":
+            return result.latency_s / result.cycles if result.cycles else 0.0, seconds
+        case "energy":
+            return 1.0, energy
+        case _:
+            return 1.0, lambda value: f"{count(value)} {found.objective.unit}"
 
 
 def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> None:
-    history, scale = part.found.history, ObjectiveScale.of(found)
+    history, (unit, shown) = part.found.history, objective_scale(found)
     at = [m.seconds for m in history]
-    values = [scale.unit * m.value if isfinite(m.value) else nan for m in history]
-    bounds = [scale.unit * m.bound or nan for m in history]
+    values = [unit * m.value if isfinite(m.value) else nan for m in history]
+    bounds = [unit * m.bound or nan for m in history]
     axes.fill_between(at, bounds, values, step="post", color=FAINT, alpha=0.35, linewidth=0)
     axes.step(at, values, where="post", color=_FOUND, label="best mapping")
     axes.step(at, bounds, where="post", color=_PROVEN, label="no mapping is below (proven)")
     changes = [n for n, m in enumerate(history) if not n or m.value < history[n - 1].value]
     axes.plot([at[n] for n in changes], [values[n] for n in changes], "o", color=_FOUND)
-    if floor := scale.unit * part.found.certificate.floor:
+    if floor := unit * part.found.certificate.floor:
         axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
     axes.set_xlim(0, 1.02 * at[-1] or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -111,11 +104,11 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
         axes.set_yscale("log")
     elif there and high < (1 + _MIN_SPAN) * low:
         axes.set_ylim(low * (1 - _MIN_SPAN), high * (1 + _MIN_SPAN))
-    _show_values(axes.yaxis, scale.shown, 10 if log else 0)
+    _show_values(axes.yaxis, shown, 10 if log else 0)
     axes.set_xlabel("seconds of the search")
     gap = part.found.certificate.gap
     verdict = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
-    axes.set_title(picture_text(f"{part.name}: {scale.shown(values[-1])}, {verdict}"), loc="left")
+    axes.set_title(picture_text(f"{part.name}: {shown(values[-1])}, {verdict}"), loc="left")
 
 
 def _show_values(axis: Axis, shown: Callable[[float], str], log_base: float = 0) -> None:

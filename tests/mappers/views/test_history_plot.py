@@ -12,7 +12,7 @@ from mappers.exact.policy import BRIEF
 from mappers.problem.certificate import Moment
 from mappers.problem.objectives import objective_called
 from mappers.problem.search_log import SearchLog
-from mappers.views.plots import ObjectiveScale, plot_history
+from mappers.views.plots import objective_scale, plot_history
 from mappers.workload_search import search_workload
 from workloads import load
 
@@ -39,7 +39,7 @@ def test_curves_are_those_of_the_history(objective: str, tmp_path: Path) -> None
     )
     picture = plot_history(found)
     (axes,) = picture.axes
-    history, unit = found.parts[0].found.history, ObjectiveScale.of(found).unit
+    history, (unit, _) = found.parts[0].found.history, objective_scale(found)
     best, bound, *_ = axes.get_lines()
     assert best.get_ydata() == pytest.approx([unit * m.value for m in history])
     assert [*bound.get_xdata()] == [m.seconds for m in history]
