@@ -344,16 +344,15 @@ class _Prices:
         # The loops were bound for another machine, perhaps; its speeds do not change the traffic.
         bound = _kept(loops.bound, candidate.mapping)
         share = spilled_share(bound)
-        memories = [m.name for m in self.architecture.memories]
-        nothing: dict[str, Amount] = dict.fromkeys(memories, 0)
-        kept, spilled = dict(nothing), dict(nothing)
+        kept: dict[str, Amount] = dict.fromkeys((m.name for m in self.architecture.memories), 0)
+        spilled = dict(kept)
         for e in _priced(candidate.objective, bound):
             for level, words, spilling in _moved(loops, bound, e):
                 if level in kept:
                     kept[level] += words
                     spilled[level] += spilling
         # The traffic of a level is linear in the share that spills.
-        return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
+        return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in kept)
 
     def _shaping(self, candidate: Candidate) -> _Active:
         return candidate.active if self.fitted else candidate.shaping

@@ -219,7 +219,7 @@ class MappingContext(Memoized):
             Size of the tile along each rank in coordinates.
         """
         words = prod(tile[r] for r in ranks) * self.words.of(access.tensor)
-        if not self.gathers(access):
+        if not gathers(access):
             return words
         line = max(1, memory.line_bits // self.architecture.word_bits)
         rank_of = {v: v.upper() for v in access.variables}
@@ -232,18 +232,12 @@ class MappingContext(Memoized):
     def kept_words(self, access: Access, tile: Sizes[str, int]) -> Fraction | int:
         """Return a tile's footprint in machine words; repeatedly gathered elements count once."""
         words = prod(tile[r] for r in self.ranks_of(access)) * self.words.of(access.tensor)
-        return words / self.gathered(access, tile).repetitions if self.gathers(access) else words
+        return words / self.gathered(access, tile).repetitions if gathers(access) else words
 
     def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
         """Return the ranks whose loops replace the tensor elements that a tile holds."""
         ranks = self.ranks_of(access)
-        return (
-            ranks - self.gathered(access, tile).stationary_along if self.gathers(access) else ranks
-        )
-
-    def gathers(self, access: Access) -> bool:
-        """Return whether an access is a gather: one of its indices is itself a tensor element."""
-        return gathers(access)
+        return ranks - self.gathered(access, tile).stationary_along if gathers(access) else ranks
 
     def accesses(self, e: Einsum) -> tuple[Access, ...]:
         """Return an Einsum's distinct accesses, memoised because comparing them is slow."""

@@ -18,7 +18,7 @@ from einsum_cascade.memo import memoized
 
 from ..space.array_tiles import arrays_of, family_tiles, sides_of
 from . import policy
-from .context import LoopPart, MappingContext
+from .context import LoopPart, MappingContext, gathers
 from .einsum_by_einsum import Slow, mapped_einsum, nest_of
 from .fused_loops import SharedLoops, free_ranks, steps_of
 from .spatial_factorisation import (
@@ -139,7 +139,7 @@ class InnerContext(MappingContext):
         traffic is counted as 0.
         """
         outermost = memory.name == self.architecture.home.name
-        if not self.alone and outermost and self.gathers(access):
+        if not self.alone and outermost and gathers(access):
             return 0
         return super().tile_words(access, ranks, tile, memory)
 

@@ -20,7 +20,7 @@ from einsum_cascade.operations import einsum_operations
 
 from ..space.array_tiles import arrays_of, nested_strides
 from . import policy
-from .context import LoopPart, MappingContext
+from .context import LoopPart, MappingContext, gathers
 
 Run = tuple[str, tuple[int, ...]]
 """Name of a rank, and the strides of its members that lie side by side on an array."""
@@ -348,10 +348,8 @@ def soonest(
             for n, x in enumerate(soon)
             if x not in soon[:n] and x.cycles <= policy.MAX_SHARING_SLOWDOWN * soon[0].cycles
         ]
-    return [
-        *soon[: policy.MAX_SYSTOLIC_LAYOUTS],
-        *(x for x in chain(*filling) if x not in soon[: policy.MAX_SYSTOLIC_LAYOUTS]),
-    ]
+    best = soon[: policy.MAX_SYSTOLIC_LAYOUTS]
+    return [*best, *(x for x in chain(*filling) if x not in best)]
 
 
 def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
@@ -574,7 +572,7 @@ def soonest_fed(
     If the Einsum gathers, the time to read gathered operands counts too.
     """
     found = soonest(context, e, on)
-    gathered = [a for a in e.reads if context.gathers(a)]
+    gathered = [a for a in e.reads if gathers(a)]
     if not gathered:
         return found
     others = (x for x in layouts_of(context, e) if on is None or x.array == on)

@@ -91,8 +91,7 @@ def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
     >>> [k.tensors for k in with_place(one, "K", "latches").keep]
     [()]
     """
-    there = [k for k in mapping.keep if k.level == place]
-    if not there:
+    if all(k.level != place for k in mapping.keep):
         return replace(mapping, keep=(*mapping.keep, Keep(level=place, tensors=(tensor,))))
     keep = (
         replace(k, tensors=_toggled(k.tensors, tensor)) if k.level == place else k

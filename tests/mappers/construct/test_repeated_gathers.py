@@ -11,7 +11,7 @@ from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from mappers.construct import spatial_factorisation as gathering
-from mappers.construct.context import MappingContext
+from mappers.construct.context import MappingContext, gathers
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from mappers.construct.traffic_estimate import LevelLoops, moved_bytes, passed_by
 from workloads import load
@@ -27,7 +27,7 @@ def test_tiles_of_what_is_picked_are_as_the_engine_counts_them() -> None:
     random.seed(5)
     stayed = 0
     for e in bound.einsums:
-        for read in {m.access: m for m in e.reads if context.gathers(m.access)}.values():
+        for read in {m.access: m for m in e.reads if gathers(m.access)}.values():
             for _ in range(40):
                 tile = {r: random.randint(1, context.shapes[r]) for r in context.ranks(e.einsum)}
                 extents = tuple(tile[a.name] for a in e.axes)
@@ -54,7 +54,7 @@ def test_the_soonest_is_looked_at_where_all_others_take_far_longer(
         program=program, architecture=Architecture.load("fusemax"), shapes=SHAPES | {"N": 8}
     )
     (e,) = (x for x in program.einsums if x.name == "X")
-    assert any(context.gathers(a) for a in e.reads)
+    assert any(gathers(a) for a in e.reads)
     every = gathering.layouts_of(context, e)
     slow = [replace(x, cycles=100 * x.cycles) for x in every]
     monkeypatch.setattr(gathering, "layouts_of", lambda *_: slow)
@@ -69,7 +69,7 @@ def test_orders_of_loops_are_judged_as_each_by_itself() -> None:
     )
     random.seed(3)
     compared = 0
-    for e in (x for x in program.einsums if any(context.gathers(a) for a in x.reads)):
+    for e in (x for x in program.einsums if any(gathers(a) for a in x.reads)):
         for layout in gathering.soonest_fed(context, e):
             array = layout.array.name
             inside = context.laid_tile(e, layout.names)
