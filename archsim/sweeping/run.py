@@ -34,7 +34,7 @@ from ..spec.overrides import Overrides, parse_overrides, section_of
 from ..version import installed_version
 from .columns import LEVELS, NUMBERS
 from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
-from .store import PointRow
+from .store import PointRow, StoredSweep
 
 _MAX_CACHED_INPUTS: Final = 192
 """Largest number of loaded workloads, machines and mappings: neighbouring points share most
@@ -192,8 +192,7 @@ class SweepTask:
     sweep: Sweep
     generators: Generators
     find: FindMappings
-    contents: str
-    version: str
+    stored: StoredSweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +264,7 @@ class PointRunner:
     def _key(self, inputs: str) -> str:
         """Return the key of a point: a hash of its inputs, the contents of files and the
         version."""
-        text = "\0".join((inputs, self.task.contents, self.task.version))
+        text = "\0".join((inputs, self.task.stored.contents, self.task.stored.version))
         return sha256(text.encode()).hexdigest()
 
 

@@ -357,22 +357,16 @@ def run_sweep(
         disk failed: what was finished is kept.
     """
     check_sweep(sweep, InputLoader(sweep, generators, find))
-    task = SweepTask(
-        sweep=sweep,
-        generators=generators,
-        find=find,
-        contents=contents_of(sweep),
-        version=installed_version(),
-    )
     stored = StoredSweep(
         name=sweep.name,
-        version=task.version,
+        version=installed_version(),
         said=sweep.said,
-        contents=task.contents,
+        contents=contents_of(sweep),
         total=sweep.total,
         source=sweep.source.name,
         text=sweep.source.text,
     )
+    task = SweepTask(sweep=sweep, generators=generators, find=find, stored=stored)
     with opened_for(folder, stored) as store:
         before = sum(store.counts().values())
         left = sweep.total - before
