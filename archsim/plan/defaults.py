@@ -33,7 +33,13 @@ from .partitioned_tiles import (
     tile_partitionings,
     without_unequal_tiles,
 )
-from .partitioning import critical_core_shapes, gathers_along, idle_factor, machine_of_one_core
+from .partitioning import (
+    critical_core_shapes,
+    gathers_along,
+    idle_factor,
+    machine_of_one_core,
+    with_capacities,
+)
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
     blocks_mapping,
@@ -384,17 +390,11 @@ def with_shared_gather_capacity(
     core = machine_of_one_core(architecture, partitioning)
     sharers = cores_with_shared_gathers(program, partitioning)
     whole = {m.name: m.capacity_bytes or 0 for m in architecture.memories}
+    own = {m.name: m.capacity_bytes for m in core.memories if m.capacity_bytes is not None}
     for divisor in policy.SHARED_GATHER_CAPACITY_DIVISORS:
         times = sharers // divisor
-        if times < 2:
-            continue
-        memories = (
-            replace(m, capacity_bytes=min(whole[m.name], times * m.capacity_bytes))
-            if m.capacity_bytes is not None
-            else m
-            for m in core.memories
-        )
-        yield replace(core, memories=tuple(memories))
+        if times >= 2:
+            yield with_capacities(core, {n: min(whole[n], times * c) for n, c in own.items()})
 
 
 def fused_with_shared_gathers(problem: PartProblem, partitioning: Partitioning) -> Mapping:

@@ -245,19 +245,18 @@ def machines_with_shared_capacity(
     if max(parts.values(), default=1) == 1:
         return
     inside = _cores_inside(architecture, parts)
+    own = {m.name: m.capacity_bytes for m in core.memories if m.capacity_bytes is not None}
     for share in policy.SHARED_CAPACITY_SHARES:
-        memories = (
-            m
-            if m.capacity_bytes is None
-            else replace(
-                m,
-                capacity_bytes=max(
-                    m.capacity_bytes, int(m.capacity_bytes * inside[m.name] * share)
-                ),
-            )
-            for m in core.memories
-        )
-        yield replace(core, memories=tuple(memories))
+        yield with_capacities(core, {n: max(c, int(c * inside[n] * share)) for n, c in own.items()})
+
+
+def with_capacities(architecture: Architecture, capacities: Sizes[str, int]) -> Architecture:
+    """Return a machine with other capacities in bytes, given by memory."""
+    memories = (
+        replace(m, capacity_bytes=capacities.get(m.name, m.capacity_bytes))
+        for m in architecture.memories
+    )
+    return replace(architecture, memories=tuple(memories))
 
 
 def partition_mapping(
