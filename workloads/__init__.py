@@ -1,8 +1,8 @@
 """Workloads: an attention cascade, its shapes, and the model from which the shapes come."""
 
-from .files.load import load
 from .parts.model import Block
 from .parts.part import Part
+from .reading import load
 from .summary import ModelSummary, summarize
 from .workload import Workload
 

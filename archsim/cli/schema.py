@@ -29,7 +29,7 @@ _TEXT: Final = MappingProxyType({"type": ["string", "number"]})
 def _sections() -> dict[str, tuple[str, tuple[type[Fields], ...]]]:
     """Return the key of each kind of file with one section, and the models of its fields."""
     from mappers.problem import constraint_files as constraints
-    from workloads.files import fields as workload
+    from workloads import reading as workload
 
     from ..reproduction import plan as reproduction
     from ..spec.files import architecture, mapping, technology

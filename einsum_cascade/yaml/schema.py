@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest
 from ..ir import RANK_NAME
+from ..number_formats import FORMATS
 from .edit import SettingSpan
 from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exact_number, shorten
 
@@ -136,6 +137,17 @@ Rank = Annotated[str, AfterValidator(_rank)]
 
 Count = Annotated[int, PlainValidator(parse_count)]
 """Type of a positive integer."""
+
+
+def _format(value: Any) -> str:
+    if value in FORMATS:
+        return str(value)
+    name = shorten(str(value))
+    raise expected(f"expected a format of numbers, got '{name}'", did_you_mean(name, FORMATS))
+
+
+Format = Annotated[str, PlainValidator(_format)]
+"""Type of the name of a number format."""
 
 
 def validate(

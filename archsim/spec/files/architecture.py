@@ -15,6 +15,7 @@ from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
+    Format,
     Title,
     expected,
     parse_count,
@@ -39,7 +40,6 @@ from .fields import (
     Bandwidth,
     Bits,
     Bytes,
-    Format,
     Frequency,
     Name,
     Names,

@@ -17,8 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
-from einsum_cascade.errors import did_you_mean, nearest
-from einsum_cascade.number_formats import FORMATS
+from einsum_cascade.errors import nearest
 from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, Fields, expected, format_value
 from einsum_cascade.yaml.source import shorten
 
@@ -300,17 +299,6 @@ Watts = Annotated[float, PlainValidator(_float(POWER))]
 WattsPerBit = Annotated[float, PlainValidator(_float(POWER_PER_BIT))]
 SquareMicrometres = Annotated[float, PlainValidator(_float(AREA)), _schema(AREA)]
 Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _schema(NODE)]
-
-
-def _format(value: Any) -> str:
-    if value in FORMATS:
-        return str(value)
-    name = shorten(str(value))
-    raise expected(f"expected a format of numbers, got '{name}'", did_you_mean(name, FORMATS))
-
-
-Format = Annotated[str, PlainValidator(_format)]
-"""Name of a number format."""
 
 Number = Annotated[Fraction, PlainValidator(parse_number)]
 """Finite number, zero or more."""

@@ -1,1 +1,0 @@
-"""Reader of workload files and settings."""
