@@ -8,8 +8,8 @@ import click
 
 from einsum_cascade import Cascade
 
+from ..writing import write_whole
 from .console import say, show, show_json
-from .files import write_text
 from .options import file_option, json_option, numbers_of, option, repeated_option, settings_option
 
 
@@ -63,7 +63,8 @@ def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> N
 
     derivation = rewrite(Cascade.load(cascade), *rules)
     text = derivation.result.text().rstrip("\n")
-    written = write_text(out, text) if out else None
+    if out:
+        write_whole(out, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     say(f"{derivation.text()}\n\nderived cascade\n\n{text}")
-    if written:
-        say(f"\nwrote {written}")
+    if out:
+        say(f"\nwrote {out}")

@@ -43,9 +43,6 @@ class WaitingSign:
         self._said = 0
         self._muted = False
         self._thread = Thread(target=self._watch, daemon=True)
-
-    def start(self) -> None:
-        """Start the clock of the waiting line."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,7 +95,6 @@ def waiting(context: click.Context) -> Iterator[None]:
         return
     sign = WaitingSign(sys.stderr)
     context.meta[_KEY] = sign
-    sign.start()
     try:
         yield
     finally:
@@ -201,7 +197,6 @@ class Advance(Protocol):
 
     def __call__(self, amount: int, text: str = "") -> None:
         """Count an amount of work as done; a text replaces the words beside the bar."""
-        ...
 
 
 def _ignore(amount: int, text: str = "") -> None:

@@ -30,7 +30,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from mappers.problem.constraint_files import ConstraintFile
     from mappers.views.plots import Drawable
     from workloads import Workload
 
@@ -109,6 +108,7 @@ def map_command(
     out: Path | None,
 ) -> None:
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
+    from mappers.problem.constraint_files import ConstraintFile
     from workloads import load
 
     from .. import Architecture
@@ -117,7 +117,10 @@ def map_command(
 
     how: dict[str, Any] = {
         "time_limit_s": _seconds(time_limit),
-        "constraints": _constraints(fixed, forbidden),
+        "constraints": (
+            *(ConstraintFile.read(name, must=True) for name in fixed),
+            *(ConstraintFile.read(name, must=False) for name in forbidden),
+        ),
     }
     if pareto is not None:
         _refuse_combination("--pareto", "objective", "memory")
@@ -171,18 +174,6 @@ class MapAnswer:
         if self.result is not None:
             return write_result(self.result, folder, texts)
         return write_numbers(folder, self.name, self.found.to_dict(), self.picture(), texts)
-
-
-def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
-    """Return the constraints on mappings that some files contain."""
-    if not fixed and not forbidden:
-        return ()
-    from mappers.problem.constraint_files import ConstraintFile
-
-    return (
-        *(ConstraintFile.read(name, must=True) for name in fixed),
-        *(ConstraintFile.read(name, must=False) for name in forbidden),
-    )
 
 
 def _refuse_combination(option: str, *others: str) -> None:

@@ -87,7 +87,7 @@ def simulate_command(
         say(dump(jobs, stage))
         return
     result = run_plan(jobs, engine=engine or ("event" if trace else "analytical"))
-    written = write_result(result, out) if out else ()
+    written = write_result(result, out, {}) if out else ()
     if trace:
         from ..views.trace import trace as timeline
 

@@ -195,7 +195,6 @@ def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
     monkeypatch.setattr("archsim.cli.console._EVERY_S", 0.01)
     stream = io.StringIO()
     sign = WaitingSign(stream)
-    sign.start()
     until = time.monotonic() + 10
     while "working" not in stream.getvalue() and time.monotonic() < until:
         time.sleep(0.01)
