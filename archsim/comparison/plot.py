@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 _HEIGHT = 0.6
 _PLAIN, _FIRST = "#555555", "#bbbbbb"
 """Colours for the speedup of a machine, and for that of the first machine."""
-_WIDE_IN = 11.0
 _THREE_CHARTS_IN = 8.0
 """Smallest width of a picture, in inches, in which the three charts stand side by side."""
 
 
-def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) -> Picture:
+def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
     """Draw speedup, energy and area of several machines, with a bar for each machine.
 
     Energy and area are relative to the first machine and divided by component. Components have the

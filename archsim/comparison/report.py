@@ -13,7 +13,6 @@ from .record import ComparedMachine, ComparisonRecord
 def comparison_report(comparison: ComparisonRecord) -> Document:
     """Return the report of a comparison: ratios, areas by component, and scaled sizes."""
     first = comparison.first.result
-    scaled = [r for r in comparison.rows if r.scaling is not None]
     how = "at equal area" if comparison.iso_area else "as they are"
     if comparison.iso_power:
         how = "at equal power"
@@ -21,8 +20,8 @@ def comparison_report(comparison: ComparisonRecord) -> Document:
     tables = [(_ratios(comparison),), (_runs(comparison),), (_areas(comparison),)]
     if in_copies(comparison):
         tables.insert(1, (_copies(comparison),))
-    if scaled:
-        tables.append((_scalings(scaled),))
+    if (scalings := _scalings(comparison)).rows:
+        tables.append((scalings,))
     return Document(
         title=f"{first.workload} on {len(comparison.rows)} machines {how}",
         subtitle=f"{sizes}  (relative to {comparison.first.label})",
@@ -87,11 +86,11 @@ def _areas(comparison: ComparisonRecord) -> Table:
     return table_of("area by component", (*names("component"), *machines), rows)
 
 
-def _scalings(rows: list[ComparedMachine]) -> Table:
+def _scalings(comparison: ComparisonRecord) -> Table:
     return table_of(
         "sizes scaled to the first machine's area",
         (*names("machine"), *texts("size"), *numbers("before", "after", "residual")),
-        (line for row in rows for line in _scaling_lines(row)),
+        (line for row in comparison.rows for line in _scaling_lines(row)),
     )
 
 

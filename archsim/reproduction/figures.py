@@ -23,7 +23,7 @@ from ..processes import map_in_order
 from .plan import FigurePanel
 from .published import PublishedValue, differences_csv, differences_document
 from .runs import is_share
-from .simulator import NOTHING_WRITTEN, Finished, nothing
+from .simulator import NOTHING_WRITTEN, Finished
 from .study import FigureData, Study
 from .tables import (
     billings,
@@ -298,7 +298,7 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
 
 
 def drawn(
-    study: Study, workers: int = 1, finished: Finished = nothing
+    study: Study, workers: int = 1, finished: Finished = lambda _: None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of all pictures, which several processes draw.
 

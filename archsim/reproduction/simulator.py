@@ -75,12 +75,8 @@ Finished = Callable[[int], None]
 """Function that is called with the number of runs finished since its last call."""
 
 
-def nothing(_: int) -> None:
-    """Report nothing."""
-
-
 def run_all(
-    requests: Sequence[RunRequest], *, workers: int = 1, finished: Finished = nothing
+    requests: Sequence[RunRequest], *, workers: int = 1, finished: Finished = lambda _: None
 ) -> dict[RunRequest, Outcome]:
     """Return the outcomes of all requests.
 

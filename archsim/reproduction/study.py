@@ -11,7 +11,7 @@ from types import MappingProxyType
 from ..result.result import Result
 from .plan import MeanName, PublishedFigure, PublishedMean, Reproduction
 from .runs import RATIOS, Outcome, RunRequest, quantity_of, ratio
-from .simulator import Finished, nothing, run_all
+from .simulator import Finished, run_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class Study:
         return ShownNumbers(whole=whole, parts=parts)
 
 
-def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing) -> Study:
+def study(plan: Reproduction, *, workers: int = 1, finished: Finished = lambda _: None) -> Study:
     """Simulate every run of a plan.
 
     Parameters

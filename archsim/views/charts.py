@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
@@ -15,7 +14,6 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgba
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 from einsum_cascade.source import html_text
@@ -26,7 +24,6 @@ from ..figure_style import (
     FAINT,
     ORDERED,
     Picture,
-    check_suffix,
     ink_on,
     name_bars,
     palette,
@@ -55,6 +52,7 @@ from .panels import (
     remarks,
     set_axis,
     set_scale,
+    set_ticks,
     shaded,
     shades_of,
     texts_of_axis,
@@ -330,8 +328,7 @@ def _cells(
         every = thinned(texts, panel.wide_in) if axis is axes.xaxis else 1
         if axis is axes.yaxis:
             texts = [wrapped_name(text) for text in texts]
-        axis.set_ticks(range(0, len(values), every), texts[::every])
-        axis.set_minor_locator(NullLocator())
+        set_ticks(axis, range(0, len(values), every), texts[::every])
         axis.set_label_text(with_unit(label_of(column), unit))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -618,20 +615,6 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
     wide = max(900, 110 * len(columns))
     figure.update_layout(title={"text": notes, "font": {"size": 12}}, width=wide, height=480)
     return figure
-
-
-def write_page(figure: Figure, path: Path) -> None:
-    """Write a chart of parallel axes to an HTML page, which needs no network.
-
-    Raises
-    ------
-    InputError
-        The name does not end in ``.html``.
-    OSError
-        The file cannot be written.
-    """
-    check_suffix(path, (".html",))
-    path.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
 
 
 def _upright(view: FrameView, column: str) -> dict[str, Any]:

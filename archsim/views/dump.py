@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
@@ -105,19 +105,22 @@ def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
     return f"reads {tensor}{when}{source}: {' > '.join(held)}"
 
 
-def counts_text(bound: Bound, counts: Iterable[EinsumCount]) -> str:
+def counts_text(bound: Bound) -> str:
     """Return the counts of every Einsum as text: points, operations, busy cycles and transfers.
 
     Parameters
     ----------
-    counts : iterable of EinsumCount
-        One for each Einsum of ``bound``, as ``count_mapping`` gives them.
+    bound : Bound
+        The mapping, with tile sizes fitted.
 
     Returns
     -------
     str
         Lines without a newline at the end. Accesses are in elements.
     """
+    counts = count_mapping(bound)
+    if bound.architecture.memories[0].ring:
+        counts = over_links(bound, counts, bound.cores.ring)
     return "\n".join(line for count in counts for line in _counts_of_einsum(bound, count))
 
 
@@ -248,13 +251,6 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  " + line.rstrip() for line in aligned(rows, "  ")]
 
 
-def _counts(bound: Bound) -> str:
-    counts = count_mapping(bound)
-    if bound.architecture.memories[0].ring:
-        counts = over_links(bound, counts, bound.cores.ring)
-    return counts_text(bound, counts)
-
-
 def _programs(bound: Bound) -> str:
     walks = exact_walks(bound, counts_at_ports(bound, count_mapping(bound)))
     programs = kind_of(bound).programs(bound, walks)
@@ -264,7 +260,7 @@ def _programs(bound: Bound) -> str:
 STAGES: Final[Mapping[str, tuple[str, Callable[[Bound], str]]]] = MappingProxyType(
     {
         "bound": ("tiles in elements", bound_text),
-        "counts": ("reads and writes in elements", _counts),
+        "counts": ("reads and writes in elements", counts_text),
         "program": ("times in cycles", _programs),
     }
 )

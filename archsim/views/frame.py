@@ -229,19 +229,16 @@ def _settings(frame: DataFrame) -> list[str]:
     if named_columns is not None:
         return [a for a in named_columns if a in frame.columns]
     named = [str(c) for c in frame.columns]
-    if "point" in named:
-        return [c for c in named if c not in RESULTS and not c.startswith(LEVELS)]
-    # Settings of a frame made by hand are texts, and whole numbers that occur repeatedly.
-    return [c for c in named if _is_setting(frame, c)]
+    others = [c for c in named if c not in RESULTS and not c.startswith(LEVELS)]
+    return others if "point" in named else [c for c in others if _is_setting(frame[c])]
 
 
-def _is_setting(frame: DataFrame, column: str) -> bool:
-    if column in RESULTS or column.startswith(LEVELS):
-        return False
-    values = frame[column]
+def _is_setting(values: Series) -> bool:
+    """Return whether a column of a frame made by hand holds settings: texts, or whole numbers that
+    occur repeatedly."""
     if values.dtype.kind == "f":
         return False
-    return column in TEXTS or values.dtype.kind not in "iu" or values.nunique() < len(values)
+    return values.name in TEXTS or values.dtype.kind not in "iu" or values.nunique() < len(values)
 
 
 def numbers_of(values: Series) -> tuple[float, ...] | None:

@@ -137,8 +137,7 @@ class _FusedNest:
         yield from self._resident_tiles(range(shown + 1, last + 1), einsums, depth)
         shown = max(shown, last)
         for _, group in groupby(einsums, key=_line_key):
-            same = [*group]
-            yield from self._body(same, depth, shown)
+            yield from self._body([*group], depth, shown)
 
     def _body(self, same: Sequence[BoundEinsum], depth: int, shown: int) -> Iterator[_LoopLine]:
         e = same[0]

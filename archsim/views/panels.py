@@ -191,10 +191,11 @@ def set_scale(
     room = (high / low) ** 0.06
     axes.set(**{f"{side}scale": "log", f"{side}lim": (low / room, high * room)})
     ticks = ticks_of(low / room, high * room, binary=scale.binary, most=most)
-    _ticks(axis, ticks, [f"{t:,.6g}" for t in ticks])
+    set_ticks(axis, ticks, [f"{t:,.6g}" for t in ticks])
 
 
-def _ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
+def set_ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
+    """Set the ticks of an axis with their labels, and no others between them."""
     axis.set_ticks(list(ticks), list(labels))
     axis.set_minor_locator(NullLocator())
 
@@ -224,7 +225,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     if _evenly(list(places.values()), scale.log):
         # Ticks stand at the values themselves, as many as can be read.
         every = thinned(texts, panel.wide_in)
-        _ticks(axes.xaxis, list(places.values())[::every], texts[::every])
+        set_ticks(axes.xaxis, list(places.values())[::every], texts[::every])
     axes.set_xlabel(with_unit(label_of(column), unit))
     return places
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..comparison.compare import Comparison
-from ..figure_style import look
+from ..figure_style import check_suffix, look
 from ..result.figures import draw_result, plot_capacities
 from ..result.record import ResultPicture
 from ..result.result import Result
 from ..sweeping.export import load_sweep
 from ..writing import write_whole
-from .charts import CHARTS, write_page
+from .charts import CHARTS
 from .frame import PlotOptions, view_of
 
 FRAME_KINDS: Final = tuple(CHARTS)
@@ -131,8 +131,11 @@ def write(figure: Any, path: Path) -> None:
     """
     if hasattr(figure, "write"):
         write_whole(path, figure.write)
-    else:
-        write_whole(path, lambda place: write_page(figure, place))
+        return
+    # A chart of parallel axes is an HTML page, which needs no network.
+    check_suffix(path, (".html",))
+    page = figure.to_html(include_plotlyjs=True)
+    write_whole(path, lambda place: place.write_text(page, encoding="utf-8"))
 
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ _WIDE = 12.0
 _AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
 _BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
 """Factor from a column's unit to the unit that takes prefixes, with this unit."""
-_BIG_ONLY: Final = MappingProxyType({"B/s": "B/s", "cycles": "cycles"})
 _STEMS: Final = MappingProxyType(
     {
         "latency_s": "latency",
@@ -83,7 +82,7 @@ def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = N
         power = _power(middle * base)
         prefix = LARGE[power] if power >= 0 else SMALL[-power]
         return PlotScale(1000.0**power / base, prefix + name, log)
-    power = max(0, _power(middle)) if unit in _BIG_ONLY else 0
+    power = max(0, _power(middle)) if unit in ("B/s", "cycles") else 0
     return PlotScale(1000.0**power, LARGE[power] + (unit or ""), log)
 
 

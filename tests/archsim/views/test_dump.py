@@ -42,7 +42,7 @@ def test_a_bound_mapping_is_a_loop_nest(fusemax: Bound) -> None:
 
 def test_counts_say_what_moves_where(fusemax: Bound) -> None:
     counts = count_mapping(fusemax)
-    text = counts_text(fusemax, counts)
+    text = counts_text(fusemax)
     assert text.splitlines()[:8] == [
         "BQK on array_2d",
         "  206,158,430,208 points, 3,145,728 iterations",
