@@ -130,6 +130,7 @@ def write(figure: Any, path: Path) -> None:
         The name's end is unknown for it, or the file cannot be written.
     """
     if hasattr(figure, "write"):
+        check_suffix(path)
         write_whole(path, figure.write)
         return
     # A chart of parallel axes is an HTML page, which needs no network.

@@ -344,3 +344,16 @@ def test_the_command_refuses_in_one_line(folder: Path, tmp_path: Path) -> None:
         told = refused("plot", *map(str, arguments))
         assert message in told
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(("kind", "known"), [("pareto", ".png"), ("parallel", ".html")])
+def test_a_wrong_suffix_is_refused_by_the_name_that_was_given(
+    tmp_path: Path, kind: str, known: str
+) -> None:
+    if kind == "parallel":
+        pytest.importorskip("plotly")
+    file = tmp_path / "front.txt"
+    with pytest.raises(InputError) as wrong:
+        archsim.plot(made(), kind, out=file)
+    text = f"cannot write a picture as {file}: the name ends in '.txt', expected {known}"
+    assert wrong.value.problems[0].message.startswith(text)
