@@ -524,6 +524,11 @@ class Program(Node, Memoized):
             found.setdefault(e.name, tuple(self._rank_of_index(i) for i in e.target.indices))
         return found
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of all tensors: inputs, then tensors that Einsums write."""
+        return tuple(self.tensor_ranks)
+
     def _rank_of_index(self, index: Index) -> str:
         if isinstance(index, Gather):
             return self.scatters_along(index) or "?"

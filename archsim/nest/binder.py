@@ -690,8 +690,7 @@ def tensor_problems(
     program: Program, span: Span | None, tensors: Iterable[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each named tensor that the cascade does not have."""
-    known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
-    yield from unknown_names(NO_TENSOR, tensors, known, span)
+    yield from unknown_names(NO_TENSOR, tensors, program.tensors, span)
 
 
 def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -> Iterator[Problem]:

@@ -64,9 +64,7 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
             # Only members of the cascade's own partitions have sizes that the mapping chooses.
             if t.member in bound.program.rank_of:
                 tiles.setdefault(t.member, replace(t, size=bound.tiling.shapes[t.member]))
-    tensors = dict.fromkeys(
-        name for b in nests for name in (*(t.name for t in b.program.inputs), *b.by_name)
-    )
+    tensors = dict.fromkeys(name for bound in nests for name in bound.program.tensors)
     first = nests[0]
     return Mapping(
         name=first.mapping.name,

@@ -62,19 +62,18 @@ def residency(
     SpecError
         ``keep`` names a level or a tensor that does not exist.
     """
-    tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
     levels = [*memories, *arrays]
     wrong = [*_ring_problems(mapping, architecture)]
-    found: dict[str, list[Home]] = {t: [] for t in tensors}
+    found: dict[str, list[Home]] = {t: [] for t in program.tensors}
     for keep in mapping.keep:
         if keep.level not in levels:
             wrong += unknown_names(NO_LEVEL, [keep.level], levels, keep.span, ROLES)
             continue
         for tensor in keep.tensors:
             if tensor not in found:
-                wrong += unknown_names(NO_TENSOR, [tensor], tensors, keep.span)
+                wrong += unknown_names(NO_TENSOR, [tensor], program.tensors, keep.span)
             elif keep.level in arrays and tensor not in program.einsum_of:
                 text = f"{tensor} is an input: it comes from memory whenever it is used"
                 hint = f"registers of {keep.level} keep what Einsums write; leave {tensor} out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
@@ -228,7 +228,7 @@ def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> N
     """
     if not workload.formats.tensors:
         return
-    known = dict.fromkeys(t for program in programs for t in _tensors(program))
+    known = dict.fromkeys(t for program in programs for t in program.tensors)
     places = dict(workload.formats_at)
     wrong = [
         Problem(
@@ -276,8 +276,3 @@ def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span
     operands = {n.tensor for n in nodes if isinstance(n, Access)}
     read = [name for name in formats if formats[name] == fmt and name in operands]
     return next((places[name] for name in (*read, DEFAULT) if name in places), None)
-
-
-def _tensors(program: Program) -> Iterator[str]:
-    yield from (t.name for t in program.inputs)
-    yield from (e.name for e in program.einsums)

@@ -7,6 +7,7 @@ machine, or by their role (``archsim.spec.roles``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -103,6 +104,12 @@ class NestLevel:
     ring: tuple[str, ...] = ()
     """Ranks whose parts travel in a ring: each core holds one part of data that all cores need."""
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def nest(cls, loops_at: Iterable[tuple[str, Iterable[str]]]) -> tuple[NestLevel, ...]:
+        """Return a nest from pairs of a level and its loops; levels without loops are left out."""
+        nest = (cls(level=level, loops=tuple(loops)) for level, loops in loops_at)
+        return tuple(level for level in nest if level.loops)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

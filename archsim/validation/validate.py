@@ -157,7 +157,7 @@ def validate_cascade(
 def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
     """Raise an error for formats of missing tensors, or for accumulation in an unsupported
     format."""
-    known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    known = program.tensors
     wrong = [
         Problem(f"'{program.name}' has no tensor '{name}'", hint=did_you_mean(name, known))
         for name, _ in formats.tensors

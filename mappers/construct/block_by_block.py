@@ -62,7 +62,6 @@ def block_by_block(
     ways = (lambda e: soonest(context, e)[0], lambda e: sharing(context, e))
     blocks = min((_chosen(context, way) for way in ways), key=_slow)
     context = blocks.context
-    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     return Mapping(
         name=BLOCK_BY_BLOCK,
         cascade=program.name,
@@ -70,7 +69,7 @@ def block_by_block(
         einsums=tuple(
             mapped_einsum(e, blocks.layouts[e.name], blocks.levels(e)) for e in program.einsums
         ),
-        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        keep=tuple(Keep(level=m.name, tensors=program.tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential"),
     )
 

@@ -291,7 +291,7 @@ class MappingContext(Memoized):
         """Loops that Einsums of strongly connected components share, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
         loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
-        return (NestLevel(level=self.architecture.home.name, loops=loops),) if loops else ()
+        return NestLevel.nest(((self.architecture.home.name, loops),))
 
 
 # The functions below depend on the cascade alone and are memoised with it: contexts are made for

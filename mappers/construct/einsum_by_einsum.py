@@ -95,7 +95,6 @@ def _made(
     context = MappingContext(
         program=program, architecture=architecture, shapes=shapes, longer=longer
     )
-    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     # Layouts must fit for everything that a longer tile might hold.
     context, made = _best_cut(context, may_cut=not longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in context.groups)
@@ -106,7 +105,7 @@ def _made(
         tiles=(*tiles, *cut_tiles(context)),
         nest=context.nest,
         einsums=tuple(replace(x.mapped, bypass=tuple(past.get(x.mapped.einsum, ()))) for x in made),
-        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        keep=tuple(Keep(level=m.name, tensors=program.tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
     return by_branches(program, architecture, mapping), has_room
@@ -247,11 +246,7 @@ def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) 
         einsum=e.name,
         array=layout.array.name,
         spatial=layout.along,
-        nest=tuple(
-            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
-            for level in levels
-            if level.loops
-        ),
+        nest=NestLevel.nest((at.memory.name, (p.name for p in at.loops)) for at in levels),
     )
 
 

@@ -472,17 +472,16 @@ class _Fusion:
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int, outer: set[str]
     ) -> Mapping:
         program, (outermost, *inner) = self.context.program, self.context.architecture.memories
-        tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
         names = tuple(p.name for p in plan.loops)
-        nest = ((outermost.name, names[:split]), (inner[0].name, names[split:]))
-        kept = Keep(level=outermost.name, tensors=tuple(t for t in tensors if t in outer))
+        nest = NestLevel.nest(((outermost.name, names[:split]), (inner[0].name, names[split:])))
+        kept = Keep(level=outermost.name, tensors=tuple(t for t in program.tensors if t in outer))
         mapping = Mapping(
             name=FUSED,
             cascade=program.name,
             tiles=self.tiles,
-            nest=tuple(NestLevel(level=level, loops=loops) for level, loops in nest if loops),
+            nest=nest,
             einsums=inside,
-            keep=(kept, *(Keep(level=m.name, tensors=tensors) for m in inner)),
+            keep=(kept, *(Keep(level=m.name, tensors=program.tensors) for m in inner)),
             schedule=Schedule(),
         )
         return by_branches(program, self.context.architecture, mapping)
@@ -563,8 +562,7 @@ def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
     keep = (*(k for k in mapping.keep if k.level != second), Keep(level=second, tensors=held))
     # From no loop outside of the second memory, which needs most room, to all of them.
     for split in range(len(outside) + 1):
-        levels = ((first, outside[:split]), (second, outside[split:]))
-        nest = tuple(NestLevel(level=level, loops=loops) for level, loops in levels if loops)
+        nest = NestLevel.nest(((first, outside[:split]), (second, outside[split:])))
         moved = replace(mapping, nest=(*nest, *inside), keep=keep)
         try:
             found = bind_loops(bound.program, moved, architecture, bound.tiling)

@@ -79,4 +79,4 @@ def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLeve
         if at in names:
             at = names[next(i for i in fed if i >= names.index(at))]
         moved[at] = (*moved.get(at, ()), *level.loops)
-    return tuple(NestLevel(level=at, loops=loops) for at, loops in moved.items())
+    return NestLevel.nest(moved.items())

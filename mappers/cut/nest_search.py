@@ -21,7 +21,6 @@ from archsim.nest.sequence import join_nests
 from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.job import MakeMapping
 from archsim.plan.parts import PartProblem
-from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import promising_split_reductions
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping, Tile
@@ -100,12 +99,10 @@ def tensor_bytes(space: Mapspace, tensor: str) -> float:
     >>> program.tensor_ranks["BQK"], tensor_bytes(space, "BQK")
     (('M1', 'M0', 'P'), 1024.0)
     """
-    program = space.program
-    ranks = _counted_ranks(program, tensor)
+    ranks = _counted_ranks(space.program, tensor)
     if any(rank not in space.shapes for rank in ranks):
         return inf
-    problem = MappingProblem(program, space.architecture, space.given)
-    return problem.tensor_bytes(tensor, prod(space.shapes[rank] for rank in ranks))
+    return space.mapping_problem.tensor_bytes(tensor, prod(space.shapes[rank] for rank in ranks))
 
 
 def _counted_ranks(program: Program, tensor: str) -> Names:
@@ -658,8 +655,8 @@ class CutEstimates:
             space = space_of_nest(self.whole, _names_of(self.blocks[first:last]))
         except InputError:
             return inf
-        problem = MappingProblem(space.program, space.architecture, space.given)
-        return self._handoff_time(first) + min(bandwidth_bounds(problem, partitionings_of(space)))
+        bounds = bandwidth_bounds(space.mapping_problem, partitionings_of(space))
+        return self._handoff_time(first) + min(bounds)
 
     def _handoff_time(self, first: int) -> float:
         """Return the seconds to write all tensors across a cut; each nest counts its own reads."""

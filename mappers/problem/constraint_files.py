@@ -169,7 +169,6 @@ class _NamesOfFile:
         self.wrong: list[Problem] = []
         walked = dict.fromkeys(v.upper() for e in program.einsums for v in e.variables)
         self.ranks = (*dict.fromkeys((*program.parallel, *walked)),)
-        self.tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
         self.memories = tuple(m.name for m in architecture.memories)
         self.arrays = tuple(a.name for a in architecture.arrays)
 
@@ -242,7 +241,7 @@ class _NamesOfFile:
         known = self._knows(level, levels, "a memory or an array of", path, key=True, machine=True)
         for place, tensor in enumerate(tensors):
             here: Path = (*path, place)
-            if self._knows(tensor, self.tensors, "a tensor of", here) and known:
+            if self._knows(tensor, self.program.tensors, "a tensor of", here) and known:
                 yield self._constraint(IsKept(tensor, level), here)
 
     def _einsum(

@@ -26,7 +26,6 @@ from archsim.plan.partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
-from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.roles import memory_called
@@ -328,7 +327,7 @@ def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     Work stays on one core only if there is no other partitioning. If cores would be idle,
     partitionings that replicate an Einsum on every core are included.
     """
-    problem = MappingProblem(space.program, space.architecture, space.given)
+    problem = space.mapping_problem
     usual = problem.memo(usual_partitionings)
     copying = replicating_partitionings(problem)
     partitionings = tuple(way for way in (*copying, *usual) if way) or usual
@@ -410,8 +409,7 @@ def _lifted_from_shared(
     outer, shared = (m.name for m in machine.memories)
     inside = whole.architecture.memories[whole.architecture.home_level :]
     unseen = [m.name for m in inside if m.name not in (outer, shared)]
-    tensors = (*(t.name for t in whole.program.inputs), *(e.name for e in whole.program.einsums))
-    everything = tuple(Keep(level=name, tensors=tensors) for name in unseen)
+    everything = tuple(Keep(level=name, tensors=whole.program.tensors) for name in unseen)
     held = {k.level: k.tensors for k in mapping.keep}
     at_once = dict.fromkeys((*held.get(outer, ()), *held.get(shared, ())))
     others = tuple(k for k in mapping.keep if k.level != shared)
@@ -458,8 +456,7 @@ def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Prog
 
 def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> bool:
     """Return whether input traffic alone takes clearly more than a number of cycles."""
-    problem = MappingProblem(space.program, space.architecture, space.given)
-    seconds = input_bandwidth_bound(problem, partitioning)
+    seconds = input_bandwidth_bound(space.mapping_problem, partitioning)
     clock_hz = float(space.architecture.clock_hz)
     return seconds * clock_hz > policy.HOPELESS_INPUT_TRAFFIC * cycles
 

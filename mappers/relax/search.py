@@ -131,8 +131,7 @@ def lifted_from_chain(space: Mapspace, chain: Architecture, mapping: Mapping) ->
     on_chain = {m.name for m in chain.memories}
     others = [m.name for m in architecture.memories if m.name not in on_chain]
     if others:
-        tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
-        more = tuple(Keep(level=name, tensors=tensors) for name in others)
+        more = tuple(Keep(level=name, tensors=program.tensors) for name in others)
         everywhere = replace(mapping, keep=(*mapping.keep, *more))
         yield _legalised(space, by_branches(program, architecture, everywhere))
 

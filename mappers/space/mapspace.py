@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from math import inf, prod
 
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError
@@ -132,6 +133,11 @@ class Mapspace:
     """True if Einsums may also run on arrays too slow to matter for latency. Such mappings may
     have the least energy."""
     constraints: Constraints = NO_CONSTRAINTS
+
+    @property
+    def mapping_problem(self) -> MappingProblem:
+        """Cascade, machine and given sizes, without a choice of tiles."""
+        return MappingProblem(self.program, self.architecture, self.given)
 
     @classmethod
     def of(

@@ -112,7 +112,6 @@ def _points(nest: LoopNest) -> int:
 
 def _point_by_point(program: Program, architecture: Architecture, shapes: dict[str, int]) -> Bound:
     """Bind a mapping whose Einsums visit their points one by one, each on any array."""
-    tensors = dict.fromkeys((*(t.name for t in program.inputs), *(e.name for e in program.einsums)))
     mapping = MachineMapping(
         name="points",
         cascade=program.name,
@@ -124,7 +123,7 @@ def _point_by_point(program: Program, architecture: Architecture, shapes: dict[s
             )
             for e in program.einsums
         ),
-        keep=(Keep(level=architecture.home.name, tensors=tuple(tensors)),),
+        keep=(Keep(level=architecture.home.name, tensors=program.tensors),),
         schedule=Schedule(kind="sequential"),
     )
     return bind_loops(program, mapping, architecture, build_tiling(program, mapping, shapes, {}))

@@ -200,13 +200,12 @@ class Region:
         for name in inner:
             subsets += [(*found, name) for found in subsets]
         ends = {*(t.name for t in self.program.inputs), *self.program.outputs}
-        tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
         kept = tuple((outermost, *found) for found in subsets)
         able = (arrays_of(self.program, e, self.architecture) for e in self.program.einsums)
         used = dict.fromkeys(array.name for arrays in able for array in arrays)
         # The last alternative has every memory: callers that bind a subspace rely on it.
         between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
-        return {t: kept if t in ends else between for t in tensors}
+        return {t: kept if t in ends else between for t in self.program.tensors}
 
     @cached_property
     def tilings(self) -> Ints:
@@ -598,8 +597,8 @@ def with_placements(
 
 def _levels(region: Region, nest: list[list[str]]) -> tuple[NestLevel, ...]:
     """Return the loops of each memory as a mapping states them."""
-    named = zip(region.architecture.memories, nest, strict=True)
-    return tuple(NestLevel(level=m.name, loops=tuple(loops)) for m, loops in named if loops)
+    names = (m.name for m in region.architecture.memories)
+    return NestLevel.nest(zip(names, nest, strict=True))
 
 
 def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:

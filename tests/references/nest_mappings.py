@@ -212,13 +212,10 @@ def _levelled(
     random: Random, loops: list[str], levels: list[str], first: int
 ) -> tuple[NestLevel, ...]:
     chosen = sorted(random.randrange(first, len(levels)) for _ in loops)
-    return tuple(
-        NestLevel(
-            level=levels[i],
-            loops=tuple(n for n, at in zip(loops, chosen, strict=True) if at == i),
-        )
-        for i in sorted(set(chosen))
-    )
+    found: dict[str, list[str]] = {level: [] for level in levels}
+    for loop, at in zip(loops, chosen, strict=True):
+        found[levels[at]].append(loop)
+    return NestLevel.nest(found.items())
 
 
 def _spatial(

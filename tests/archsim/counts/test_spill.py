@@ -39,7 +39,7 @@ def spilling(seed: int) -> Case | None:
     architecture = replace(
         case.architecture, memories=(*memories[:number], small, *memories[number + 1 :])
     )
-    tensors = [*(t.name for t in case.program.inputs), *(e.name for e in case.program.einsums)]
+    tensors = case.program.tensors
     copies = tuple((t, random.randint(0, 3)) for t in tensors if random.random() < 0.5)
     mapping = replace(case.mapping, spill=Spill(level=small.name, copies=copies))
     return replace(case, architecture=architecture, mapping=mapping)

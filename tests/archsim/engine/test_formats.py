@@ -101,7 +101,7 @@ def test_one_narrow_format_is_a_machine_of_narrow_words(mapping: str) -> None:
 def formatted(seed: int) -> tuple[Case, TensorFormats]:
     """A random case some of whose tensors have formats of their own."""
     case, random = billed_case(seed), Random(seed)
-    names = [t.name for t in case.program.inputs] + [e.name for e in case.program.einsums]
+    names = case.program.tensors
     own = {name: random.choice([*FORMATS]) for name in names if random.random() < 0.6}
     default = random.choice(["", *FORMATS])
     word = case.architecture.word_bits

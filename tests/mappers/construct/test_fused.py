@@ -278,7 +278,7 @@ def test_loops_that_would_be_gone_round_too_early_are_refused(
 ) -> None:
     """Both were taken before, and gave wrong results in a mapped run."""
     program = Cascade.parse(cascade).program
-    names = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    names = program.tensors
     file, own = tmp_path / "own.yaml", tmp_path / "cascade.yaml"
     own.write_text(cascade, encoding="utf-8")
     file.write_text(

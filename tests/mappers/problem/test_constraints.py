@@ -54,7 +54,7 @@ def drawn(space: Mapspace, random: Random) -> dict[str, Any]:
     ranks = sorted({v.upper() for v in e.variables} | {*program.parallel})
     memory = random.choice(machine.memories).name
     common = sorted({v.upper() for x in program.einsums for v in x.variables})
-    tensors = [*(t.name for t in program.inputs), *(x.name for x in program.einsums)]
+    tensors = program.tensors
     found: list[dict[str, Any]] = [
         {"einsums": {e.name: {"array": [array.name]}}},
         {"keep": {random.choice([memory, array.name]): [random.choice(tensors)]}},
