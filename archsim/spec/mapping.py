@@ -135,7 +135,11 @@ class EinsumMapping:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-ScheduleName = Literal["sequential", "phases", "pipelined"]
+ScheduleName = Literal[
+    "sequential",
+    "phases",
+    "pipelined",
+]
 """Kind of schedule, as mapping files write it (see ``archsim.schedule.kinds``)."""
 
 
