@@ -317,11 +317,5 @@ def sweep(
     from .sweeping.sweep import sweep_frame
 
     return sweep_frame(
-        given,
-        out,
-        generators=GENERATORS,
-        find=find_best,
-        workers=workers,
-        dask=dask,
-        limit=limit,
+        given, out, generators=GENERATORS, find=find_best, workers=workers, dask=dask, limit=limit
     )

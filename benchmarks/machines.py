@@ -138,10 +138,7 @@ def row(machine: str, work: Work, objective: str, limit_s: float | None) -> Row:
         found = search_workload(asked, Architecture.load(machine), wanted, time_limit_s=limit_s)
     except InputError as wrong:
         return Row(
-            machine=machine,
-            work=work.name,
-            objective=objective,
-            refused=wrong.problems[0].message,
+            machine=machine, work=work.name, objective=objective, refused=wrong.problems[0].message
         )
     certificate = found.certificate()
     return Row(

@@ -21,12 +21,7 @@ project = "archsim"
 author = "the archsim authors"
 copyright = "the archsim authors, MIT licence"
 
-extensions = [
-    "myst_nb",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
-    "sphinx_click",
-]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 root_doc = "docs/index"
 include_patterns = [
     "README.md",

@@ -123,10 +123,7 @@ def draw(
 
 
 def draw_input(
-    program: ir.Program,
-    tensor: ir.Tensor,
-    rng: np.random.Generator,
-    shapes: Mapping[str, int],
+    program: ir.Program, tensor: ir.Tensor, rng: np.random.Generator, shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any] | None:
     """Return random numbers from the domain of an input; None if the input has no domain.
 

@@ -268,12 +268,7 @@ FUNCTIONS: Mapping[str, Function] = _table(
     ),
     _function("log", _log, "log", sympy="log", latex_name=r"\log"),
     _function(
-        "sqrt",
-        math.sqrt,
-        "sqrt",
-        sympy="sqrt",
-        latex=r"\sqrt{{{0}}}",
-        mathml="<msqrt>{0}</msqrt>",
+        "sqrt", math.sqrt, "sqrt", sympy="sqrt", latex=r"\sqrt{{{0}}}", mathml="<msqrt>{0}</msqrt>"
     ),
     _function("rsqrt", lambda x: 1 / math.sqrt(x), _rsqrt, sympy=lambda sp, x: 1 / sp.sqrt(x)),
     _function(

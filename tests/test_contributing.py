@@ -90,12 +90,7 @@ def said(project: Path) -> dict[str, tuple[int, str, str]]:
         [sys.executable, "-c", COMMANDS],
         cwd=project,
         # Compiled code is kept by the file it is of: that of a copy would be compiled once more.
-        env={
-            **os.environ,
-            "PYTHONPATH": str(project),
-            "COLUMNS": "200",
-            "NUMBA_DISABLE_JIT": "1",
-        },
+        env={**os.environ, "PYTHONPATH": str(project), "COLUMNS": "200", "NUMBA_DISABLE_JIT": "1"},
         input=json.dumps([shlex.split(recipe.command)[1:] for recipe in RECIPES]),
         stdout=subprocess.PIPE,
         text=True,

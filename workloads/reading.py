@@ -618,9 +618,7 @@ def _parameters(merged: FileFields, cascade: str | None) -> dict[str, int]:
 
 
 def load(
-    name: str | PathLike[str],
-    settings: str | Iterable[str | Setting] = (),
-    **fields: int | str,
+    name: str | PathLike[str], settings: str | Iterable[str | Setting] = (), **fields: int | str
 ) -> Workload:
     """Return the built-in workload of a name, or the workload in a file.
 

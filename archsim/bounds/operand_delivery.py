@@ -165,12 +165,7 @@ class _ArrivalPrices:
     """
 
     def __init__(
-        self,
-        machine: Architecture,
-        array: ProcessingArray,
-        words: TensorWords,
-        *,
-        free: bool,
+        self, machine: Architecture, array: ProcessingArray, words: TensorWords, *, free: bool
     ) -> None:
         self._machine, self._array, self._words, self._free = machine, array, words, free
         self._tensors: dict[str, _TensorPrices] = {}

@@ -24,11 +24,7 @@ from .options import file_option, json_option, numbers_of, option, repeated_opti
 @settings_option
 @json_option
 def analyze_command(
-    cascade: str,
-    rank: str | None,
-    rules: tuple[str, ...],
-    settings: tuple[str, ...],
-    as_json: bool,
+    cascade: str, rank: str | None, rules: tuple[str, ...], settings: tuple[str, ...], as_json: bool
 ) -> None:
     """Analyse a CASCADE: passes over each rank and why, footprints, operations, traffic.
 

@@ -25,10 +25,7 @@ from .options import option, out_option, refuse_mapping_settings, repeated_optio
     default=("fusemax", "flat"),
 )
 @repeated_option(
-    "--length lengths",
-    "TOKENS",
-    "Sequence length. May be repeated.",
-    default=("1K", "64K", "1M"),
+    "--length lengths", "TOKENS", "Sequence length. May be repeated.", default=("1K", "64K", "1M")
 )
 @option("--workload", None, "Workload that gives the shapes.", default="bert-base")
 @settings_option

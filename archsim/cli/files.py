@@ -38,11 +38,7 @@ def write_result(result: Result, folder: Path, texts: Mapping[str, str]) -> tupl
 
 
 def write_numbers(
-    folder: Path,
-    name: str,
-    numbers: dict[str, Any],
-    picture: Picture,
-    texts: Mapping[str, str],
+    folder: Path, name: str, numbers: dict[str, Any], picture: Picture, texts: Mapping[str, str]
 ) -> tuple[Path, ...]:
     """Write texts by file name, numbers as ``NAME.json``, and their picture as PNG and SVG.
 

@@ -43,10 +43,7 @@ if TYPE_CHECKING:
 @click.argument("workload")
 @click.argument("architecture", metavar="ARCH")
 @choice_option(
-    "--objective",
-    OBJECTIVES,
-    "Quantity to minimise; edp is energy x latency.",
-    default="latency",
+    "--objective", OBJECTIVES, "Quantity to minimise; edp is energy x latency.", default="latency"
 )
 @choice_option(
     "--strategy",
@@ -77,9 +74,7 @@ if TYPE_CHECKING:
     "Least traffic and energy against the capacity of a memory, instead of the best mapping.",
 )
 @repeated_option(
-    "--fix fixed",
-    "FILE",
-    "Constraints that all mappings obey (docs/mapping.md). May be repeated.",
+    "--fix fixed", "FILE", "Constraints that all mappings obey (docs/mapping.md). May be repeated."
 )
 @repeated_option(
     "--forbid forbidden", "FILE", "Constraints that no mapping may satisfy. May be repeated."

@@ -33,11 +33,7 @@ if TYPE_CHECKING:
     "--out", "File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR."
 )
 def plot_command(
-    source: Path,
-    kind: str | None,
-    width: float,
-    out: Path | None,
-    **columns: str | None,
+    source: Path, kind: str | None, width: float, out: Path | None, **columns: str | None
 ) -> None:
     """Draw the results of a sweep, a simulation or a comparison.
 

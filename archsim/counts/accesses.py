@@ -376,11 +376,7 @@ def accesses_of(
 
 
 def _input(
-    bound: Bound,
-    e: BoundEinsum,
-    access_map: AccessMap,
-    path: tuple[PathStop, ...],
-    meter: Meter[T],
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, path: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
     """Return the accesses of an operand, from the memory that holds it to the array."""
     if not path:

@@ -250,9 +250,7 @@ def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
     compute, bandwidth = (float(max(each) / machine.clock_hz) for each in cycles)
     words = compulsory_words(bound.whole)
     return Bounds(
-        compute_s=compute,
-        bandwidth_s=bandwidth,
-        traffic_bytes=_number(words * machine.word_bytes),
+        compute_s=compute, bandwidth_s=bandwidth, traffic_bytes=_number(words * machine.word_bytes)
     )
 
 

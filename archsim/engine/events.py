@@ -225,8 +225,7 @@ def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatR
             held=filled(resources, 0),
         ),
         log=Log(
-            rows=filled((policy.LOG_HEAD + tail if logged else 1) * kernel.LOG_FIELDS, 0),
-            tail=tail,
+            rows=filled((policy.LOG_HEAD + tail if logged else 1) * kernel.LOG_FIELDS, 0), tail=tail
         ),
         reach=reach,
     )

@@ -157,11 +157,7 @@ def _time_groups(bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         slowest = max(slowest, (longest, resource, names))
     _, limit, names = slowest
     return Timing(
-        cycles=cycles,
-        steps=1,
-        period=cycles,
-        bound_by=limit,
-        critical=(f"{names} on {limit}",),
+        cycles=cycles, steps=1, period=cycles, bound_by=limit, critical=(f"{names} on {limit}",)
     )
 
 

@@ -271,10 +271,7 @@ class AccessMapper:
         self.parallel = parallel
 
     def map(
-        self,
-        access: Access,
-        iterative: frozenset[str] = frozenset(),
-        lengths: tuple[int, ...] = (),
+        self, access: Access, iterative: frozenset[str] = frozenset(), lengths: tuple[int, ...] = ()
     ) -> AccessMap:
         """Return the access map of an access.
 

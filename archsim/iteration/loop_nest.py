@@ -9,15 +9,7 @@ from math import prod
 from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from .bands import EVERYTHING, Window
-from .loops import (
-    Axis,
-    Extents,
-    Loop,
-    count_distinct,
-    even_deliveries,
-    even_tiles,
-    first_tile,
-)
+from .loops import Axis, Extents, Loop, count_distinct, even_deliveries, even_tiles, first_tile
 from .windowed import one, windowed_deliveries, windowed_distinct
 
 

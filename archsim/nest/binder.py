@@ -584,11 +584,7 @@ class _Binder:
         return True
 
     def _spatial(
-        self,
-        places: Places,
-        einsum: Einsum,
-        how: EinsumMapping,
-        array: ProcessingArray,
+        self, places: Places, einsum: Einsum, how: EinsumMapping, array: ProcessingArray
     ) -> tuple[Loop, ...]:
         found: list[Loop] = []
         for dimension, names in how.spatial:

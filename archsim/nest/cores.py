@@ -72,9 +72,7 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
         tiles=tuple(tiles.values()),
         einsums=tuple(
             EinsumMapping(
-                einsum=e.name,
-                array=e.array.name,
-                nest=(NestLevel(level="", loops=e.ranks),),
+                einsum=e.name, array=e.array.name, nest=(NestLevel(level="", loops=e.ranks),)
             )
             for bound in nests
             for e in bound.einsums

@@ -309,11 +309,7 @@ def skip_masked_tiles(bound: Bound) -> Bound:
     masks = mask_bands(bound, _tile_sizes(bound))
     windows, band, notes = _windows(bound, masks)
     einsums = (
-        replace(
-            e,
-            window=windows.get(e.name),
-            partially_masked=e.name in masks.partially_masked,
-        )
+        replace(e, window=windows.get(e.name), partially_masked=e.name in masks.partially_masked)
         for e in bound.einsums
     )
     return replace(

@@ -257,11 +257,7 @@ def branch_problems(
 
 
 def _unreachable(
-    how: EinsumMapping,
-    tensor: str,
-    outermost: tuple[int, ...],
-    here: list[int],
-    routes: Routes,
+    how: EinsumMapping, tensor: str, outermost: tuple[int, ...], here: list[int], routes: Routes
 ) -> Iterator[EinsumProblem]:
     """Yield a problem if the outermost memory of a tensor does not feed the Einsum's array."""
     if not outermost or outermost[0] in here:

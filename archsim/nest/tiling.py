@@ -199,10 +199,7 @@ def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) ->
 
 
 def build_tiling(
-    program: Program,
-    mapping: Mapping,
-    given: dict[str, int],
-    sizes: dict[str, int],
+    program: Program, mapping: Mapping, given: dict[str, int], sizes: dict[str, int]
 ) -> Tiling:
     """Cut the ranks of ``program`` into members (M1, M0 of M) of given sizes.
 

@@ -167,9 +167,7 @@ def _schedule(result: RunRecord) -> Fact:
     s = result.schedule
     ahead = f"lookahead {s.lookahead}, " if s.lookahead is not None else ""
     return Fact(
-        "schedule",
-        s.kind,
-        f"{ahead}{_steps(s)}, {count(s.fill_drain_cycles)} of fill and drain",
+        "schedule", s.kind, f"{ahead}{_steps(s)}, {count(s.fill_drain_cycles)} of fill and drain"
     )
 
 

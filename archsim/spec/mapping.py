@@ -136,9 +136,9 @@ class EinsumMapping:
 
 
 ScheduleName = Literal[
-    "sequential",
-    "phases",
-    "pipelined",
+    "sequential",  # one Einsum after the other
+    "phases",  # groups of Einsums, one group after the other
+    "pipelined",  # steps of shared loops overlap
 ]
 """Kind of schedule, as mapping files write it (see ``archsim.schedule.kinds``)."""
 

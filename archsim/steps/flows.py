@@ -15,14 +15,7 @@ from typing import Literal, NamedTuple
 from ..counts.accesses import EinsumCount, path_of
 from ..iteration.access_map import AccessMap
 from ..iteration.loop_nest import LoopNest
-from ..iteration.loops import (
-    Extents,
-    Loop,
-    count_points,
-    first_tile,
-    inside,
-    split,
-)
+from ..iteration.loops import Extents, Loop, count_points, first_tile, inside, split
 from ..nest.record import Bound, BoundEinsum
 from ..nest.shared_tiles import size_for_all_cores
 
@@ -175,10 +168,7 @@ class EinsumFlows:
 
 
 def einsum_flows(
-    bound: Bound,
-    e: BoundEinsum,
-    count: EinsumCount,
-    steps: tuple[Loop, ...],
+    bound: Bound, e: BoundEinsum, count: EinsumCount, steps: tuple[Loop, ...]
 ) -> EinsumFlows:
     """Return the flows of an Einsum, scaled so that all steps together move its counted accesses.
 

@@ -353,10 +353,7 @@ class StepNest:
 
 
 def nest_window(
-    bound: Bound,
-    axes: tuple[Axis, ...],
-    loops: tuple[Loop, ...],
-    einsums: tuple[BoundEinsum, ...],
+    bound: Bound, axes: tuple[Axis, ...], loops: tuple[Loop, ...], einsums: tuple[BoundEinsum, ...]
 ) -> Window | None:
     """Return the mask window that a group of Einsums shares; None if every iteration is a step.
 

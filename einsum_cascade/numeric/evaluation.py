@@ -45,11 +45,7 @@ class Computed:
 
 
 def compute(
-    program: ir.Program,
-    einsum: ir.Einsum,
-    binding: Binding,
-    store: Store,
-    fixed: Mapping[str, int],
+    program: ir.Program, einsum: ir.Einsum, binding: Binding, store: Store, fixed: Mapping[str, int]
 ) -> Computed:
     """Evaluate one Einsum for given steps of the surrounding loops, and return its values.
 

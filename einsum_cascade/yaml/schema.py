@@ -151,10 +151,7 @@ Format = Annotated[str, PlainValidator(_format)]
 
 
 def validate(
-    model: type[M],
-    root: YamlNode,
-    path: Path = (),
-    error: type[InputError] = SpecError,
+    model: type[M], root: YamlNode, path: Path = (), error: type[InputError] = SpecError
 ) -> M:
     """Check the node at ``path`` below ``root``, and return it as a model; lists become tuples.
 

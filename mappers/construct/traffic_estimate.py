@@ -99,10 +99,7 @@ def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> li
     ways = ((*context.way(array, e, a), levels) for a in accesses)
     return [
         Passed(
-            access=a,
-            ranks=context.ranks_of(a),
-            steps=tuple(pairwise(way)),
-            result=a == e.target,
+            access=a, ranks=context.ranks_of(a), steps=tuple(pairwise(way)), result=a == e.target
         )
         for a, way in zip(accesses, ways, strict=True)
     ]

@@ -431,9 +431,7 @@ def _digits(strides: Strides) -> tuple[tuple[int, bool, int], ...]:
 
 
 def _normal(
-    extents: tuple[int, ...],
-    loops: list[tuple[int, int, int, int, int]],
-    parts: tuple[Terms, ...],
+    extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: tuple[Terms, ...]
 ) -> OpenMeasure:
     """Return a measure without redundant loops and axes, so that equal counts are equal measures.
 

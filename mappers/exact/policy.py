@@ -39,13 +39,7 @@ USUAL = Effort()
 """Limits that take a few seconds for most cascades."""
 
 BRIEF = Effort(
-    regions=2,
-    untimed=3,
-    sketches=2,
-    more_sketches=0,
-    subspaces=4,
-    again=2,
-    again_regions=1,
+    regions=2, untimed=3, sketches=2, more_sketches=0, subspaces=4, again=2, again_regions=1
 )
 """Limits of a quick search whose result is only a hint for another search."""
 

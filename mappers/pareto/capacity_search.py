@@ -26,11 +26,7 @@ from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
-from einsum_cascade.errors import (
-    InputError,
-    MappingError,
-    NoLegalMappingError,
-)
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from workloads.parts.part import Part
 from workloads.workload import Workload
 

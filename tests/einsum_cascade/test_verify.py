@@ -398,10 +398,7 @@ def test_a_program_built_by_hand_is_held_to_the_same() -> None:
         (replace(lm, over=()), "'LM' reduces over nothing, not 'm0'"),
         (replace(lm, reduction="mean"), "unknown reduction 'mean'"),
         (replace(lm, select="bottomk"), "'bottomk' is not a selection"),
-        (
-            replace(lm, expression=ir.Name(name="zz", kind="variable")),
-            "unknown variable 'zz'",
-        ),
+        (replace(lm, expression=ir.Name(name="zz", kind="variable")), "unknown variable 'zz'"),
     ):
         einsums = tuple(wrong if e is lm else e for e in program.einsums)
         messages = [p.message for p in verify(replace(program, einsums=einsums))]

@@ -228,10 +228,7 @@ class _Run:
         return self.value(user.body, {}, dict(zip(user.arguments, (a, b), strict=True)))
 
     def value(
-        self,
-        node: Any,
-        where: Mapping[str, int],
-        arguments: Mapping[str, float] | None = None,
+        self, node: Any, where: Mapping[str, int], arguments: Mapping[str, float] | None = None
     ) -> float:
         match node:
             case ir.Number(value=value):

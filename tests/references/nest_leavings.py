@@ -24,10 +24,7 @@ class Leavings(Nest):
     """Whether the tile that an Einsum takes is where another one left it."""
 
     def _alike(
-        self,
-        left: tuple[ir.Einsum, ir.Access],
-        taken: tuple[ir.Einsum, ir.Access],
-        level: int,
+        self, left: tuple[ir.Einsum, ir.Access], taken: tuple[ir.Einsum, ir.Access], level: int
     ) -> bool:
         """Whether what one Einsum leaves at a level is all there when another takes it."""
         ended = self._ended(*left, taken[1])

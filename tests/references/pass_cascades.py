@@ -306,11 +306,7 @@ CASES: dict[str, str] = {
     ),
     # -- running statistics and scans
     "running-mean": cascade(
-        "S[t+1] = S[t] + X[t]\nY[t] = S[t+1] / (t + 1)",
-        "T: t",
-        "X: [T]",
-        "Y",
-        init='"S[0] = 0"',
+        "S[t+1] = S[t] + X[t]\nY[t] = S[t+1] / (t + 1)", "T: t", "X: [T]", "Y", init='"S[0] = 0"'
     ),
     "welford": cascade(
         """MU[t+1] = MU[t] + (X[t] - MU[t]) / (t + 1)
@@ -328,11 +324,7 @@ CASES: dict[str, str] = {
         "S[t+1] = S[t] + X[t]\nY[t] = S[t+1] / S[T]", "T: t", "X: [T]", "Y", init='"S[0] = 0"'
     ),
     "reverse-scan": cascade(
-        "R[t+1] = R[t] + X[T-1-t]\nY[t] = X[t] * R[T-t]",
-        "T: t",
-        "X: [T]",
-        "Y",
-        init='"R[0] = 0"',
+        "R[t+1] = R[t] + X[T-1-t]\nY[t] = X[t] * R[T-t]", "T: t", "X: [T]", "Y", init='"R[0] = 0"'
     ),
     "both-ways": cascade(
         """S[t+1] = S[t] + X[t]

@@ -152,14 +152,9 @@ def _holds(node: ir.Condition, point: Mapping[str, int], shapes: Mapping[str, in
         found = [_holds(o, point, shapes) for o in node.operands]
         return {"and": all(found), "or": any(found), "not": not found[0]}[node.operator]
     a, b = _number(node.left, point, shapes), _number(node.right, point, shapes)
-    return {
-        "<": a < b,
-        "<=": a <= b,
-        ">": a > b,
-        ">=": a >= b,
-        "==": a == b,
-        "!=": a != b,
-    }[node.operator]
+    return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b}[
+        node.operator
+    ]
 
 
 # ---------------------------------------------------------------- one fiber

@@ -51,10 +51,7 @@ def bounded(random: Random, graph: EventGraph) -> EventGraph:
     """The graph with room between every two resources that hang together, as mappings have."""
     room = [
         GraphDependency(
-            before=d.after,
-            after=d.before,
-            distance=d.distance + random.randint(1, 4),
-            room=True,
+            before=d.after, after=d.before, distance=d.distance + random.randint(1, 4), room=True
         )
         for d in graph.dependencies
     ]
@@ -75,12 +72,5 @@ def chain(random: Random, lookahead: int) -> EventGraph:
     for i in range(len(tasks) - 1):
         found.append(GraphDependency(before=i, after=i + 1, distance=0))
         if resources[i] != resources[i + 1]:
-            found.append(
-                GraphDependency(
-                    before=i + 1,
-                    after=i,
-                    distance=lookahead,
-                    room=True,
-                )
-            )
+            found.append(GraphDependency(before=i + 1, after=i, distance=lookahead, room=True))
     return EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=400)

@@ -193,9 +193,7 @@ def recurrence(name: str, read: ir.Access) -> tuple[ir.Einsum, ir.Einsum]:
         target=ir.Access(tensor=name, indices=(ir.Affine(),)), expression=ir.Number(value=-1)
     )
     expression = ir.Binary(
-        operator="+",
-        left=ir.Access(tensor=name, indices=(variable_index("t"),)),
-        right=read,
+        operator="+", left=ir.Access(tensor=name, indices=(variable_index("t"),)), right=read
     )
     step = ir.Einsum(
         target=ir.Access(tensor=name, indices=(variable_index("t", 1),)),

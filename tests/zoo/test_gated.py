@@ -141,8 +141,7 @@ def test_every_form_runs_on_a_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "most"),
-    [("lightning-attention-grouped-2", 1.1), ("mlstm-chunked", 2.7)],
+    ("mapping", "most"), [("lightning-attention-grouped-2", 1.1), ("mlstm-chunked", 2.7)]
 )
 def test_mappings_keep_states_in_the_buffer(mapping: str, most: float) -> None:
     workload = load("bert-base", seq_len=4096, batch=4, cascade=mapping)

@@ -267,8 +267,7 @@ def test_one_pass_over_what_is_attended_is_derived(name: str, rank: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["deepseek-sparse-attention", "mixture-of-block-attention", "native-sparse-attention"],
+    "name", ["deepseek-sparse-attention", "mixture-of-block-attention", "native-sparse-attention"]
 )
 def test_what_is_picked_is_known_after_a_sweep(name: str) -> None:
     with pytest.raises(RewriteError, match="topk is a selection"):

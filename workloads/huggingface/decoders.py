@@ -20,13 +20,7 @@ from .encoders import (
     qwen_multimodal,
     siglip_encoder,
 )
-from .fields import (
-    Positive,
-    check_layer_indices,
-    exact_quotient,
-    field_error,
-    read_inner,
-)
+from .fields import Positive, check_layer_indices, exact_quotient, field_error, read_inner
 from .table import (
     STACK,
     Half,
@@ -65,7 +59,7 @@ _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "att
 """Names of the fields with constant factors, which change no count."""
 
 LLAMA = ModelFamily(
-    fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False),
+    fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False)
 )
 # Granite scales embeddings, scores, residual sums and logits.
 GRANITE = like(LLAMA, ignored=_SCALES)
@@ -155,9 +149,7 @@ QWEN2_MOE = ModelFamily(
     input_bias="qkv_bias",
     windows=Windows(layers=_early_even_layers),
     mixture=Mixture(
-        shared=("shared_expert_intermediate_size",),
-        shared_gate=True,
-        layers=sparse_by_step,
+        shared=("shared_expert_intermediate_size",), shared_gate=True, layers=sparse_by_step
     ),
 )
 _EXPERT_NAMES = ("num_experts", "num_local_experts")

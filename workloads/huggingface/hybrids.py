@@ -515,9 +515,7 @@ _LATENT = sizes("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_
 # The router of DeepSeek-V3 adds a bias to the score of each expert, which balances their load
 # (arXiv 2412.19437).
 _MIXTURE = Mixture(
-    shared=("moe_intermediate_size", "n_shared_experts"),
-    layers=_RULE,
-    router_bias=True,
+    shared=("moe_intermediate_size", "n_shared_experts"), layers=_RULE, router_bias=True
 )
 DEEPSEEK_V3 = ModelFamily(
     standard=_STANDARD,

@@ -19,14 +19,7 @@ from typing import Any
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
-from ..models import (
-    DeltaAttention,
-    Experts,
-    LatentAttention,
-    Mixer,
-    ModelConfig,
-    WeightFormats,
-)
+from ..models import DeltaAttention, Experts, LatentAttention, Mixer, ModelConfig, WeightFormats
 from .fields import CLASSES, Reader, class_of, omitted_parts
 
 TYPE = "model_type"

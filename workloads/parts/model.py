@@ -273,10 +273,7 @@ class Block:
         heads, tokens = shapes["H"], shapes["B"] * shapes["P"]
         d, inner = self.model_width, self.ffn_width
         mixer = SoftmaxAttention(
-            heads=heads,
-            kv_heads=self.key_heads or heads,
-            qk_width=shapes["E"],
-            v_width=shapes["F"],
+            heads=heads, kv_heads=self.key_heads or heads, qk_width=shapes["E"], v_width=shapes["F"]
         )
         keys = shapes["M"] if self.new_keys is None else self.new_keys
         parts = (

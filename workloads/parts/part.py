@@ -11,12 +11,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from ..attention.layer_attention import (
-    GROUP_HEADS,
-    GROUPS,
-    ShapedCascade,
-    checked_size,
-)
+from ..attention.layer_attention import GROUP_HEADS, GROUPS, ShapedCascade, checked_size
 from ..spec import LINEAR
 
 _TOKEN_RANKS = frozenset("BMNP")

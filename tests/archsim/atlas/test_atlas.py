@@ -18,14 +18,7 @@ from portions import some
 from archsim import Architecture, Mapping, simulate
 from archsim.atlas import survey as surveys
 from archsim.atlas.page import atlas_html
-from archsim.atlas.survey import (
-    AtlasEntry,
-    AtlasPlan,
-    Scenario,
-    details_html,
-    most_passes,
-    survey,
-)
+from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, details_html, most_passes, survey
 from archsim.cli import archsim
 from archsim.plan.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM

@@ -130,16 +130,10 @@ def test_where_less_is_certain_the_floor_moves_less(old: str, new: str) -> None:
         kinds = (("first", 0), ("last", 0), *(("any", n) for n in range(2)))
         for kind, seed in kinds:
             scores = _scores(shapes, kind, seed)
-            assert _least(program, shapes) <= _touched(program, shapes, scores), (
-                shapes,
-                kind,
-            )
+            assert _least(program, shapes) <= _touched(program, shapes, scores), (shapes, kind)
 
 
-@pytest.mark.parametrize(
-    ("mask", "keys"),
-    [("<= p + M - P", 8), ("< p + M - P", 1), ("< 1", 1)],
-)
+@pytest.mark.parametrize(("mask", "keys"), [("<= p + M - P", 8), ("< p + M - P", 1), ("< 1", 1)])
 def test_where_a_pick_lies_is_for_the_data_to_say(mask: str, keys: int) -> None:
     """Of two blocks of 4 keys the mask may leave out any, unless it shows all that there are."""
     text = f"""

@@ -232,10 +232,7 @@ WRONG = {
         r"'one' stands twice in choice 'rows'",
     ),
     "choices without an objective": (
-        edited(
-            FLAT,
-            ("  objective:\n    latency_of: [QK, AV]\n", ""),
-        ),
+        edited(FLAT, ("  objective:\n    latency_of: [QK, AV]\n", "")),
         r"a mapping with 'choices' needs an 'objective'",
     ),
     "an objective of no Einsum": (
@@ -251,10 +248,7 @@ WRONG = {
         r"no rank or tile is called 'PO'",
     ),
     "a whole of a cascade's own tile": (
-        edited(
-            by_name("fusemax-binding"),
-            ("M0: array_2d.rows", "M0: whole"),
-        ),
+        edited(by_name("fusemax-binding"), ("M0: array_2d.rows", "M0: whole")),
         r"M0 is a rank of the cascade, which needs a number",
     ),
 }
@@ -274,7 +268,5 @@ def test_without_spill_a_tile_that_is_too_large_is_refused(tmp_path: Path) -> No
     file.write_text(text)
     with pytest.raises(MappingError, match=r"global_buffer needs .* MiB .* has 32 MiB"):
         simulate(
-            load("bert-base", seq_len=2**20),
-            Architecture.load("flat-micro24"),
-            Mapping.load(file),
+            load("bert-base", seq_len=2**20), Architecture.load("flat-micro24"), Mapping.load(file)
         )

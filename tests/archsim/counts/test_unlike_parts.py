@@ -17,8 +17,7 @@ from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 
 MACHINE = two_memories(
-    far="multicast: true, instances: {cores: 3}",
-    near="capacity: 4 KiB, bandwidth: 900 GB/s",
+    far="multicast: true, instances: {cores: 3}", near="capacity: 4 KiB, bandwidth: 900 GB/s"
 )
 
 MAPPING = """

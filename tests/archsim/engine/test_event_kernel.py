@@ -201,9 +201,7 @@ def running_ahead(random: Random) -> StepProgram:
     ]
     row = sequence([repeat(random.randint(1, 300), OneStep(0)), repeat(2, OneStep(1))])
     return StepProgram(
-        tasks=tasks,
-        dependencies=tuple(dependencies),
-        run_lengths=repeat(random.randint(1, 4), row),
+        tasks=tasks, dependencies=tuple(dependencies), run_lengths=repeat(random.randint(1, 4), row)
     )
 
 

@@ -18,12 +18,7 @@ from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedu
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Access, Einsum
 
-READS = (
-    "K[p1*P0 + p0, d]",
-    "K[p1*P0 + p0, 1 - d]",
-    "K[p1*P0 + m0, d]",
-    "K[p1*P0 + m0, 1 - d]",
-)
+READS = ("K[p1*P0 + p0, d]", "K[p1*P0 + p0, 1 - d]", "K[p1*P0 + m0, d]", "K[p1*P0 + m0, 1 - d]")
 HEAD = """
 cascade: c
 ranks:

@@ -32,10 +32,7 @@ from workloads import load
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
 CORES = "memories.DRAM.instances.cores={}"
 
-MACHINE = two_memories(
-    far="instances: {cores: 3}",
-    near="capacity: 4 KiB, bandwidth: 2 GB/s",
-)
+MACHINE = two_memories(far="instances: {cores: 3}", near="capacity: 4 KiB, bandwidth: 2 GB/s")
 
 MAPPING = """
 mapping:

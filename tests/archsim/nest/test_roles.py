@@ -44,17 +44,7 @@ RENAMED = {
 MAPPINGS = tuple(entry.name for entry in builtin_mappings() if not entry.machine)
 MORE = {
     "depthwise-convolution": {"P": 301, "T": 3, "M": 303, "C": 300, "B": 2},
-    "paged-decode": {
-        "B": 2,
-        "G": 2,
-        "S": 2,
-        "E": 64,
-        "F": 64,
-        "M1": 3,
-        "N": 4,
-        "T": 8,
-        "C": 30,
-    },
+    "paged-decode": {"B": 2, "G": 2, "S": 2, "E": 64, "F": 64, "M1": 3, "N": 4, "T": 8, "C": 30},
 }
 """Shapes that do not follow from tiles."""
 HEADS = {"S": 2}

@@ -51,11 +51,7 @@ WORK = """workload:
         ("1 GHz", "1 GB", "machine.yaml:4:10: clock: expected a frequency"),
         ("1 MiB", "1 MHz", "machine.yaml:8:32: capacity: expected a size in bytes"),
         # A fan-out that no loop fills.
-        (
-            ", spatial: {tiles: N2}",
-            "",
-            "map.yaml:5:10: no rank is partitioned over the 4 tiles",
-        ),
+        (", spatial: {tiles: N2}", "", "map.yaml:5:10: no rank is partitioned over the 4 tiles"),
         ("tiles: N2", "tiles: N1", "map.yaml:5:10: 'N1' is neither a rank nor the outermost tile"),
         (
             "tiles: N2",

@@ -54,9 +54,7 @@ LADDER = {
 def test_bert_as_published(row: dict[str, str]) -> None:
     machine, mapping = LADDER[row["configuration"]]
     result = simulate(
-        load("bert-base", seq_len=row["seq_len"]),
-        Architecture.load(machine),
-        Mapping.load(mapping),
+        load("bert-base", seq_len=row["seq_len"]), Architecture.load(machine), Mapping.load(mapping)
     )
     # The unfused mapper missed its own optimum at 256K.
     near = 5e-3 if row["configuration"] == "unfused" else 1e-3

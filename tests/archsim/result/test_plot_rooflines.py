@@ -166,10 +166,7 @@ def test_names_of_parts_do_not_cover_one_another(result: Result, columns: Figure
         assert not one.fully_overlaps(other)
 
 
-@given(
-    places=st.lists(st.floats(0, 1), max_size=12).map(sorted),
-    gap=st.floats(0.001, 0.08),
-)
+@given(places=st.lists(st.floats(0, 1), max_size=12).map(sorted), gap=st.floats(0.001, 0.08))
 def test_spread_keeps_order_distance_and_bounds(places: list[float], gap: float) -> None:
     found = separate_labels(places, gap)
     assert len(found) == len(places)

@@ -248,10 +248,7 @@ def patches(draw: st.DrawFn, name: str) -> EinsumPatch:
     given = draw(st.frozensets(st.sampled_from(fields)))
     bare = EinsumMapping(einsum=name, array="")
     kept = {("nest" if f == "loops" else f) for f in given}
-    return EinsumPatch(
-        mapping=replace(bare, **{f: getattr(whole, f) for f in kept}),
-        given=given,
-    )
+    return EinsumPatch(mapping=replace(bare, **{f: getattr(whole, f) for f in kept}), given=given)
 
 
 @st.composite
@@ -367,11 +364,7 @@ def test_tiles_of_a_rank_stand_together() -> None:
 
 @pytest.mark.parametrize(
     ("field", "what"),
-    [
-        ("tiles", "tile 'M0'"),
-        ("einsums", "Einsum 'BQK'"),
-        ("keep", "what is kept in 'outer'"),
-    ],
+    [("tiles", "tile 'M0'"), ("einsums", "Einsum 'BQK'"), ("keep", "what is kept in 'outer'")],
 )
 def test_what_stands_twice_is_refused(field: str, what: str) -> None:
     """Never written as if it stood there once."""

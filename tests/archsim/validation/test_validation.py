@@ -198,10 +198,7 @@ def test_bad_requests(kwargs: dict[str, Any], message: str) -> None:
 
 def test_references_that_do_not_fit() -> None:
     cascade = Cascade.load("attention-3pass")
-    for name, message in (
-        ("lightning_attention", "needs lam"),
-        ("log_softmax", "needs X"),
-    ):
+    for name, message in (("lightning_attention", "needs lam"), ("log_softmax", "needs X")):
         with pytest.raises(EvaluationError, match=message):
             validate_cascade(cascade, reference=find_reference(name))
     sinked = Cascade.load("attention-sink")

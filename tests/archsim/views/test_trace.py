@@ -21,10 +21,7 @@ from einsum_cascade.errors import InputError
 from mappers.construct.generators import GENERATORS
 
 FUSEMAX = Architecture.load("fusemax")
-SEQUENTIAL = [
-    "schedule={kind: sequential}",
-    "keep.outer=[Q, K, V, O, PhiQ, PhiK, KV, Z, NV, D]",
-]
+SEQUENTIAL = ["schedule={kind: sequential}", "keep.outer=[Q, K, V, O, PhiQ, PhiK, KV, Z, NV, D]"]
 
 
 def planned(work: workloads.Workload, mapping: Mapping | None = None) -> JobPlan:

@@ -117,10 +117,7 @@ def test_masks_of_chains_reach_what_reads_them() -> None:
         rng = np.random.default_rng(seed)
         size = int(rng.integers(4, 7))
         shapes = {"P": size, "M": size, "M0": 2, "M1": -(-size // 2), "J": 2}
-        inputs = {
-            "S": rng.uniform(0.5, 1.5, (size, size)),
-            "L": rng.integers(0, size, size),
-        }
+        inputs = {"S": rng.uniform(0.5, 1.5, (size, size)), "L": rng.integers(0, size, size)}
         masked += checked(program, Pointwise(program, inputs, shapes), shapes, text)
 
     chain()

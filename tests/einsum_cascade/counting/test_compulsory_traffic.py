@@ -45,10 +45,7 @@ def test_no_run_touches_less(text: str, seed: int) -> None:
             lambda m, j, e: m * m + m * j * e,
         ),
         # Queries may pick the same rows.
-        (
-            "I[p, j] << topk(S[m, p], j); C[j, e] = K[I[p, j], 0, e]",
-            lambda m, j, e: m * m + j * e,
-        ),
+        ("I[p, j] << topk(S[m, p], j); C[j, e] = K[I[p, j], 0, e]", lambda m, j, e: m * m + j * e),
         # The last query sees all rows, the first one, too few to count on picks of its own.
         (
             "I[p, j] << topk(S[m, p], j) where m <= p; C[j, e] = K[I[p, j], 0, e]",

@@ -10,11 +10,7 @@ import pytest
 import sympy
 
 from einsum_cascade import Cascade
-from einsum_cascade.counting.point_counts import (
-    Inequality,
-    _count_coupled,
-    count_points,
-)
+from einsum_cascade.counting.point_counts import Inequality, _count_coupled, count_points
 from einsum_cascade.counting.symbolic import analyze
 
 HEAD = """cascade: a

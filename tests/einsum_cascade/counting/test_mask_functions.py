@@ -30,10 +30,7 @@ MASKS = [
 
 @pytest.mark.parametrize("mask", some(MASKS, 2))
 def test_counts_are_those_of_the_interpreter(mask: str) -> None:
-    sides = (
-        f"m < {mask.format('p')}",
-        f"not {mask.format('W')} >= m and {mask.format('m')} <= p",
-    )
+    sides = (f"m < {mask.format('p')}", f"not {mask.format('W')} >= m and {mask.format('m')} <= p")
     for where in sides:
         cascade = Cascade.parse(f"{HEAD}  Z[p] = X[p, m] + 0 * W * twice(m, p) where {where}\n")
         wanted = int(cascade.evaluate({"X": np.ones((3, 4))})["Z"].sum())

@@ -8,11 +8,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einsum_cascade.counting.point_counts import (
-    Inequality,
-    _by_periods,
-    periodic_steps,
-)
+from einsum_cascade.counting.point_counts import Inequality, _by_periods, periodic_steps
 from einsum_cascade.counting.points import CountedAxis
 
 X, Y, L = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xyl")

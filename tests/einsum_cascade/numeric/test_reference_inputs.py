@@ -70,7 +70,7 @@ def test_all_problems_at_once() -> None:
     with pytest.raises(EvaluationError) as caught:
         Cascade.load("lightning-attention").evaluate({"Q": Q * np.nan, "X": V})
     assert [p.message.split(" ")[1] for p in caught.value.problems] == [
-        *("is", "'K'", "'V'", "'Q'", "'lam'"),
+        *("is", "'K'", "'V'", "'Q'", "'lam'")
     ]
 
 

@@ -11,12 +11,7 @@ from einsum_cascade.passes.nodes import nodes_of
 from einsum_cascade.passes.relations import _after_edge
 from einsum_cascade.passes.traversals import Traversals, _same_possible
 
-NAMES = (
-    "attention-sliding-window",
-    "landmark-attention",
-    "mamba-s6",
-    "super-token-attention",
-)
+NAMES = ("attention-sliding-window", "landmark-attention", "mamba-s6", "super-token-attention")
 
 
 @pytest.mark.parametrize("is_optimistic", [False, True])

@@ -204,10 +204,7 @@ def test_deferral_applies_to_any_rank() -> None:
 
 def test_a_summand_leaves_a_maximum() -> None:
     text = CASCADE_1.replace("Z = Y * A[k]", "Z = A[k] - Y :: max[k]")
-    assert added(Cascade.parse(text), "defer_division:Z") == [
-        "GA = A[k] :: max[k]",
-        "Z = GA - Y",
-    ]
+    assert added(Cascade.parse(text), "defer_division:Z") == ["GA = A[k] :: max[k]", "Z = GA - Y"]
 
 
 def test_a_term_that_is_wholly_free_is_counted() -> None:
@@ -266,10 +263,7 @@ einsums: |
 
 def test_reassociation_works_in_both_directions() -> None:
     lines = added(Cascade.load("linear-attention"), "reassociate:NV")
-    assert lines == [
-        "NNV[p, m] = PhiQ[p, e] * PhiK[m, e]",
-        "NV[p, f] = V[m, f] * NNV[p, m]",
-    ]
+    assert lines == ["NNV[p, m] = PhiQ[p, e] * PhiK[m, e]", "NV[p, f] = V[m, f] * NNV[p, m]"]
 
 
 @pytest.mark.parametrize(

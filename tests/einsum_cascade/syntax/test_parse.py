@@ -155,10 +155,7 @@ def test_not_binds_tighter_than_and_and_than_or() -> None:
     a, b, c = (Relational(operator="==", left=var("m"), right=n) for n in (ONE, TWO, THREE))
     assert condition("m == 1 or not m == 2 and m == 3") == Logical(
         operator="or",
-        operands=(
-            a,
-            Logical(operator="and", operands=(Logical(operator="not", operands=(b,)), c)),
-        ),
+        operands=(a, Logical(operator="and", operands=(Logical(operator="not", operands=(b,)), c))),
     )
     assert condition("(m == 1 or m == 2) and m == 3") == Logical(
         operator="and", operands=(Logical(operator="or", operands=(a, b)), c)

@@ -51,8 +51,7 @@ def test_a_part_of_a_state_has_room_where_all_of_it_has_not(
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "capacity"),
-    [("gated-delta-rule-chunked", 2, 320), ("rwkv-7-chunked", 3, 512)],
+    ("name", "size", "capacity"), [("gated-delta-rule-chunked", 2, 320), ("rwkv-7-chunked", 3, 512)]
 )
 def test_what_is_gone_through_for_each_part_computes_the_same(
     name: str, size: int, capacity: int

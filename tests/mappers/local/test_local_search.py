@@ -107,11 +107,7 @@ TWICE = partial(with_place, tensor="SLNV", place="global_buffer")
 
 @pytest.mark.parametrize(
     ("objective", "spoil", "of"),
-    [
-        ("latency", SHORTER, "member"),
-        ("energy", WITHOUT, "tensor"),
-        ("energy", TWICE, "tensor"),
-    ],
+    [("latency", SHORTER, "member"), ("energy", WITHOUT, "tensor"), ("energy", TWICE, "tensor")],
 )
 def test_what_was_made_worse_is_made_good(
     objective: str, spoil: partial[Mapping], of: str, only: Callable[..., None]

@@ -19,12 +19,7 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.exact.policy import THOROUGH
-from mappers.pareto.capacity_search import (
-    KINDS,
-    CapacityCurve,
-    capacity_curves,
-    value_of,
-)
+from mappers.pareto.capacity_search import KINDS, CapacityCurve, capacity_curves, value_of
 from mappers.pareto.front_search import with_capacity
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES

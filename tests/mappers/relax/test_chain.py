@@ -81,8 +81,7 @@ def branched() -> Architecture:
 
 
 @pytest.mark.parametrize(
-    ("cascade", "cores"),
-    [left("attention-1pass", 1), left("attention-3pass", 2)],
+    ("cascade", "cores"), [left("attention-1pass", 1), left("attention-3pass", 2)]
 )
 def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     cascade: str, cores: int

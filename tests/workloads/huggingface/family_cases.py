@@ -444,11 +444,7 @@ NEWER = (
     ),
     Published("Qwen/Qwen3.5-27B", 27_781_427_952 - QWEN35_NEXT, QWEN35),
     Published("Qwen/Qwen3.5-35B-A3B", 35_951_822_704 - QWEN35_MOE_NEXT, QWEN35_MOE),
-    Published(
-        "zai-org/GLM-5.2",
-        753_329_940_480 - GLM_5_NEXT,
-        GLM_5_2,
-    ),
+    Published("zai-org/GLM-5.2", 753_329_940_480 - GLM_5_NEXT, GLM_5_2),
     Published("zai-org/GLM-5", 753_864_139_008 - GLM_5_NEXT, GLM_5),
     # The encoder with its pooler, as BERT's; without the heads that the file has beside.
     Published(

@@ -249,9 +249,7 @@ HYBRIDS = (
     ),
     # The hub's total is without the biases of 23 routers.
     Published(
-        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
-        31_577_937_344 + 23 * 128,
-        NEMOTRON_3_NANO,
+        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 31_577_937_344 + 23 * 128, NEMOTRON_3_NANO
     ),
     Published("nvidia/NVIDIA-Nemotron-Nano-9B-v2", 8_888_227_328, NEMOTRON_9B),
     Published("LiquidAI/LFM2-1.2B", 1_170_340_608, LFM2),

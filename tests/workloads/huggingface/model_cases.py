@@ -209,9 +209,7 @@ PUBLISHED = (
     Published("llama-2-7b", 6_738_415_616, decoder("llama", 4096, 11008, 32, 32, vocab_size=32000)),
     Published("mistral-7b", 7_241_732_096, MISTRAL),
     Published(
-        "mixtral-8x7b",
-        46_702_792_704,
-        decoder("mixtral", 4096, 14336, 32, 32, vocab_size=32000),
+        "mixtral-8x7b", 46_702_792_704, decoder("mixtral", 4096, 14336, 32, 32, vocab_size=32000)
     ),
     Published(
         "qwen2-7b",
@@ -264,9 +262,7 @@ PUBLISHED = (
     Published("gpt-oss-20b", 20_914_757_184, GPT_OSS),
     Published("pythia-70m", 70_426_624, decoder("gpt_neox", 512, 2048, 6, 8, vocab_size=50304)),
     Published(
-        "gpt-neox-20b",
-        20_554_567_680,
-        decoder("gpt_neox", 6144, 24576, 44, 64, vocab_size=50432),
+        "gpt-neox-20b", 20_554_567_680, decoder("gpt_neox", 6144, 24576, 44, 64, vocab_size=50432)
     ),
     Published(
         "gpt2",
@@ -278,9 +274,7 @@ PUBLISHED = (
     ),
     # With its head, as the checkpoint has it.
     Published(
-        "modernbert-base",
-        149_655_232,
-        decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368),
+        "modernbert-base", 149_655_232, decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368)
     ),
     Published("vit-base-patch16-224", 85_798_656, decoder("vit", 768, 3072, 12, 12)),
     Published("t5-small", 60_506_624, T5),

@@ -29,13 +29,7 @@ from model_cases import GEMMA2, JAMBA, LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
-from workloads.models import (
-    DecayAttention,
-    Experts,
-    FeedForward,
-    ModelConfig,
-    SoftmaxAttention,
-)
+from workloads.models import DecayAttention, Experts, FeedForward, ModelConfig, SoftmaxAttention
 
 FIELDS = {case.name: case.fields for case in NEWER}
 BY_TYPE = {str(case.fields["model_type"]): case.fields for case in reversed(NEWER)}
@@ -183,11 +177,7 @@ def test_layers_with_experts() -> None:
         (FRESH[CODER][1], {"mlp_only_layers": [*range(62)]}, MANY),
         (ERNIE_MOE, {"moe_layer_start_index": 28}, {"moe_k": 999}),
         (LFM2_MOE, {"num_dense_layers": 24}, MANY),
-        (
-            JAMBA,
-            {"expert_layer_period": 40, "expert_layer_offset": 39},
-            MANY,
-        ),
+        (JAMBA, {"expert_layer_period": 40, "expert_layer_offset": 39}, MANY),
         (GLM_4_7_FLASH, {"first_k_dense_replace": 47}, MANY),
     ],
 )

@@ -60,9 +60,7 @@ def test_only_our_errors_on_damaged_configurations(fields: dict[str, Any]) -> No
 
 
 @settings(
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(_junk(), st.sampled_from(["", "workload", "config"]))
 def test_only_our_errors_on_any_json(tmp_path: Path, value: Any, under: str) -> None:

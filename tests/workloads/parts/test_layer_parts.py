@@ -143,11 +143,7 @@ def test_every_family_reads_the_weights_of_its_layers(
 
 
 @settings(deadline=None)
-@given(
-    experts=st.integers(1, 300),
-    per_token=st.integers(1, 300),
-    tokens=st.integers(1, 5000),
-)
+@given(experts=st.integers(1, 300), per_token=st.integers(1, 300), tokens=st.integers(1, 5000))
 def test_tokens_are_spread_over_the_experts_they_reach(
     experts: int, per_token: int, tokens: int
 ) -> None:

@@ -178,12 +178,7 @@ def test_layers_are_chosen(tmp_path: Path) -> None:
     assert load(write(tmp_path, mostly)).layer == 1
 
 
-RETNET = {
-    "model_type": "retnet",
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_heads": 2,
-}
+RETNET = {"model_type": "retnet", "hidden_size": 64, "num_hidden_layers": 2, "num_heads": 2}
 MAMBA = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2}
 
 

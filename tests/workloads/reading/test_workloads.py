@@ -37,14 +37,7 @@ def test_the_four_models(
     work = load(name)
     assert work.name == name
     assert (work.cascade, work.scope) == ("attention-1pass", "attention")
-    assert dict(work.shapes) == {
-        "B": 64,
-        "H": heads,
-        "E": width,
-        "F": width,
-        "P": 4096,
-        "M": 4096,
-    }
+    assert dict(work.shapes) == {"B": 64, "H": heads, "E": width, "F": width, "P": 4096, "M": 4096}
     assert (work.model_width, work.ffn_width) == (model_width, ffn_width)
     assert (work.batch, work.seq_len) == (64, 4096)
     assert "MICRO 2024" in work.source

@@ -33,11 +33,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:
 
 ATTENTION: list[tuple[str, dict[str, Any], Callable[..., Any]]] = [
     ("softmax_attention", {}, loops.attend),
-    (
-        "softmax_attention_causal",
-        {},
-        lambda q, k, v: loops.attend(q, k, v, lambda p, m: m <= p),
-    ),
+    ("softmax_attention_causal", {}, lambda q, k, v: loops.attend(q, k, v, lambda p, m: m <= p)),
     (
         "sliding_window_attention",
         {"W": 3},
@@ -55,11 +51,7 @@ ATTENTION: list[tuple[str, dict[str, Any], Callable[..., Any]]] = [
     ),
     ("squared_softmax_attention", {}, lambda q, k, v: loops.attend(q, k, v, power=2)),
     ("linear_attention", {}, lambda q, k, v: loops.linear(q, k, v, lambda p, m: True)),
-    (
-        "linear_attention_causal",
-        {},
-        lambda q, k, v: loops.linear(q, k, v, lambda p, m: m <= p),
-    ),
+    ("linear_attention_causal", {}, lambda q, k, v: loops.linear(q, k, v, lambda p, m: m <= p)),
     ("lightning_attention", {"lam": 0.8}, lambda q, k, v: loops.decayed(q, k, v, 0.8)),
 ]
 
@@ -165,10 +157,7 @@ def test_linear_layers() -> None:
         close(call("linear_layer_swiglu_clamped", x, v, w, limit, slope), clamped)
     (w2,) = draw(6, (3, 6))
     inner = [[gelu(u) for u in r] for r in rows]
-    close(
-        call("feed_forward", x, w, w2),
-        [[loops.dot(r, c) for c in w2.T.tolist()] for r in inner],
-    )
+    close(call("feed_forward", x, w, w2), [[loops.dot(r, c) for c in w2.T.tolist()] for r in inner])
 
 
 def test_large_arguments_do_not_overflow() -> None:
