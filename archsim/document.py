@@ -215,13 +215,12 @@ def html_table(table: Table) -> str:
     """Return a table as HTML, every text escaped."""
     align = ["right" if c.kind == "number" else "left" for c in table.columns]
     head = "".join(f"<th>{html_text(c.title)}</th>" for c in table.columns)
-    rows = "".join(_html_row(map(_html_lines, row), align) for row in table.rows)
+    rows = "".join(
+        _html_row((html_text(cell).replace("\n", "<br>") for cell in row), align)
+        for row in table.rows
+    )
     caption = f"<caption>{html_text(table.title)}</caption>" if table.title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _html_lines(text: str) -> str:
-    return html_text(text).replace("\n", "<br>")
 
 
 _WORD = re.compile(r"\s*\S+\s*")

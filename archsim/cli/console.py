@@ -199,10 +199,6 @@ class Advance(Protocol):
         """Count an amount of work as done; a text replaces the words beside the bar."""
 
 
-def _ignore(amount: int, text: str = "") -> None:
-    del amount, text
-
-
 @contextmanager
 def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
     """Show a progress bar on standard error, or nothing if that is no terminal.
@@ -219,7 +215,7 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
         Unit of the rate; without it the bar shows no rate.
     """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _ignore
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn

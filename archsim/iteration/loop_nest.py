@@ -140,11 +140,6 @@ class LoopSpace(Memoized):
         return found
 
     @cached_property
-    def loop_is_nonunit(self) -> tuple[bool, ...]:
-        """Flags of the loops, temporal loops first: True if a loop has more than one iteration."""
-        return tuple([n > 1 for n in self.trip_counts.values()])
-
-    @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
         """Temporal loops of more than one iteration; loops of one iteration have no effect."""
         return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)

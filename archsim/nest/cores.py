@@ -15,7 +15,7 @@ each point that the mask keeps, and from these follows the time of any row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise, product
@@ -66,18 +66,36 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
                 tiles.setdefault(t.member, replace(t, size=bound.tiling.shapes[t.member]))
     tensors = dict.fromkeys(name for bound in nests for name in bound.program.tensors)
     first = nests[0]
+    einsums = ((e.name, e.array.name, e.ranks) for bound in nests for e in bound.einsums)
+    mapping = point_by_point(first.mapping.name, first.architecture, einsums, tuple(tensors))
+    return replace(mapping, cascade=first.mapping.cascade, tiles=tuple(tiles.values()))
+
+
+def point_by_point(
+    cascade: str,
+    architecture: Architecture,
+    einsums: Iterable[tuple[str, str, tuple[str, ...]]],
+    tensors: tuple[str, ...],
+) -> Mapping:
+    """Return an untiled mapping whose Einsums run one after the other, point by point.
+
+    Parameters
+    ----------
+    cascade : str
+        Name of the cascade, and of the mapping.
+    einsums : iterable of tuple
+        Name of each Einsum, its array, and its ranks, outermost first.
+    tensors : tuple of str
+        Tensors of the cascade, all kept in the outermost memory.
+    """
     return Mapping(
-        name=first.mapping.name,
-        cascade=first.mapping.cascade,
-        tiles=tuple(tiles.values()),
+        name=cascade,
+        cascade=cascade,
         einsums=tuple(
-            EinsumMapping(
-                einsum=e.name, array=e.array.name, nest=(NestLevel(level="", loops=e.ranks),)
-            )
-            for bound in nests
-            for e in bound.einsums
+            EinsumMapping(einsum=name, array=array, nest=(NestLevel(level="", loops=ranks),))
+            for name, array, ranks in einsums
         ),
-        keep=(Keep(level=first.architecture.home.name, tensors=tuple(tensors)),),
+        keep=(Keep(level=architecture.home.name, tensors=tensors),),
         schedule=Schedule(kind="sequential"),
     )
 

@@ -234,7 +234,7 @@ class Bound(Memoized):
         them."""
         return (
             tuple([loop.bound == 1 for loop in self.nest]),
-            tuple([e.loop_is_nonunit for e in self.einsums]),
+            tuple([tuple([n > 1 for n in e.trip_counts.values()]) for e in self.einsums]),
             tuple([rank for rank, size in self.shapes if size == 1]),
         )
 

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from archsim.bounds.minimal_domain import minimal_domains
 from archsim.iteration.loop_nest import LoopNest
 from archsim.nest.binder import bind_loops
+from archsim.nest.cores import point_by_point
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, Schedule
-from archsim.spec.mapping import Mapping as MachineMapping
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.ir import Einsum, Program, variables_of
@@ -112,20 +111,11 @@ def _points(nest: LoopNest) -> int:
 
 def _point_by_point(program: Program, architecture: Architecture, shapes: dict[str, int]) -> Bound:
     """Bind a mapping whose Einsums visit their points one by one, each on any array."""
-    mapping = MachineMapping(
-        name="points",
-        cascade=program.name,
-        einsums=tuple(
-            EinsumMapping(
-                einsum=e.name,
-                array=arrays_of(program, e, architecture)[0].name,
-                nest=(NestLevel(level="", loops=_ranks_of(program, e)),),
-            )
-            for e in program.einsums
-        ),
-        keep=(Keep(level=architecture.home.name, tensors=program.tensors),),
-        schedule=Schedule(kind="sequential"),
+    einsums = (
+        (e.name, arrays_of(program, e, architecture)[0].name, _ranks_of(program, e))
+        for e in program.einsums
     )
+    mapping = point_by_point(program.name, architecture, einsums, program.tensors)
     return bind_loops(program, mapping, architecture, build_tiling(program, mapping, shapes, {}))
 
 

@@ -104,11 +104,6 @@ _DEEPEST = 64
 
 
 @compiled_inside
-def _loop_stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
-    return int(_stride(f.loops[loop, 1], f.loops[loop, 2], f.loops[loop, 3], strides))
-
-
-@compiled_inside
 def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
     """Return the number of distinct digit tuples in an extent.
 
@@ -171,7 +166,7 @@ def _total(
     while True:
         while depth < end:
             axis, mode = f.loops[depth, 0], f.loops[depth, 4]
-            stride = _loop_stride(f, depth, strides)
+            stride = _stride(f.loops[depth, 1], f.loops[depth, 2], f.loops[depth, 3], strides)
             here = depth - begin
             stack[here, 0] = now[axis]
             whole, last = now[axis] // stride, now[axis] % stride
