@@ -143,6 +143,17 @@ class EventGraph:
         return tuple(found)
 
     @cached_property
+    def tails(self) -> tuple[int, ...]:
+        """Least time from the start of every task to the last result of its step, in time units."""
+        found = [*self.latency]
+        # A round settles one more task of every chain.
+        for _ in self.tasks:
+            for e in self.edges:
+                if e.tokens == 0:
+                    found[e.before] = max(found[e.before], e.weight + found[e.after])
+        return tuple(found)
+
+    @cached_property
     def work(self) -> tuple[int, ...]:
         """Time for which each resource is busy in a step, in time units."""
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())

@@ -150,6 +150,7 @@ def tables_of(graph: EventGraph, choices: Choices) -> OrderTables:
         resource=[*graph.resource],
         occupancy=[*graph.occupancy],
         latency=[*graph.latency],
+        tails=[*graph.tails],
         first=[*accumulate(leaving, initial=0)],
         before=before,
         after=after,

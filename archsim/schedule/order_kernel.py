@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..tables import Numbers, copy_row, filled
-from .policy import PERIODS_BETWEEN_CHECKS, ROUNDS_BEFORE_CYCLE_SEARCH
+from .policy import ROUNDS_BEFORE_CYCLE_SEARCH
 
 CHOSEN, UNPLACED, ILLEGAL = range(3)
 """Status codes that ``choose`` returns.
@@ -36,6 +36,8 @@ class OrderTables(NamedTuple):
     resource: Numbers
     occupancy: Numbers
     latency: Numbers
+    tails: Numbers
+    """Least time from the start of each task to the last result of its step."""
     first: Numbers
     """Index of the first edge that leaves each task, with a final entry for the end.
 
@@ -196,6 +198,8 @@ def _place(
         if start < ready[i]:
             start -= p.period * ((start - ready[i]) // p.period)
         if start > ready[i]:
+            if start + t.latency[i] >= limit:
+                return False
             starts[i] = start
             delayed[i] = 1
         slot += t.occupancy[i]
@@ -326,7 +330,6 @@ def overlapped(
     choice = filled(count, 0)
     moved = 0
     while moved >= 0:
-        unique = row
         for k in range(len(slacks)):
             pattern = Pattern(period, beyond, weights[k * edges : (k + 1) * edges])
             # Resources before ``moved`` have the same orders as in the last choice.
@@ -347,8 +350,7 @@ def overlapped(
                 continue
             begin = k * width + count * tasks
             _write_issue(starts[begin : begin + tasks], period, row, stage, position)
-            if not _is_repeated(unique, row, tasks, stage, position):
-                row += 1
+            row += 1
         moved = next_choice(t, choice)
     return row
 
@@ -362,22 +364,6 @@ def _write_issue(starts: Numbers, period: int, row: int, stage: Numbers, positio
     for i in range(len(starts)):
         stage[at + i] = starts[i] // period - soonest // period
         position[at + i] = starts[i] % period
-
-
-def _is_repeated(first: int, row: int, tasks: int, stage: Numbers, position: Numbers) -> bool:
-    """Return whether a row is equal to an earlier row from row ``first`` on."""
-    at = row * tasks
-    for other in range(first * tasks, at, tasks):
-        i = 0
-        while (
-            i < tasks
-            and stage[other + i] == stage[at + i]
-            and position[other + i] == position[at + i]
-        ):
-            i += 1
-        if i == tasks:
-            return True
-    return False
 
 
 def in_order(t: OrderTables, choice: Numbers, position: Numbers) -> None:
@@ -454,81 +440,60 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
     return True
 
 
-def _least_left(t: OrderTables, steps: int, stage: Numbers, free: Numbers, period: int) -> int:
-    """Return a lower bound of the end of a run, part of which is done.
-
-    The bound adds, for each resource, the task runs that are left.
-    """
-    ahead = filled(len(free), 0)
-    copy_row(ahead, 0, free)
-    for i in range(len(stage)):
-        # Steps left after this period, of which the task's newest is ``stage`` behind.
-        left = steps - period + stage[i] - 1
-        if left > 0:
-            ahead[t.resource[i]] += min(left, steps) * t.occupancy[i]
-    most = ahead[0]
-    for end in ahead:
-        most = max(most, end)
-    return most
-
-
 def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: int) -> int:
     """Return the end of a candidate's run.
 
     Returns ``LATE`` if the end is not before ``limit``, or if tasks wait for one another for ever.
     """
     tasks, edges = len(stage), len(t.weight)
+    # Lower bound of the end for each resource: it grows by every wait of the resource.
+    resources = len(t.choices)
+    ends, latest, after = filled(resources, 0), filled(resources, 0), filled(resources, 0)
     begin = late = stage[0]
-    for behind in stage:
-        begin, late = min(begin, behind), max(late, behind)
+    for i in order:
+        begin, late, r = min(begin, stage[i]), max(late, stage[i]), t.resource[i]
+        ends[r] += steps * t.occupancy[i]
+        if stage[i] >= latest[r]:
+            # The last task so far: its results follow the work of the resource.
+            latest[r], after[r] = stage[i], t.tails[i] - t.occupancy[i]
+    for r in range(len(ends)):
+        ends[r] += after[r]
+        if ends[r] >= limit:
+            return LATE
     periods = steps + late - begin
-    ago, into = filled(edges, 0), filled(tasks + 1, 0)
-    window = never = 0
+    ago, ahead = filled(edges, 0), filled(edges, 0)
     for e in range(edges):
         ago[e] = t.tokens[e] + stage[t.after[e]] - stage[t.before[e]]
         if ago[e] < 0:
             return LATE
         # An edge over more periods than the run has delays nothing.
-        if ago[e] < periods:
-            window = max(window, ago[e])
-            never = min(never, -1 - t.weight[e])
-            into[t.after[e] + 1] += 1
+        ahead[e] = min(ago[e], periods) * tasks + t.after[e]
     firing = filled(tasks, 0)
     if not _firing_order(t, ago, order, firing):
         return LATE
-    for i in range(tasks):
-        into[i + 1] += into[i]
-    back, delay = filled(into[tasks], 0), filled(into[tasks], 0)
-    vacant = filled(tasks + 1, 0)
-    copy_row(vacant, 0, into)
-    for e in range(edges):
-        if ago[e] < periods:
-            k = vacant[t.after[e]]
-            back[k], delay[k] = ago[e] * tasks - t.before[e], t.weight[e]
-            vacant[t.after[e]] += 1
-    # (window + periods, tasks): starts. ``never`` stands for a turn that does not exist, so early
-    # that nobody waits for it.
-    history = filled((window + periods) * tasks, never)
-    free, last = filled(len(t.choices), 0), filled(tasks, 0)
-    resource, occupancy = t.resource, t.occupancy
+    # (2 periods, tasks): earliest starts. Beyond the last period, nobody reads them.
+    ready = filled(2 * periods * tasks, 0)
+    free, last = filled(resources, 0), filled(tasks, 0)
+    # Local names are read faster in Python than fields of a table.
+    resource, occupancy, first, weight = t.resource, t.occupancy, t.first, t.weight
     for n in range(periods):
-        row = (window + n) * tasks
+        row = n * tasks
         for i in firing:
             if 0 <= begin + n - stage[i] < steps:
-                start = free[resource[i]]
-                for k in range(into[i], into[i + 1]):
-                    reach = history[row - back[k]] + delay[k]
-                    if reach > start:
-                        start = reach
-                history[row + i] = last[i] = start
-                free[resource[i]] = start + occupancy[i]
-        if (
-            n % PERIODS_BETWEEN_CHECKS == 0
-            and _least_left(t, steps, stage, free, begin + n) >= limit
-        ):
-            return LATE
-    end = last_end(last, t.latency)
-    return end if end < limit else LATE
+                r = resource[i]
+                start = free[r]
+                if ready[row + i] > start:
+                    start = ready[row + i]
+                    ends[r] += start - free[r]
+                    if ends[r] >= limit:
+                        return LATE
+                last[i] = start
+                free[r] = start + occupancy[i]
+                for e in range(first[i], first[i + 1]):
+                    at = row + ahead[e]
+                    if start + weight[e] > ready[at]:
+                        ready[at] = start + weight[e]
+    return last_end(last, t.latency)
 
 
 def choose(
@@ -570,13 +535,15 @@ def choose(
         if known == plain:
             return UNPLACED
     best, best_end = -1, beyond
-    # Overlapped candidates come last and end soonest. Tried first, they cut the other runs short.
-    for n in range(known - 1, -1, -1):
-        order = by_position(position[n * tasks : (n + 1) * tasks])
-        limit = best_end + 1 if best >= 0 else beyond
-        end = end_of(t, steps, stage[n * tasks : (n + 1) * tasks], order, limit)
-        if end != LATE:
-            best, best_end = n, end
+    # The last candidate overlaps steps and ends soon. Tried first, it cuts the other runs short.
+    for n in range(-1, known - 1):
+        tried = n % known
+        order = by_position(position[tried * tasks : (tried + 1) * tasks])
+        # An earlier candidate that ends as soon as the last one is chosen instead.
+        limit = best_end + (best == known - 1)
+        end = end_of(t, steps, stage[tried * tasks : (tried + 1) * tasks], order, limit)
+        if LATE < end < limit:
+            best, best_end = tried, end
     if best < 0:
         return ILLEGAL
     copy_row(chosen, 0, stage[best * tasks : (best + 1) * tasks])
@@ -586,8 +553,8 @@ def choose(
 
 HELPERS = (
     *(next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _place_soonest),
-    *(_relax, _is_repeated, _write_issue, overlapped, in_order),
-    *(by_position, _firing_order, _least_left, end_of),
+    *(_relax, _write_issue, overlapped, in_order),
+    *(by_position, _firing_order, end_of),
 )
 """Functions that ``choose`` calls, directly or not, in the order in which they are compiled.
 

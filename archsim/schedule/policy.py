@@ -25,9 +25,6 @@ ROUNDS_BEFORE_CYCLE_SEARCH = 3
 A search for a cycle costs as much as a round; most placements settle in fewer rounds than this.
 """
 
-PERIODS_BETWEEN_CHECKS = 4
-"""Number of periods of a trial run between two checks that the candidate can still win."""
-
 MAX_CACHED_ORDERS = 512
 """Number of graphs whose orders are cached: most mappings that a search tries have steps in
 common.
