@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from einsum_cascade.memo import Memoized, cached_property, memoized
@@ -58,11 +58,23 @@ class LoopNest(Memoized):
         size : callable
             Size of the tile of given extents.
         """
-        if self.window is None and self.even is not None:
-            counts, tile = self.even
+        if self.even is None:
+            window = self.window or EVERYTHING
+            return windowed_deliveries(self.loops, relevant, self.extents, window, size)
+        counts, tile = self.even
+        if self.window is None:
             return size(tile) * even_deliveries(counts, relevant)
-        window = self.window or EVERYTHING
-        return windowed_deliveries(self.loops, relevant, self.extents, window, size)
+        # Loops of one iteration change nothing, nor do the innermost loops that leave the tile.
+        depths = [depth for depth, count in enumerate(counts) if count > 1]
+        while depths and not relevant[depths[-1]]:
+            depths.pop()
+        times = 1
+        if all(relevant[d] for d in depths) or depths[-1] not in self._skipping:
+            # No tile stays: each iteration brings another one.
+            relevant = (True,) * len(self.loops)
+            times = prod(counts[d] for d in depths if d not in self._skipping)
+            depths = [d for d in depths if d in self._skipping]
+        return size(tile) * times * self._windowed(windowed_deliveries, depths, relevant)
 
     @memoized
     def distinct(self, counted: tuple[bool, ...]) -> int:
@@ -70,7 +82,36 @@ class LoopNest(Memoized):
         entered once."""
         if self.window is None:
             return count_distinct(self.loops, counted, self.extents)
-        return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        if self.even is None:
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        window, counts = self.window, self.even[0]
+        depths = [d for d, x in enumerate(self.loops) if window.side(x.axis) and counts[d] > 1]
+        if all(counted[d] for d in depths):
+            # Loops inside the skipping ones run all iterations.
+            depths = [d for d in depths if d in self._skipping]
+        times = prod(n for d, n in enumerate(counts) if counted[d] and d not in depths)
+        return times * self._windowed(windowed_distinct, depths, counted)
+
+    @cached_property
+    def _skipping(self) -> list[int]:
+        """Depths of the loops that skip iterations."""
+        window = self.window or EVERYTHING
+        return [d for d, x in enumerate(self.loops[: window.governed]) if window.side(x.axis)]
+
+    def _windowed(
+        self, count: Callable[..., int], depths: list[int], marks: tuple[bool, ...]
+    ) -> int:
+        """Return the count of the loops at ``depths`` with tiles of size 1.
+
+        Loops go without names and other axes without extents, so that equal counts are known.
+        """
+        window = self.window or EVERYTHING
+        loops = tuple([self.loops[d]._replace(member="", level=0, variable="") for d in depths])
+        axes = {loop.axis for loop in loops}
+        inner = self.extents[: max(axes, default=-1) + 1]
+        extents = tuple([x if axis in axes else 1 for axis, x in enumerate(inner)])
+        alone = replace(window, governed=sum(d < window.governed for d in depths))
+        return count(loops, tuple([marks[d] for d in depths]), extents, alone, one)
 
     def accessed(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Count the distinct elements in all tiles that the loops deliver in the whole run.
@@ -86,6 +127,8 @@ class LoopNest(Memoized):
         if self.window is None:
             return whole
         # Tiles that a mask skips are never touched; gaps inside tiles that it cuts are.
+        if self.even is not None:
+            return min(whole, size(self.even[1]) * self.distinct(relevant))
         return min(whole, windowed_distinct(self.loops, relevant, self.extents, self.window, size))
 
 
