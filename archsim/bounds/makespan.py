@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import islice, product
-from math import lcm
+from math import gcd, lcm
 from typing import TypeVar
 
 from .policy import MAX_ASSIGNMENTS, MAX_SHARES_AROUND_AN_ARRAY, MAX_SHARES_FOLLOWED
@@ -137,8 +137,10 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
     higher.
     """
     found = [tuple(int(a == n) << _FIXED_POINT_BITS for n in range(arrays)) for a in range(arrays)]
-    fractions = [{a: Fraction(x) for a, x in cycles.items()} for cycles in whole]
-    for one in tie_shares(fractions, arrays, Fraction(1)):
+    # Einsums whose cycles are multiples of another's tie at the same shares.
+    divided = ((cycles, gcd(*cycles.values()) or 1) for cycles in whole)
+    distinct = dict.fromkeys(tuple((a, Fraction(x // d)) for a, x in c.items()) for c, d in divided)
+    for one in tie_shares([dict(cycles) for cycles in distinct], arrays, Fraction(1)):
         unit = lcm(*(x.denominator for x in one))
         numbers = [x.numerator * (unit // x.denominator) for x in one]
         all_of = sum(numbers)
