@@ -436,8 +436,8 @@ class AccessMapper:
     def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
         places = {place for number, place in names if number == axis}
         variables = enumerate(self.axes[axis].variables)
-        strides = tuple((stride, place in places) for place, (_, stride) in variables)
-        return Digits(axis=axis, strides=strides)
+        strides = [(stride, place in places) for place, (_, stride) in variables]
+        return Digits(axis=axis, strides=tuple(strides))
 
     def _sum(self, weights: _Weights) -> Sum | None:
         """Return the index as a sum with one run of neighbouring digits on each axis; None if it

@@ -121,7 +121,7 @@ def count_digits(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
         Stride of each digit, outermost first, and whether the digit is distinguished. Any other
         digit takes its first value, inside which the others have the most values.
     """
-    if not any(kept for _, kept in strides):
+    if not strides:
         return 1
     (stride, kept), rest = strides[0], strides[1:]
     if not kept:

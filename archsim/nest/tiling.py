@@ -105,8 +105,11 @@ class Tiling(Memoized):
         running = self.program.iterative.get(access.tensor, ())
         ranks = self.program.tensor_ranks.get(access.tensor, ())
         lengths = tuple(self.shapes[r] + (r in running) for r in ranks)
-        mapper = AccessMapper(axes, self.shapes, self.program.parallel_variables)
-        return mapper.map(access, frozenset(r.lower() for r in running), lengths)
+        return self._mapper(axes).map(access, frozenset(r.lower() for r in running), lengths)
+
+    @memoized
+    def _mapper(self, axes: tuple[Axis, ...]) -> AccessMapper:
+        return AccessMapper(axes, self.shapes, self.program.parallel_variables)
 
     @memoized
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
