@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.engine.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_bound
 from archsim.engine.timing import makespan
 from archsim.legality.binding import bind
 from archsim.schedule import order_kernel
@@ -83,8 +83,8 @@ def main() -> None:
     long, short = ({**BERT, "P": n, "M": n} for n in (2**30, 1024))
     compare(
         "evaluating a billion tokens / a thousand tokens",
-        lambda: evaluate_mapping(CASCADE, BINDING, FUSEMAX, long),
-        lambda: evaluate_mapping(CASCADE, BINDING, FUSEMAX, short),
+        lambda: evaluate_bound(bind(CASCADE, BINDING, FUSEMAX, long)),
+        lambda: evaluate_bound(bind(CASCADE, BINDING, FUSEMAX, short)),
     )
 
     graph = graph_of(2048)
@@ -101,7 +101,7 @@ def main() -> None:
     compare(
         "running the mapped nest on numbers / counting it (600 tokens)",
         lambda: execute_mapped(bound, _inputs(small)),
-        lambda: evaluate_mapping(CASCADE, BINDING, FUSEMAX, small),
+        lambda: evaluate_bound(bind(CASCADE, BINDING, FUSEMAX, small)),
     )
 
 

@@ -101,10 +101,6 @@ class Families:
         )
 
     @cached_property
-    def _members_of(self) -> dict[str, tuple[str, ...]]:
-        return dict(self.members)
-
-    @cached_property
     def _family_of(self) -> dict[str, str]:
         # If two families name a member, the first one wins.
         return {m: f for f, members in reversed(self.members) for m in members}
@@ -119,7 +115,7 @@ class Families:
 
     def members_of(self, variable: str) -> tuple[str, ...]:
         """Return the variables of a partitioned rank's members; any other variable has none."""
-        return self._members_of.get(variable, ())
+        return dict(self.members).get(variable, ())
 
     def fold(self, form: Affine) -> Affine:
         """Return a sum with ``m`` in place of ``m1*M0 + m0``, for each partitioned rank.

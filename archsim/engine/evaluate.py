@@ -17,7 +17,7 @@ from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
 from ..counts.spill import count_mapping, count_of
-from ..legality.binding import Choose, bind, bind_whole_cascade
+from ..legality.binding import bind_whole_cascade
 from ..nest.cores import iterations_of_core
 from ..nest.partition import with_partition
 from ..nest.record import ONE_CORE, Bound
@@ -26,44 +26,11 @@ from ..result.merge import merged
 from ..result.record import PartUse
 from ..result.result import Result
 from ..schedule.kinds import kind_of
-from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import array_cycles, assemble, memory_cycles
 from .latency import time_bound
 from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES, MIN_PROBLEMS_TO_SAMPLE
 from .timing import Timing, refuse_no_time
-
-
-def evaluate_mapping(
-    program: Program,
-    mapping: Mapping,
-    architecture: Architecture,
-    shapes: dict[str, int],
-    *,
-    workload: str = "",
-    engine: str = "analytical",
-    choose: Choose | None = None,
-) -> Result:
-    """Return counts, latency, energy, area and bounds of a mapping.
-
-    Parameters
-    ----------
-    shapes : dict of str to int
-        Shapes by rank, in elements, and parameters of the cascade.
-    workload : str
-        Name of the workload in the result.
-    engine : str
-        ``"analytical"`` or ``"event"``.
-    choose : Choose, optional
-        Resolves the mapping's open choices, as in ``bind``.
-
-    Raises
-    ------
-    SpecError, MappingError
-        As ``bind``, and if the schedule contradicts the cascade's dependencies.
-    """
-    bound = bind(program, mapping, architecture, shapes, choose=choose)
-    return evaluate_bound(bound, workload=workload, engine=engine)
 
 
 def evaluate_bound(
@@ -80,6 +47,13 @@ def evaluate_bound(
     Values known from a machine of the same layout may be given: ``counts`` from ``count_mapping``,
     ``timing`` from ``time_bound`` at the same pace, and ``least`` from ``least_work`` on the same
     arrays.
+
+    Parameters
+    ----------
+    workload : str
+        Name of the workload in the result.
+    engine : str
+        ``"analytical"`` or ``"event"``.
 
     Raises
     ------
@@ -170,7 +144,7 @@ def evaluate_nests(
     nests : tuple of tuple
         Name and bound mapping of each nest, in execution order.
     workload, engine : str
-        As in ``evaluate_mapping``.
+        As in ``evaluate_bound``.
 
     Raises
     ------

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.result.result import Result
 from archsim.steps.group import fused_group

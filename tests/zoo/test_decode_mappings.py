@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, Mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.result import Result
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from archsim.validation.validate import validate_cascade

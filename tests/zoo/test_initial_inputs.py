@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
+from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from einsum_cascade import Cascade

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture, Mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.result import Result
 from archsim.validation.inputs import random_inputs
 from archsim.validation.mapped import mapped_run, mapped_shapes

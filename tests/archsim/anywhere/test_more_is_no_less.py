@@ -9,12 +9,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from evaluated import evaluate_mapping
 from nest_cases import billed_case
 from odd_machines import loaded, odd_machine
 from portions import left, portions
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.selection import mapping_called
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import EINSUM_BY_EINSUM

@@ -11,12 +11,12 @@ from random import Random
 
 import pytest
 from brief_search import BRIEFLY
+from evaluated import evaluate_mapping
 from nest_cases import Case, billed_case, varied_case
 from odd_machines import loaded, odd_machine, renamed, shuffled
 from portions import portions
 
 from archsim import Architecture, Result, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade

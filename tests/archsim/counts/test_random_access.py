@@ -6,10 +6,10 @@ from itertools import product
 from random import Random
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, simulate
 from archsim.counts.meter import contiguous_words
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.iteration.access_map import AccessMapper
 from archsim.iteration.loops import Axis
 from einsum_cascade import Cascade

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from evaluated import evaluate_mapping
 from masked_product import CASCADE
 from one_lane import two_memories
 
 from archsim import Architecture, Mapping
 from archsim.counts.cores import counts_at_ports, counts_of_all_cores, unique_halo_shares
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 

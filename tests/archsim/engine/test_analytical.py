@@ -8,6 +8,7 @@ from math import prod
 
 import pytest
 from bound_cases import walker
+from evaluated import evaluate_mapping
 from hypothesis import given
 from hypothesis import strategies as st
 from nest_capacity import required
@@ -18,7 +19,6 @@ from nest_walker import NestWalker
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.energy import action_of, memory_access, register_access
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.legality.fit import divisors
 from einsum_cascade import Cascade

@@ -9,13 +9,13 @@ from random import Random
 
 import pytest
 from bound_cases import bound, untimed
+from evaluated import evaluate_mapping
 from nest_cases import random_case
 from portions import portions, some
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.accesses import count_einsum
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.engine.latency import time_bound, time_events
 from archsim.engine.timing import time_average
 from archsim.legality.binding import bind

@@ -8,6 +8,7 @@ from fractions import Fraction
 from random import Random
 
 import pytest
+from evaluated import evaluate_mapping
 from nest_cases import Case, billed_case
 from nest_masks import MaskedWalker
 
@@ -16,7 +17,6 @@ from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.occupancy import memory_bytes
 from archsim.counts.spill import count_mapping
 from archsim.energy import memory_access, register_access
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.schedule.kinds import exact_walks

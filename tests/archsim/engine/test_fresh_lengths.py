@@ -6,11 +6,11 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from evaluated import evaluate_mapping
 from portions import left
 
 from archsim import Architecture, Mapping
 from archsim.bounds import floor as floor_module
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Floor
 from archsim.result.result import Result
 from archsim.schedule import modulo, policy

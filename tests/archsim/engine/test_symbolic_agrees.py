@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, Mapping
-from archsim.engine.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 
 SHAPES = [

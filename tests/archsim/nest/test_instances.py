@@ -9,13 +9,14 @@ from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
+from evaluated import evaluate_mapping
 from one_lane import two_memories
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.cores import counts_of_all_cores
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
+from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.record import ONE_CORE
 from archsim.plan.partition_factors import partition_factors

@@ -6,9 +6,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, simulate
-from archsim.engine.evaluate import evaluate_mapping, evaluate_nests, takes_longer
+from archsim.engine.evaluate import evaluate_nests, takes_longer
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import join_nests, nests_of

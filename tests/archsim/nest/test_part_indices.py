@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partitioning import partition_mapping
 from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade

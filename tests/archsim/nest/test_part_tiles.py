@@ -6,13 +6,13 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import pytest
+from evaluated import evaluate_mapping
 from masked_product import CASCADE
 from one_lane import ARRAYS
 
 from archsim import Architecture, Mapping
 from archsim.counts.cores import counts_at_ports
 from archsim.counts.spill import count_mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.legality.footprint import requirements
 from einsum_cascade import Cascade

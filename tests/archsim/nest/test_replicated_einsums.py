@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import Mapping, SpatialRank

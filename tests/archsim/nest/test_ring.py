@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
+from evaluated import evaluate_mapping
 from one_lane import ARRAYS
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError

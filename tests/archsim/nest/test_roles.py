@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from evaluated import evaluate_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import small
 from portions import some
 
 from archsim import Architecture, Mapping, Result
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.nest.roles import resolve_roles
 from archsim.spec.arch import Dimension, Memory, ProcessingArray

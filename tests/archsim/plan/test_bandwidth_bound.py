@@ -6,9 +6,9 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.bandwidth_bound import bandwidth_bounds, bandwidth_optimal, input_bandwidth_bound
 from archsim.plan.partition_factors import Partitioning, useful_factors
 from archsim.plan.partitioning import (

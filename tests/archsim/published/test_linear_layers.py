@@ -17,12 +17,12 @@ from math import ceil
 
 import pytest
 from commands import run as command
+from evaluated import evaluate_mapping
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from places import PUBLICATIONS
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import NoLegalMappingError
 from workloads import Workload, load

@@ -12,12 +12,12 @@ import re
 from pathlib import Path
 
 import pytest
+from evaluated import evaluate_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.occupancy import busy_cycles
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.spec.arch import ProcessingArray
 from einsum_cascade import Cascade

@@ -6,9 +6,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from evaluated import evaluate_mapping
 
 from archsim import Architecture, Mapping
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.result import Result
 from archsim.spec.files.architecture import FormatFields
 from archsim.spec.tensor_words import in_formats

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.mapping import BLOCK_BY_BLOCK, Mapping
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade

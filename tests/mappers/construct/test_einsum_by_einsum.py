@@ -10,13 +10,13 @@ from random import Random
 import networkx
 import pytest
 from commands import refused, run
+from evaluated import evaluate_mapping
 from machines import small
 from nest_cases import random_case
 from nest_mappings import random_machine
 from portions import portions, some
 
 from archsim import Architecture, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.spec.arch import ProcessingArray
 from archsim.validation.mapped import mapped_run

@@ -7,10 +7,10 @@ from math import prod
 from random import Random
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import Dimension, ProcessingArray, Registers
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade

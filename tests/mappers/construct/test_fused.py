@@ -11,10 +11,10 @@ from random import Random
 from typing import Final
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 
 from archsim import Architecture, Mapping, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture as Machine
 from archsim.spec.files.mapping_text import mapping_text

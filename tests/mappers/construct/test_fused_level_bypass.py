@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from evaluated import evaluate_mapping
 from machines import small
 from mapped_checks import computes_the_same
 
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 from mappers.construct import fused as make

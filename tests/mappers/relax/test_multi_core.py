@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from brief_search import BRIEFLY
 from commands import run
+from evaluated import evaluate_mapping
 from machines import cores, small
 
 import archsim
 from archsim import Architecture, Mapping, simulate
-from archsim.engine.evaluate import evaluate_mapping
 from archsim.plan.partition_factors import Partitioning
 from archsim.plan.partitioning import critical_core_shapes
 from archsim.spec.mapping import SpatialRank
