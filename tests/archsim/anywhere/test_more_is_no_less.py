@@ -69,11 +69,11 @@ def roomier(machine: Architecture) -> Iterator[Architecture]:
     yield replace(machine, arrays=tuple(deeper))
 
 
-@pytest.mark.parametrize("first", portions(50, 25))
+@pytest.mark.parametrize("first", portions(50, 10))
 def test_a_mapping_is_no_slower_on_a_faster_machine(first: int) -> None:
     """And between its bounds on any: floor <= bound <= latency, by both engines alike."""
     legal = 0
-    for seed in range(first, first + 25):
+    for seed in range(first, first + 10):
         case = billed_case(seed)
         try:
             now, other = (
@@ -96,7 +96,7 @@ def test_a_mapping_is_no_slower_on_a_faster_machine(first: int) -> None:
             assert found.latency_s <= now.latency_s * slack, f"seed {seed}"
             assert found.floor.latency_s <= now.floor.latency_s * ROUNDED, f"seed {seed}"
             assert found.energy_pj == now.energy_pj, f"seed {seed}"
-    assert legal > 8
+    assert legal > 2
 
 
 @pytest.mark.parametrize("seed", [0, 2, *map(left, (1, 3, 4, 5, 6, 7))])

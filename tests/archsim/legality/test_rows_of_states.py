@@ -66,7 +66,7 @@ def _is_held(case: Bound) -> bool:
 
 
 @pytest.mark.parametrize("text", [SOLVED, INVERSE])
-@pytest.mark.parametrize("first", portions(3000, 500, quick=2))
+@pytest.mark.parametrize("first", portions(3000, 500))
 def test_what_is_legal_finds_all_rows(text: str, first: int) -> None:
     """Run value by value, whatever loops there are and wherever a state is kept."""
     legal = refused = held = 0

@@ -43,8 +43,8 @@ def validated(name: str, **kwargs: Any) -> ValidationReport:
     ("dtype", "name", "trials"),
     [
         *product(("float64",), builtin_names("cascades"), (1,)),
-        *some(product(("float16", "bfloat16"), builtin_names("cascades"), (1,)), 9),
-        *some(product(("float64",), builtin_names("cascades"), (3,)), 9),
+        *some(product(("float16", "bfloat16"), builtin_names("cascades"), (1,)), 18),
+        *some(product(("float64",), builtin_names("cascades"), (3,)), 18),
     ],
 )
 def test_every_builtin_cascade(name: str, dtype: str, trials: int) -> None:

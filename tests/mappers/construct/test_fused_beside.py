@@ -46,13 +46,14 @@ def test_what_waits_along_one_rank_takes_steps_of_the_other_whole() -> None:
     assert (True, False) in taken
 
 
+@pytest.mark.slow
 def test_by_default_a_block_of_keys_stays_in_the_array_while_it_is_turned() -> None:
     """All keys went through the buffer for every query: 9.5 times the floor."""
     found = simulate("path", "fusemax", settings=["cascade=path-attention-1pass"])
     assert found.over_floor < 1.25
 
 
-@pytest.mark.parametrize(("workload", "most"), [left("path", 2), ("kda", 1.1)])
+@pytest.mark.parametrize(("workload", "most"), [left("path", 2), left("kda", 1.1)])
 def test_by_default_as_many_heads_as_fill_the_array_are_beside_one_another(
     workload: str, most: float
 ) -> None:
@@ -60,7 +61,7 @@ def test_by_default_as_many_heads_as_fill_the_array_are_beside_one_another(
     assert simulate(workload, "fusemax").over_floor < most
 
 
-@pytest.mark.parametrize("name", ["path-attention-chunked-1pass", "delta-rule-chunked"])
+@pytest.mark.parametrize("name", [left("path-attention-chunked-1pass"), "delta-rule-chunked"])
 def test_what_is_beside_one_another_computes_the_same(name: str) -> None:
     """Whatever loops are shared: also where a state stays in registers, and its last values do."""
     cascade, machine = Cascade.load(name), small((4, 4), 4)

@@ -26,7 +26,7 @@ from mappers.problem.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace
 from workloads import load
 
-SEEDS = 8
+SEEDS = 4
 CAPACITIES = (4, 24, 64, 128, 1024)
 PRODUCT = """cascade: product
 ranks: {M: rows, K: summed}
