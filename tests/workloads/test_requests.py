@@ -77,6 +77,7 @@ def test_a_short_answer_is_its_tokens_one_by_one(name: str, more: tuple[str, ...
     assert Result.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
+@pytest.mark.slow
 def test_stretches_of_a_long_answer_are_close_to_its_tokens() -> None:
     """One layer's attention, whose cost a token is far from even: tiles of 256 keys."""
     found = simulate(request("llama-3-8b", 500, 18), fusemax())

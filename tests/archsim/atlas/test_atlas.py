@@ -184,6 +184,7 @@ def test_progress_is_told_as_often_as_promised(
     assert "attention-1pass by fusemax-arch on flat at 64K" in told
 
 
+@pytest.mark.slow
 def test_several_processes_survey_the_same(
     plan: AtlasPlan, entries: tuple[AtlasEntry, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_gates_of_a_whole_model() -> None:
     assert dict(summary.operations)["sigmoid"] == 12 * 16 * 256
 
 
+@pytest.mark.slow
 def test_biases_of_t5(tmp_path: Path) -> None:
     """Both stacks add one to each score that counts; attention to the encoder does not."""
     path = tmp_path / "config.json"
@@ -214,6 +215,7 @@ def test_the_penalty_of_distance_of_bloom(tmp_path: Path) -> None:
         assert dram_reads(found) == dram_reads(plain) + 2 * 8
 
 
+@pytest.mark.slow
 def test_heads_that_share_nothing_are_no_slower_in_groups_of_one(tmp_path: Path) -> None:
     """A rank of one head a group is no loop inside of sums (the made mapping, on wide lanes)."""
     path = tmp_path / "config.json"

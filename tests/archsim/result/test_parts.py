@@ -71,7 +71,7 @@ def fields(draw: st.DrawFn) -> dict[str, int | str]:
 SCOPES = st.sampled_from(["block", "model"])
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(given_fields=fields(), machine=st.sampled_from(["fusemax", MACHINE]))
 def test_everything_adds_up(given_fields: dict[str, int | str], machine: str) -> None:
     whole = simulate(load("bert-base", **given_fields), Architecture.load(machine))

@@ -101,18 +101,21 @@ def test_it_is_near_the_floor_where_one_after_the_other_is_not(cascade: str, tim
     assert found.traffic[0].total_bytes < plain.traffic[0].total_bytes / 3
 
 
+@pytest.mark.slow
 def test_heads_beside_one_another_fill_arrays_that_a_step_leaves_idle() -> None:
     """16 heads of width 64 on 1,024 lanes: all of them at once, or 64 lanes at work."""
     work = load("xlm", cascade="ssd-chunked", batch=1, seq_len=256, H=16, E=64, F=64)
     assert simulate(work, "tpu-v4i", "fused").over_floor < 1.5  # 2.8 with one head at a time
 
 
+@pytest.mark.slow
 def test_parts_are_as_short_as_leave_least_to_do() -> None:
     """Decays of all channels for all pairs of a part are most of the work: of parts of 4 it is half
     as much as of parts of 8, which took 3.6 times the floor."""
     assert simulate("rwkv-7", "fusemax", "fused").over_floor < 1.5
 
 
+@pytest.mark.slow
 def test_tiles_of_two_ranks_are_gone_round_one_by_one_where_no_more_fit() -> None:
     """Gradients of causal attention, a tile of queries by a tile of keys at a time: scores went
     through the outermost memory, and by default it took 7.7 times the floor."""

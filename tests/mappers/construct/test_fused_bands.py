@@ -44,6 +44,7 @@ def test_of_many_tiles_some_are_looked_at() -> None:
     assert coverage(Band(5, 9, 4, 4), 2, 2, most_columns=256) == Fraction(1, 4)  # at least one
 
 
+@pytest.mark.slow
 def test_blocks_are_about_as_long_as_a_window() -> None:
     """Most of a tile as wide as the arrays is outside of the band: 2.6 times the floor."""
     shape = {"seq_len": 128, "batch": 1, "H": 4, "E": 8, "F": 8}
@@ -52,6 +53,7 @@ def test_blocks_are_about_as_long_as_a_window() -> None:
     assert 1 <= found.over_floor < 2.3
 
 
+@pytest.mark.slow
 def test_heads_fill_an_array_beside_the_queries_of_a_narrow_window() -> None:
     """256 of 1,024 lanes were at work, on seven times the points of the window."""
     work = load("modernbert-base", seq_len=512)

@@ -52,7 +52,7 @@ def stretched(program: Program, machine: Architecture, shapes: dict[str, int]) -
         left("log-linear", "h100-sxm", 1.3),
         left("mamba-2-2.7b", "fusemax", 1.1),
         left("rwkv-7", "fusemax", 1.05),
-        ("mamba-3", "tpu-v4i", 1.3),
+        left("mamba-3", "tpu-v4i", 1.3),
         left("delta-product", "fusemax", 1.2),
     ],
 )

@@ -118,7 +118,7 @@ def estimated(region: Region, subspace: Subspace, random: Random) -> Iterator[tu
         yield bound, priced(tables, flat.reshape(-1, tables.columns), placements, places)
 
 
-@pytest.mark.parametrize("cascade", some(MASKED, 2, 1))
+@pytest.mark.parametrize("cascade", some(MASKED, 4, 1))
 def test_masked_mappings_are_estimated_by_the_tiles_that_are_left(cascade: str) -> None:
     """An Einsum without a mask counted as if it ran in every step, and what has one had the same
     share of all tiles, however they were cut."""

@@ -101,6 +101,7 @@ def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     assert (again.cycles, again.traffic) == (result.cycles, result.traffic)
 
 
+@pytest.mark.slow
 def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:
     shapes = {"M": 256, "K": 512, "H": 64, "N": 512}
     space = Mapspace.of(Cascade.parse(TWO_LAYERS).program, branched(), shapes)

@@ -130,6 +130,7 @@ einsums: |
 """
 
 
+@pytest.mark.slow
 def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ def told(regions: list[Region]) -> list[object]:
     return [(one.fixed, one.cuts, one.least_cycles) for one in regions]
 
 
-@pytest.mark.parametrize("share", [left(1.0), 1.5, left(4.0)])
+@pytest.mark.parametrize("share", [left(1.0), left(1.5), left(4.0)])
 def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
