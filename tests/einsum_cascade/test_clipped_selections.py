@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from portions import left
 
 from archsim import simulate, validate
 from einsum_cascade import Cascade
@@ -61,7 +62,7 @@ def test_usual_and_given_shapes_are_no_more_than_there_is_to_pick_from() -> None
     assert complete_shapes(program, {"M": 2048, "P": 512})[0]["J"] == 16
 
 
-@pytest.mark.parametrize("name", ["nsa", "moba"])
+@pytest.mark.parametrize("name", [left("nsa"), "moba"])
 def test_short_sequences_of_what_picks_blocks_run(name: str) -> None:
     """Eight blocks of 64 of which 16 are to be picked; one of 512, of which 3 are."""
     result = simulate(name, "fusemax", seq_len=512)

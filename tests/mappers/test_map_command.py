@@ -197,6 +197,7 @@ def test_parts_of_a_block_have_mappings_of_their_own() -> None:
     assert found["cycles"] <= usual["cycles"]
 
 
+@pytest.mark.slow
 def test_a_mask_is_searched_aside_and_run_as_it_is() -> None:
     few = ("--set", "batch=1", "--set", "seq_len=1K")
     found = mapped("llama-3-8b", "fusemax", *few, *BRIEFLY)

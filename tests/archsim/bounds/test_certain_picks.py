@@ -107,7 +107,7 @@ def test_no_data_ask_for_less_than_the_floor_moves(sizes: dict[str, int]) -> Non
     ("old", "new"),
     [
         # No query is shown all of what it picks.
-        (" * T + r * T + t <= p + M - P", " * T + r * T + t < p + M - P"),
+        left(" * T + r * T + t <= p + M - P", " * T + r * T + t < p + M - P"),
         left(" * T + r * T + t <= p + M - P", " * T + r * T + t == p + M - P"),
         left("<= p + M - P\n  I", "< p + M - P\n  I"),
         # The picks of two queries: the same, or not.

@@ -347,6 +347,7 @@ def test_parts_that_an_array_holds_whole_stay_as_long_as_they_are() -> None:
     assert "3 of 3 cores are used: P in 3 parts of 2" in found.notes
 
 
+@pytest.mark.slow
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
     work = load("llama-3-8b", seq_len=256, batch=1)

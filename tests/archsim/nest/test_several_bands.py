@@ -76,7 +76,7 @@ def test_no_point_of_a_mask_is_outside_of_its_window() -> None:
     assert narrow > 100
 
 
-@pytest.mark.parametrize("mask", some(ONE_OR_ANOTHER, 4))
+@pytest.mark.parametrize("mask", some(ONE_OR_ANOTHER, 8))
 @pytest.mark.parametrize("make", [einsum_by_einsum, fused])
 def test_floors_are_no_more_than_what_is_left_of_such_masks_takes(
     mask: str, make: MakeMapping

@@ -176,6 +176,7 @@ def test_parts_under_a_mask_have_more_room_than_a_share_each() -> None:
     assert not [*machines_with_shared_capacity(machine, (("L2", (heads,)),))]
 
 
+@pytest.mark.slow
 def test_nobody_asks_where_to_cut_what_is_not_to_be_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passes are analysed for that: a twelfth of what the first run of a large cascade takes."""
 

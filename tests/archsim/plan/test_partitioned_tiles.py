@@ -42,6 +42,7 @@ def test_gradients_use_the_instances_that_heads_leave_idle(machine: str, most: f
     assert event.cycles == pytest.approx(found.cycles, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_all_parts_together_do_what_one_instance_would() -> None:
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
     for tiles in tile_partitionings(MappingProblem(program, machine, SHAPES)):

@@ -85,6 +85,7 @@ def test_what_is_made_for_more_room_computes_the_same() -> None:
     assert {m.name for m in made} == {FUSED}
 
 
+@pytest.mark.slow
 def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
     """Native sparse attention on an A100 took 13 times its floor, one Einsum after the other."""
     shapes = {"H": 1, "J": 16, "U": 16, "E": 32, "F": 32}

@@ -108,6 +108,10 @@ def test_groups_spills_and_instances_are_told() -> None:
     assert unfused.lines[0] == "3 nests, one after the other"
     full = nest_of(bound("flat", "flat-micro24", B=64, H=12, P=4096, M=4096))
     assert sum(" MiB, the rest spills [" in line for line in full.lines) == 1
+
+
+@pytest.mark.slow
+def test_loops_over_cores_are_told() -> None:
     cores = loop_nest("bert-base", "h100-sxm", seq_len=64, batch=1, cascade="attention-naive")
     assert any(line.startswith("par-for ") and " over " in line for line in cores.listings[0].lines)
 

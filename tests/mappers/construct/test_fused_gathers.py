@@ -59,6 +59,7 @@ def test_what_is_picked_again_comes_in_once_a_block() -> None:
     assert event.cycles == pytest.approx(found.cycles, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_window_beside_the_picks_goes_round_in_finer_blocks() -> None:
     program = Cascade.load("native-sparse-attention").program
     among = gathering_einsums(program)

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 from machines import small
+from portions import left
 
 from archsim.nest.record import Bound
 from archsim.spec.mapping import EinsumMapping
@@ -18,7 +19,7 @@ from mappers.construct.fused_loops import SharedLoops
 @pytest.mark.parametrize(
     ("name", "some"),
     [
-        ("mlstm-chunked", True),
+        left("mlstm-chunked", True),
         ("kimi-delta-attention", True),
         ("attention-sliding-window", False),
         ("attention-3pass", False),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from machines import small
+from portions import left
 
 from archsim.legality.dependences import illegalities, loses_tensors
 from archsim.nest import binder
@@ -20,7 +21,7 @@ from mappers.construct.fused import fused
 from mappers.construct.fused_loops import SharedLoops
 
 
-@pytest.mark.parametrize("name", ["attention-3pass", "mlstm-chunked"])
+@pytest.mark.parametrize("name", ["attention-3pass", left("mlstm-chunked")])
 def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, machine = Cascade.load(name).program, small((4, 2), 3)
     leaves = (r.name for r in program.ranks if not r.family and not r.like)

@@ -67,6 +67,7 @@ def test_by_default_heads_fill_what_one_of_them_leaves_idle(
     assert simulate(workload, machine).over_floor < most
 
 
+@pytest.mark.slow
 def test_heads_wait_for_their_steps_together_where_what_is_outside_has_no_room() -> None:
     """Einsums outside of the steps go through the outermost memory by themselves.
 

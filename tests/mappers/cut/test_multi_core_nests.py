@@ -46,6 +46,7 @@ def parts(mapping: Mapping) -> dict[str, int | None]:
     return {s.rank: s.parts for level in mapping.nest for s in level.spatial}
 
 
+@pytest.mark.slow
 def test_heads_are_in_parts_for_weights_and_sequences_for_keys(space: Mapspace) -> None:
     problem = SearchProblem(space, LATENCY)
     one = best_mapping(BRIEFLY, problem, silent)
@@ -64,6 +65,7 @@ def test_heads_are_in_parts_for_weights_and_sequences_for_keys(space: Mapspace) 
     assert found.runner_up.mapping == one.mapping
 
 
+@pytest.mark.slow
 def test_other_objectives_and_what_is_good_already_have_one_nest(space: Mapspace) -> None:
     known = run_mapping(
         space, search_multi_core(BRIEFLY, SearchProblem(space, LATENCY), silent).mapping, LATENCY

@@ -154,6 +154,7 @@ def test_several_nests_are_taken_where_they_are_better_and_remembered(
     assert before.runner_up.differences == found.runner_up.differences
 
 
+@pytest.mark.slow
 def test_the_best_in_one_nest_may_be_of_another_cascade() -> None:
     """One token on flat is soonest done in three passes, which know no chunks of keys."""
     small = ("--set", "seq_len=1", "--set", "batch=1", "--set", "H=2")

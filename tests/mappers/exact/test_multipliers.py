@@ -72,6 +72,7 @@ def two_tensors(capacity: float) -> Choices:
     )
 
 
+@pytest.mark.slow
 def test_of_two_tensors_one_fits() -> None:
     c, tile = two_tensors(100.0), np.array([100.0, 100.0])
     # Energy, cycles: 10 for a tensor that is not kept.

@@ -265,6 +265,7 @@ def naive(**shapes: int) -> Workload:
     return load("bert-base", **{"batch": 2, "H": 2, "seq_len": 512, "cascade": NAIVE} | shapes)
 
 
+@pytest.mark.slow
 def test_a_known_mapping_that_breaks_a_constraint_neither_starts_nor_wins(tmp_path: Path) -> None:
     machine, objective = Architecture.load("fusemax"), objective_called("latency")
     free = search_workload(naive(), machine, objective, effort=LITTLE)

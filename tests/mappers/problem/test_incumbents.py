@@ -98,6 +98,7 @@ def test_it_is_not_made_near_the_floor_nor_when_time_is_up(known: Incumbents) ->
     assert dear.or_deferred(ended) == (ended, ())
 
 
+@pytest.mark.slow
 def test_what_is_not_legal_here_is_told() -> None:
     """A built-in mapping that was dropped without a word hid a fault of the search."""
     narrow = Architecture.load("fusemax", ["memories.global_buffer.capacity=100 KiB"])
