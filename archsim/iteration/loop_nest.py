@@ -74,7 +74,8 @@ class LoopNest(Memoized):
             relevant = (True,) * len(self.loops)
             times = prod(counts[d] for d in depths if d not in self._skipping)
             depths = [d for d in depths if d in self._skipping]
-        return size(tile) * times * self._windowed(windowed_deliveries, depths, relevant)
+        marked = tuple([(d, relevant[d]) for d in depths])
+        return size(tile) * times * self._windowed(windowed_deliveries, marked)
 
     @memoized
     def distinct(self, counted: tuple[bool, ...]) -> int:
@@ -90,7 +91,8 @@ class LoopNest(Memoized):
             # Loops inside the skipping ones run all iterations.
             depths = [d for d in depths if d in self._skipping]
         times = prod(n for d, n in enumerate(counts) if counted[d] and d not in depths)
-        return times * self._windowed(windowed_distinct, depths, counted)
+        marked = tuple([(d, counted[d]) for d in depths])
+        return times * self._windowed(windowed_distinct, marked)
 
     @cached_property
     def _skipping(self) -> list[int]:
@@ -98,20 +100,20 @@ class LoopNest(Memoized):
         window = self.window or EVERYTHING
         return [d for d, x in enumerate(self.loops[: window.governed]) if window.side(x.axis)]
 
-    def _windowed(
-        self, count: Callable[..., int], depths: list[int], marks: tuple[bool, ...]
-    ) -> int:
-        """Return the count of the loops at ``depths`` with tiles of size 1.
+    @memoized
+    def _windowed(self, count: Callable[..., int], marked: tuple[tuple[int, bool], ...]) -> int:
+        """Return the count of the loops at some depths, each with its mark, in tiles of size 1.
 
         Loops go without names and other axes without extents, so that equal counts are known.
         """
         window = self.window or EVERYTHING
-        loops = tuple([self.loops[d]._replace(member="", level=0, variable="") for d in depths])
+        loops = tuple(
+            [Loop("", self.loops[d].axis, self.loops[d].stride, 0, "") for d, _ in marked]
+        )
         axes = {loop.axis for loop in loops}
-        inner = self.extents[: max(axes, default=-1) + 1]
-        extents = tuple([x if axis in axes else 1 for axis, x in enumerate(inner)])
-        alone = replace(window, governed=sum(d < window.governed for d in depths))
-        return count(loops, tuple([marks[d] for d in depths]), extents, alone, one)
+        extents = tuple([x if axis in axes else 1 for axis, x in enumerate(self.extents)])
+        alone = replace(window, governed=sum(d < window.governed for d, _ in marked))
+        return count(loops, tuple([mark for _, mark in marked]), extents, alone, one)
 
     def accessed(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Count the distinct elements in all tiles that the loops deliver in the whole run.
