@@ -335,7 +335,9 @@ class _RunningWriter:
             factor = self._after_first_step(factor, correction)
         key = (correction.operator, factor)
         if key not in self.shared:
-            self.shared[key] = self.names.fresh(f"C{_changed(correction)}")
+            # The name tells the first final value whose change the correction repairs.
+            finals = (a.tensor for a in accesses_of(correction.factor) if a.tensor.endswith(OLD))
+            self.shared[key] = self.names.fresh(f"C{next(finals, '').rstrip(OLD)}")
             yield ir.Einsum(self._correction_at(key, einsum), factor)
         repaired = self._per_step("P", einsum)
         # Corrections and updates come after Einsums that need only the new elements.
@@ -480,9 +482,3 @@ class _RunningWriter:
         rank = self.view.grain.rank
         indices = tuple(step if terms.stop_rank(i) == rank else i for i in access.indices)
         return replace(access, indices=indices)
-
-
-def _changed(correction: Correction) -> str:
-    """Return the name of the first final value whose change a correction repairs."""
-    found = (a.tensor for a in accesses_of(correction.factor) if a.tensor.endswith(OLD))
-    return next(found, "").rstrip(OLD)
