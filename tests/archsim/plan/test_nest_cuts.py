@@ -187,7 +187,7 @@ def test_nobody_asks_where_to_cut_what_is_not_to_be_cut(monkeypatch: pytest.Monk
     assert 1.1 < simulate("fox", "fusemax").over_floor < 2
 
 
-@pytest.mark.parametrize("engine", ["analytical", "event"])
+@pytest.mark.parametrize("engine", [left("analytical"), "event"])
 def test_nests_that_were_bound_to_be_chosen_are_not_bound_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     inner=st.integers(1, 12),
     asked=st.sampled_from([(), ("M1",), ("P1", "M1"), ("P2",)]),
 )
+@pytest.mark.slow
 def test_long_bands_are_walked_alike(
     mask: str, queries: int, keys: int, inner: int, asked: tuple[str, ...]
 ) -> None:

@@ -87,6 +87,7 @@ def test_what_fields_add(fields: dict[str, Any], other: dict[str, Any], more: in
     assert parameters(fields | other) - parameters(fields) == more
 
 
+@pytest.mark.slow
 def test_both_compute_the_penalty_of_distance(tmp_path: Path) -> None:
     """By the cascade of BLOOM, whose heads may share keys; and say that clips are left out."""
     path = tmp_path / "config.json"
