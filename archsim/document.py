@@ -79,7 +79,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """Lines whose indentation has a meaning, such as loops."""
+    """Lines to print with their indentation, such as loops."""
 
     title: str
     lines: tuple[str, ...]

@@ -70,7 +70,7 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
 def cycles(
     edges: tuple[Dependence, ...],
 ) -> Iterator[tuple[frozenset[str], tuple[Dependence, ...]]]:
-    """Yield each group of Einsums that no iteration orders, with a short cycle as evidence.
+    """Yield each set of Einsums whose cycle no loop breaks, with a short cycle as evidence.
 
     Parameters
     ----------

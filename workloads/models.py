@@ -51,7 +51,7 @@ class Taps(NamedTuple):
 
 
 class Mixing(NamedTuple):
-    """Step that stands for the mixing itself, between the projections before and behind it."""
+    """Step for the mixing of tokens (attention, recurrence) between its projections."""
 
     weights: int = 0
     """Number of weights that the mixing itself has."""

@@ -320,7 +320,7 @@ class TokenChoice:
 
     @property
     def phase(self) -> Phase:
-        """Phase that runs first: the prefill for a request, and else the requested phase."""
+        """First phase to run: the prefill of a request, otherwise the phase that is asked for."""
         requested = self.fields.phase or "prefill"
         return "prefill" if requested == "request" else requested
 

@@ -199,7 +199,7 @@ def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: in
 
 
 def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> int:
-    """Return the number of points of an Einsum in the mapping with the fewest points."""
+    """Return the fewest iteration points at which any mapping executes an Einsum."""
     if e.einsum.where is not None:
         return count.allowed  # the mask's points do not depend on the tiles
     if len(nests) == 1 and not nests[0].loops and nests[0].window is None:

@@ -151,9 +151,9 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
 def _tightest_shares(
     whole: Sequence[Mapping[int, int]], shares: list[tuple[int, ...]], arrays: int
 ) -> list[tuple[int, ...]]:
-    """Return the sets of shares that give the highest bounds of all work.
+    """Return the sets of array weights (shares) that bound the makespan most tightly.
 
-    The sets in which one array has the share one come first. They give the exact load of a complete
+    First come those with all weight on one array: they give the exact load of a complete
     assignment.
     """
 

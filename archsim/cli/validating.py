@@ -138,9 +138,9 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 def _checks(
     cascade: Cascade, mapping: Mapping | str | None, machine: Architecture, how: dict[str, Any]
 ) -> Iterator[Check]:
-    """Yield the report for the equations, and one for the nest if the mapping is for this cascade.
+    """Yield the report of the equations, then of the mapped nest if the mapping is of this cascade.
 
-    A mapping given by name is generated. ``how`` are arguments of ``validate_cascade``.
+    A name stands for a generated mapping. ``how`` are arguments of ``validate_cascade``.
     """
     from mappers.construct.generators import GENERATORS
 

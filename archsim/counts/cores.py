@@ -328,7 +328,7 @@ class _CoreSums:
         every: bool,
         halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
-        """Return how many cores count for each kind of tile of a partitioned rank."""
+        """Return the weight of each kind of tile of a partitioned rank: the cores to count."""
         # Every core runs the Einsum, on its part or in full; or one core runs it.
         each = s.variable in e.variables or (e.name, s.rank) in self.replicated
         if s.work_order and each and not every and (shares := halo_shares(s)) is not None:

@@ -360,8 +360,8 @@ class Window:
         return [*reversed(found), *[0] * (len(loops) - self.governed)]
 
     def side(self, axis: int) -> tuple[bool, int] | None:
-        """Return an axis' sign in the band and its scale: True if added, False if subtracted.
-        Return None for any other axis."""
+        """Return whether the band adds an axis (False: subtracts it), and its scale; None for other
+        axes."""
         if axis == self.plus:
             return True, self.plus_scale
         return (False, self.minus_scale) if axis == self.minus else None

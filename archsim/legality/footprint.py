@@ -245,7 +245,7 @@ _Words = dict[str, int | Fraction]
 
 
 def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
-    """Return the machine words that a level stages, by tensor, of tensors that bypass the level."""
+    """Return, by tensor, the words that a level stages of tensors that bypass it."""
     found: _Words = {}
     for tensor, factors in spill.staged:
         kept = level in bound.residency.memories(tensor)

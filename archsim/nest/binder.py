@@ -698,7 +698,7 @@ def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -
 def factor_problems(
     tiling: Tiling, span: Span | None, amounts: Iterable[tuple[str, Factors]]
 ) -> Iterator[Problem]:
-    """Yield a problem for each partitioned rank (member) that amounts name and the tiling lacks.
+    """Yield a problem for each partitioned rank (member) that an amount names and the tiling lacks.
 
     Parameters
     ----------

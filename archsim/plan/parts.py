@@ -270,7 +270,7 @@ def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Ar
 
 
 def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:
-    """Return the position in a file that sets the format of an Einsum's operands."""
+    """Return where in a file the number format of an Einsum's operands is set."""
     places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
     nodes = walk(program.einsum_of[einsum].expression)
     operands = {n.tensor for n in nodes if isinstance(n, Access)}

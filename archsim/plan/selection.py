@@ -193,7 +193,7 @@ def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partit
 
 
 def promising_split_reductions(own: PartProblem) -> tuple[str, ...]:
-    """Return the names of equivalent cascades whose split sums are faster, by their time bounds."""
+    """Return names of split-reduction cascades whose time bounds promise a speed-up."""
     splits = {other.cascade: other for other, _ in split_reductions(own)}
     if not splits:
         return ()

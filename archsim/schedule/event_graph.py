@@ -116,7 +116,7 @@ class EventGraph:
 
     @cached_property
     def unit(self) -> int:
-        """Number of time units in a cycle; with this unit, every time is a whole number."""
+        """Time units per cycle: the fewest that make all occupancies and latencies whole."""
         return lcm(*(x.denominator for t in self.tasks for x in (t.occupancy, t.latency)))
 
     @cached_property

@@ -53,7 +53,7 @@ class GroupPart:
 
     @cached_property
     def flows(self) -> EinsumFlows:
-        """Traffic of the Einsum in each step; only the exact walk of all steps needs it."""
+        """Traffic of the Einsum in each step; computed only if all steps are walked."""
         return einsum_flows(self.bound, self.e, self.count, self.steps)
 
 

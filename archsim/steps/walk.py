@@ -147,9 +147,9 @@ class Shares:
         return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
 
     def _looping(self, depth: int) -> list[tuple[int, int, int, frozenset[int]]]:
-        """Return the Einsums that run in a loop, with axis and stride of their view of the loop.
+        """Return (Einsum, axis, stride, flows) for each Einsum that has the loop at a depth.
 
-        The last entry of each holds the flows that are fresh only at the loop's first iteration.
+        The loop does not move the tiles of these flows: they arrive at its first iteration.
         """
         own = ((number, p.loops[depth]) for number, p in enumerate(self.parts))
         return [

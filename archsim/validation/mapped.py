@@ -434,7 +434,7 @@ def _left_out(e: BoundEinsum, depth: int, tile: _IterationTile) -> bool:
 
 
 def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
-    """Return the remaining extent of a spatial loop's axis at its beginning."""
+    """Return the extent that outer spatial loops leave for a spatial loop."""
     loop = e.spatial[number]
     extent = extents[loop.axis]
     for outer in e.spatial[:number]:

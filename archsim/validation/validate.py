@@ -30,19 +30,19 @@ def as_reference(given: Reference | Callable[..., Any]) -> Reference:
 
 
 def reference_of(other: Cascade, cascade: Cascade) -> Reference:
-    """Return another cascade, run in float64, as the reference of one with the same inputs.
+    """Return a reference of a cascade: another with its inputs, evaluated in float64.
 
     Parameters
     ----------
     other : Cascade
-        Cascade that is taken to be right. Tiles that its inputs do not fix are of any size.
+        Cascade that is taken to be right. Sizes of tiles that its inputs do not fix are arbitrary.
     cascade : Cascade
         Cascade to compare with it.
 
     Raises
     ------
     EvaluationError
-        The two have inputs of other names, or of other numbers of ranks.
+        The inputs of the two differ in names or numbers of ranks.
     """
     mine, theirs = cascade.program, other.program
     wide = {t.name: len(t.ranks) + len(mine.parallel) for t in mine.inputs}

@@ -291,9 +291,9 @@ def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
 def guaranteed_elements(
     program: ir.Program, einsum: ir.Einsum, access: ir.Access, shapes: Mapping[str, int]
 ) -> GuaranteedElements | None:
-    """Return the elements that a gather surely touches, in the best case of the masks.
+    """Return the input elements that a gather must touch where the masks hide nothing.
 
-    Ranks on which masks depend are fixed at a coordinate where the masks hide nothing.
+    Ranks on which masks depend are fixed at such a coordinate.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def guaranteed_elements(
     Returns
     -------
     GuaranteedElements or None
-        None if no gathered positions surely differ, or if several indices are gathered.
+        None if gathered positions may all coincide, or if several indices are gathered.
     """
     gathers = _gathers(access)
     if len(gathers) != 1:

@@ -37,7 +37,7 @@ Absences = Mapping[frozenset[str], Array]
 class Computed:
     """Values of a computed tensor, and flags of its absent elements.
 
-    Axes are the parallel ranks, then the free variables of the target; values and flags broadcast.
+    Values and flags broadcast to the parallel ranks, then the free variables of the target.
     """
 
     values: Array

@@ -121,10 +121,9 @@ def _statement(
 
 
 def _unscattered(families: Families, index: ir.Index) -> tuple[Affine, ...]:
-    """Return the indices under which an element exists before it is scattered.
+    """Return the source indices of an element, before the scatter moves it.
 
-    A scattered position comes from an index tensor; the indices then are those that read this
-    tensor.
+    A scattered index becomes the indices at which the index tensor is read.
     """
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)

@@ -86,7 +86,7 @@ def _narrower(architecture: Architecture) -> Architecture:
 def _made(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> tuple[Mapping, bool]:
-    """Return the mapping, and whether each memory can hold the operands in use at a time."""
+    """Build the mapping; return it, and whether each memory has room for its operands."""
     tiles, shapes = family_tiles(program, architecture, given)
     # A tile that is given longer than its rank has no more elements than the rank.
     held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}

@@ -135,8 +135,7 @@ class InnerContext(MappingContext):
     ) -> Fraction | int:
         """Return the machine words that a memory moves for a tile.
 
-        A gather under shared loops has the same traffic at the outermost memory in any layout. Such
-        traffic is counted as 0.
+        At the outermost memory, gathers under shared loops count as 0: all layouts move the same.
         """
         outermost = memory.name == self.architecture.home.name
         if not self.alone and outermost and gathers(access):

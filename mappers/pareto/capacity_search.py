@@ -678,7 +678,7 @@ class _SeriesSearch:
         return self._of_workload(answer(curve), is_late)
 
     def _of_workload(self, found: CapacitySeries, is_late: Callable[[], bool]) -> CapacitySeries:
-        """Return a curve with the results of the whole workload under each mapping.
+        """Return a part's curve with each mapping's result for the whole workload.
 
         The first mapping is run even if time is up.
         """
@@ -724,7 +724,7 @@ class _SeriesSearch:
 
 
 def _better_of(first: CapacitySeries, second: CapacitySeries) -> CapacitySeries:
-    """Return the first curve with the better points of two curves; ties go to the first."""
+    """Merge two curves: for each capacity the better point, the first curve's in a tie."""
     found: dict[tuple[int, Kind], CapacityPoint] = {}
     for point in (*first.points, *second.points):
         key = (point.capacity_bytes, point.kind)

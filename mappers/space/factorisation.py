@@ -284,7 +284,7 @@ def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
 
 
 def _turned_ranks(program: Program) -> frozenset[str]:
-    """Return outer members, and ranks along which several Einsums depend on one another."""
+    """Return ranks that no array unrolls: outer members, and those of cyclic dependences."""
     found = _outer_parts(program)
     for group in strongly_connected_components(program):
         if len(group) > 1:

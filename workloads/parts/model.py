@@ -69,7 +69,7 @@ class LayerRun:
         Raises
         ------
         SpecError
-            The user gave a rank that projections depend on.
+            The user set a rank's shape that the model fixes.
         """
         around = chain(self._mixer_parts(), self._cross())
         return tuple(

@@ -278,7 +278,7 @@ class CaseFields(Fields):
 
 
 class NestFields(Fields):
-    """One of several nests."""
+    """One nest of a mapping."""
 
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
     """Tiles of each rank with their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
