@@ -49,7 +49,7 @@ def test_stretches_are_all_tokens(prompt: int, answer: int) -> None:
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("llama-3-8b", (TWO_LAYERS, "batch=3")),
+        left("llama-3-8b", (TWO_LAYERS, "batch=3")),
         left("gemma-2-9b", (TWO_LAYERS, "config.sliding_window=64")),
         left("mamba-2-2.7b", (TWO_LAYERS,)),
     ],

@@ -108,6 +108,7 @@ def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str
     computes_the_same(known, made, machine, part.shapes_for(program.settable) | sizes)
 
 
+@pytest.mark.slow
 def test_picked_blocks_are_attended_in_nests_of_their_own() -> None:
     """In one nest the second pass over scores leaves no room for keys: 4.3 times the floor."""
     work, machine = load("moba"), Architecture.load("a100-80gb")
@@ -187,7 +188,7 @@ def test_nobody_asks_where_to_cut_what_is_not_to_be_cut(monkeypatch: pytest.Monk
     assert 1.1 < simulate("fox", "fusemax").over_floor < 2
 
 
-@pytest.mark.parametrize("engine", [left("analytical"), "event"])
+@pytest.mark.parametrize("engine", [left("analytical"), left("event")])
 def test_nests_that_were_bound_to_be_chosen_are_not_bound_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -445,6 +445,7 @@ def test_a_search_without_optuna_says_what_to_install(
         archsim.sweep(SEARCH, tmp_path)
 
 
+@pytest.mark.slow
 def test_as_many_trials_as_there_are_points_are_all_of_them() -> None:
     axes = {"side": SEARCH["axes"]["side"], "batch": [1, 2]}
     asked = SEARCH | {"axes": axes, "set": {"seq_len": 512}}

@@ -53,7 +53,7 @@ def test_nests_of_picking_cascades_compute_what_their_equations_say(
     known = Cascade.load(name)
     program = known.program
     machine = Architecture.load("fusemax")
-    for seed in range(2):
+    for seed in range(1):
         rng = np.random.default_rng(seed)
         shapes = random_shapes(program, {}, rng)
         inputs = random_inputs(program, shapes, rng)

@@ -58,7 +58,7 @@ def chosen(region: Region, subspace: Subspace, random: Random) -> Iterator[Bound
             continue
 
 
-@pytest.mark.parametrize("cascade", some(MASKED, 3))
+@pytest.mark.parametrize("cascade", some(MASKED, 6))
 def test_no_mapping_of_a_region_is_below_its_bound(cascade: str) -> None:
     """Steps that a mask leaves idle are no work of Einsums without one either: bounds that had all
     of it were several times above what small tiles take."""
