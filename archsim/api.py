@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from mappers.construct.generators import GENERATORS
 from workloads.workload import Workload
 
@@ -205,7 +205,7 @@ def search(
     if given.mapping:
         setting = given.mapping[0]
         text = f"mapping.{setting.field}: the mapping is what is searched for"
-        raise SpecError(Problem(text, setting.span))
+        raise SpecError(text, setting.span)
     return search_workload(
         load_workload(workload, given),
         load_machine(architecture, given),
@@ -260,7 +260,7 @@ def compare(
     if settings := (*given.architecture, *given.technology, *given.mapping):
         text = f"{settings[0].field}: machines and mappings are compared as they are given"
         hint = "Architecture.load(NAME, [FIELD=VALUE]) is another machine"
-        raise SpecError(Problem(text, settings[0].span, hint))
+        raise SpecError(text, settings[0].span, hint)
     work = load_workload(workload, given)
     return compare_contenders(
         work,

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from einsum_cascade.errors import InputError, Problem
+from einsum_cascade.errors import InputError
 
 from .document import picture_text
 
@@ -116,7 +116,7 @@ def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
         ending = f"'{path.suffix}'" if path.suffix else "nothing"
         known = ", ".join(suffixes)
         text = f"cannot write a picture as {path}: the name ends in {ending}, expected {known}"
-        raise InputError(Problem(text, hint=f"{path.with_suffix(suffixes[0]).name}"))
+        raise InputError(text, hint=f"{path.with_suffix(suffixes[0]).name}")
 
 
 @contextmanager

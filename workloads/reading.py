@@ -75,15 +75,14 @@ def config_tree(fields: YamlNode | None) -> YamlNode | None:
         return node
     if not (isinstance(node, YamlScalar) and isinstance(node.value, str)):
         text = f"{CONFIG}: expected the fields of a model or a file, got {node.kind}"
-        raise SpecError(Problem(text, node.span))
+        raise SpecError(text, node.span)
     inside = isinstance(node.span, SettingSpan)
     path = (Path() if inside else Path(node.span.source.name).parent) / node.text
     if not file_exists(path):
-        raise SpecError(Problem(f"there is no file '{path}'", node.span))
+        raise SpecError(f"there is no file '{path}'", node.span)
     root = read_yaml(read_source(path))
     if not is_config(root):
-        text = f"'{path}' is no model's configuration: it has no 'model_type'"
-        raise SpecError(Problem(text, node.span))
+        raise SpecError(f"'{path}' is no model's configuration: it has no 'model_type'", node.span)
     return root
 
 
@@ -192,18 +191,18 @@ def setting_fields(settings: Iterable[Setting]) -> FileFields:
 def workload_tree(root: YamlNode) -> YamlNode:
     """Return a file's tree in the schema's form: one section, with all ranks below ``shape``."""
     if not isinstance(root, YamlMapping):
-        raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
+        raise SpecError(f"expected '{KEY}:' and its fields, got {root.kind}", root.span)
     fields = root.child(KEY)
     if fields is None and is_config(root):
         # A model's own configuration is a workload with no other field.
         return _single_entry(KEY, _single_entry(CONFIG, root))
     if fields is None and root.span.source.name.lower().endswith(".json"):
         text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
-        raise SpecError(Problem(text, root.span))
+        raise SpecError(text, root.span)
     if fields is None and root.child("cascade") is not None and len(root.entries) == 1:
         name = root.span.source.name
         text = "this is a cascade: what is computed, without shapes to compute it on"
-        raise SpecError(Problem(text, root.entries[0][0].span, cascade_setting(name)))
+        raise SpecError(text, root.entries[0][0].span, cascade_setting(name))
     other_entries: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # The file has `workload: NAME` beside its fields.
@@ -231,7 +230,7 @@ def _collect_ranks(fields: YamlMapping) -> YamlMapping:
     names = [k.text for k, _ in ranks]
     for key, _ in ranks:
         if names.count(key.text) > 1:
-            raise SpecError(Problem(f"'{key.text}' is given twice", key.span))
+            raise SpecError(f"'{key.text}' is given twice", key.span)
     shape = YamlMapping(span=ranks[0][0].span, entries=tuple(ranks))
     entries = (*others, (_key_node("shape", shape.span), shape))
     return YamlMapping(span=fields.span, entries=entries)
@@ -266,7 +265,7 @@ def file_fields(root: YamlNode) -> FileFields:
     sums = spec.formats.get(ACCUMULATE, "")
     if sums and FORMATS[sums].block > 1:
         text = f"accumulate: a sum has no neighbours that share its scale, as values of {sums} do"
-        raise SpecError(Problem(text, root.span_of((*path, "formats", ACCUMULATE))))
+        raise SpecError(text, root.span_of((*path, "formats", ACCUMULATE)))
     return FileFields(spec, places, fields, config, formats_at, numbers)
 
 
@@ -299,7 +298,7 @@ def parameter(name: YamlScalar, value: YamlScalar) -> int:
     except PydanticCustomError as wrong:
         context = wrong.context or {}
         text = f"{name.text}: {context.get('text', '')}"
-        raise SpecError(Problem(text, value.span, context.get("hint") or None)) from None
+        raise SpecError(text, value.span, context.get("hint") or None) from None
 
 
 def _single_entry(key: str, node: YamlNode) -> YamlMapping:
@@ -344,7 +343,7 @@ class TokenChoice:
 
     def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
         """Return an error about a field, with the position of the field in its file."""
-        return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
+        return SpecError(f"{name}: {message}", self.places.get(name), hint)
 
     def check(self) -> None:
         """Check that the lengths go with the phase.
@@ -584,8 +583,7 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
     shapes = dict(chosen.pop("shapes", choice.shapes().items()))
     numbers = _parameters(merged, chosen.get("cascade"))
     if chosen.get("cascade") is None:
-        text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
-        raise SpecError(text)
+        raise SpecError(f"{name}: the workload names no cascade, for example 'attention-1pass'")
     sizes = sorted((shapes | ranks | numbers).items())
     stated = {**merged.places, **{key: at.span for key, (at, _) in merged.numbers.items()}}
     return Workload(

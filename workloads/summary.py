@@ -11,7 +11,7 @@ from typing import Any
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.point_counts import count_points
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.operations import operations_of
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
@@ -97,11 +97,11 @@ def summarize(work: Workload) -> ModelSummary:
     model = work.model
     if model is None:
         text = f"{work.name}: a summary is of a model, and this workload has shapes alone"
-        raise SpecError(Problem(text, hint="name one with a 'config', or a config.json"))
+        raise SpecError(text, hint="name one with a 'config', or a config.json")
     parameters, active = model.parameters, model.active_parameters
     if parameters is None or active is None:
         text = f"{work.name}: without 'vocab_size' the number of parameters is not known"
-        raise SpecError(Problem(text, hint="--set workload.config.vocab_size=..."))
+        raise SpecError(text, hint="--set workload.config.vocab_size=...")
     keys = work.computed.keys if work.computed is not None else work.seq_len or 1
     encoded = _bytes(work, model.cached_of_encoder)
     state = _bytes(work, ((_STATE, model.state_elements),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.source import html_text
 
 from .attention.layer_attention import Shapes
@@ -117,7 +117,7 @@ class Workload(WorkloadSpec):
             absent = [name for name in wanted if getattr(self, name) is None]
             hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
             text = f"{self.name}: scope '{self.scope}' needs {', '.join(absent)}"
-            raise SpecError(Problem(text, hint=hint))
+            raise SpecError(text, hint=hint)
         return Block(
             attention=attention,
             model_width=self.model_width,

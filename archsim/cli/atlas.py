@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from einsum_cascade.errors import InputError, Problem
+from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.library import builtin_names
 
 from ..writing import OutputFolder
@@ -55,7 +55,7 @@ def atlas_command(
     for setting in given.workload:
         if setting.field == "seq_len":
             text = "atlas: --length says how many tokens there are"
-            raise InputError(Problem(text, setting.span, "--length 4K --length 64K"))
+            raise InputError(text, setting.span, "--length 4K --length 64K")
     scenarios = [
         Scenario(label=n, workload=load(workload, given.workload, seq_len=n))
         for n in dict.fromkeys(lengths)

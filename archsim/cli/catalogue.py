@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError, nearest
+from einsum_cascade.errors import InputError, SpecError, nearest
 from einsum_cascade.source import Source, visible
 from einsum_cascade.yaml.library import (
     Kind,
@@ -129,9 +129,7 @@ def _kind_of(source: Source) -> str:
     if "model_type" in keys:
         return "workload"  # This is the model's own configuration.
     expected = ", ".join(f"'{k.singular}'" for k in KINDS)
-    raise SpecError(
-        Problem(f"expected one of the keys {expected}, got {root.kind} without", root.span)
-    )
+    raise SpecError(f"expected one of the keys {expected}, got {root.kind} without", root.span)
 
 
 def summary_report(summary: ModelSummary) -> Document:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from einsum_cascade.errors import InputError, Problem
+from einsum_cascade.errors import InputError
 from mappers.problem.objectives import OBJECTIVES, objective_called
 
 from ..writing import write_whole
@@ -177,9 +177,7 @@ def _refuse_combination(option: str, *others: str) -> None:
     for other in others:
         if context.get_parameter_source(other) is ParameterSource.COMMANDLINE:
             name = {"starts": "start", "memory": "capacity-curve"}.get(other, other)
-            raise InputError(
-                Problem(f"--{name} goes not with {option}", hint="leave one of the two out")
-            )
+            raise InputError(f"--{name} goes not with {option}", hint="leave one of the two out")
 
 
 def _seconds(text: str | None) -> float | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from einsum_cascade.errors import CascadeError, InputError, Problem, nearest
+from einsum_cascade.errors import CascadeError, InputError, nearest
 
 if TYPE_CHECKING:
     from einsum_cascade.yaml.edit import Setting
@@ -181,7 +181,7 @@ def refuse_mapping_settings(
     """
     if given.mapping:
         text = f"{command}: {why}, so --set mapping.FIELD is not taken"
-        raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
+        raise InputError(text, given.mapping[0].span, "put it into a file of yours")
 
 
 def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -209,4 +209,4 @@ def _number(setting: Setting) -> int | float:
     try:
         return parse_count(value)
     except PydanticCustomError as wrong:
-        raise CascadeError(Problem(wrong.message(), setting.value.span)) from None
+        raise CascadeError(wrong.message(), setting.value.span) from None

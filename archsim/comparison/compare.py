@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.errors import InputError, did_you_mean
 
 from ..document import to_html
 from ..energy import unlike_word
@@ -116,7 +116,7 @@ def contenders_of(
     for name in given:
         if name not in names:
             hint = did_you_mean(name, names)
-            raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
+            raise InputError(f"mappings: no machine here is called '{name}'", hint=hint)
     return tuple(
         contender_of(label, m, given.get(m.name), workload, find=find, generators=generators)
         for label, m in zip(_labels(machines), machines, strict=True)
@@ -194,16 +194,14 @@ def _check_contenders(contenders: Sequence[Contender]) -> None:
     if len(contenders) < 2:
         names = ", ".join(c.label for c in contenders) or "none"
         text = f"a comparison needs two machines or more, got {names}"
-        raise InputError(Problem(text, hint="built in are those of 'archsim list architectures'"))
+        raise InputError(text, hint="built in are those of 'archsim list architectures'")
     for at, contender in enumerate(contenders):
         for other in contenders[:at]:
             if contender.label == other.label or contender.machine == other.machine:
                 same = "" if contender.label == other.label else f" (as '{other.label}')"
                 raise InputError(
-                    Problem(
-                        f"'{contender.label}' is given twice{same}",
-                        hint="a variant is a file of its own: archsim show NAME > mine.yaml",
-                    )
+                    f"'{contender.label}' is given twice{same}",
+                    hint="a variant is a file of its own: archsim show NAME > mine.yaml",
                 )
 
 
@@ -225,11 +223,9 @@ def _area(contender: Contender) -> float:
     if not found > 0:
         technology = contender.machine.technology.name
         raise InputError(
-            Problem(
-                f"{contender.label} has no area: technology '{technology}' gives none, so there is "
-                "no ratio of areas",
-                hint="give the technology's actions and memories an 'area'",
-            )
+            f"{contender.label} has no area: technology '{technology}' gives none, so there is "
+            "no ratio of areas",
+            hint="give the technology's actions and memories an 'area'",
         )
     return found
 

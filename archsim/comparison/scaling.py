@@ -108,11 +108,9 @@ def check_areas(machine: Architecture, label: str = "") -> None:
     missing = [name for name, size in areas(machine) if size <= 0]
     if missing:
         raise InputError(
-            Problem(
-                f"{label or machine.name}: technology '{machine.technology.name}' gives no area "
-                f"for {', '.join(missing)}, so machines of equal area cannot be made",
-                hint="give its actions and memories an 'area'",
-            )
+            f"{label or machine.name}: technology '{machine.technology.name}' gives no area "
+            f"for {', '.join(missing)}, so machines of equal area cannot be made",
+            hint="give its actions and memories an 'area'",
         )
 
 
@@ -151,7 +149,7 @@ def _sized_memory(machine: Architecture, name: str) -> Memory:
     if memory is None or name not in sized:
         what = "has no memory" if memory is None else "has no area on chip for"
         hint = did_you_mean(name, [ARRAYS, COPIES, *sized])
-        raise InputError(Problem(f"--scale: {machine.name} {what} '{name}'", hint=hint))
+        raise InputError(f"--scale: {machine.name} {what} '{name}'", hint=hint)
     return memory
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.yaml.edit import python_setting
 from workloads import load
 from workloads.workload import Workload
@@ -56,7 +56,7 @@ def load_workload(workload: Workload | Name, given: Overrides) -> Workload:
         setting = given.workload[0]
         text = f"{setting.field}: the workload is loaded already, nothing is set in it any more"
         hint = f'workloads.load("{workload.name}", {setting.field}=...), or give its name'
-        raise SpecError(Problem(text, setting.span, hint))
+        raise SpecError(text, setting.span, hint)
     return workload
 
 
@@ -70,7 +70,7 @@ def load_machine(architecture: Architecture | Name, given: Overrides) -> Archite
     if settings:
         text = f"{settings[0].field}: the architecture is loaded already, nothing is set in it"
         hint = "give its name, or Architecture.load(NAME, [FIELD=VALUE])"
-        raise SpecError(Problem(text, settings[0].span, hint))
+        raise SpecError(text, settings[0].span, hint)
     return architecture
 
 

@@ -16,7 +16,7 @@ from einsum_cascade.algebra.excerpt import (
     sizes_of_excerpt,
     tiled_families,
 )
-from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.errors import InputError, NoLegalMappingError
 from einsum_cascade.ir import Einsum, Gather, Program
 from einsum_cascade.passes.analysis import analyze_passes
 
@@ -247,7 +247,7 @@ def nest_by_nest(problem: PartProblem) -> NestedMapping:
     cut = _cut_cascade(problem)
     runs = cut.pieces(_names(cut.problem.program))
     if len(runs) < 2:
-        raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
+        raise NoLegalMappingError("there is no place to cut it into nests")
     return NestedMapping(
         mapping=join_nests(cut.whole, tuple(run.mapping for run in runs)),
         nests=tuple(BoundNest(run.problem.shapes, run.bound) for run in runs),
@@ -306,7 +306,7 @@ class _CutCascade:
             others = (self.generators.make_blocks, self.generators.make)
             one = self._fastest(nest, one, others, policy.MAX_PARTITIONINGS_PER_NEST)
         if one is None:
-            raise NoLegalMappingError(Problem(f"no mapping of {names[0]} to {names[-1]} is legal"))
+            raise NoLegalMappingError(f"no mapping of {names[0]} to {names[-1]} is legal")
         return (one,)
 
     def pieces(self, names: Names, worth_s: float | None = None) -> tuple[_MadeNest, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from itertools import product
 
-from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.errors import InputError, NoLegalMappingError
 from einsum_cascade.ir import Program
 
 from ..legality.binding import bind, with_parameters
@@ -212,7 +212,7 @@ def mapping_with_partitioned_tiles(
         else:
             return partitioned
     assert refused is not None, "one mapping is bound at the least"
-    raise NoLegalMappingError(Problem(refused.problems[0].message))
+    raise NoLegalMappingError(refused.problems[0].message)
 
 
 def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) -> Architecture:

@@ -203,7 +203,7 @@ def _refuse_unlike_rows(program: Program, folded: int) -> None:
             f" {folded} query heads that share keys and values cannot be rows of one head"
         )
         hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
-        raise SpecError(Problem(text, hint=hint))
+        raise SpecError(text, hint=hint)
 
 
 def own_part(workload: Workload) -> Part:
@@ -266,7 +266,7 @@ def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Ar
                 text = f"no array of {architecture.name} does {needed}"
                 known = ", ".join(x for x in own if x != OF_WORDS)
                 hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
-                raise SpecError(Problem(text, _stated(workload, program, e.name, fmt), hint))
+                raise SpecError(text, _stated(workload, program, e.name, fmt), hint)
 
 
 def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:

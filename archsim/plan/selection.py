@@ -71,7 +71,7 @@ def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, 
             if cascade in chosen:
                 both = f"'{chosen[cascade].name}' and '{mapping.name}'"
                 hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
-                raise SpecError(Problem(f"mappings {both} are for the same parts", hint=hint))
+                raise SpecError(f"mappings {both} are for the same parts", hint=hint)
             chosen[cascade] = mapping
     return tuple(chosen.get(part.cascade) for part in parts)
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from einsum_cascade.errors import Problem
 from einsum_cascade.memo import cached_property
 
 from ..iteration.bands import Band, BandProgression
@@ -643,8 +642,7 @@ class _Walker:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
                 )
-                hint = "use tiles that divide the shapes"
-                raise StepsError(Problem(text, None, hint))
+                raise StepsError(text, None, "use tiles that divide the shapes")
         return found
 
 

@@ -84,8 +84,7 @@ def right_side(
         number = column in ("point", *NUMBERS) or stem(column) != column
     if not number:
         if sign not in ("==", "!="):
-            what = f"where: {column} is a text, which is '==' or '!=' another"
-            raise SpecError(what, place)
+            raise SpecError(f"where: {column} is a text, which is '==' or '!=' another", place)
         return text
     right = found is not None and (
         found.kind in (None, kind) or (axis is not None and kind is None)

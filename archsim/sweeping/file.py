@@ -335,8 +335,7 @@ def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice | Non
         raise SpecError(f"points: expected 'all' or a mapping, got {given.kind}", given.span, hint)
     parsed = validate(PointsFields, given)
     if (parsed.random is None) == (parsed.search is None):
-        text = "points: expected 'random' or 'search', and one of them"
-        raise SpecError(text, given.span, hint)
+        raise SpecError("points: expected 'random' or 'search', and one of them", given.span, hint)
     if parsed.random is not None:
         for other in ("trials", "objectives"):
             if given.child(other) is not None:

@@ -310,8 +310,7 @@ def generated_values(
         text = f"{axis}: expected from 2 to {MOST_VALUES} steps, ends included, got {steps}"
         raise SpecError(text, span)
     if scale == "log" and min(first.number, last.number) <= 0:
-        text = f"{axis}: a log scale needs ends above zero"
-        raise SpecError(text, span, "scale: linear")
+        raise SpecError(f"{axis}: a log scale needs ends above zero", span, "scale: linear")
     ends = (first.number, last.number)
     whole = first.kind in _WHOLE or (first.kind is None and all(n.denominator == 1 for n in ends))
     found = tuple(round(n) if whole else float(n) for n in _between(*ends, steps, scale))

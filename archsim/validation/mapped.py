@@ -275,7 +275,7 @@ def _run(
     total = sum(e.iterations for core in cores for e in core.bound.einsums)
     if total > MOST_ITERATIONS:
         what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
-        raise EvaluationError(Problem(what, hint="use smaller shapes"))
+        raise EvaluationError(what, hint="use smaller shapes")
     _refuse_shared_scales(bound.program)
     whole = bound.whole
     sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
@@ -317,7 +317,7 @@ def _refuse_shared_scales(program: Program) -> None:
         if fmt.name and (fmt.block > 1 or fmt.exponent == 0):
             what = f"'{e.name}' is computed value by value, and in {fmt.name} many share a scale"
             hint = "inputs may be in such formats, what a mapping computes may not"
-            raise EvaluationError(Problem(what, e.target.span, hint))
+            raise EvaluationError(what, e.target.span, hint)
 
 
 class _NestWalk:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import Cascade, ir
-from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
+from einsum_cascade.errors import EvaluationError, NotANumberError
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.numeric.dtypes import Precision, dtype_of, largest, unit_roundoff
 from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
@@ -237,7 +237,7 @@ class Trial:
             return {program.outputs[0]: np.asarray(next(iter(found.values())))}
         if missing := [n for n in program.outputs if n not in found]:
             what = f"reference '{reference.name}' does not give {', '.join(missing)}"
-            raise EvaluationError(Problem(f"{what}; it gives {', '.join(found)}"))
+            raise EvaluationError(f"{what}; it gives {', '.join(found)}")
         return {n: np.asarray(found[n]) for n in program.outputs}
 
 
@@ -253,7 +253,7 @@ def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
         got = found[name].astype(float)
         if got.shape != wanted.shape:
             what = f"'{name}' has shape {got.shape}, but the reference gives {wanted.shape}"
-            raise EvaluationError(Problem(what))
+            raise EvaluationError(what)
         with np.errstate(invalid="ignore"):
             difference = np.where(got == wanted, 0.0, np.abs(got - wanted))
         worst = float(np.max(difference, initial=0.0))

@@ -54,7 +54,7 @@ def reference_of(other: Cascade, cascade: Cascade) -> Reference:
             for program in (mine, theirs)
         )
         text = f"inputs of '{mine.name}' and '{theirs.name}' differ in names or numbers of ranks"
-        raise EvaluationError(Problem(text, hint=words))
+        raise EvaluationError(text, hint=words)
     given = {p.name for p in theirs.parameters}
 
     def evaluate(**arrays: Any) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _check_fits(program: ir.Program, reference: Reference) -> None:
     else:
         return
     raise EvaluationError(
-        Problem(f"{what}; it takes {', '.join(taken)}", hint=f"'{program.name}' does not fit it")
+        f"{what}; it takes {', '.join(taken)}", hint=f"'{program.name}' does not fit it"
     )
 
 

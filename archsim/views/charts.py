@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgba
 from matplotlib.patches import Patch
 
-from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.source import html_text
 
 from ..document import picture_text
@@ -180,7 +180,7 @@ def _baseline(column: str, shades: Sequence[Shade], given: str | None) -> Shade:
             return shade
     known = [s.label for s in shades]
     text = f"baseline: no point has {column} '{given}'"
-    raise InputError(Problem(text, hint=did_you_mean(given, known) or ", ".join(known)))
+    raise InputError(text, hint=did_you_mean(given, known) or ", ".join(known))
 
 
 def _groups(
@@ -282,7 +282,7 @@ def _places(slots: AxisChoice, options: PlotOptions) -> tuple[str, str]:
     if x is None or y is None:
         moving = ", ".join(slots.view.axes) or "none"
         text = f"heatmap: it needs two settings of two values or more, there is {moving}"
-        raise InputError(Problem(text, hint="archsim plot DIR lines"))
+        raise InputError(text, hint="archsim plot DIR lines")
     return x, y
 
 
@@ -400,11 +400,11 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
     known = [s for s in (LATENCY, "traffic_bytes", "buffer_bytes", "energy_pj") if s in stems]
     if not known:
         text = "breakdown: the frame has no floor, and no bytes or energy by place: nothing adds up"
-        raise InputError(Problem(text, hint=f"its columns are {', '.join(named)}"))
+        raise InputError(text, hint=f"its columns are {', '.join(named)}")
     quantity = known[0] if given is None else given.removesuffix(".")
     if quantity not in known:
         hint = did_you_mean(quantity, known) or f"it can be {', '.join(known)}"
-        raise InputError(Problem(f"y: '{given}' is not made of pieces", hint=hint))
+        raise InputError(f"y: '{given}' is not made of pieces", hint=hint)
     if quantity == LATENCY:
         return StackedQuantity(LATENCY, (FLOOR, LATENCY))
     return StackedQuantity(quantity, tuple(c for c in named if c.startswith(f"{quantity}.")))
@@ -603,7 +603,7 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
         from plotly.graph_objects import Figure, Parcoords
     except ImportError:
         text = "parallel: plotly draws these and is not installed"
-        raise InputError(Problem(text, hint="pip install 'archsim[plotly]'")) from None
+        raise InputError(text, hint="pip install 'archsim[plotly]'") from None
     colour = view.measured_column(options.colour, "colour")
     results = [c for c in NUMBERS if c in view.frame.columns and view.frame[c].nunique() > 1]
     columns = dict.fromkeys((*view.axes, *results, colour))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.errors import InputError, did_you_mean
 
 from ..document import picture_text
 from ..sweeping.columns import LEVELS, NUMBERS, TEXTS, unit_of
@@ -44,13 +44,13 @@ class PlotOptions:
         """
         if not SMALLEST_IN <= self.width_in <= LARGEST_IN:
             text = f"a picture is from {SMALLEST_IN:g} to {LARGEST_IN:g} inches wide"
-            raise InputError(Problem(f"{text}, not {self.width_in:g}"))
+            raise InputError(f"{text}, not {self.width_in:g}")
         for option in fields(self):
             given = option.name != "width_in" and getattr(self, option.name) is not None
             if given and option.name not in taken:
                 known = ", ".join(taken) or "none of them"
                 text = f"a picture of kind '{kind}' has no '{option.name}'"
-                raise InputError(Problem(text, hint=f"it takes {known}"))
+                raise InputError(text, hint=f"it takes {known}")
 
 
 RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS)
@@ -97,7 +97,7 @@ class FrameView:
         named = [str(c) for c in self.frame.columns]
         if name not in named:
             hint = did_you_mean(name, named)
-            raise InputError(Problem(f"{place}: there is no column '{name}'", hint=hint))
+            raise InputError(f"{place}: there is no column '{name}'", hint=hint)
         if not self.frame[name].notna().any():
             raise InputError(f"{place}: the column '{name}' is empty in all rows that ran")
         return name
@@ -118,9 +118,7 @@ class FrameView:
             )
         if missing := sum(not isfinite(n) for n in found):
             text = f"{place}: '{column}' has no finite number in {missing} of {len(found)} rows"
-            raise InputError(
-                Problem(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out')
-            )
+            raise InputError(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out')
         return found
 
     def values(self, column: str | None) -> tuple[Any, ...]:
@@ -163,7 +161,7 @@ class FrameView:
         if not moving:
             besides = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
             what = f"{place}: the frame has no numbers to measure{besides}"
-            raise InputError(Problem(what, hint=f"its columns are {', '.join(named)}"))
+            raise InputError(what, hint=f"its columns are {', '.join(named)}")
         return moving[0]
 
     def measured_column(self, given: str | None, place: str, but: Iterable[str] = ()) -> str:
@@ -363,7 +361,7 @@ class AxisChoice:
         if size > most:
             text = f"{place}: '{column}' has {size} values, a picture has at most {most} {what}"
             few = [a for a in self.view.axes if self.size(a) <= most]
-            raise InputError(Problem(text, hint=f"of few values: {', '.join(few)}" if few else ""))
+            raise InputError(text, hint=f"of few values: {', '.join(few)}" if few else "")
         return self.take(column)
 
     def rows_of_one_workload(self) -> FrameView:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
-from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.errors import InputError, did_you_mean
 
 from ..comparison.compare import Comparison
 from ..figure_style import check_suffix, look
@@ -101,7 +101,7 @@ def kind_for(data: Drawable, kind: str | None) -> str:
         return kind or kinds[0]
     known = f"there are {', '.join(kinds)}"
     hint = known if kind in ALL_KINDS else did_you_mean(kind, kinds) or known
-    raise InputError(Problem(f"of {what} there is no picture '{kind}'", hint=hint))
+    raise InputError(f"of {what} there is no picture '{kind}'", hint=hint)
 
 
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
@@ -179,9 +179,7 @@ def load_drawable(place: Path) -> Drawable:
     if place.suffix.lower() == ".json":
         return _written(place)
     text = f"cannot draw {place}: expected a folder, .csv, .parquet or .json"
-    raise InputError(
-        Problem(text, hint="archsim sweep SWEEP.yaml --out DIR; archsim plot DIR pareto")
-    )
+    raise InputError(text, hint="archsim sweep SWEEP.yaml --out DIR; archsim plot DIR pareto")
 
 
 def _table(path: Path) -> DataFrame:

@@ -143,8 +143,7 @@ def evaluate(
     mappings: dict[str, Any] = {"inputs": inputs, "sizes": sizes, "parameters": parameters}
     for name, mapping in mappings.items():
         if not isinstance(mapping, Mapping):
-            what = f"{name} is a mapping from names, not {type(mapping).__name__}"
-            raise EvaluationError(what)
+            raise EvaluationError(f"{name} is a mapping from names, not {type(mapping).__name__}")
     given = {**sizes, **parameters, **named}
     shapes, scalars = split_named(program, given, ("dtype", "keep", "sizes", "parameters"))
     binding = bind(program, inputs, dtype, shapes, scalars)

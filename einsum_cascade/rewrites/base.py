@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from ..algebra.terms import drop_unread, in_order
-from ..errors import Problem, RewriteError, did_you_mean
+from ..errors import RewriteError, did_you_mean
 from ..ir import Einsum, Node, Program, Rank
 from ..verify import check
 
@@ -99,7 +99,7 @@ def refuse(
     """
     where = f" at '{at.name}'" if isinstance(at, Einsum) else ""
     span = None if at is None else at.span
-    return RewriteError(Problem(f"{rule} does not apply{where}: {condition}", span, hint))
+    return RewriteError(f"{rule} does not apply{where}: {condition}", span, hint)
 
 
 def einsum_named(program: Program, name: str, rule: str) -> Einsum:

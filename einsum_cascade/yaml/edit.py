@@ -208,8 +208,7 @@ def _position(node: YamlSequence, step: YamlScalar, error: type[InputError]) -> 
     if step.text.isdecimal() and int(step.text[:9]) < len(names):
         return int(step.text)
     known = [n for n in names if n is not None]
-    what = f"the list has no member '{step.text}'"
-    raise error(what, step.span, did_you_mean(step.text, known))
+    raise error(f"the list has no member '{step.text}'", step.span, did_you_mean(step.text, known))
 
 
 def _name_of(item: YamlNode) -> str | None:

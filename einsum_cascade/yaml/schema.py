@@ -213,8 +213,7 @@ def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Pa
         what = f"expected the section '{key}:'"
         if root.entries:
             what += f", got '{shorten(root.keys[0])}:'"
-        hint = f"such a file begins with '{key}:', its fields indented below"
-        raise error(what, root.span, hint)
+        raise error(what, root.span, f"such a file begins with '{key}:', its fields indented below")
     others = [k for k, _ in root.entries if k.text != key]
     if others:
         raise error(

@@ -226,7 +226,7 @@ def choose(
     if size > policy.MAX_COMBINATIONS:
         most = policy.MAX_COMBINATIONS
         text = f"{size} combinations of choices are more than the {most} that are tried"
-        raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
+        raise SpecError(text, mapping.choices[0].span, "pin some of them")
     _check(program, mapping)
     tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
     fitted = any(tile_size(t, architecture) is None for t in tiles)

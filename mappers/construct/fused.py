@@ -29,7 +29,7 @@ from archsim.nest.residency import residency
 from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
-from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
 
@@ -97,7 +97,7 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     found = [*_promising(program, architecture, given)]
     if not found:
         text = f"no tiles of fused loops fit the memories of {architecture.name}"
-        raise NoLegalMappingError(Problem(text))
+        raise NoLegalMappingError(text)
     promised = [price(bound)[0] for bound, _ in found]
     most = policy.MAX_ESTIMATE_RATIO * min(promised)
     near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= most]

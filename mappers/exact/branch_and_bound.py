@@ -555,7 +555,7 @@ class BranchAndBound:
         if why.irregular:
             if not self.relaxed:
                 raise NotInBatchesError
-            raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
+            raise MappingError(f"the cascade cannot be searched: {why}")
         self.refused.append(str(why))
         self.lost += len(candidate.subspace.sizes) * candidate.region.mappings_per_tiling
 

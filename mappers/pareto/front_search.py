@@ -24,7 +24,7 @@ from archsim.spec.arch import Architecture, Memory
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from archsim.spec.roles import memory_called, memory_in_role
-from einsum_cascade.errors import InputError, MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import InputError, MappingError, SpecError, did_you_mean
 from workloads.workload import Workload
 
 from ..construct.generators import GENERATORS
@@ -91,7 +91,7 @@ def limited_memory(architecture: Architecture, name: str, option: str) -> Memory
     if named not in known:
         why = "is the outermost" if named == outermost.name else "has no limit"
         text = f"{option}: {named} {why}; asked is the size of an inner memory"
-        raise SpecError(Problem(text, hint=f"known: {', '.join(known) or 'none'}"))
+        raise SpecError(text, hint=f"known: {', '.join(known) or 'none'}")
     return next(m for m in inner if m.name == named)
 
 
@@ -683,7 +683,7 @@ def axes_called(text: str, architecture: Architecture) -> str:
             raise SpecError(f"{OPTION}: there is no axis '{name}'; {did_you_mean(name, known)}")
     if sorted(set(names) & set(AXES)) != sorted(AXES) or len(names) != 2 + len(others[:1]):
         why = f"{OPTION} {text}: a front is of latency and energy, and of one memory if you like"
-        raise SpecError(Problem(why, hint="write latency,energy or latency,energy,buffer"))
+        raise SpecError(why, hint="write latency,energy or latency,energy,buffer")
     return limited_memory(architecture, others[0], OPTION).name if others else ""
 
 

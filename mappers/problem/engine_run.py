@@ -13,7 +13,7 @@ from archsim.nest.sequence import NestPart, nests_of
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import Cache, Identity
 
@@ -165,7 +165,7 @@ def _obeying(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
     """Bind the nests of a mapping, or raise an error if it breaks a constraint."""
     if mapping.nests and space.constraints:
         text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
-        raise MappingError(Problem(text, mapping.span))
+        raise MappingError(text, mapping.span)
     nests = bound_nests(space, mapping)
     if broken := space.constraints.broken(nests[0][1]):
         raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))

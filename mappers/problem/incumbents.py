@@ -19,7 +19,7 @@ from archsim.plan.parts import PartProblem, refuse_unknown_tensors
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, SpecError
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
@@ -110,10 +110,8 @@ def only_part(workload: Workload, what: str) -> Part:
     if len(workload.parts) > 1:
         names = ", ".join(dict.fromkeys(part.name for part in workload.parts))
         raise SpecError(
-            Problem(
-                f"{what} is of a workload of one part; {workload.name} has {names}",
-                hint="take its attention alone: --set scope=attention",
-            )
+            f"{what} is of a workload of one part; {workload.name} has {names}",
+            hint="take its attention alone: --set scope=attention",
         )
     return workload.parts[0]
 

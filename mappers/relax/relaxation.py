@@ -19,7 +19,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import Keep, Mapping
 from archsim.spec.roles import memory_called
-from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.errors import InputError, NoLegalMappingError
 
 from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
@@ -296,7 +296,7 @@ def infeasible_relaxations(space: Mapspace, refused: Sequence[InputError]) -> In
         # Constraints that allow no mapping anywhere are explained best by the first relaxation.
         nothing = (why for why in refused if isinstance(why, NoLegalMappingError))
         return next(nothing, None) or no_legal_mapping(space, refused[0].problems)
-    return NoLegalMappingError(Problem(f"no mapping is legal on {space.architecture.name}"))
+    return NoLegalMappingError(f"no mapping is legal on {space.architecture.name}")
 
 
 def first_incumbent(space: Mapspace, problem: SearchProblem) -> EngineRun | None:

@@ -7,7 +7,7 @@ from math import inf, isqrt
 
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
-from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations, operation_label
 from einsum_cascade.shapes import derived_shapes, resolve_shapes
@@ -28,8 +28,7 @@ def arrays_of(
     if not able:
         wanted = ", ".join(map(operation_label, kinds))
         text = f"{einsum.name}: no array of {architecture.name} can do all of {wanted}"
-        hint = "give an array the operations that are missing"
-        raise MappingError(Problem(text, einsum.span, hint))
+        raise MappingError(text, einsum.span, "give an array the operations that are missing")
     return able
 
 

@@ -434,7 +434,7 @@ def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
     if len(left) == 1:
         (alone,) = left
         text = f"nothing of the mapspace is left where {alone.text}"
-        return NoLegalMappingError(Problem(text, alone.span, _hint(space, alone)))
+        return NoLegalMappingError(text, alone.span, _hint(space, alone))
     both = "both" if len(left) == 2 else "all"
     text = f"nothing of the mapspace is left under these constraints, {both} of them together:"
     return NoLegalMappingError([Problem(text), *(Problem(c.text, c.span) for c in left)])

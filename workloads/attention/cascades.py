@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 
 from ..models import (
     DecayAttention,
@@ -173,9 +173,7 @@ def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
             f"the layer sees chunks of {a.chunk} tokens, and {tokens.queries} queries after"
             f" {before} tokens are not whole ones: no cascade has such a mask"
         )
-        raise SpecError(
-            Problem(text, hint=f"take a multiple of {a.chunk} tokens, or fewer than one")
-        )
+        raise SpecError(text, hint=f"take a multiple of {a.chunk} tokens, or fewer than one")
     # Queries begin where a chunk begins, so that no cached key is seen.
     whole = tokens.queries // a.chunk
     return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
@@ -245,11 +243,9 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
     both_ways = not a.causal and window is not None and window < tokens.keys
     if both_ways and tokens.queries != tokens.keys:
         raise SpecError(
-            Problem(
-                f"the layer has a window of {window} keys that looks both ways, and"
-                f" {tokens.queries} queries are not all of {tokens.keys} tokens",
-                hint="take as many queries as keys, or a layer without a window",
-            )
+            f"the layer has a window of {window} keys that looks both ways, and"
+            f" {tokens.queries} queries are not all of {tokens.keys} tokens",
+            hint="take as many queries as keys, or a layer without a window",
         )
 
 

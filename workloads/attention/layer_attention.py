@@ -145,8 +145,7 @@ class SharedHeads:
         sharing = found.get(GROUP_HEADS) or heads // max(groups, 1)
         if groups * sharing != heads:
             given = ", ".join(f"{r} = {found[r]}" for r in (GROUPS, GROUP_HEADS) if r in found)
-            text = f"{given}: groups of so many do not make up H = {heads} query heads"
-            raise SpecError(text)
+            raise SpecError(f"{given}: groups of so many do not make up H = {heads} query heads")
         return found | {GROUPS: groups, GROUP_HEADS: sharing}
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:

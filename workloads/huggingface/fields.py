@@ -116,7 +116,7 @@ def _count(node: YamlNode | None, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         text = f"{name}: expected how many layers predict further tokens, a whole number from 0"
         got = f"the text '{shorten(value)}'" if isinstance(value, str) else shorten(str(value))
-        raise SpecError(Problem(f"{text}, got {got}", node.span_of((name,))))
+        raise SpecError(f"{text}, got {got}", node.span_of((name,)))
     return value
 
 
@@ -306,7 +306,7 @@ def class_of(root: YamlNode) -> YamlScalar | None:
 
 def field_error(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
     """Return an error at a field that contradicts other fields."""
-    return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
+    return SpecError(f"{field}: {message}", root.span_of((field,)), hint or None)
 
 
 def exact_quotient(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:

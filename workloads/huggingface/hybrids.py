@@ -576,8 +576,7 @@ def _listed_sparse_layers(root: YamlNode, c: Any) -> Sequence[bool]:
     ones."""
     found = listed("mlp_layer_types", ("sparse",), _RULE)(root, c)
     if c.mlp_layer_types is not None and any(found) and not c.n_routed_experts:
-        text = "some layers have experts, and there are none"
-        raise field_error(root, "mlp_layer_types", text)
+        raise field_error(root, "mlp_layer_types", "some layers have experts, and there are none")
     return found
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import DeltaAttention, Experts, LatentAttention, Mixer, ModelConfig, WeightFormats
@@ -106,15 +106,12 @@ def read_config(root: YamlNode) -> ModelConfig:
     family, where = _family(root)
     if family in _REFUSED:
         why, instead = _REFUSED[family]
-        raise SpecError(
-            Problem(f"models of type '{family}' are not read: {why}", where.span, instead)
-        )
+        raise SpecError(f"models of type '{family}' are not read: {why}", where.span, instead)
     if family not in readers():
         text = f"models of type '{shorten(family)}' are not read"
         known = f"known: {', '.join(readers())}"
         meant = next((f"did you mean '{name}'? " for name in _similar_names(family)), "")
-        hint = f"{meant}{known}"
-        raise SpecError(Problem(text, where.span, hint))
+        raise SpecError(text, where.span, f"{meant}{known}")
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
     weights = weight_formats(root)
@@ -122,7 +119,7 @@ def read_config(root: YamlNode) -> ModelConfig:
     sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
     if weights.experts and not weights.projections and not sparse:
         text = f"{QUANTIZATION}: {weights.experts} is for experts, and the model has none"
-        raise SpecError(Problem(text, root.span_of((QUANTIZATION,))))
+        raise SpecError(text, root.span_of((QUANTIZATION,)))
     check_unconverted(root, weights, model)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
@@ -153,18 +150,18 @@ def _family(root: YamlNode) -> tuple[str, YamlNode]:
     The name is the ``model_type``, or follows from the class in ``architectures``.
     """
     if not isinstance(root, YamlMapping):
-        raise SpecError(Problem(f"expected a model's fields, got {root.kind}", root.span))
+        raise SpecError(f"expected a model's fields, got {root.kind}", root.span)
     named = root.child(TYPE)
     if isinstance(named, YamlScalar) and isinstance(named.value, str):
         return named.text, named
     if named is not None:
-        raise SpecError(Problem(f"{TYPE}: expected a text, got {named.kind}", named.span))
+        raise SpecError(f"{TYPE}: expected a text, got {named.kind}", named.span)
     if (first := class_of(root)) is not None:
         bare = _CLASS.sub("", first.text).lower()
         plain = {name.replace("_", ""): name for name in readers()}
         return plain.get(bare, first.text), first
     text = f"the field '{TYPE}' is missing: it says how the others are read"
-    raise SpecError(Problem(text, root.span, f"known: {', '.join(readers())}"))
+    raise SpecError(text, root.span, f"known: {', '.join(readers())}")
 
 
 QUANTIZATION = "quantization_config"
@@ -334,7 +331,7 @@ def _listed(value: Any) -> list[Any]:
 def _refusal(node: YamlNode, message: str, known: str = "") -> SpecError:
     off = f"--set workload.config.{QUANTIZATION}=null"
     hint = f"{known}{off} runs weights as wide as the machine's words"
-    return SpecError(Problem(f"{QUANTIZATION}: {message}", node.span, hint))
+    return SpecError(f"{QUANTIZATION}: {message}", node.span, hint)
 
 
 def without_quantization(root: YamlNode) -> YamlNode:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 
 from ..attention.cascades import attention_of
 from ..attention.layer_attention import SharedHeads, convolution_shapes
@@ -224,7 +224,7 @@ def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
         text = (
             f"{', '.join(given)}: given by hand, and projections of {kind} layers are the model's"
         )
-        raise SpecError(Problem(text, hint="change config, or take scope=attention"))
+        raise SpecError(text, hint="change config, or take scope=attention")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,7 +403,7 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
-        raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
+        raise SpecError(text, hint="scope=attention, or a single layer with scope=block")
     found = attention_of(mixer, tokens)
     return replace(attention, **found.features)
 
@@ -499,7 +499,7 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
     given = sorted(set(work.heads.given) - {"B", "P", "M"})
     if given:
         text = f"{', '.join(given)}: given by hand, and other tokens take the model's widths"
-        raise SpecError(Problem(text, hint="change config in its place"))
+        raise SpecError(text, hint="change config in its place")
     usual = default_layer(model, tokens.phase)
     index = work.layer if work.layer is not None and work.layer >= usual else usual
     layer = model.layer(index)
