@@ -83,8 +83,7 @@ def _initialised(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Probl
             yield Problem(what, einsum.target.span, did_you_mean(einsum.name, program.iterative))
         for access in einsum.reads:
             if access.tensor not in inputs and access.tensor in program.einsum_of:
-                what = f"init reads '{access.tensor}'; it can only read inputs"
-                yield Problem(what, access.span)
+                yield Problem(f"init reads '{access.tensor}'; it can only read inputs", access.span)
 
 
 def _order(program: ir.Program) -> Iterator[Problem]:
@@ -493,8 +492,7 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
             continue
         for variable in index.variables:
             if variable in seen:
-                what = f"'{variable}' indexes '{einsum.name}' twice on the left"
-                yield Problem(what, index.span)
+                yield Problem(f"'{variable}' indexes '{einsum.name}' twice on the left", index.span)
             seen.add(variable)
         if index.as_variable or index.offset == 1 or family_of(program, index):
             continue

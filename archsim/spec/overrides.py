@@ -107,8 +107,7 @@ def parse_overrides(
                 wrong.append(Problem(what, setting.span))
         elif len(setting.path) > 1 and first not in _OF_WORKLOADS:
             hint = did_you_mean(first, SECTIONS)
-            what = f"'{first}' is none of {', '.join(SECTIONS)}"
-            wrong.append(Problem(what, setting.span, hint))
+            wrong.append(Problem(f"'{first}' is none of {', '.join(SECTIONS)}", setting.span, hint))
         else:
             found["workload"].append(setting)
     if wrong:

@@ -85,8 +85,7 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
     for condition in sweep.conditions:
         if condition.column.startswith(LEVELS) and condition.column not in known:
             text = f"where: there is no column '{condition.column}'"
-            hint = did_you_mean(condition.column, members)
-            yield Problem(text, condition.node.span, hint)
+            yield Problem(text, condition.node.span, did_you_mean(condition.column, members))
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:

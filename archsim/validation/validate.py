@@ -164,8 +164,7 @@ def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
         if name not in known
     ]
     if formats.accumulate not in ("", *SUMS):
-        text = f"sums are run in {', '.join(SUMS)}, not in {formats.accumulate}"
-        wrong.append(Problem(text))
+        wrong.append(Problem(f"sums are run in {', '.join(SUMS)}, not in {formats.accumulate}"))
     if wrong:
         raise EvaluationError(wrong)
 

@@ -135,8 +135,7 @@ def _parameters(
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if isinstance(value, bool | str) or math.isnan(number):
-            what = f"parameter '{parameter.name}' is a number, not {value!r}"
-            problems.append(Problem(what))
+            problems.append(Problem(f"parameter '{parameter.name}' is a number, not {value!r}"))
         else:
             yield parameter.name, number
 

@@ -263,8 +263,7 @@ def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetail
         if kind == "literal_error" and isinstance(node, YamlScalar):
             close = nearest(node.text, re.findall(r"'([^']*)'", context["expected"]))
             context = {"hint": f"did you mean '{close}'?" if close else ""}
-    hint = context.get("hint") or None
-    return Problem(f"{name}: {message}" if name else message, span, hint)
+    return Problem(f"{name}: {message}" if name else message, span, context.get("hint") or None)
 
 
 def _missing(root: YamlNode, where: Path) -> Problem:

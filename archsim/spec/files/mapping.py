@@ -98,8 +98,7 @@ def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]
     tested: dict[str, list[str]] = {}
     choices = spec.choices
     if spec.cases and not choices:
-        text = "'cases' are for 'choices', and there are none"
-        yield place.below("cases").key_problem(text)
+        yield place.below("cases").key_problem("'cases' are for 'choices', and there are none")
         return
     for at, case in enumerate(spec.cases):
         for name, alternatives in case.when.items():
@@ -113,8 +112,7 @@ def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]
         if not alternatives:
             yield here.problem(f"choice '{name}' has no alternatives")
         if name not in tested:
-            hint = did_you_mean(name, tested)
-            yield here.problem(f"no case asks about a choice '{name}'", hint)
+            yield here.problem(f"no case asks about a choice '{name}'", did_you_mean(name, tested))
             continue
         known = list(dict.fromkeys(tested[name]))
         for alternative in alternatives:
@@ -560,8 +558,7 @@ def _schedule_problems(spec: MappingFields | NestFields, above: FilePlace) -> It
     for field, kinds in owners:
         if getattr(schedule, field) is not None and schedule.kind not in kinds:
             text = f"a {schedule.kind} schedule has no '{field}'"
-            hint = f"that belongs to kind {' or '.join(kinds)}"
-            yield place.below(field).key_problem(text, hint)
+            yield place.below(field).key_problem(text, f"that belongs to kind {' or '.join(kinds)}")
     if schedule.kind == "phases" and schedule.groups is None:
         yield place.key_problem("a schedule of phases needs 'groups'")
     if schedule.groups is None or schedule.kind == "pipelined":
@@ -585,16 +582,14 @@ def _schedule_problems(spec: MappingFields | NestFields, above: FilePlace) -> It
     yield from _unmapped(named, spec)
     absent = [name for name in spec.einsums if name not in dict(named)]
     if absent:
-        text = f"every Einsum is in one group; missing: {', '.join(absent)}"
-        yield groups.key_problem(text)
+        yield groups.key_problem(f"every Einsum is in one group; missing: {', '.join(absent)}")
     yield from _unmapped(_named(schedule.exposes or (), place.below("exposes")), spec)
 
 
 def _unmapped(named: Named, spec: MappingFields | NestFields) -> Iterator[Problem]:
     for name, where in named:
         if name not in spec.einsums:
-            hint = did_you_mean(name, spec.einsums)
-            yield where.problem(f"no Einsum '{name}' is mapped", hint)
+            yield where.problem(f"no Einsum '{name}' is mapped", did_you_mean(name, spec.einsums))
 
 
 def _twice(named: Named, what: str) -> Iterator[Problem]:
