@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ..document import Column, Document, Fact, Table, names, numbers, texts
+from ..document import Column, Document, Fact, Table, names, numbers, table_of, texts
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import (
     Bounds,
@@ -200,8 +200,8 @@ def _latency_parts(result: RunRecord) -> tuple[Fact, ...]:
 
 def _table(title: str, items: Iterable[T], *columns: tuple[Column, Callable[[T], str]]) -> Table:
     """Return a table with a row for each item; every column has a function that writes its cell."""
-    rows = tuple(tuple(cell(item) for _, cell in columns) for item in items)
-    return Table(title=title, columns=tuple(column for column, _ in columns), rows=rows)
+    rows = ([cell(item) for _, cell in columns] for item in items)
+    return table_of(title, (column for column, _ in columns), rows)
 
 
 def _arrays(result: RunRecord) -> Table:
@@ -220,16 +220,9 @@ def _memories(result: RunRecord) -> Table:
     buffers = {b.level: b for b in result.buffers}
     traffic = {t.level: t for t in result.traffic}
     levels = dict.fromkeys((*traffic, *buffers))
-    return Table(
-        title="memories and registers",
-        columns=(
-            *names("level"),
-            *numbers("read", "written", "total", "footprint", "capacity", "full"),
-        ),
-        rows=tuple(
-            (level, *_moved(traffic.get(level)), *_held(buffers.get(level))) for level in levels
-        ),
-    )
+    rows = ((x, *_moved(traffic.get(x)), *_held(buffers.get(x))) for x in levels)
+    heads = (*names("level"), *numbers("read", "written", "total", "footprint", "capacity", "full"))
+    return table_of("memories and registers", heads, rows)
 
 
 def _moved(traffic: LevelTraffic | None) -> tuple[str, str, str]:
@@ -252,20 +245,15 @@ def _einsums(result: RunRecord) -> Table:
     spent = dict(result.energy_by_einsum)
     total = sum(spent.values())
     used = {e.name for e in result.einsums}
-    others = tuple(
+    rows = [_einsum(e, spent, total) for e in result.einsums]
+    rows += [
         (name, "-", "-", "-", "-", energy(pj), _share(pj, total))
         for name, pj in spent.items()
         if name not in used
-    )
-    return Table(
-        title="Einsums",
-        columns=(
-            *names("Einsum"),
-            *texts("array", "operations"),
-            *numbers("cycles", "of array", "energy", "share"),
-        ),
-        rows=tuple(_einsum(e, spent, total) for e in result.einsums) + others,
-    )
+    ]
+    words = (*names("Einsum"), *texts("array", "operations"))
+    heads = (*words, *numbers("cycles", "of array", "energy", "share"))
+    return table_of("Einsums", heads, rows)
 
 
 def _einsum(einsum: EinsumUse, spent: dict[str, float], total: float) -> tuple[str, ...]:
@@ -291,41 +279,33 @@ def _share(part: float, total: float) -> str:
 
 def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -> Table:
     total = sum(v for _, v in parts)
-    return Table(
-        title=title,
-        columns=(*names("component"), *numbers(what, "share")),
-        rows=tuple((name, show(v), _share(v, total)) for name, v in parts),
-    )
+    rows = ((name, show(v), _share(v, total)) for name, v in parts)
+    return table_of(title, (*names("component"), *numbers(what, "share")), rows)
 
 
 def _energy_matrix(result: RunRecord) -> Table:
     """Return a table of energies with a row for each Einsum and a column for each component."""
     components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
     spent = added(((einsum, component), pj) for einsum, component, pj in result.charges)
-    return Table(
-        title="energy by Einsum and component",
-        columns=(*names("Einsum"), *numbers(*components)),
-        rows=tuple(
-            (e, *(energy(spent[e, c]) if (e, c) in spent else "-" for c in components))
-            for e in dict.fromkeys(e for e, _, _ in result.charges)
-        ),
+    rows = (
+        (e, *(energy(spent[e, c]) if (e, c) in spent else "-" for c in components))
+        for e in dict.fromkeys(e for e, _, _ in result.charges)
     )
+    heads = (*names("Einsum"), *numbers(*components))
+    return table_of("energy by Einsum and component", heads, rows)
 
 
 def _traffic_by_einsum(result: RunRecord) -> Table:
     moved = {t.level: t.total_bytes for t in result.traffic}
-    return _table(
-        "traffic by Einsum",
-        [(e.name, t) for e in result.einsums for t in e.traffic if t.total_bytes],
-        (Column("Einsum", "name"), lambda found: found[0]),
-        (Column("level", "text"), lambda found: found[1].level),
-        (Column("read"), lambda found: byte_size(found[1].read_bytes)),
-        (Column("written"), lambda found: byte_size(found[1].write_bytes)),
-        (
-            Column("share of level"),
-            lambda found: _share(found[1].total_bytes, moved[found[1].level]),
-        ),
-    )
+    rows = []
+    for e in result.einsums:
+        for t in e.traffic:
+            if t.total_bytes:
+                share = _share(t.total_bytes, moved[t.level])
+                sizes = (byte_size(t.read_bytes), byte_size(t.write_bytes))
+                rows.append((e.name, t.level, *sizes, share))
+    heads = (*names("Einsum"), *texts("level"), *numbers("read", "written", "share of level"))
+    return table_of("traffic by Einsum", heads, rows)
 
 
 def _folds(result: RunRecord) -> Table:
@@ -358,11 +338,9 @@ def _paid(folds: Folds) -> str:
 
 
 def _operations(result: RunRecord) -> Table:
-    return Table(
-        title="operations, exactly",
-        columns=(*names("Einsum"), *texts("operation"), *numbers("count")),
-        rows=tuple((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations),
-    )
+    rows = ((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations)
+    heads = (*names("Einsum"), *texts("operation"), *numbers("count"))
+    return table_of("operations, exactly", heads, rows)
 
 
 def parts_table(result: RunRecord) -> Table:

@@ -26,7 +26,7 @@ from einsum_cascade.memo import Memoized, memoized
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
-from ..document import Column, Document, Fact, Table, first_names
+from ..document import Document, Fact, first_names, names, numbers, table_of, texts
 from ..quantities import byte_size, engineering
 from .reading import Specification
 from .technology import Technology
@@ -486,22 +486,12 @@ class Architecture(Specification):
 
     def _card(self) -> Document:
         """Summarise a machine: clock, word, memories outermost first, arrays, operations."""
-        memories = Table(
-            title="memories",
-            columns=(Column("memory", "name"), Column("capacity"), Column("bandwidth")),
-            rows=tuple((m.name, _capacity(m), _bandwidth(m)) for m in self.memories),
-        )
-        arrays = Table(
-            title="arrays",
-            columns=(
-                Column("array", "name"),
-                Column("elements", "text"),
-                Column("operations", "text"),
-            ),
-            rows=tuple(
-                (a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in self.arrays
-            ),
-        )
+        sizes = ((m.name, _capacity(m), _bandwidth(m)) for m in self.memories)
+        heads = (*names("memory"), *numbers("capacity", "bandwidth"))
+        memories = table_of("memories", heads, sizes)
+        able = ((a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in self.arrays)
+        words = (*names("array"), *texts("elements", "operations"))
+        arrays = table_of("arrays", words, able)
         facts = [
             Fact("clock", engineering(float(self.clock_hz), "Hz", digits=3)),
             Fact("word", f"{self.word_bits} bit"),
@@ -582,8 +572,8 @@ def _unknown(
             hint = did_you_mean(memory.inside, others) if others else ""
             yield TreeProblem("memories", at, "inside", text, hint)
     for at, array in enumerate(arrays):
-        for what, names in (("reads", array.reads), ("writes", array.writes)):
-            for name in names:
+        for what, listed in (("reads", array.reads), ("writes", array.writes)):
+            for name in listed:
                 if name not in known:
                     how = "read from" if what == "reads" else "write to"
                     text = f"'{name}' is not a memory that '{array.name}' could {how}"

@@ -464,6 +464,10 @@ class Objectives:
         return [(signs[0] * a, signs[1] * b) for a, b in zip(*columns, strict=True)]
 
 
+FrontScales = tuple[PlotScale, PlotScale]
+"""Scales of the horizontal and the vertical axis of a panel."""
+
+
 def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     """Draw Pareto fronts of two columns as steps from point to point; other points are faint.
 
@@ -486,7 +490,8 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     figure, panels = panels_of(view, facet, options.width_in)
     key: list[str] = []
     for panel in panels:
-        key += _draw_front(panel, wanted, colour, shades, facet, len(key) + 1)
+        scales = _draw_front(panel, wanted, colour, shades)
+        key += _number_points(panel, wanted, scales, facet, len(key) + 1)
     legend(figure, colour, handles_of(shades))
     of = " of its colour" if colour else ""
     notes = f"on a line: no other point{of} is better in both; faint: the others"
@@ -495,14 +500,9 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _draw_front(
-    panel: Panel,
-    wanted: Objectives,
-    colour: str | None,
-    shades: Sequence[Shade],
-    facet: str | None,
-    first: int,
-) -> list[str]:
-    """Draw a panel, and return descriptions of its numbered points; numbers start at ``first``."""
+    panel: Panel, wanted: Objectives, colour: str | None, shades: Sequence[Shade]
+) -> FrontScales:
+    """Draw the fronts of a panel, and return the scales of its axes."""
     axes, view = panel.axes, panel.view
     across = measured_axis(axes, "x", view, wanted.x, panel.wide_in)
     up = measured_axis(axes, "y", view, wanted.y)
@@ -525,19 +525,14 @@ def _draw_front(
         axes.step(*zip(*ends, strict=True), where=where, color=shade.colour, zorder=2)
         axes.plot(*zip(*ends, strict=True), shade.marker, color=shade.colour, zorder=3)
     axes.grid(alpha=0.25, linewidth=0.5)
-    return _number_points(panel, wanted, across, up, facet, first)
+    return across, up
 
 
 def _number_points(
-    panel: Panel,
-    wanted: Objectives,
-    across: PlotScale,
-    up: PlotScale,
-    facet: str | None,
-    first: int,
+    panel: Panel, wanted: Objectives, scales: FrontScales, facet: str | None, first: int
 ) -> list[str]:
     """Number the chosen points of a panel from ``first`` on, and return their descriptions."""
-    view, axes = panel.view, panel.axes
+    view, axes, (across, up) = panel.view, panel.axes, scales
     chosen = _chosen(wanted, wanted.costs(view))
     lines: list[str] = []
     spots: dict[tuple[float, float], str] = {}
