@@ -88,6 +88,13 @@ def collect_problems(found: list[Problem]) -> Iterator[None]:
         found += wrong.problems
 
 
+def raise_all(problems: Iterable[Problem], error: type[InputError]) -> None:
+    """Raise an error with all given problems, if there are any."""
+    found = tuple(problems)
+    if found:
+        raise error(found)
+
+
 def by_place(problems: Iterable[Problem]) -> list[Problem]:
     """Return problems sorted by place in the file, without duplicates; unplaced ones come last."""
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import SupportsIndex
 
 from . import ir
-from .errors import CascadeError, InputError, Problem, did_you_mean
+from .errors import CascadeError, InputError, Problem, did_you_mean, raise_all
 
 
 def resolve_shapes(
@@ -67,8 +67,7 @@ def resolve_shapes(
     if missing and not partial:
         what = "shapes are" if len(missing) > 1 else "shape is"
         problems.append(Problem(f"{what} missing: {', '.join(missing)}"))
-    if problems:
-        raise error(problems)
+    raise_all(problems, error)
     order = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
     return {name: shapes[name] for name in order if name in shapes}
 

@@ -9,7 +9,7 @@ from .affine import digits, linear
 from .algebra.reduction_laws import operator_problems
 from .algebra.terms import read_by_outputs
 from .domains import distinct_problems, domain_problems
-from .errors import CascadeError, Problem, did_you_mean
+from .errors import CascadeError, Problem, did_you_mean, raise_all
 from .functions import FUNCTIONS, REDUCTIONS, SELECTIONS
 from .ordering import Dependence, chain_text, cycles, dependences, too_early
 from .source import Span
@@ -37,8 +37,7 @@ def check(program: ir.Program) -> ir.Program:
     CascadeError
         The program has problems; carries all of them.
     """
-    if problems := verify(program):
-        raise CascadeError(problems)
+    raise_all(verify(program), CascadeError)
     return program
 
 

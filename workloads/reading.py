@@ -15,7 +15,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS, TensorFormats
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import (
@@ -610,8 +610,7 @@ def _parameters(merged: FileFields, cascade: str | None) -> dict[str, int]:
         for at, _ in merged.numbers.values()
         if at.text not in names
     ]
-    if unknown:
-        raise SpecError(unknown)
+    raise_all(unknown, SpecError)
     return {name: parameter(at, value) for name, (at, value) in merged.numbers.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.ir import Access, Program, walk
 from einsum_cascade.memo import cached_property
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
@@ -239,8 +239,7 @@ def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> N
         for name, _ in workload.formats.tensors
         if name not in known
     ]
-    if wrong:
-        raise SpecError(wrong)
+    raise_all(wrong, SpecError)
 
 
 def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Architecture) -> None:

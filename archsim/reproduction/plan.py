@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator
 
-from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.source import visible
 from einsum_cascade.yaml.library import spec_tree
 from einsum_cascade.yaml.schema import Count, Fields, Title, expected, section, validate
@@ -258,8 +258,7 @@ class Reproduction(Fields):
         """
         root = spec_tree("reproductions", name)
         plan = validate(cls, root, section(root, KEY))
-        if problems := [*_twice(plan, root), *_unknown(plan, root), *_unfilled(plan, root)]:
-            raise SpecError(problems)
+        raise_all([*_twice(plan, root), *_unknown(plan, root), *_unfilled(plan, root)], SpecError)
         everything = {"configurations": tuple(c.name for c in plan.configurations)}
         figures = (f if f.configurations else f.model_copy(update=everything) for f in plan.figures)
         return plan.model_copy(update={"figures": tuple(figures)})

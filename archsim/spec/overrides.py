@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean, raise_all
 from einsum_cascade.yaml.edit import Setting, parse_setting
 from einsum_cascade.yaml.source import YamlScalar
 
@@ -110,8 +110,7 @@ def parse_overrides(
             wrong.append(Problem(f"'{first}' is none of {', '.join(SECTIONS)}", setting.span, hint))
         else:
             found["workload"].append(setting)
-    if wrong:
-        raise SpecError(wrong)
+    raise_all(wrong, SpecError)
     return Overrides(**{part: tuple(settings) for part, settings in found.items()})
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean, raise_all
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import read_source
@@ -145,8 +145,7 @@ def read_sweep(source: Source) -> Sweep:
     points: PointChoice | None = None
     with collect_problems(problems):
         points = _points(node, axes)
-    if problems:
-        raise SpecError(_first_by_place(problems))
+    raise_all(_first_by_place(problems), SpecError)
     return Sweep(
         name=name,
         settings=settings,

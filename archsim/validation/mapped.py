@@ -22,7 +22,7 @@ import numpy as np
 
 from einsum_cascade import Cascade
 from einsum_cascade.domains import index_tensors
-from einsum_cascade.errors import EvaluationError, Problem, SpecError
+from einsum_cascade.errors import EvaluationError, Problem, SpecError, raise_all
 from einsum_cascade.ir import Program
 from einsum_cascade.numeric.aligned import Buffer
 from einsum_cascade.numeric.dtypes import Array
@@ -86,8 +86,7 @@ def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
         for c in cascades
         if not mapping_fits(mapping, c)
     ]
-    if problems:
-        raise SpecError(problems)
+    raise_all(problems, SpecError)
 
 
 def mapped_run(

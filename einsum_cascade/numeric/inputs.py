@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ir
 from ..domains import index_tensors, outside, repeated_entries
-from ..errors import EvaluationError, Problem, did_you_mean
+from ..errors import EvaluationError, Problem, did_you_mean, raise_all
 from ..shapes import resolve_shapes
 from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_dtype
 
@@ -80,8 +80,7 @@ def bind(
             else:
                 arrays[tensor.name] = found
     values = dict(_parameters(program, parameters, problems))
-    if problems:
-        raise EvaluationError(problems)
+    raise_all(problems, EvaluationError)
     # Checked last: after a wrong name or kind, wrong shapes would only be a consequence.
     parallel = _parallel(program, arrays)
     shapes = _shapes(program, arrays, parallel, sizes)
@@ -188,8 +187,7 @@ def _shapes(
             problems.append(Problem(what))
         elif rank not in found:
             given[rank] = size
-    if problems:
-        raise EvaluationError(problems)
+    raise_all(problems, EvaluationError)
     return resolve_shapes(program, given, EvaluationError)
 
 
@@ -212,8 +210,7 @@ def _domains(
     for named in program.distinct:
         if wrong := repeated_entries(program, named, given[named.name], shapes, parallel):
             warnings.warn(f"input '{named.name}' {wrong}", stacklevel=2)
-    if problems:
-        raise EvaluationError(problems)
+    raise_all(problems, EvaluationError)
 
 
 def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Array:
@@ -270,8 +267,7 @@ def split_named(
             known = (*ranks, *parameters, *taken)
             what = f"'{name}' is neither a rank nor a parameter of '{program.name}'"
             problems.append(Problem(what, hint=did_you_mean(name, known)))
-    if problems:
-        raise EvaluationError(problems)
+    raise_all(problems, EvaluationError)
     return (
         {n: v for n, v in named.items() if n in ranks},
         {n: v for n, v in named.items() if n in parameters},

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from .. import ir
 from ..algebra.reduction_laws import operator_problems
 from ..analysis_report import Barrier, GrainKind, PassAnalysis, RankPasses, TensorPasses
-from ..errors import CascadeError
+from ..errors import CascadeError, raise_all
 from ..functions import REDUCTIONS
 from ..graphs import connected
 from .nodes import PassNode, nodes_of
@@ -58,8 +58,7 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
         text = f"{len(program.einsums)} Einsums are more than passes are counted of"
         hint = f"at most {MAX_EINSUMS}: take a part of it, such as one layer"
         raise CascadeError(text, program.span, hint)
-    if problems := tuple(operator_problems(program)):
-        raise CascadeError(problems)
+    raise_all(operator_problems(program), CascadeError)
     traversals = Traversals.of(program, nodes_of(program))
     ranks = []
     others = []

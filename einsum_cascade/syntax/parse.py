@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..algebra.terms import map_einsum, rebuild, variable
 from ..domains import whole_domain
-from ..errors import CascadeError, Problem, by_place, did_you_mean, nearest
+from ..errors import CascadeError, Problem, by_place, did_you_mean, nearest, raise_all
 from ..ir import RANK_NAME, TENSOR_NAME
 from ..source import Source, Span
 from ..verify import verify
@@ -71,8 +71,7 @@ def parse_program(source: Source) -> ir.Program:
     if not document.unreadable:
         problems.extend(shared_problems(program, shared))
         problems.extend(verify(program, frozenset(document.spoiled)))
-    if problems:
-        raise CascadeError(by_place(problems))
+    raise_all(by_place(problems), CascadeError)
     return expand_shared_inputs(program, shared) if shared else program
 
 

@@ -31,7 +31,7 @@ from archsim.legality.footprint import keeps_one_copy, stream_of
 from archsim.nest.masks import windows_of
 from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.residency import Home, Residency
-from einsum_cascade.errors import MappingError
+from einsum_cascade.errors import MappingError, raise_all
 from einsum_cascade.memo import Cache, Interner
 
 from ..space.factorisation import EinsumPlacement
@@ -364,9 +364,7 @@ class _Tabulator:
         self.names = [e.name for e in self.program.einsums]
         self.tensors = list(space.places)
         self.variants = self._variants(subspace)
-        problems = illegalities(self.base)
-        if problems:
-            raise MappingError(problems)
+        raise_all(illegalities(self.base), MappingError)
         self.meter = OpenMeter(
             self.base.tiling,
             relaxed=relaxed,

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from archsim.spec.arch import Architecture
 from archsim.spec.files.fields import Name, Names, one_or_more
 from archsim.spec.roles import array_in_role, memory_called, memory_in_role
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.ir import Program
 from einsum_cascade.yaml.library import read_source
 from einsum_cascade.yaml.schema import Fields, Rank, section, validate
@@ -154,8 +154,7 @@ def constraints_of(
             wrong.append(Problem("there is no constraint in this file", file.root.key_span((KEY,))))
         found += mine
         wrong += reader.wrong
-    if wrong:
-        raise SpecError(wrong)
+    raise_all(wrong, SpecError)
     return Constraints(tuple(dict.fromkeys(found)))
 
 

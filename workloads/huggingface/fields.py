@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
 
-from einsum_cascade.errors import Problem, SpecError, nearest
+from einsum_cascade.errors import Problem, SpecError, nearest, raise_all
 from einsum_cascade.yaml.schema import Fields, expected, format_value, validate
 from einsum_cascade.yaml.source import (
     LARGEST_COUNT,
@@ -159,8 +159,7 @@ def read_fields(model: type[ConfigFields], root: YamlNode) -> Any:
         Fields are missing or wrong, or are not read and may change the computation.
     """
     found = validate(model, root)
-    if problems := [*_other_fields(model, found, root)]:
-        raise SpecError(problems)
+    raise_all(_other_fields(model, found, root), SpecError)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.ir import Program
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
@@ -93,8 +93,7 @@ class Part(ShapedCascade):
             for rank, span in self.stated
             if rank not in ranks and not (rank == "H" and {GROUPS, GROUP_HEADS} <= {*ranks})
         ]
-        if problems:
-            raise SpecError(problems)
+        raise_all(problems, SpecError)
         shapes = self.heads.shapes(dict(self.unless_given) | dict(self.shapes), ranks)
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 

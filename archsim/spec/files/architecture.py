@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.yaml.library import resolve_reference
@@ -298,8 +298,7 @@ def build_architecture(
     problems = problems or [*_tree(spec, memories, arrays, place)]
     for at, array in enumerate(spec.arrays):
         problems += _array_problems(array, place.below("arrays", at), technology)
-    if problems:
-        raise SpecError(problems)
+    raise_all(problems, SpecError)
     return Architecture(
         name=spec.name,
         technology=technology,

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from pydantic_core import PydanticCustomError
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import Problem, SpecError, raise_all
 from einsum_cascade.memo import Cache
 from einsum_cascade.yaml.edit import NAME_KEYS, Setting
 from einsum_cascade.yaml.library import Kind, is_file_name, resolve_reference, spec_tree
@@ -56,8 +56,7 @@ def refuse_unread(settings: Iterable[Setting]) -> None:
         for setting in settings
         if setting.path[-1].text in _TEXTS
     ]
-    if wrong:
-        raise SpecError(wrong)
+    raise_all(wrong, SpecError)
 
 
 def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting]) -> None:
@@ -96,8 +95,7 @@ def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting
         for kind, name in [setting.path[:2]]
         if kind.text in billed and name.text not in billed[kind.text]
     ]
-    if wrong:
-        raise SpecError(wrong)
+    raise_all(wrong, SpecError)
 
 
 Name = str | PathLike[str]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest, raise_all
 from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.schema import Fields, Rank, Title, expected, parse_count, section, validate
 from einsum_cascade.yaml.source import FilePlace, YamlNode, shorten
@@ -338,9 +338,7 @@ def build_mapping(root: YamlNode) -> MappingSpec:
     """
     place = FilePlace(root, section(root, KEY))
     spec = validate(MappingFields, root, place.path)
-    problems = [*_problems_of(spec, place)]
-    if problems:
-        raise SpecError(problems)
+    raise_all(_problems_of(spec, place), SpecError)
     whole: dict[str, Any] = {
         "name": spec.name,
         "cascade": resolve_reference("cascades", spec.cascade, place.below("cascade").span),

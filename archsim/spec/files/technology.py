@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import Problem, SpecError, raise_all
 from einsum_cascade.yaml.schema import Count, Fields, Title, section, validate
 from einsum_cascade.yaml.source import FilePlace, YamlNode
 
@@ -150,8 +150,7 @@ def build_technology(root: YamlNode) -> Technology:
         for name, memory in spec.memories.items()
         for problem in _misfits(memory, place.below("memories", name))
     ]
-    if problems:
-        raise SpecError(problems)
+    raise_all(problems, SpecError)
     return Technology(
         name=spec.name,
         node_nm=spec.node,
