@@ -221,10 +221,6 @@ def _rsqrt(np: Any, x: Any) -> Any:
     return np.asarray(1 / (np.sqrt(x) + 0))
 
 
-def _choose(np: Any, condition: Any, yes: Any, no: Any) -> Any:
-    return np.where(condition, yes, no)
-
-
 # ---------------------------------------------------------------------------- the rows
 
 _Row = TypeVar("_Row", Function, Arithmetic, Relation, Reduction)
@@ -252,10 +248,6 @@ def _periodic(function: Callable[[float], float]) -> Callable[[float], float]:
     return lambda x: function(x) if math.isfinite(x) else math.nan
 
 
-def _sign(x: float) -> float:
-    return float((x > 0) - (x < 0))
-
-
 FUNCTIONS: Mapping[str, Function] = _table(
     _function(
         "exp",
@@ -279,7 +271,7 @@ FUNCTIONS: Mapping[str, Function] = _table(
         latex=r"\left|{0}\right|",
         mathml="<mrow><mo>|</mo>{0}<mo>|</mo></mrow>",
     ),
-    _function("sign", _sign, "sign", sympy="sign"),
+    _function("sign", lambda x: float((x > 0) - (x < 0)), "sign", sympy="sign"),
     _function("relu", lambda x: max(x, 0.0), _relu, sympy=lambda sp, x: sp.Max(0, x)),
     _function("elu", lambda x: x if x > 0 else math.expm1(x), _elu),
     _function("sigmoid", lambda x: 1 / (1 + math.exp(-x)), _sigmoid),
@@ -304,7 +296,7 @@ FUNCTIONS: Mapping[str, Function] = _table(
     _function(
         "where",
         lambda condition, yes, no: yes if condition else no,
-        _choose,
+        "where",
         operation="select",
         min_arity=3,
         max_arity=3,

@@ -128,13 +128,8 @@ class IncrementalEvaluator:
         known, least = self._results.find(timed), run.least_work(bound, arrays)
         if known is not None and differ_in_capacities(known[0], bound.architecture):
             return replace(priced(known[1], bound, run.counts, least), workload=workload)
-        result = evaluate_bound(
-            bound,
-            workload=workload,
-            counts=run.counts,
-            timing=run.timing(bound, speeds),
-            least=least,
-        )
+        counts, timing = run.counts, run.timing(bound, speeds)
+        result = evaluate_bound(bound, workload=workload, counts=counts, timing=timing, least=least)
         if bound.mapping.spill is None:
             self._results.keep(timed, (bound.architecture, result))
         return result

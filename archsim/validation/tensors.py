@@ -163,14 +163,8 @@ class TensorStore:
             self._settle(einsum, tensor, at, self._excluded(einsum, evaluator, lane)[1])
 
     def _space(self, lanes: Coordinates) -> _ArrayLanes:
-        return _ArrayLanes(
-            parallel=self.binding.parallel,
-            variables=(),
-            fixed={},
-            shapes=self.shapes,
-            ranks=self.program.rank_of_variable,
-            coordinates=lanes,
-        )
+        ranks = self.program.rank_of_variable
+        return _ArrayLanes(self.binding.parallel, (), {}, self.shapes, ranks, coordinates=lanes)
 
     def _with_position(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
         """Return the lanes whose result has a position. An absent entry of an index tensor gives
@@ -193,13 +187,10 @@ class TensorStore:
         self, einsum: ir.Einsum, lanes: Coordinates
     ) -> tuple[_LaneEvaluator, AlignedArray]:
         """Return an Einsum's expression in every lane, and its evaluator."""
+        space, parameters = self._space(lanes), self.binding.parameters
+        precision = self.binding.precision.working(einsum.name)
         evaluator = _LaneEvaluator(
-            self.program,
-            self._space(lanes),
-            self.tensors,
-            self.binding.parameters,
-            self.binding.precision.working(einsum.name),
-            tensors=self,
+            self.program, space, self.tensors, parameters, precision, tensors=self
         )
         return evaluator, evaluator.value(einsum.expression)
 

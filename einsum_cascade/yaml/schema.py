@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, Vali
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest
+from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest, raise_all
 from ..ir import RANK_NAME
 from ..number_formats import FORMATS
 from .edit import SettingSpan
@@ -214,18 +214,13 @@ def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Pa
         if root.entries:
             what += f", got '{shorten(root.keys[0])}:'"
         raise error(what, root.span, f"such a file begins with '{key}:', its fields indented below")
-    others = [k for k, _ in root.entries if k.text != key]
-    if others:
-        raise error(
-            [
-                Problem(
-                    f"'{shorten(k.text)}' stands beside '{key}:'",
-                    k.span,
-                    f"fields are indented below '{key}:'",
-                )
-                for k in others
-            ]
-        )
+    hint = f"fields are indented below '{key}:'"
+    others = [
+        Problem(f"'{shorten(k.text)}' stands beside '{key}:'", k.span, hint)
+        for k, _ in root.entries
+        if k.text != key
+    ]
+    raise_all(others, error)
     return (key,)
 
 

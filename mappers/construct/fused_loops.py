@@ -212,14 +212,10 @@ def plans_of(
         around = dict.fromkeys((*heads, ()) if inside else heads)
         for close, first, steps in product(dict.fromkeys(closes), around, _orders(context)):
             loops = (*first, *(p for p in (*blocks, *steps) if p.count > 1))
+            depth = len(first)
             for turning in turnings if close else turnings[:1]:
                 yield SharedLoops(
-                    loops=loops,
-                    close=close,
-                    turning=turning,
-                    heads=len(first),
-                    extra=extra,
-                    apart=apart,
+                    loops=loops, close=close, turning=turning, heads=depth, extra=extra, apart=apart
                 )
 
 

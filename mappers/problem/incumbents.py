@@ -193,12 +193,9 @@ def incumbents_of(
             deferred.append(known)
         else:
             found += runs.of(known)
+    ranked = best_first(problem, found)
     return Incumbents(
-        part=part,
-        problem=problem,
-        runs=best_first(problem, found),
-        deferred=tuple(deferred),
-        refused=runs.refused,
+        part=part, problem=problem, runs=ranked, deferred=tuple(deferred), refused=runs.refused
     )
 
 

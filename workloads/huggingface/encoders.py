@@ -218,13 +218,9 @@ def whisper(root: YamlNode) -> ModelConfig:
     # Outside layers there are two convolutions of three taps, positions and a last norm per stack.
     sounds = 3 * c.num_mel_bins * d + d + 3 * d * d + d
     positions = (c.max_source_positions + c.max_target_positions) * d
-    return build_model(
-        c,
-        layers,
-        width=d,
-        encoder_len=c.max_source_positions,
-        other_parameters=sounds + positions + 4 * d,
-    )
+    other = sounds + positions + 4 * d
+    length = c.max_source_positions
+    return build_model(c, layers, width=d, encoder_len=length, other_parameters=other)
 
 
 Encoder = Callable[[YamlNode, Any, int], int]

@@ -634,6 +634,7 @@ def _kimi_mixers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixe
     """
     _, linear = read_inner(root, "linear_attn_config", _KIMI_DELTA)
     count, heads, width = c.num_hidden_layers, linear.num_heads, linear.head_dim
+    taps = linear.short_conv_kernel_size
     listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
     if listed != list(range(1, count + 1)):
         text = (
@@ -641,12 +642,7 @@ def _kimi_mixers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixe
         )
         raise field_error(root, "linear_attn_config", text)
     delta = DeltaAttention(
-        heads=heads,
-        key_heads=heads,
-        qk_width=width,
-        v_width=width,
-        conv_width=linear.short_conv_kernel_size,
-        low_rank=width,
+        heads=heads, key_heads=heads, qk_width=width, v_width=width, conv_width=taps, low_rank=width
     )
     # Parameters are A and the bias of steps, and the norm of a head's output.
     recurs: Half[Mixer] = Half(delta, heads * (1 + width) + width)

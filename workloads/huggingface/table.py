@@ -395,13 +395,8 @@ class ModelFamily:
             )
             layers.append(layer)
         outside = norm if self.outside is None else self.outside(c)
-        model = build_model(
-            c,
-            layers,
-            width=width,
-            other_parameters=outside,
-            logit_softcap=_value(c, self.logit_softcap),
-        )
+        softcap = _value(c, self.logit_softcap)
+        model = build_model(c, layers, width=width, other_parameters=outside, logit_softcap=softcap)
         return model if self.complete is None else self.complete(root, c, model)
 
     def own_name(self, root: YamlNode, field: str) -> str:

@@ -188,14 +188,8 @@ def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Itera
         elif isinstance(step, MatrixProduct):
             tokens = key_tokens if step.of_keys else b * p
             if tokens:
-                yield linear(
-                    step.name,
-                    tokens,
-                    step.features,
-                    step.projected,
-                    times=step.times,
-                    makes=step.makes,
-                )
+                product = (tokens, step.features, step.projected)
+                yield linear(step.name, *product, times=step.times, makes=step.makes)
         else:
             # Earlier tokens come from a cache, or are zeros.
             sizes = convolution_shapes(b, p, step.channels, step.taps)
