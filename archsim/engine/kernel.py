@@ -114,7 +114,7 @@ class State(NamedTuple):
 class Marks(NamedTuple):
     """Stored earlier states (marks), by depth of loop, with which later states are compared.
 
-    Each mark has the last ``back`` periods, newest first. For the last period, ``rate`` is the time
+    Each mark has the last ``back`` periods, oldest first. For the last period, ``rate`` is the time
     by which each task ended later than in the period before. ``pace`` is that time for each
     resource (-1: idle), and ``held`` is the time at which the resource was free.
     """
@@ -149,7 +149,7 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
     """
     need, result, leave = p.need, s.result, s.leave
     mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
-    shift = -1
+    last, shift = (slot + 1) * m.back - 1, -1
     # Most differences show in the resources' free times, else in the newest or oldest period.
     for i in range(tasks):
         # A resource that was not used since the mark is used by nothing that repeats: its free time
@@ -162,13 +162,13 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
             if later != shift:
                 return -1
     for q in range(reach):
-        if s.kind[(period - q) & mask] != m.kind[slot * m.back + q]:
+        if s.kind[(period - q) & mask] != m.kind[last - q]:
             return -1
     for newest in (True, False):
         for i in range(tasks):
             for q in range(min(need[i], 1)) if newest else range(need[i] - 1, 0, -1):
                 here = ((period - q) & mask) * tasks + i
-                there = (slot * m.back + q) * tasks + i
+                there = (last - q) * tasks + i
                 now, was = result[here], m.result[there]
                 if now < 0 or was < 0:
                     if now != was:
@@ -183,22 +183,24 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
 
 
 def _copy(
-    into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
+    into: Numbers, slot: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
 ) -> None:
-    """Copy the newest rows of a ring into a table."""
-    for q in range(rows):
-        row = ((newest - q) & mask) * width
-        copy_row(into, at + q * width, ring[row : row + width])
+    """Copy the newest rows of a ring, oldest first, into a slot of a table of so many rows."""
+    at, oldest = slot * rows * width, (newest - rows + 1) & mask
+    end = min(oldest + rows, mask + 1)
+    copy_row(into, at, ring[oldest * width : end * width])
+    # The rest is at the start of the ring.
+    copy_row(into, at + (end - oldest) * width, ring[: (rows - end + oldest) * width])
 
 
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
     """Store the state as a mark, with which later states are compared."""
     mask, tasks, resources, back = len(s.kind) - 1, len(p.need), len(s.free), m.back
-    _copy(m.kind, slot * back, s.kind, period, mask, back, 1)
-    _copy(m.result, slot * back * tasks, s.result, period, mask, back, tasks)
-    _copy(m.leave, slot * back * tasks, s.leave, period, mask, back, tasks)
-    _copy(m.free, slot * resources, s.free, 0, 0, 1, resources)
-    _copy(m.used, slot * tasks, s.used, 0, 0, 1, tasks)
+    _copy(m.kind, slot, s.kind, period, mask, back, 1)
+    _copy(m.result, slot, s.result, period, mask, back, tasks)
+    _copy(m.leave, slot, s.leave, period, mask, back, tasks)
+    copy_row(m.free, slot * resources, s.free)
+    copy_row(m.used, slot * tasks, s.used)
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
