@@ -11,7 +11,7 @@ from math import isqrt
 from ..nest.binder import ParametricNest
 from ..nest.policy import MAX_TRIAL_DIVISOR
 from ..nest.record import Bound
-from ..nest.tiling import Tiling, build_tiling, tile_size
+from ..nest.tiling import Tiling, tile_size, with_other_sizes
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .dependences import illegalities
@@ -139,7 +139,8 @@ class TileFitting:
             size = choice(middle)
             if size not in tried:
                 changed = {**self.sizes, member: size}
-                tiling = build_tiling(bound.program, bound.mapping, self.shapes, changed)
+                given = bound.tiling, bound.mapping, self.shapes, changed
+                tiling = with_other_sizes(*given, tile.rank)
                 tried[size] = self._trial(best, tiling)
             trial = tried[size]
             if trial is not None:

@@ -12,7 +12,7 @@ Bound mappings with equal patterns share all values that follow from the pattern
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Set
 from dataclasses import replace
 from itertools import pairwise
 from math import prod
@@ -173,6 +173,20 @@ class ParametricNest:
         self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
             first.pattern: first.pattern_facts
         }
+        self._uncovered = frozenset(
+            member.name
+            for e in first.einsums
+            for rank in e.ranks
+            for member in first.tiling.of_rank(rank)
+            if member.name not in e.trip_counts
+        )
+        """Members over which some Einsum has no loop."""
+        self._spatial = frozenset(
+            (tuple(x.member for x in e.spatial if x.dimension == d.name), d.size)
+            for e in first.einsums
+            for d in e.array.dimensions
+        )
+        """Pairs of members along one dimension of an array and its size."""
 
     def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
         """Bind the mapping to tiles of other sizes, or to other shapes.
@@ -198,8 +212,12 @@ class ParametricNest:
         like, first = like or self.first, self.first
         if wrong := [*selection_problems(first.program, tiling)]:
             raise SpecError(wrong)
-        if not all(_loops_fit(e, tiling) for e in first.einsums):
+        bounds, strides, before = tiling.bounds, tiling.strides, like.tiling.strides
+        if any(bounds[name] != 1 for name in self._uncovered) or any(
+            prod([bounds[name] for name in members]) > size for members, size in self._spatial
+        ):
             return None
+        moved = {name for name, stride in strides.items() if stride != before[name]}
         shared = shared_loops(first.mapping, first.architecture, tiling)
         found = replace(
             first,
@@ -207,36 +225,32 @@ class ParametricNest:
             tiling=tiling,
             nest=shared,
             steps=step_count(tiling, shared),
-            einsums=tuple(_resized(e, like, tiling) for e in like.einsums),
+            einsums=tuple([_resized(e, like, tiling, moved) for e in like.einsums]),
         )
         vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
         return found
 
 
-def _loops_fit(e: BoundEinsum, tiling: Tiling) -> bool:
-    """Return whether an Einsum's loops cover its ranks, and the ranks along its array fit the
-    array."""
-    bounds, looped = tiling.bounds, e.trip_counts
-    members = (m.name for rank in e.ranks for m in tiling.of_rank(rank))
-    return all(name in looped or bounds[name] == 1 for name in members) and all(
-        prod(bounds[x.member] for x in e.spatial if x.dimension == d.name) <= d.size
-        for d in e.array.dimensions
-    )
-
-
-def _resized(e: BoundEinsum, like: Bound, tiling: Tiling) -> BoundEinsum:
+def _resized(e: BoundEinsum, like: Bound, tiling: Tiling, moved: Set[str]) -> BoundEinsum:
     """Return an Einsum of ``like`` with the sizes of a tiling, or the Einsum itself if its loops
-    stay."""
+    stay.
+
+    ``moved`` are the members with other strides.
+    """
     program, same_shapes = like.program, like.tiling.shapes == tiling.shapes
+    if same_shapes and moved.isdisjoint(e.trip_counts):
+        return e if e.window is None else replace(e, window=None, partially_masked=False)
     variables = (*program.parallel_variables, *e.einsum.variables)
     axes = e.axes if same_shapes else tiling.axes(variables)
-    places, members = axis_places(axes), tiling.members
+    places, strides = axis_places(axes), tiling.strides
+
+    def resized(x: Loop) -> Loop:
+        stride = strides[x.member] * places[x.variable][1]
+        return x if x.stride == stride else x._replace(stride=stride)
+
     shared, own, spatial = (
-        tuple([tiling.loop(members[x.member], places, x.level, x.dimension) for x in loops])
-        for loops in (e.shared, e.own, e.spatial)
+        tuple([resized(x) for x in loops]) for loops in (e.shared, e.own, e.spatial)
     )
-    if same_shapes and (shared, own, spatial) == (e.shared, e.own, e.spatial):
-        return e if e.window is None else replace(e, window=None, partially_masked=False)
     found = replace(
         e,
         axes=axes,

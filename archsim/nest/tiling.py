@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
@@ -79,9 +79,13 @@ class Tiling(Memoized):
         """
         variable = member.rank.lower()
         axis, unit = places[variable]
+        return Loop(member.name, axis, self.strides[member.name] * unit, level, variable, dimension)
+
+    @cached_property
+    def strides(self) -> dict[str, int]:
+        """Coordinates that one iteration over each member covers, by name."""
         # A tile larger than its rank is the whole rank.
-        stride = min(member.stride, self.shapes[member.rank]) * unit
-        return Loop(member.name, axis, stride, level, variable, dimension)
+        return {name: min(m.stride, self.shapes[m.rank]) for name, m in self.members.items()}
 
     def elements(self, factors: Factors) -> int:
         """Return the product of factors: a factor is a number, or a member that stands for its
@@ -252,6 +256,24 @@ def build_tiling(
         raise SpecError(f"{what} missing: {', '.join(missing)}")
     chains = tuple((rank, tuple(_chain(rank, tiles, sizes))) for rank, tiles in cuts.items())
     return Tiling(program=program, shapes=shapes, cuts=chains)
+
+
+def with_other_sizes(
+    tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
+) -> Tiling:
+    """Return a tiling with other sizes of the tiles of one rank.
+
+    Parameters
+    ----------
+    given, sizes : dict
+        See ``build_tiling``; sizes of tiles of other ranks are as before.
+    """
+    tiles = [t for t in mapping.tiles if t.rank == rank]
+    if any(t.member in tiling.shapes for t in tiles):
+        # Tiles that are ranks of the cascade set shapes, also of other ranks.
+        return build_tiling(tiling.program, mapping, given, sizes)
+    chain = tuple(_chain(rank, tiles, sizes))
+    return replace(tiling, cuts=tuple((r, chain if r == rank else c) for r, c in tiling.cuts))
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:
