@@ -143,20 +143,35 @@ class EventGraph:
         return tuple(found)
 
     @cached_property
+    def heads(self) -> tuple[int, ...]:
+        """Least time from the start of a step to the start of each of its tasks, in time units."""
+        chains = ((e.before, e.after, e.weight) for e in self.edges if e.tokens == 0)
+        return _longest([0 for _ in self.tasks], [*chains])
+
+    @cached_property
     def tails(self) -> tuple[int, ...]:
         """Least time from the start of every task to the last result of its step, in time units."""
-        found = [*self.latency]
-        # A round settles one more task of every chain.
-        for _ in self.tasks:
-            for e in self.edges:
-                if e.tokens == 0:
-                    found[e.before] = max(found[e.before], e.weight + found[e.after])
-        return tuple(found)
+        chains = ((e.after, e.before, e.weight) for e in self.edges if e.tokens == 0)
+        return _longest(self.latency, [*chains])
 
     @cached_property
     def work(self) -> tuple[int, ...]:
         """Time for which each resource is busy in a step, in time units."""
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
+
+
+def _longest(least: Iterable[int], chains: list[tuple[int, int, int]]) -> tuple[int, ...]:
+    """Return the least times at which every (before, after, delay) of some chains is kept.
+
+    A cycle of chains must take no time.
+    """
+    found, known = [*least], None
+    while found != known:
+        known = [*found]
+        for before, after, delay in chains:
+            if found[before] + delay > found[after]:
+                found[after] = found[before] + delay
+    return tuple(found)
 
 
 class Issue(NamedTuple):

@@ -36,8 +36,12 @@ class OrderTables(NamedTuple):
     resource: Numbers
     occupancy: Numbers
     latency: Numbers
+    heads: Numbers
+    """Least time from the start of a step to the start of each of its tasks."""
     tails: Numbers
     """Least time from the start of each task to the last result of its step."""
+    work: Numbers
+    """Time for which each resource is busy in a step."""
     first: Numbers
     """Index of the first edge that leaves each task, with a final entry for the end.
 
@@ -66,6 +70,8 @@ class Pattern(NamedTuple):
     """Upper bound of all times, in time units."""
     weight: Numbers
     """Weight of each edge plus slack, minus the time of the periods that its tokens span."""
+    tails: Numbers
+    """Least time from the start of each task to the end of all that wait for it."""
 
 
 def next_choice(t: OrderTables, choice: Numbers) -> int:
@@ -127,7 +133,13 @@ def _grows_for_ever(
 
 
 def _settle(
-    t: OrderTables, p: Pattern, slots: Numbers, starts: Numbers, delayed: Numbers, limit: int
+    t: OrderTables,
+    p: Pattern,
+    slots: Numbers,
+    starts: Numbers,
+    delayed: Numbers,
+    tails: Numbers,
+    limit: int,
 ) -> bool:
     """Delay tasks until all edges are kept, and return whether that succeeds.
 
@@ -136,8 +148,8 @@ def _settle(
     Returns
     -------
     bool
-        False if a delayed task ends at ``limit`` or later, or if delays go on for ever. Starts
-        only grow, so that one task decides.
+        False if the tail of a delayed task ends at ``limit`` or later, or if delays go on for
+        ever. Starts only grow, so that one task decides.
     """
     # Local names are read faster in Python than fields of a table.
     first, followers, weight = t.first, t.after, p.weight
@@ -151,7 +163,7 @@ def _settle(
                 continue
             delayed[before] = 0
             start = starts[before]
-            if start + t.latency[before] >= limit:
+            if start + tails[before] >= limit:
                 return False
             for e in range(first[before], first[before + 1]):
                 after = followers[e]
@@ -181,6 +193,7 @@ def _place(
     phase: int,
     slots: Numbers,
     starts: Numbers,
+    tails: Numbers,
     limit: int,
 ) -> bool:
     """Give slots to the tasks of one more resource, from a phase on, and compute all earliest
@@ -198,12 +211,12 @@ def _place(
         if start < ready[i]:
             start -= p.period * ((start - ready[i]) // p.period)
         if start > ready[i]:
-            if start + t.latency[i] >= limit:
+            if start + tails[i] >= limit:
                 return False
             starts[i] = start
             delayed[i] = 1
         slot += t.occupancy[i]
-    return _settle(t, p, slots, starts, delayed, limit)
+    return _settle(t, p, slots, starts, delayed, tails, limit)
 
 
 def _phases(t: OrderTables, p: Pattern, ready: Numbers, order: Numbers) -> Numbers:
@@ -231,6 +244,39 @@ def last_end(starts: Numbers, latency: Numbers) -> int:
         if starts[i] + latency[i] > end:
             end = starts[i] + latency[i]
     return end
+
+
+def _least_ends(
+    t: OrderTables, p: Pattern, ready: Numbers, order: Numbers, phases: Numbers, before: int
+) -> Numbers:
+    """Return a lower bound of the end of all tasks for each phase of one more resource.
+
+    ``before`` is their end without slots of this resource.
+    """
+    least = filled(len(phases), before)
+    # Local names are read faster in Python than fields of a table.
+    period, tails, occupancy = p.period, p.tails, t.occupancy
+    for n in range(len(phases)):
+        slot, end = phases[n], before
+        for i in order:
+            start, soonest = slot, ready[i]
+            if start < soonest:
+                start -= period * ((start - soonest) // period)
+            start += tails[i]
+            if start > end:
+                end = start
+            slot += occupancy[i]
+        least[n] = end
+    return least
+
+
+def _first_least(values: Numbers) -> int:
+    """Return the position of the first of the least values."""
+    first = 0
+    for n in range(1, len(values)):
+        if values[n] < values[first]:
+            first = n
+    return first
 
 
 def _place_soonest(
@@ -261,19 +307,31 @@ def _place_soonest(
     bool
         False if no phase keeps all edges.
     """
-    tried = filled(len(starts), 0)
-    won, end, best, last = False, p.beyond, 0, -1
-    for phase in _phases(t, p, ready, order) if anywhere else filled(1, 0):
-        # A later phase wins if all tasks that it delays end before the best end.
-        if phase != last and _place(t, p, ready, order, phase, slots, tried, end):
+    phases = _phases(t, p, ready, order) if anywhere else filled(1, 0)
+    before = last_end(ready, t.latency)
+    least, best = _least_ends(t, p, ready, order, phases, before), -1
+    for n in range(len(phases) - 1, -1, -1):
+        if best >= 0 or least[n] > before:
+            continue
+        # Tails may end with a task that is not delayed, at ``before``; latencies do not.
+        if _place(t, p, ready, order, phases[n], slots, starts, t.latency, before):
+            best = n
+    end, tried, bounded = p.beyond, filled(len(starts), 0), best < 0
+    # Phases that may end soonest come first, until no other can end sooner.
+    while bounded:
+        n = _first_least(least)
+        limit = end + (n < best)
+        bounded = least[n] < limit
+        least[n] = p.beyond + 1
+        tails = p.tails if limit > before else t.latency
+        if bounded and _place(t, p, ready, order, phases[n], slots, tried, tails, limit):
             copy_row(starts, 0, tried)
-            won, end, best = True, last_end(tried, t.latency), phase
-        last = phase
-    slot = best
+            end, best = last_end(tried, t.latency), n
+    slot = phases[best]
     for i in order:
         slots[i] = slot
         slot += t.occupancy[i]
-    return won
+    return best >= 0
 
 
 def _relax(t: OrderTables, p: Pattern, slack: int, soonest: Numbers) -> bool:
@@ -294,7 +352,17 @@ def _relax(t: OrderTables, p: Pattern, slack: int, soonest: Numbers) -> bool:
     tasks = len(t.resource)
     for e in range(len(t.weight)):
         p.weight[e] = t.weight[e] - p.period * t.tokens[e] + slack * t.crossing[e]
-    return _settle(t, p, filled(tasks, -1), soonest, filled(tasks, 1), p.beyond)
+    if not _settle(t, p, filled(tasks, -1), soonest, filled(tasks, 1), t.latency, p.beyond):
+        return False
+    grows = True
+    while grows:
+        grows = False
+        for e in range(len(t.weight) - 1, -1, -1):
+            tail = p.weight[e] + p.tails[t.after[e]]
+            if tail > p.tails[t.before[e]]:
+                p.tails[t.before[e]] = tail
+                grows = True
+    return True
 
 
 def overlapped(
@@ -314,24 +382,27 @@ def overlapped(
         Number of rows in use, including rows written before.
     """
     count, tasks, edges = len(t.choices), len(t.resource), len(t.weight)
-    weights = filled(len(slacks) * edges, 0)
+    weights, tails = filled(len(slacks) * edges, 0), filled(len(slacks) * tasks, 0)
     # (slacks, resources + 1, tasks): slots and starts once so many resources are placed.
     width = (count + 1) * tasks
     slots, starts = filled(len(slacks) * width, -1), filled(len(slacks) * width, 0)
     placed = filled(len(slacks) * (count + 1), 0)
     slot_row, start_row = filled(tasks, -1), filled(tasks, 0)
-    growing = Pattern(period, beyond, filled(edges, 0))
+    growing = Pattern(period, beyond, filled(edges, 0), filled(tasks, 0))
+    copy_row(growing.tails, 0, t.latency)
     for k in range(len(slacks)):
         if not _relax(t, growing, slacks[k], start_row):
             break
         copy_row(weights, k * edges, growing.weight)
+        copy_row(tails, k * tasks, growing.tails)
         copy_row(starts, k * width, start_row)
         placed[k * (count + 1)] = 1
     choice = filled(count, 0)
     moved = 0
     while moved >= 0:
         for k in range(len(slacks)):
-            pattern = Pattern(period, beyond, weights[k * edges : (k + 1) * edges])
+            here = weights[k * edges : (k + 1) * edges], tails[k * tasks : (k + 1) * tasks]
+            pattern = Pattern(period, beyond, here[0], here[1])
             # Resources before ``moved`` have the same orders as in the last choice.
             for r in range(moved, count):
                 at, done = k * width + r * tasks, k * (count + 1) + r
@@ -440,6 +511,44 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
     return True
 
 
+def least_end(t: OrderTables, steps: int, stage: Numbers, position: Numbers) -> int:
+    """Return a lower bound of the end of a candidate's run.
+
+    A busiest resource first waits for a head, less its work before that task's first turn. All its
+    work follows. Last comes a tail, less the work after that task's last turn. Source: Carlier, The
+    one-machine sequencing problem, 1982.
+    """
+    # Local names are read faster in Python than fields of a table.
+    heads, tails, occupancy = t.heads, t.tails, t.occupancy
+    least, busiest = 0, 0
+    for work in t.work:
+        busiest = max(busiest, work)
+    for r in range(len(t.work)):
+        if t.work[r] < busiest:
+            continue
+        early, late, span = 0, 0, 0
+        tasks = t.orders[t.at[r] : t.at[r] + t.size[r]]
+        for i in tasks:
+            now, place, head, tail = stage[i], position[i], heads[i], tails[i] - occupancy[i]
+            if head <= early and tail <= late:
+                continue
+            for j in tasks:
+                turns = now - stage[j]
+                if turns > span:
+                    span = turns
+                if j == i:
+                    continue
+                if turns >= 0:
+                    head -= occupancy[j] * (turns + (position[j] <= place))
+                if turns <= 0:
+                    tail -= occupancy[j] * ((position[j] >= place) - turns)
+            early, late = max(early, head), max(late, tail)
+        # In a short run, the task with the tail may be done before the one with the head begins.
+        apart = early + late if steps > span + 1 else max(early, late)
+        least = max(least, apart + steps * busiest)
+    return least
+
+
 def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: int) -> int:
     """Return the end of a candidate's run.
 
@@ -447,19 +556,17 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
     """
     tasks, edges = len(stage), len(t.weight)
     # Lower bound of the end for each resource: it grows by every wait of the resource.
-    resources = len(t.choices)
+    resources = len(t.work)
     ends, latest, after = filled(resources, 0), filled(resources, 0), filled(resources, 0)
     begin = late = stage[0]
     for i in order:
-        begin, late, r = min(begin, stage[i]), max(late, stage[i]), t.resource[i]
-        ends[r] += steps * t.occupancy[i]
-        if stage[i] >= latest[r]:
+        now, r = stage[i], t.resource[i]
+        begin, late = min(begin, now), max(late, now)
+        if now >= latest[r]:
             # The last task so far: its results follow the work of the resource.
-            latest[r], after[r] = stage[i], t.tails[i] - t.occupancy[i]
-    for r in range(len(ends)):
-        ends[r] += after[r]
-        if ends[r] >= limit:
-            return LATE
+            latest[r], after[r] = now, t.tails[i] - t.occupancy[i]
+    for r in range(resources):
+        ends[r] = steps * t.work[r] + after[r]
     periods = steps + late - begin
     ago, ahead = filled(edges, 0), filled(edges, 0)
     for e in range(edges):
@@ -477,22 +584,24 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
     # Local names are read faster in Python than fields of a table.
     resource, occupancy, first, weight = t.resource, t.occupancy, t.first, t.weight
     for n in range(periods):
-        row = n * tasks
+        row, period = n * tasks, begin + n
+        # All tasks run from the first turn of the last one to the last turn of the first one.
+        all_run = late <= period < begin + steps
         for i in firing:
-            if 0 <= begin + n - stage[i] < steps:
-                r = resource[i]
+            if all_run or 0 <= period - stage[i] < steps:
+                r, soonest = resource[i], ready[row + i]
                 start = free[r]
-                if ready[row + i] > start:
-                    start = ready[row + i]
-                    ends[r] += start - free[r]
+                if soonest > start:
+                    ends[r] += soonest - start
                     if ends[r] >= limit:
                         return LATE
+                    start = soonest
                 last[i] = start
                 free[r] = start + occupancy[i]
                 for e in range(first[i], first[i + 1]):
-                    at = row + ahead[e]
-                    if start + weight[e] > ready[at]:
-                        ready[at] = start + weight[e]
+                    at, reach = row + ahead[e], start + weight[e]
+                    if reach > ready[at]:
+                        ready[at] = reach
     return last_end(last, t.latency)
 
 
@@ -534,13 +643,20 @@ def choose(
         known = overlapped(t, period, slacks, beyond, plain, stage, position)
         if known == plain:
             return UNPLACED
+    least = filled(known, 0)
+    for n in range(known):
+        row = position[n * tasks : (n + 1) * tasks]
+        least[n] = least_end(t, steps, stage[n * tasks : (n + 1) * tasks], row)
     best, best_end = -1, beyond
-    # The last candidate overlaps steps and ends soon. Tried first, it cuts the other runs short.
-    for n in range(-1, known - 1):
-        tried = n % known
+    # Candidates that may end soonest come first, until no other can end sooner.
+    while True:
+        tried = _first_least(least)
+        # An earlier candidate that ends as soon as the best one is chosen instead.
+        limit = best_end + (tried < best)
+        if least[tried] >= limit:
+            break
+        least[tried] = beyond + 1
         order = by_position(position[tried * tasks : (tried + 1) * tasks])
-        # An earlier candidate that ends as soon as the last one is chosen instead.
-        limit = best_end + (best == known - 1)
         end = end_of(t, steps, stage[tried * tasks : (tried + 1) * tasks], order, limit)
         if LATE < end < limit:
             best, best_end = tried, end
@@ -552,9 +668,9 @@ def choose(
 
 
 HELPERS = (
-    *(next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _place_soonest),
-    *(_relax, _write_issue, overlapped, in_order),
-    *(by_position, _firing_order, end_of),
+    *(next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _first_least),
+    *(_least_ends, _place_soonest, _relax, _write_issue, overlapped, in_order),
+    *(by_position, _firing_order, least_end, end_of),
 )
 """Functions that ``choose`` calls, directly or not, in the order in which they are compiled.
 

@@ -57,7 +57,7 @@ class Placement:
     def __init__(self, graph: EventGraph, period: int, slacks: list[int]) -> None:
         self.graph, self.period = graph, period
         self.tables = tables_of(graph, choices_of(graph))
-        self.pattern = Pattern(period, FAR, [0] * len(graph.edges))
+        self.pattern = Pattern(period, FAR, [0] * len(graph.edges), [*graph.latency])
         starts = [0] * len(graph.tasks)
         found = [order_kernel._relax(self.tables, self.pattern, slack, starts) for slack in slacks]
         self.ready = starts if all(found) else None
@@ -88,9 +88,8 @@ class Placement:
             best: tuple[int, list[int], list[int]] | None = None
             for phase in self._phases(starts, order) if number else [0]:
                 now, later = [*slots], [0] * len(slots)
-                if not order_kernel._place(
-                    self.tables, self.pattern, starts, [*order], phase, now, later, FAR
-                ):
+                t, place = self.tables, order_kernel._place
+                if not place(t, self.pattern, starts, [*order], phase, now, later, t.latency, FAR):
                     continue
                 ends = [x + late for x, late in zip(later, graph.latency, strict=True)]
                 delayed = [x for x, a, b in zip(ends, later, starts, strict=True) if a > b]
@@ -220,6 +219,9 @@ def test_the_candidate_that_ends_first_is_chosen(first: int) -> None:
         assert status == order_kernel.CHOSEN
         best = min(issues, key=lambda issue: makespan(graph, issue).cycles)
         assert chosen == [*best.stage, *best.position], seed
+        for issue in issues:
+            least = order_kernel.least_end(tables, graph.steps, [*issue.stage], [*issue.position])
+            assert least <= makespan(graph, issue).cycles * graph.unit, seed
 
 
 @pytest.mark.parametrize("first", range(0, 240, 60))
