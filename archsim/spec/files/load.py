@@ -128,13 +128,17 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
         As ``Architecture.load``; or no machine bills the action or class that a setting changes.
     """
     given = Overrides.of_part("architecture", overrides)
-    machines = [_architecture(name, given) for name in names]
+    settings = given.rooted("architecture")
+    if settings or given.technology:
+        roots = (spec_tree("architectures", name, settings) for name in names)
+        machines = [_architecture(root, given) for root in roots]
+    else:
+        machines = [_built(_architecture, "architectures", name, ()) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
 
 
-def _architecture(name: Name, given: Overrides) -> Architecture:
-    root = spec_tree("architectures", name, given.rooted("architecture"))
+def _architecture(root: YamlNode, given: Overriding = ()) -> Architecture:
     spec = check_architecture(root)
     span = root.span_of((KEY, "technology"))
     technology = load_technology(resolve_reference("technology", spec.technology, span), given)
