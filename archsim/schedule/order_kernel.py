@@ -568,13 +568,15 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
     for r in range(resources):
         ends[r] = steps * t.work[r] + after[r]
     periods = steps + late - begin
-    ago, ahead = filled(edges, 0), filled(edges, 0)
+    ago, ahead, window = filled(edges, 0), filled(edges, 0), 1
     for e in range(edges):
         ago[e] = t.tokens[e] + stage[t.after[e]] - stage[t.before[e]]
         if ago[e] < 0:
             return LATE
         # An edge over more periods than the run has delays nothing.
         ahead[e] = min(ago[e], periods) * tasks + t.after[e]
+        if window < ago[e] < periods:
+            window = ago[e]
     firing = filled(tasks, 0)
     if not _firing_order(t, ago, order, firing):
         return LATE
@@ -583,8 +585,10 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
     free, last = filled(resources, 0), filled(tasks, 0)
     # Local names are read faster in Python than fields of a table.
     resource, occupancy, first, weight = t.resource, t.occupancy, t.first, t.weight
-    for n in range(periods):
-        row, period = n * tasks, begin + n
+    # Tasks that all advance equally for as many periods as edges reach back go on doing so.
+    advance, even, skipped, steady, n = -1, 0, 0, 0, 0
+    while n + skipped < periods:
+        row, period = n * tasks, begin + n + skipped
         # All tasks run from the first turn of the last one to the last turn of the first one.
         all_run = late <= period < begin + steps
         for i in firing:
@@ -596,13 +600,23 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
                     if ends[r] >= limit:
                         return LATE
                     start = soonest
+                if start - last[i] != advance:
+                    advance, even = start - last[i], -1
                 last[i] = start
                 free[r] = start + occupancy[i]
                 for e in range(first[i], first[i + 1]):
                     at, reach = row + ahead[e], start + weight[e]
                     if reach > ready[at]:
                         ready[at] = reach
-    return last_end(last, t.latency)
+        n, even = n + 1, even + 1
+        if all_run and even > window and skipped == 0:
+            skipped = begin + steps - 1 - period
+            for r in range(resources):
+                ends[r] += skipped * (advance - t.work[r])
+                if ends[r] >= limit:
+                    return LATE
+            steady = skipped * advance
+    return last_end(last, t.latency) + steady
 
 
 def choose(

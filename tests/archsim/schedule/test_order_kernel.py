@@ -22,7 +22,7 @@ from archsim.schedule.event_graph import (
     maximum_cycle_mean,
 )
 from archsim.schedule.modulo import choices_of, latest_time, schedule_from, tables_of
-from archsim.schedule.order_kernel import Pattern
+from archsim.schedule.order_kernel import OrderTables, Pattern
 from archsim.tables import PythonBudget
 
 FAR = 10**9
@@ -222,6 +222,27 @@ def test_the_candidate_that_ends_first_is_chosen(first: int) -> None:
         for issue in issues:
             least = order_kernel.least_end(tables, graph.steps, [*issue.stage], [*issue.position])
             assert least <= makespan(graph, issue).cycles * graph.unit, seed
+
+
+@pytest.mark.parametrize("steps", [7, 60, 400])
+def test_a_trial_run_ends_when_the_event_engine_says(steps: int) -> None:
+    """Skipping periods of equal advance changes no end."""
+    for seed in range(80):
+        graph = replace(drawn(seed), steps=steps)
+        tables = tables_of(graph, choices_of(graph))
+        issue = schedule_from(graph, period_of(graph), compile_kernel=False)
+        for stage, position in ((issue.stage, issue.position), in_written_order(tables)):
+            end = makespan(graph, Issue(stage=stage, position=position)).cycles * graph.unit
+            order = order_kernel.by_position([*position])
+            assert order_kernel.end_of(tables, steps, [*stage], order, FAR) == end, seed
+
+
+def in_written_order(tables: OrderTables) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return stages and positions at which no step overtakes another."""
+    tasks = len(tables.resource)
+    position = [0] * tasks
+    order_kernel.in_order(tables, [0] * len(tables.choices), position)
+    return (0,) * tasks, tuple(position)
 
 
 @pytest.mark.parametrize("first", range(0, 240, 60))
