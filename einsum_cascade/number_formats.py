@@ -103,12 +103,9 @@ class TensorFormats:
     @classmethod
     def by_name(cls, given: Mapping[str, str]) -> TensorFormats:
         """Return formats from a mapping by tensor, ``default`` and ``accumulate``."""
-        own = {name: fmt for name, fmt in given.items() if name not in (DEFAULT, ACCUMULATE)}
-        return cls(
-            default=given.get(DEFAULT, ""),
-            tensors=tuple(sorted(own.items())),
-            accumulate=given.get(ACCUMULATE, ""),
-        )
+        own = sorted((k, fmt) for k, fmt in given.items() if k not in (DEFAULT, ACCUMULATE))
+        default, accumulate = given.get(DEFAULT, ""), given.get(ACCUMULATE, "")
+        return cls(default=default, tensors=tuple(own), accumulate=accumulate)
 
     @property
     def stated(self) -> bool:

@@ -177,12 +177,8 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
     latency = max(compute, transfer)
-    return Floor(
-        latency_s=latency,
-        compute_s=compute,
-        bandwidth_s=transfer,
-        energy_pj=partial(_energy, machine, bound.words, work, latency),
-    )
+    energy = partial(_energy, machine, bound.words, work, latency)
+    return Floor(latency_s=latency, compute_s=compute, bandwidth_s=transfer, energy_pj=energy)
 
 
 def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: int) -> EinsumCount:

@@ -350,11 +350,7 @@ def _is_plain(access_map: AccessMap) -> bool:
 
 
 def _arriving(e: EinsumAccesses, access_map: AccessMap) -> ArrivingOperand:
-    sharing = frozenset(e.variables - access_map.moving)
+    tensor, moving = access_map.access.tensor, access_map.moving
+    sharing = frozenset(e.variables - moving)
     extents = (a.extent for a in e.axes if not sharing.isdisjoint(v for v, _ in a.variables))
-    return ArrivingOperand(
-        tensor=access_map.access.tensor,
-        moving=access_map.moving,
-        sharing=sharing,
-        most=prod(extents),
-    )
+    return ArrivingOperand(tensor=tensor, moving=moving, sharing=sharing, most=prod(extents))

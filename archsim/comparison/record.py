@@ -87,11 +87,9 @@ class ComparisonRecord:
             The data are no such object.
         """
         try:
-            return cls(
-                iso_area=data["iso_area"],
-                rows=tuple(_read_row(r) for r in data["rows"]),
-                iso_power=data.get("iso_power", False),
-            )
+            iso_area, iso_power = data["iso_area"], data.get("iso_power", False)
+            rows = tuple(_read_row(r) for r in data["rows"])
+            return cls(iso_area=iso_area, rows=rows, iso_power=iso_power)
         except (KeyError, TypeError, AttributeError) as wrong:
             raise InputError(f"this is not the JSON object of a comparison: {wrong}") from None
 

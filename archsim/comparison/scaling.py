@@ -167,11 +167,8 @@ def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Archi
         return max(1, here * rows // rows_now) * memory.line_bits // 8
 
     def resized(rows: int) -> Architecture:
-        made = replace(
-            memory,
-            capacity_bytes=lines(memory.capacity_bytes, rows),
-            billed_bytes=lines(memory.billed_bytes, rows),
-        )
+        capacity, billed = lines(memory.capacity_bytes, rows), lines(memory.billed_bytes, rows)
+        made = replace(memory, capacity_bytes=capacity, billed_bytes=billed)
         return replace(
             machine, memories=tuple(made if m is memory else m for m in machine.memories)
         )

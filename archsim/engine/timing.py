@@ -269,11 +269,8 @@ def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
     period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
     limit = _phase_bound(lengths, waits, phases)
     arrays = {a.name for a in bound.architecture.arrays}
-    memory = max(
-        (t for t in graph.tasks if t.resource not in arrays),
-        key=lambda t: t.occupancy,
-        default=None,
-    )
+    transfers = (t for t in graph.tasks if t.resource not in arrays)
+    memory = max(transfers, key=lambda t: t.occupancy, default=None)
     if memory is not None and memory.occupancy > period:
         period = memory.occupancy
         limit = memory.name, (f"transfers of {memory.name}",)

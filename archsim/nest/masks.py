@@ -308,17 +308,12 @@ def skip_masked_tiles(bound: Bound) -> Bound:
         return bound
     masks = mask_bands(bound, _tile_sizes(bound))
     windows, band, notes = _windows(bound, masks)
-    einsums = (
+    einsums = tuple(
         replace(e, window=windows.get(e.name), partially_masked=e.name in masks.partially_masked)
         for e in bound.einsums
     )
-    return replace(
-        bound,
-        einsums=tuple(einsums),
-        steps=bound.steps if band is None else _steps(bound, band),
-        masking_notes=notes,
-        no_op_band=band,
-    )
+    steps = bound.steps if band is None else _steps(bound, band)
+    return replace(bound, einsums=einsums, steps=steps, masking_notes=notes, no_op_band=band)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -374,11 +374,8 @@ class Bound(Memoized):
             Einsums to put in place; of equal names the last one counts.
         """
         put = {e.name: e for e in einsums}
-        found = self._with(
-            einsums=tuple(put.get(e.name, e) for e in self.einsums),
-            by_name=self.by_name | put,
-            _residency_facts={},
-        )
+        einsums = tuple(put.get(e.name, e) for e in self.einsums)
+        found = self._with(einsums=einsums, by_name=self.by_name | put, _residency_facts={})
         vars(found).pop("pattern", None)
         return found
 

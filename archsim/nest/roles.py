@@ -516,12 +516,9 @@ def _route_through_memory(
         pairs = ((level, _without(tensors, left.get(level, ()))) for level, tensors in found.bypass)
         return replace(found, bypass=tuple(pair for pair in pairs if pair[1]))
 
-    return replace(
-        mapping,
-        einsums=tuple(map(passing, mapping.einsums)),
-        keep=without_left(found),
-        cases=tuple(replace(case, keep=without_left(case.keep)) for case in mapping.cases),
-    )
+    einsums = tuple(map(passing, mapping.einsums))
+    cases = tuple(replace(case, keep=without_left(case.keep)) for case in mapping.cases)
+    return replace(mapping, einsums=einsums, keep=without_left(found), cases=cases)
 
 
 def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:

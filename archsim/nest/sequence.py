@@ -80,12 +80,8 @@ def nest_part(
     """
     ordered = tuple(e.name for e in program.einsums if e.name in names)
     mine = program.memo(excerpt, ordered)
-    return NestPart(
-        name=nest_name(ordered),
-        program=mine,
-        mapping=nest,
-        shapes=sizes_of_excerpt(program, mine, shapes),
-    )
+    name, shapes_inside = nest_name(ordered), sizes_of_excerpt(program, mine, shapes)
+    return NestPart(name=name, program=mine, mapping=nest, shapes=shapes_inside)
 
 
 def nest_name(names: tuple[str, ...]) -> str:

@@ -216,13 +216,9 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
     for memory in architecture.memories[architecture.home_level :]:
         sharing = inside[memory.name]
         capacity, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
-        memories.append(
-            replace(
-                memory,
-                capacity_bytes=None if capacity is None else max(1, capacity // sharing),
-                bandwidth_bytes_per_s=None if speed is None else speed / sharing,
-            )
-        )
+        capacity = None if capacity is None else max(1, capacity // sharing)
+        speed = None if speed is None else speed / sharing
+        memories.append(replace(memory, capacity_bytes=capacity, bandwidth_bytes_per_s=speed))
     return replace(architecture, memories=tuple(memories))
 
 

@@ -133,12 +133,8 @@ def _entry(name: str) -> MappingEntry:
     fields = _fields(builtin_source("mappings", name), keys, indent=2)
     # A file without a schedule has the default one.
     schedule = fields.get("schedule", {"kind": Schedule().kind})
-    return MappingEntry(
-        name=name,
-        cascade=fields["cascade"],
-        schedule=schedule["kind"],
-        machine=fields.get("machine", ""),
-    )
+    cascade, kind, machine = fields["cascade"], schedule["kind"], fields.get("machine", "")
+    return MappingEntry(name=name, cascade=cascade, schedule=kind, machine=machine)
 
 
 def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any]:

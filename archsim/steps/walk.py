@@ -352,11 +352,8 @@ def _in_order(found: Walk) -> Walk:
         return found
     number = {kind: n for n, kind in enumerate(order)}
     kinds = tuple(number.get(kind, -1) for kind in range(len(found.classes)))
-    return replace(
-        found,
-        run_lengths=renamed_classes(found.run_lengths, kinds),
-        classes=tuple(found.classes[kind] for kind in order),
-    )
+    classes = tuple(found.classes[kind] for kind in order)
+    return replace(found, run_lengths=renamed_classes(found.run_lengths, kinds), classes=classes)
 
 
 _Turn = tuple[int, bool, bool, bool, int, Band | None]

@@ -192,12 +192,8 @@ def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:
         text = f"'{name}' is a column of the results, an axis needs another name"
         raise SpecError(text, key.span, f"swept_{name}")
     if isinstance(node, YamlSequence):
-        return SweepAxis(
-            name=name,
-            role=role,
-            fields=() if role != "settings" else (_checked(key),),
-            values=written_values(node, name),
-        )
+        fields = () if role != "settings" else (_checked(key),)
+        return SweepAxis(name=name, role=role, fields=fields, values=written_values(node, name))
     if not isinstance(node, YamlMapping):
         text = f"{name}: expected a list of values, or from, to and steps, got {node.kind}"
         raise SpecError(text, node.span, f"{name}: [{format_value(node.plain())}]".replace("'", ""))

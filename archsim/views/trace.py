@@ -144,12 +144,8 @@ def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
     """Return the intervals between slices, in which nothing is shown."""
     for gap in run.run.gaps:
         many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
-        yield TraceSpan(
-            name=f"{many} not shown",
-            track=_SKIPPED,
-            start=run.start + gap.start,
-            cycles=gap.end - gap.start,
-        )
+        start, cycles = run.start + gap.start, gap.end - gap.start
+        yield TraceSpan(name=f"{many} not shown", track=_SKIPPED, start=start, cycles=cycles)
 
 
 def _last_drain(run: GroupRun, memory: str) -> Iterator[TraceSpan]:

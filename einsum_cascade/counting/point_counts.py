@@ -103,11 +103,8 @@ class Mask:
         tied = {r for v, family in own.items() if named & {v, *family} for r in family}
         ranks = [program.rank_of_variable[v] for v in variables]
         untied = tuple(r for r in ranks if r not in tied)
-        return cls(
-            needs=frozenset(tied | (named - own.keys())),
-            untied=untied,
-            ones={name: 1 for r in untied for name in _family(program, r)},
-        )
+        ones = {name: 1 for r in untied for name in _family(program, r)}
+        return cls(needs=frozenset(tied | (named - own.keys())), untied=untied, ones=ones)
 
 
 def _family(program: ir.Program, rank: str) -> tuple[str, ...]:

@@ -289,12 +289,9 @@ def analyze(program: ir.Program) -> Analysis:
 
 def _operations(program: ir.Program, einsum: ir.Einsum, masks: Masks) -> EinsumOperations:
     points = size_of(program, program.parallel) * points_of(program, einsum)
-    return EinsumOperations(
-        einsum=einsum.name,
-        points=points,
-        operations=tuple((kind, n * points) for kind, n in einsum_operations(program, einsum)),
-        at_most=masks.may_skip(einsum),
-    )
+    counts = tuple((kind, n * points) for kind, n in einsum_operations(program, einsum))
+    name, may_skip = einsum.name, masks.may_skip(einsum)
+    return EinsumOperations(einsum=name, points=points, operations=counts, at_most=may_skip)
 
 
 def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:

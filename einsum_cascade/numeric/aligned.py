@@ -166,11 +166,8 @@ class AlignedArray:
 
 def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
     """Return ``values`` computed from several operands, with the flags of all operands."""
-    return AlignedArray(
-        values,
-        tuple(e for lane in lanes for e in lane.excluded),
-        tuple(o for lane in lanes for o in lane.outside),
-    )
+    excluded = tuple(e for lane in lanes for e in lane.excluded)
+    return AlignedArray(values, excluded, tuple(o for lane in lanes for o in lane.outside))
 
 
 def union(flags: tuple[Array, ...], ndim: int) -> Array | None:

@@ -231,11 +231,10 @@ class _Computation:
         excluded = union(candidates, space.ndim)
         shape = list(space.shape)
         shape[axis] = 1
-        positions, missing = topk(
-            np.broadcast_to(lane.values, shape).squeeze(axis),
-            None if excluded is None else np.broadcast_to(excluded, shape).squeeze(axis),
-            space.size(rank),
-        )
+        if excluded is not None:
+            excluded = np.broadcast_to(excluded, shape).squeeze(axis)
+        values = np.broadcast_to(lane.values, shape).squeeze(axis)
+        positions, missing = topk(values, excluded, space.size(rank))
         missing = np.moveaxis(missing, -1, axis)
         if missing.any():
             fiber = frozenset(einsum.target.variables)

@@ -66,12 +66,8 @@ class Chunk(Rewrite):
                 raise refuse(_RULE, f"the rank '{name}' exists already")
         writer = _ChunkWriter(program, terms.Names(program), query, key, *members)
         einsums = [new for e in program.einsums for new in writer.rewritten(e, sums.get(e.name))]
-        after = replace(
-            program,
-            ranks=writer.ranks(),
-            einsums=tuple(einsums),
-            init=(*program.init, *writer.init),
-        )
+        init = (*program.init, *writer.init)
+        after = replace(program, ranks=writer.ranks(), einsums=tuple(einsums), init=init)
         return (step(f"{_RULE}:{query.name},{key.name}", program, after, *writer.because),)
 
     def _ranks(self, program: ir.Program) -> tuple[ir.Rank, ir.Rank]:

@@ -195,11 +195,8 @@ class FusePartition(Rewrite):
         new = terms.map_einsum(einsum, fuse, fuse(einsum.target))
         left = terms.variables_of(*new.roots) & set(members)
         if left:
-            raise refuse(
-                self.name,
-                f"it uses {', '.join(sorted(left))} apart from the rest of '{family.name}'",
-                einsum,
-            )
+            text = f"it uses {', '.join(sorted(left))} apart from the rest of '{family.name}'"
+            raise refuse(self.name, text, einsum)
         return terms.settled(new) if einsum.select is None else new
 
 

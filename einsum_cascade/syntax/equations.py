@@ -415,12 +415,8 @@ class Converter:
                 return self._negation(tree)
             case "binary":
                 left, operator, right = tree.children
-                return ir.Binary(
-                    str(operator),  # type: ignore[arg-type]
-                    self._value(left),
-                    self._value(right),
-                    span=self._span(tree),
-                )
+                operands, symbol = (self._value(left), self._value(right)), str(operator)
+                return ir.Binary(symbol, *operands, span=self._span(tree))  # type: ignore[arg-type]
             case "call":
                 return self._call(tree)
             case "access":
@@ -470,12 +466,7 @@ class Converter:
         values = [self._value(c) for c in tree.children[::2]]
         operators = tree.children[1::2]
         parts = tuple(
-            ir.Relational(
-                str(op),  # type: ignore[arg-type]
-                left,
-                right,
-                span=self._span(tree),
-            )
+            ir.Relational(str(op), left, right, span=self._span(tree))  # type: ignore[arg-type]
             for left, op, right in zip(values, operators, values[1:], strict=False)
         )
         if len(parts) == 1:

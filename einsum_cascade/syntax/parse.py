@@ -404,11 +404,8 @@ class _CascadeFile:
             arguments = [a.strip() for a in found[2].split(",")] if found else []
             bad = [a for a in arguments if not IDENTIFIER.fullmatch(a) or a in RESERVED]
             if not found or bad or found[1] in RESERVED:
-                self.wrong(
-                    f"'{shorten(node.text)}' does not declare a function",
-                    node.span,
-                    "write a name and its arguments, such as swish2(x)",
-                )
+                wrong = f"'{shorten(node.text)}' does not declare a function"
+                self.wrong(wrong, node.span, "write a name and its arguments, such as swish2(x)")
                 self.spoiled.update(IDENTIFIER.findall(node.text))
                 self.unreadable = True
             else:

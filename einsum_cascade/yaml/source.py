@@ -371,14 +371,9 @@ class _NodeBuilder:
             value = resolve(text)
             if isinstance(value, float) and isinf(value) and not _SPECIAL.fullmatch(text):
                 self.fail(f"'{shorten(text)}' is too large for a float64", event)
-        end = event.end_mark
-        return YamlScalar(
-            span=self._span(event),
-            value=value,
-            text=text,
-            style=event.style or None,
-            end=(end.line, end.column),
-        )
+        span, style = self._span(event), event.style or None
+        end = (event.end_mark.line, event.end_mark.column)
+        return YamlScalar(span=span, value=value, text=text, style=style, end=end)
 
     def _open(self, event: Any) -> None:
         self._tag(event, ())

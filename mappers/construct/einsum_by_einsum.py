@@ -242,12 +242,9 @@ def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) 
     levels : iterable of LevelLoops
         As for ``nest_of``; levels without loops are left out.
     """
-    return EinsumMapping(
-        einsum=e.name,
-        array=layout.array.name,
-        spatial=layout.along,
-        nest=NestLevel.nest((at.memory.name, (p.name for p in at.loops)) for at in levels),
-    )
+    nest = NestLevel.nest((at.memory.name, (p.name for p in at.loops)) for at in levels)
+    name, array = e.name, layout.array.name
+    return EinsumMapping(einsum=name, array=array, spatial=layout.along, nest=nest)
 
 
 def nest_of(

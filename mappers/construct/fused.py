@@ -219,14 +219,11 @@ def _in_widths(
     refused: set[Structure] = set()
     for width, tiles, shapes in parts_in_widths(program, given, architecture):
         context = MappingContext(program=program, architecture=architecture, shapes=shapes)
-        fusion = _Fusion(
-            context=context,
-            given={r: n for r, n in given.items() if r not in {t.member for t in tiles}},
-            family=tiles,
-            known=laid_out,
-            refused=refused,
+        others = {r: n for r, n in given.items() if r not in {t.member for t in tiles}}
+        yield (
+            width,
+            _Fusion(context=context, given=others, family=tiles, known=laid_out, refused=refused),
         )
-        yield width, fusion
 
 
 @dataclass(frozen=True, kw_only=True)

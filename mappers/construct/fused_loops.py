@@ -290,12 +290,8 @@ def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
             blocks = () if extra is None else context.parts(extra)[:-1]
             for around in dict.fromkeys(heads_of(context)):
                 loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
-                yield SharedLoops(
-                    loops=loops,
-                    heads=len(around),
-                    extra=(rank,) if extra is None else (extra, rank),
-                    carrying=True,
-                )
+                ranks = (rank,) if extra is None else (extra, rank)
+                yield SharedLoops(loops=loops, heads=len(around), extra=ranks, carrying=True)
 
 
 def streamed_plans(

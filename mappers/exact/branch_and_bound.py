@@ -290,12 +290,9 @@ class BranchAndBound:
             ]
         except SubspaceRefusedError as why:
             return SubspaceAnswer(refused=why)
-        return SubspaceAnswer(
-            offers=tuple(self._best_of(found, plain=question.plain)),
-            least=search.least,
-            tally=search.tally,
-            combinations=tables.combinations,
-        )
+        offers = tuple(self._best_of(found, plain=question.plain))
+        least, tally, combinations = search.least, search.tally, tables.combinations
+        return SubspaceAnswer(offers=offers, least=least, tally=tally, combinations=combinations)
 
     def _best_of(self, found: list[Proposal], *, plain: bool) -> list[Proposal]:
         found.sort(key=lambda one: one.promise)

@@ -257,11 +257,8 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
     tally : array
         Counts over all batches (``kernels.descent``), which the kernel continues.
     """
-    return Search(
-        values=np.empty((tilings, 3)),
-        chosen=np.empty((tilings, choices.decisions.shape[0]), np.int64),
-        tally=tally,
-    )
+    chosen = np.empty((tilings, choices.decisions.shape[0]), np.int64)
+    return Search(values=np.empty((tilings, 3)), chosen=chosen, tally=tally)
 
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:

@@ -365,12 +365,9 @@ class _Tabulator:
         self.tensors = list(space.places)
         self.variants = self._variants(subspace)
         raise_all(illegalities(self.base), MappingError)
-        self.meter = OpenMeter(
-            self.base.tiling,
-            relaxed=relaxed,
-            masked_shares=MaskedShares(*windows_of(self.base)) if relaxed else None,
-            numbers=memo.measures,
-        )
+        shares = MaskedShares(*windows_of(self.base)) if relaxed else None
+        tiling, numbers = self.base.tiling, memo.measures
+        self.meter = OpenMeter(tiling, relaxed=relaxed, masked_shares=shares, numbers=numbers)
         # Columns: 0 is energy, then one for each array, for each memory with a bandwidth, and for
         # loads.
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]

@@ -370,11 +370,8 @@ class CapacityCurve:
                 search_sized(choices, sizes, policy.EQUAL_SHARE, nodes, costs, tile, state)
                 self.best[kind] = state.values.tolist()
                 for number in np.flatnonzero(state.tilings >= 0):
-                    found = Search(
-                        values=state.values[:, None].repeat(3, axis=1),
-                        chosen=state.chosen,
-                        tally=state.tally,
-                    )
+                    values = state.values[:, None].repeat(3, axis=1)
+                    found = Search(values=values, chosen=state.chosen, tally=state.tally)
                     tiling = start + int(state.tilings[number])
                     proposal = searched.proposal(subspace, tables, tiling, int(number), found)
                     key = (kind, self.capacities[number])
@@ -667,14 +664,8 @@ class _SeriesSearch:
         is_late = clock.late()
         shows_progress = number == 0 or not self.together
         advance = self.advance if shows_progress else silent(STEPS)
-        curve = CurveQuery(
-            self.spaces[number],
-            self.memory,
-            self.capacities,
-            clock.most(),
-            advance,
-            is_stopped=self.stopped.is_set,
-        )
+        what = (self.spaces[number], self.memory, self.capacities)
+        curve = CurveQuery(*what, clock.most(), advance, is_stopped=self.stopped.is_set)
         return self._of_workload(answer(curve), is_late)
 
     def _of_workload(self, found: CapacitySeries, is_late: Callable[[], bool]) -> CapacitySeries:

@@ -132,12 +132,8 @@ class FrontPoint:
     @classmethod
     def of(cls, mapping: Mapping, result: Result) -> FrontPoint:
         """Return the point of a mapping, with the latency and energy of its result."""
-        return cls(
-            mapping=mapping,
-            result=result,
-            cycles=OBJECTIVES["latency"].of(result),
-            energy_pj=OBJECTIVES["energy"].of(result),
-        )
+        cycles, energy = (OBJECTIVES[name].of(result) for name in ("latency", "energy"))
+        return cls(mapping=mapping, result=result, cycles=cycles, energy_pj=energy)
 
     @property
     def gap(self) -> float:

@@ -191,9 +191,6 @@ def first_of_another_kind(
         except InputError:
             continue
         if kind_of_nests(its_nests) != kind_of_nests(nests):
-            return RunnerUp(
-                mapping=other.mapping,
-                result=other.result,
-                differences=differences_of_nests(nests, its_nests),
-            )
+            differences = differences_of_nests(nests, its_nests)
+            return RunnerUp(mapping=other.mapping, result=other.result, differences=differences)
     return None

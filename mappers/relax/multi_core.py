@@ -57,11 +57,9 @@ def core_family(space: Mapspace, memory: str = "") -> Family:
     def member(partitioning: Partitioning) -> FamilyMember:
         # Without capacity for a copy of shared inputs in each chip, these may go round the ring.
         ring = partial(ring_relaxation, space, partitioning) if is_ring and not memory else None
-        return FamilyMember(
-            make=partial(core_relaxation, space, partitioning, memory),
-            otherwise=ring,
-            is_slower=partial(_moves_more, space, partitioning),
-        )
+        make = partial(core_relaxation, space, partitioning, memory)
+        is_slower = partial(_moves_more, space, partitioning)
+        return FamilyMember(make=make, otherwise=ring, is_slower=is_slower)
 
     return Family(members=tuple(map(member, partitionings_of(space))), label=", of one core's part")
 

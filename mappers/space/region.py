@@ -643,13 +643,9 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
     # An Einsum that runs alone stays out of all shared loops over its ranks.
     mine = region.ranks(name) if way.alone else ()
     passed_by = [region.factorisation_of[r] for r in skeleton.shared if r in mine]
-    return EinsumMapping(
-        einsum=name,
-        array=way.array,
-        spatial=way.along,
-        outside=tuple(m for cut in passed_by for m in cut.levelled),
-        nest=_levels(region, loops),
-    )
+    outside = tuple(m for cut in passed_by for m in cut.levelled)
+    array, spatial, nest = way.array, way.along, _levels(region, loops)
+    return EinsumMapping(einsum=name, array=array, spatial=spatial, outside=outside, nest=nest)
 
 
 def _find(nest: list[list[str]], member: str) -> tuple[int, int]:

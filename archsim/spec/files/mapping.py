@@ -389,14 +389,10 @@ def _placed_fields(
     spec: MappingFields | NestFields | CaseFields, place: FilePlace
 ) -> dict[str, Any]:
     """Return the tiles, the nest and the kept tensors that a mapping, a nest or a case states."""
+    parts_place = place.below("partition")
     return {
         "tiles": tuple(
-            Tile(
-                rank=rank,
-                member=member,
-                size=size,
-                span=place.below("partition", rank, member).span,
-            )
+            Tile(rank=rank, member=member, size=size, span=parts_place.below(rank, member).span)
             for rank, members in spec.partition.items()
             for member, size in members.items()
         ),
