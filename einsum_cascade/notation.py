@@ -490,12 +490,8 @@ class Typesetter:
             case ir.Logical(operator="not", operands=(operand,)):
                 return self._templates["negation"] + self._put("fenced", self._condition(operand))
             case ir.Logical(operator=operator, operands=operands):
-                parts = (
-                    self._put("fenced", self._condition(o))
-                    if isinstance(o, ir.Logical)
-                    else self._condition(o)
-                    for o in operands
-                )
+                texts = ((self._condition(o), isinstance(o, ir.Logical)) for o in operands)
+                parts = (self._put("fenced", x) if fenced else x for x, fenced in texts)
                 return self._word(
                     self._templates["both"] if operator == "and" else self._templates["either"],
                     "infix",

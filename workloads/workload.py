@@ -118,13 +118,11 @@ class Workload(WorkloadSpec):
             hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
             text = f"{self.name}: scope '{self.scope}' needs {', '.join(absent)}"
             raise SpecError(text, hint=hint)
-        return Block(
-            attention=attention,
-            model_width=self.model_width,
-            ffn_width=self.ffn_width,
-            ffn_up=self.ffn_up,
-            times=layers,
-        ).parts()
+        model, inner, up = self.model_width, self.ffn_width, self.ffn_up
+        block = Block(
+            attention=attention, model_width=model, ffn_width=inner, ffn_up=up, times=layers
+        )
+        return block.parts()
 
     def _stages(
         self, model: ModelConfig, request: Request

@@ -227,18 +227,13 @@ class _CoreSums:
             writes = writes if into is None else min(writes, into)
             reads = reads if out_of is None else min(reads, out_of)
         if result and level is not None:
-            met = [
-                s
-                for s in self.partitions
-                if s.variable in e.variables - moving
-                if level <= s.level and every(s, reads=False)
-            ]
-            written = self._sum(
-                e,
-                problems,
-                lambda p: p.einsum.write.size(p.einsum.extents),
-                lambda s: s.variable in e.write.moving,
-            )
+            summed = [s for s in self.partitions if s.variable in e.variables - moving]
+            met = [s for s in summed if level <= s.level and every(s, reads=False)]
+
+            def results(p: _PartCount) -> int:
+                return p.einsum.write.size(p.einsum.extents)
+
+            written = self._sum(e, problems, results, lambda s: s.variable in e.write.moving)
             # Every partial sum but the first is added to one that is stored already.
             reads += ceil(self._partial_sums_added(e, accessing, met) * written)
         return replace(one, reads=reads, writes=writes)

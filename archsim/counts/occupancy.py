@@ -99,14 +99,9 @@ def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) 
     Fraction
         Bytes of the whole run; a value may take part of a byte.
     """
-    words = bound.words
-    moved = sum(
-        (a.reads + a.writes) * words.of(a.tensor)
-        for c in counts
-        for a in c.accesses
-        if a.place == memory.name
-    )
-    return moved * bound.architecture.word_bytes
+    words, word_bytes = bound.words, bound.architecture.word_bytes
+    mine = (a for c in counts for a in c.accesses if a.place == memory.name)
+    return sum((a.reads + a.writes) * words.of(a.tensor) for a in mine) * word_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,15 +85,11 @@ def spilled(
         return counts
     found: list[EinsumCount] = []
     for count in counts:
-        tensors = tuple(dict.fromkeys(a.tensor for a in count.accesses))
-        accesses = tuple(
-            a
-            for tensor in tensors
-            for a in spilled_accesses(
-                bound, tuple(a for a in count.accesses if a.tensor == tensor), share
-            )
-        )
-        found.append(replace(count, accesses=accesses))
+        accesses: list[AccessCount] = []
+        for tensor in dict.fromkeys(a.tensor for a in count.accesses):
+            its = tuple(a for a in count.accesses if a.tensor == tensor)
+            accesses += spilled_accesses(bound, its, share)
+        found.append(replace(count, accesses=tuple(accesses)))
     return tuple(found)
 
 

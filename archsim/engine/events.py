@@ -300,12 +300,9 @@ class _Code:
     def __init__(self, program: StepProgram) -> None:
         self.rows: list[_Instruction] = []
         classes = zip(*(t.occupancy for t in program.tasks), strict=True)
-        self.uses = [
-            frozenset(
-                t.resource for t, x in zip(program.tasks, times, strict=True) if x is not None
-            )
-            for times in classes
-        ]
+        resources = [t.resource for t in program.tasks]
+        used = (zip(resources, times, strict=True) for times in classes)
+        self.uses = [frozenset(r for r, x in pairs if x is not None) for pairs in used]
 
     def emit(self, part: RunLengths, depth: int, top: bool) -> int:
         """Emit the instructions of a part of the run, and return the depth of its innermost loops.

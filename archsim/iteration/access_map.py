@@ -346,12 +346,10 @@ class AccessMapper:
         )
         if step <= 1 or mine & theirs or any(t.coefficient < 0 for t in index.offset.terms):
             return plain
+        gathered, apart = self._parts(others), self._parts(offsets)
+        many, by = -(-length // step), _variables(others)
         return GatheredIndex(
-            gathers=self._parts(others),
-            positions=-(-length // step),
-            offsets=self._parts(offsets),
-            elements=length,
-            by=_variables(others),
+            gathers=gathered, positions=many, offsets=apart, elements=length, by=by
         )
 
     def parts(self, indices: Iterable[Index]) -> _Parts:

@@ -86,14 +86,10 @@ def bandwidth_key(architecture: Architecture) -> tuple[object, ...]:
     tuple
         Hashable key: bytes per cycle and steps of the write buffer of every memory.
     """
-    clock = architecture.clock_hz
-    return tuple(
-        (
-            Fraction(m.bandwidth_bytes_per_s, clock) if m.bandwidth_bytes_per_s else None,
-            m.write_buffer,
-        )
-        for m in architecture.memories
-    )
+    clock, speeds = architecture.clock_hz, [m.bandwidth_bytes_per_s for m in architecture.memories]
+    by_cycle = (Fraction(speed, clock) if speed else None for speed in speeds)
+    buffers = (m.write_buffer for m in architecture.memories)
+    return tuple(zip(by_cycle, buffers, strict=True))
 
 
 def rebind(bound: Bound, architecture: Architecture) -> Bound:

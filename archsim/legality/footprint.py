@@ -226,12 +226,9 @@ def requirement(bound: Bound, level: int, whole_tiles: bool = False) -> Requirem
         for tensor, amount in _passing(bound, spill, level).items():
             live[tensor] = live.get(tensor, 0) + amount
     word_bytes = bound.architecture.word_bytes
-    return Requirement(
-        level=memory.name,
-        tensors=tuple([(t, n * word_bytes) for t, n in live.items()]),
-        capacity_bytes=memory.capacity_bytes,
-        spills=spill is not None,
-    )
+    tensors = tuple([(t, n * word_bytes) for t, n in live.items()])
+    capacity, spills = memory.capacity_bytes, spill is not None
+    return Requirement(level=memory.name, tensors=tensors, capacity_bytes=capacity, spills=spills)
 
 
 def spills_at(bound: Bound, level: int) -> bool:

@@ -71,11 +71,8 @@ class InnermostLevels:
     def names_several_memories(self, level: str) -> bool:
         """Return whether a level's word in a mapping (``nearest``) names different memories for
         different arrays."""
-        return (
-            self.branched
-            and level == NEAREST
-            and memory_in_role(self.architecture, level) is not None
-        )
+        is_nearest = self.branched and level == NEAREST
+        return is_nearest and memory_in_role(self.architecture, level) is not None
 
     def _levels(self, tensor: str) -> set[int]:
         if not self.branched:

@@ -61,13 +61,8 @@ def bandwidth_optimal(
     cores, given = problem.unlinked_cores, problem.shapes
     if cores is None:
         return None
-    tried = [
-        parts
-        for ranks in choices
-        for parts in all_partition_factors(
-            {r: given[r] for r in ranks if given[r] > 1}, cores.number
-        )
-    ]
+    sizes = [{r: given[r] for r in ranks if given[r] > 1} for ranks in choices]
+    tried = [parts for ranks in sizes for parts in all_partition_factors(ranks, cores.number)]
     known = [_parts(partitioning) for partitioning in others]
     times, sums = _BandwidthBound(problem, cores, (*tried, *known)).times()
     best = times[: len(tried)].min()

@@ -175,15 +175,11 @@ def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
     for name, lead in first.items():
         left.setdefault(lead, set()).add(name)
     while left:
-        ready = [
-            lead
-            for lead, group in left.items()
-            if all(
-                first[t] == lead or first[t] not in left
-                for name in group
-                for t in _needs(program, program.einsum_of[name])
-            )
-        ]
+        ready = []
+        for lead, group in left.items():
+            needed = (first[t] for n in group for t in _needs(program, program.einsum_of[n]))
+            if all(other == lead or other not in left for other in needed):
+                ready.append(lead)
         group = left.pop(ready[0]) if ready else set().union(*left.values())
         yield tuple(name for name in first if name in group)
         if not ready:

@@ -211,12 +211,8 @@ def is_divisible(program: Program, e: Einsum, variable: str) -> bool:
     conditions = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
     if any(variable in node.variables for node in conditions):
         return False
-    return all(
-        follows_partition(program, i, variable)
-        for a in (e.target, *e.reads)
-        for i in a.indices
-        if variable in i.variables
-    )
+    indices = (i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables)
+    return all(follows_partition(program, i, variable) for i in indices)
 
 
 def follows_partition(program: Program, index: Index, variable: str) -> bool:

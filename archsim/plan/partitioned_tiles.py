@@ -55,15 +55,11 @@ def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping
         stay = len(level.loops) - number
         nest.append(replace(level, loops=level.loops[:stay]))
         nest.append(replace(level, level=inner, loops=level.loops[stay:]))
-    einsums = (
-        replace(
-            e,
-            nest=tuple(
-                replace(level, level=inner) if level.level == outer else level for level in e.nest
-            ),
-        )
-        for e in mapping.einsums
-    )
+
+    def moved(nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
+        return tuple(replace(x, level=inner) if x.level == outer else x for x in nest)
+
+    einsums = (replace(e, nest=moved(e.nest)) for e in mapping.einsums)
     return replace(
         mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
     )

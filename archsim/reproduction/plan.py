@@ -218,12 +218,8 @@ class PublishedTable(Fields):
     def needed_columns(self) -> tuple[str, ...]:
         """Names of all columns that are read."""
         configuration = () if self.scope is None else ("configuration",)
-        return (
-            *dict.fromkeys(_BLANK.findall(self.key)),
-            *configuration,
-            *self.where,
-            *self.columns,
-        )
+        in_key = dict.fromkeys(_BLANK.findall(self.key))
+        return (*in_key, *configuration, *self.where, *self.columns)
 
     def key_of(self, row: Mapping[str, str]) -> str:
         """Return the length or machine of a row."""

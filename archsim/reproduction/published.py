@@ -102,19 +102,11 @@ def _number(text: str | None, where: str) -> float:
 def differences_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
     """Return published and reproduced numbers, with their relative differences, as CSV."""
     keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
-    return csv_text(
-        (*keys, "published", "reproduced", "relative_difference"),
-        (
-            (
-                *(v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len, v.run.label),
-                v.quantity,
-                v.value,
-                ours,
-                gap,
-            )
-            for v, ours, gap in _pairs(study, published)
-        ),
-    )
+    rows = []
+    for v, ours, gap in _pairs(study, published):
+        run = (v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len, v.run.label)
+        rows.append((*run, v.quantity, v.value, ours, gap))
+    return csv_text((*keys, "published", "reproduced", "relative_difference"), rows)
 
 
 def differences_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:

@@ -443,15 +443,9 @@ def _roomy(
         loose = (
             min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(outside)
         )
-        found.append(
-            StepDependency(
-                before=d.after,
-                after=d.before,
-                distance=(max(lookahead + 1, lag + 1, *loose),) * kinds,
-                room=True,
-                why=f"room for what goes to {names[d.after]}",
-            )
-        )
+        distance = (max(lookahead + 1, lag + 1, *loose),) * kinds
+        why = f"room for what goes to {names[d.after]}"
+        found.append(StepDependency(d.after, d.before, distance, room=True, why=why))
     return replace(program, dependencies=(*program.dependencies, *found))
 
 

@@ -194,12 +194,9 @@ def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
     written.
     """
     for resource in program.resources:
-        settled = [
-            (t.priority, i)
-            for i, t in enumerate(program.tasks)
-            if t.resource == resource and t.settled
-        ]
-        yield from pairwise(i for _, i in sorted(settled))
+        its = ((i, t) for i, t in enumerate(program.tasks) if t.resource == resource)
+        settled = sorted((t.priority, i) for i, t in its if t.settled)
+        yield from pairwise(i for _, i in settled)
 
 
 def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:

@@ -609,13 +609,8 @@ class _Walker:
         back = tuple(a.back for a in state.at)
 
         rows = shares.rows.values
-        step = StepClass(
-            runs=runs,
-            busy=rows[busy],
-            loads=tuple(rows[n] for n in loads),
-            drains=tuple(rows[n] for n in drains),
-            back=back,
-        )
+        loaded, drained = tuple(rows[n] for n in loads), tuple(rows[n] for n in drains)
+        step = StepClass(runs=runs, busy=rows[busy], loads=loaded, drains=drained, back=back)
         # Numbers are compared sooner than the fractions of a class.
         return OneStep(self.classes.number_for((runs, busy, loads, drains, back), step))
 

@@ -107,14 +107,10 @@ class InputLoader:
         if written is not None:
             return written
         name = self._name("mapping", point.places).text
-        return load_mapping(
-            None if name == DEFAULT else name,
-            work,
-            machine,
-            self._overrides("mapping", point.places),
-            generators=self.generators,
-            find=self.find,
-        )
+        given = None if name == DEFAULT else name
+        overrides = self._overrides("mapping", point.places)
+        generators, find = self.generators, self.find
+        return load_mapping(given, work, machine, overrides, generators=generators, find=find)
 
     def written(self, point: Point) -> Mapping | None:
         """Return the point's mapping if it has a name or a file, else None. Raises SpecError."""

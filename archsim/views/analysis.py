@@ -215,12 +215,6 @@ def _validation_notes(check: ValidationReport) -> Iterator[str]:
 
 def _validated(check: ValidationReport, mapping: str | None, mapped: bool) -> tuple[str, ...]:
     form = f"mapped by {mapping}" if mapping else "equations"
-    return (
-        check.cascade,
-        *((form,) if mapped else ()),
-        check.verdict,
-        f"{check.max_rel_error:.1e}",
-        f"{check.tolerance:.1e}",
-        f"{check.max_abs_error:.1e}",
-        check.against,
-    )
+    errors = (check.max_rel_error, check.tolerance, check.max_abs_error)
+    numbers = [f"{x:.1e}" for x in errors]
+    return (check.cascade, *((form,) if mapped else ()), check.verdict, *numbers, check.against)

@@ -211,13 +211,8 @@ def program_text(program: StepProgram) -> str:
 
 
 def _task(task: StepTask, kept: Sequence[int]) -> tuple[str, ...]:
-    return (
-        task.name,
-        task.resource,
-        f"stage {task.stage}",
-        f"busy {_by_class(task.occupancy, kept)}",
-        f"late {_cycles(task.late)}",
-    )
+    busy, late = f"busy {_by_class(task.occupancy, kept)}", f"late {_cycles(task.late)}"
+    return (task.name, task.resource, f"stage {task.stage}", busy, late)
 
 
 def _dependency(program: StepProgram, d: StepDependency, kept: Sequence[int]) -> tuple[str, ...]:

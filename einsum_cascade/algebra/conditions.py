@@ -184,12 +184,8 @@ class Masks(Memoized):
     def _with_model_shapes(self, form: Affine) -> Affine:
         """Return a sum in which ranks that are declared alike share one shape."""
         model = self.program.model_of
-        return collected(
-            tuple(
-                AffineTerm(t.coefficient, tuple(map(model, t.shapes)), t.variable)
-                for t in form.terms
-            )
-        )
+        shared = ((t, tuple(map(model, t.shapes))) for t in form.terms)
+        return collected(tuple(AffineTerm(t.coefficient, s, t.variable) for t, s in shared))
 
     def sees_every_candidate(self, einsum: ir.Einsum) -> bool:
         """Return whether some element reduces or selects over all points, none of them masked.

@@ -193,11 +193,8 @@ class _Traversal:
         # Loops outside the traversal hold one coordinate at a time; all other ranks of the tensor
         # are covered inside and held whole.
         outer = self._own | set(self._per)
-        inner = [
-            r
-            for r in self.program.tensor_ranks[tensor]
-            if r not in outer and not self._members(r) <= outer
-        ]
+        ranks = (r for r in self.program.tensor_ranks[tensor] if r not in outer)
+        inner = [r for r in ranks if not self._members(r) <= outer]
         held = sympy.Mul(size, size_of(self.program, inner))
         return TensorFootprint(
             tensor=tensor, along=size, held=held, reason="; ".join(reasons) or "one at a time"
@@ -248,13 +245,8 @@ class _Traversal:
         if not again:
             return None
         # An intermediate is written once and read in each later pass; an input needs no write.
-        spilled = sympy.Add(
-            *(
-                tensor_size(self.program, t.tensor)
-                * (len(t.reread) + (0 if t.tensor in inputs else 1))
-                for t in again
-            )
-        )
+        moves = ((t.tensor, len(t.reread) + (0 if t.tensor in inputs else 1)) for t in again)
+        spilled = sympy.Add(*(tensor_size(self.program, name) * n for name, n in moves))
         sources = [(t, sorted(inputs & self._computed_from(t.tensor))) for t in again]
         # Within one pass, reading an input once serves everything computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})

@@ -570,13 +570,8 @@ class _Rounded:
             return None
         if not (below.is_integer and below.is_positive) or symbol in below.free_symbols:
             return None
-        return cls(
-            times=int(times),
-            step=int(step),
-            above=on_floats(above),
-            below=on_floats(below),
-            rest=on_floats(rest),
-        )
+        above, below, rest = map(on_floats, (above, below, rest))
+        return cls(times=int(times), step=int(step), above=above, below=below, rest=rest)
 
     def edge(self, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
         """Return the bound of x, as ``Inequality.edge`` does; None if a number is too large for

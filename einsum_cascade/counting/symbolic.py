@@ -72,13 +72,10 @@ class Analysis:
     @cached_property
     def operations(self) -> dict[str, Any]:
         """Number of operations of each kind, summed over all Einsums."""
-        kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
-        return {
-            kind: factored(
-                sympy.Add(*(n for e in self.by_einsum for k, n in e.operations if k == kind))
-            )
-            for kind in kinds
-        }
+        counts: dict[str, list[Any]] = {}
+        for kind, number in (row for e in self.by_einsum for row in e.operations):
+            counts.setdefault(kind, []).append(number)
+        return {kind: factored(sympy.Add(*counts[kind])) for kind in sorted(counts)}
 
     @cached_property
     def total_operations(self) -> Any:

@@ -302,12 +302,8 @@ class _RankAnalysis:
         """
         at = self.name.lower()
         inputs = {t.name for t in self._program.inputs}
-        tensors = [
-            t
-            for v in self._variables
-            for t, w in self.traversals.provenance.own_tensors(first, v)
-            if not w
-        ]
+        own = self.traversals.provenance.own_tensors
+        tensors = [t for v in self._variables for t, w in own(first, v) if not w]
         tensor = next((t for t in tensors if t != first.tensor), None)
         sentences, links = [], []
         if tensor is not None:

@@ -109,13 +109,10 @@ def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
     They carry or read a running value along the rank, or lie between Einsums that do.
     """
     program = context.program
-    stepped = {
-        name
-        for g in context.groups
-        if len(g) > 1 and any(rank in program.iterative.get(n, ()) for n in g)
-        for name in g
-    }
-    running = {n for n in stepped if rank in program.iterative.get(n, ())}
+    iterative = {n for g in context.groups for n in g if rank in program.iterative.get(n, ())}
+    shared = [g for g in context.groups if len(g) > 1 and not iterative.isdisjoint(g)]
+    stepped = {name for g in shared for name in g}
+    running = stepped & iterative
     reading = {
         e.name
         for e in program.einsums

@@ -224,12 +224,8 @@ def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> li
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
             (one, first), (other, second) = layout.along
             # Outer parts of a rank that lies along both dimensions come first.
-            swapped = (
-                ((other, first), (one, second))
-                if context.fitted
-                else ((one, second), (other, first))
-            )
-            found.append(replace(layout, along=swapped))
+            swapped = ((other, first), (one, second))
+            found.append(replace(layout, along=swapped if context.fitted else swapped[::-1]))
     return [x for n, x in enumerate(found) if x not in found[:n]]
 
 
@@ -364,11 +360,8 @@ def cuts_for_band(
         if context.program.rank_of[rank].family:
             continue
         # Powers of two: a band of 100 has blocks of 64, 32 and 16.
-        sizes = (
-            1 << (band.width // n).bit_length() - 1
-            for n in policy.BLOCKS_PER_BAND_WIDTH
-            if band.width >= n
-        )
+        widths = (band.width // n for n in policy.BLOCKS_PER_BAND_WIDTH if band.width >= n)
+        sizes = (1 << width.bit_length() - 1 for width in widths)
         for size in dict.fromkeys((widest, *sizes)):
             if 1 < size < context.shapes[rank]:
                 yield rank, _cut_for_blocks(context, rank, other, size)

@@ -459,13 +459,11 @@ def _fitted(
         for takes in (a.cycles_of(einsum_operations(context.program, e)),)
         for x in layouts_along(a, cut, cut=False)
     ]
-    found.sort(
-        key=lambda layout: (
-            layout.cycles,
-            reduction_delay(context, e, layout),
-            _operands_at_once(context, e, layout),
-        )
-    )
+
+    def slowness(x: ArrayLayout) -> tuple[Fraction, int, int]:
+        return (x.cycles, reduction_delay(context, e, x), _operands_at_once(context, e, x))
+
+    found.sort(key=slowness)
     # Layouts of systolic arrays differ in loads. Layouts of broadcast arrays differ in cycles only,
     # except for the traffic of their memories where many Einsums share loops.
     if found[0].array.operands != "broadcast":

@@ -525,15 +525,8 @@ class CurveQuery(Query[CapacitySeries]):
         """Search the curve of a relaxation; its cores share each capacity evenly."""
         # Several capacities may have one share, such as 1 B: the smallest of them keeps it.
         of_share = {max(1, c // relaxation.sharers): c for c in self.capacities[::-1]}
-        curve = CurveQuery(
-            relaxation.space,
-            self.memory,
-            sorted(of_share),
-            clock,
-            self.advance,
-            is_stopped=self.is_stopped,
-            all_confirmed=all_confirmed,
-        )
+        question = (relaxation.space, self.memory, sorted(of_share), clock, self.advance)
+        curve = CurveQuery(*question, is_stopped=self.is_stopped, all_confirmed=all_confirmed)
         found = answer(curve)
         self.engine_runs += found.runs
         self.ended = found.ended or self.ended
@@ -664,8 +657,8 @@ class _SeriesSearch:
         is_late = clock.late()
         shows_progress = number == 0 or not self.together
         advance = self.advance if shows_progress else silent(STEPS)
-        what = (self.spaces[number], self.memory, self.capacities)
-        curve = CurveQuery(*what, clock.most(), advance, is_stopped=self.stopped.is_set)
+        question = (self.spaces[number], self.memory, self.capacities, clock.most(), advance)
+        curve = CurveQuery(*question, is_stopped=self.stopped.is_set)
         return self._of_workload(answer(curve), is_late)
 
     def _of_workload(self, found: CapacitySeries, is_late: Callable[[], bool]) -> CapacitySeries:

@@ -456,12 +456,12 @@ class Region:
         laid = {m for _, members in along for m in members}
         ranks = self.ranks(e.name)
         results = {*(v.upper() for v in e.target.variables), *self.program.parallel}
-        moving = [
-            r
-            for r in ranks
-            if (c := self.factorisation_of[r]).levelled
-            or any(m not in laid for m, n in c.fine if n > 1)
-        ]
+
+        def moves(rank: str) -> bool:
+            cut = self.factorisation_of[rank]
+            return bool(cut.levelled) or any(m not in laid for m, n in cut.fine if n > 1)
+
+        moving = [r for r in ranks if moves(r)]
         first = sorted(ranks, key=lambda r: r not in results)
         # QK[p, m] = Q[p, e] * K[m, e] has (P, M, E) as written, then P, M or E innermost.
         found = [first, *([*(x for x in first if x != r), r] for r in moving)]

@@ -225,14 +225,9 @@ def capacity_report(curves: CapacityCurves) -> Document:
         (byte_size(capacity), *(cell for found in both for cell in found.get(capacity, ("-", "-"))))
         for capacity in curves.capacities
     ]
-    enough = next(
-        (
-            byte_size(p.capacity_bytes)
-            for p in curves.fused.traffic
-            if p.result.traffic_bytes <= curves.bound_bytes * _AT_BOUND
-        ),
-        "",
-    )
+    limit = curves.bound_bytes * _AT_BOUND
+    able = (p.capacity_bytes for p in curves.fused.traffic if p.result.traffic_bytes <= limit)
+    enough = next(map(byte_size, able), "")
     title = f"least {curves.outermost} traffic, and least energy"
     series = numbers("fused", "energy", "Einsum by Einsum", "its energy")
     heads = (*names(curves.memory), *series)

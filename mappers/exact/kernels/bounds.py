@@ -547,11 +547,8 @@ def raise_multipliers(
     columns = cost.shape[1]
     to_go = np.empty((c.first_state[c.decisions.shape[0]] + 1, 1))
     penalty = np.empty((sizes.shape[0], c.kept.shape[1], 1))
-    offset, taken, along = (
-        np.empty(1),
-        np.empty(column_limits.shape[0]),
-        np.empty(column_limits.shape[0]),
-    )
+    offset = np.empty(1)
+    taken, along = np.empty(column_limits.shape[0]), np.empty(column_limits.shape[0])
     kept = weights.copy()
     best, aim, shorter = -np.inf, goal, 1.0
     for _ in range(times):
