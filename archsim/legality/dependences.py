@@ -279,6 +279,12 @@ def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
     return is_still_held_for(bound, consumer, number, _outermost(bound, producer.name))
 
 
+def lost_results(bound: Bound) -> tuple[str, ...]:
+    """Return the results of Einsums that no level still holds when another Einsum reads them."""
+    read = bound.results_read()
+    return tuple(dict.fromkeys(p.name for e, n, p in read if not is_still_held(bound, e, n)))
+
+
 def _reads_init(bound: Bound, operand: Operand) -> bool:
     """Return whether an operand reads only the initial value of an iterative tensor, at coordinate
     0."""

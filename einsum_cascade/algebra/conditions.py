@@ -234,12 +234,10 @@ class Masks(Memoized):
 
     def infinite_sources(self, einsum: ir.Einsum) -> frozenset[str]:
         """Return the tensors an Einsum depends on whose equation contains an infinity."""
+        its = (einsum, *sources(self.program, einsum))
+        nodes = [(source.name, n) for source in its for n in ir.walk(source.expression)]
         return frozenset(
-            source.name
-            for source in (einsum, *sources(self.program, einsum))
-            if any(
-                isinstance(n, ir.Number) and math.isinf(n.value) for n in ir.walk(source.expression)
-            )
+            name for name, n in nodes if isinstance(n, ir.Number) and math.isinf(n.value)
         )
 
     def sources(self, einsum: ir.Einsum) -> frozenset[str]:

@@ -265,11 +265,8 @@ class MappingContext(Memoized):
         moved_by = frozenset(v.upper() for v in index.access.variables if v not in plain)
         step = index.coefficient * prod(shapes[s] for s in index.shapes)
         length = shapes[self.program.tensor_ranks[access.tensor][number]]
-        return RepeatedGather(
-            indices=prod(tile[r] for r in moved_by),
-            positions=-(-length // max(1, step)),
-            moved_by=moved_by,
-        )
+        indices, positions = prod(tile[r] for r in moved_by), -(-length // max(1, step))
+        return RepeatedGather(indices=indices, positions=positions, moved_by=moved_by)
 
     def capacity_bits(self, number: int, memory: Memory) -> float:
         """Return an inner memory's capacity in bits for an Einsum's own tiles; perhaps infinite."""

@@ -19,7 +19,7 @@ from archsim.engine.latency import time_bound
 from archsim.iteration.bands import coverage
 from archsim.iteration.loops import first_tile
 from archsim.legality.binding import bind, with_parameters
-from archsim.legality.dependences import crossed_passes, illegalities, is_still_held, loses_tensors
+from archsim.legality.dependences import crossed_passes, illegalities, loses_tensors, lost_results
 from archsim.legality.footprint import all_fits
 from archsim.nest.binder import bind_loops
 from archsim.nest.masks import skip_masked_tiles
@@ -455,15 +455,10 @@ class _Fusion:
             if crossed_passes(bound):
                 self.crossed.update(plan.extra if len(plan.extra) == 1 else ())
                 return None, True
-            lost = {
-                operand.producer
-                for e in bound.einsums
-                for number, operand in enumerate(e.operands)
-                if operand.producer and not is_still_held(bound, e, number)
-            }
-            if lost <= outer:
+            lost = lost_results(bound)
+            if outer.issuperset(lost):
                 return (None if illegalities(bound) else bound), False
-            outer |= lost
+            outer.update(lost)
 
     def _mapping(
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int, outer: set[str]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
-from archsim.legality.dependences import is_still_held
+from archsim.legality.dependences import lost_results
 from archsim.legality.footprint import limited_requirements
 from archsim.nest.binder import bind_loops
 from archsim.nest.record import Bound
@@ -153,13 +153,7 @@ def _legalised(space: Mapspace, mapping: Mapping) -> Mapping:
         except InputError:
             return mapping  # the engine reports the error when it runs the mapping
         kept = {t for k in mapping.keep if k.level == outer for t in k.tensors}
-        evicted = [
-            operand.producer
-            for e in bound.einsums
-            for number, operand in enumerate(e.operands)
-            if operand.producer and not is_still_held(bound, e, number)
-        ]
-        missing = tuple(t for t in dict.fromkeys(evicted) if t not in kept)
+        missing = tuple(t for t in lost_results(bound) if t not in kept)
         if missing:
             keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
             others = tuple(k for k in mapping.keep if k.level != outer)
