@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple
 from typing_extensions import TypeVar
 
 from einsum_cascade.counting.point_counts import count_points
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Name, walk
 
 from ..iteration.access_map import AccessMap
@@ -162,7 +162,7 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     used = {n.name for n in walk(e.einsum.where) if isinstance(n, Name) and n.kind == "parameter"}
     if absent := sorted(used - given.keys()):
         text = f"{e.name}: its mask needs a number for {', '.join(absent)}"
-        raise MappingError(Problem(text, e.einsum.where.span, f"--set {absent[0]}=..."))
+        raise MappingError(text, e.einsum.where.span, f"--set {absent[0]}=...")
     points = count_points(bound.program, e.einsum, given | shapes)
     return points * prod(shapes[r] for r in bound.program.parallel)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError
 
 from ..counts.accesses import EinsumCount
 from ..iteration.exact import total
@@ -83,7 +83,7 @@ def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
         text = "nothing is computed: the masks let no point through at these shapes"
     elif cycles:
         return
-    raise MappingError(Problem(text, bound.mapping.span))
+    raise MappingError(text, bound.mapping.span)
 
 
 def time_average(
@@ -185,7 +185,7 @@ def _time_pipeline(bound: Bound, group: FusionGroup, lookahead: int) -> Timing:
     except DeadlockError as error:
         names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
         text = f"these Einsums wait for one another within one step: {names}"
-        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+        raise MappingError(text, bound.mapping.schedule.span) from None
     steps, period = makespan(graph, issue).cycles, cycle.mean / graph.unit
     return _timing(bound, program, steps, period, _limit(graph, cycle), lookahead)
 

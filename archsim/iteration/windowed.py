@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError
 
 from .bands import Band, BandProgression, Window, progressions
 from .loops import Extents, Loop, inside
@@ -439,7 +439,7 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
         if self.visited > MAX_ITERATIONS_VISITED:
             text = "tiles along the window of the mask repeat too seldom to be counted"
             hint = "take tiles of which one is a multiple of the other, or fewer tokens"
-            raise MappingError(Problem(text, hint=hint))
+            raise MappingError(text, hint=hint)
 
 
 class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):

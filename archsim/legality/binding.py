@@ -69,7 +69,7 @@ def bind(
         text = (
             f"the mapping '{mapping.name}' has {len(mapping.nests)} nests, and one is needed here"
         )
-        raise MappingError(Problem(text, mapping.span))
+        raise MappingError(text, mapping.span)
     try:
         program, shapes = with_parameters(program, shapes)
         mapping = program.memo(_BindingCaches).resolved.get(
@@ -115,7 +115,7 @@ class _MachineBinding:
         if self.choose is None:
             names = ", ".join(c.name for c in mapping.choices)
             text = f"the mapping '{mapping.name}' leaves open: {names}; nobody is given to choose"
-            raise SpecError(Problem(text, mapping.choices[0].span, "pin them, or pass 'choose'"))
+            raise SpecError(text, mapping.choices[0].span, "pin them, or pass 'choose'")
         like: Bound | None = None
 
         def bound(candidate: Mapping) -> Bound:

@@ -272,7 +272,7 @@ def _masked(program: Program, partitions: Partitions, mapping: Mapping) -> list[
     if len(found) > 1:
         names = " and ".join(s.rank for s in found)
         text = f"masks are over {names}: of ranks with a mask one may be partitioned over instances"
-        raise MappingError(Problem(text, mapping.span))
+        raise MappingError(text, mapping.span)
     return found
 
 
@@ -298,7 +298,7 @@ def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Par
             f"{masked.rank} has {masked.parts} parts under a mask, "
             f"at most {MAX_MASKED_PARTS} are bound"
         )
-        raise MappingError(Problem(text, hint="use fewer parts"))
+        raise MappingError(text, hint="use fewer parts")
     numbers = range(masked.parts)
     unordered = with_partition(partitions, at, work_order=tuple(numbers))
     work = [iterations_of_core(parts.masked(unordered, at, n)) for n in numbers]
@@ -326,7 +326,7 @@ def _rank_partitions(
     for level in mapping.nest:
         if level.spatial and level.level not in names:
             hint = did_you_mean(level.level, names)
-            raise SpecError(Problem(f"no memory is called '{level.level}'", level.span, hint))
+            raise SpecError(f"no memory is called '{level.level}'", level.span, hint)
         left = dict(architecture.memories[names.index(level.level)].instances)
         for wanted in level.spatial:
             if wanted.instances not in left:
@@ -335,7 +335,7 @@ def _rank_partitions(
                 if left:
                     hint = did_you_mean(wanted.instances, left) or f"there are: {', '.join(left)}"
                 text = f"{level.level} has no instances called '{wanted.instances}'"
-                raise SpecError(Problem(text, level.span, hint))
+                raise SpecError(text, level.span, hint)
             found = _rank_partition(
                 level, wanted, tiling, left[wanted.instances], names.index(level.level)
             )
@@ -359,11 +359,11 @@ def _rank_partition(
         if member is None:
             text = f"'{wanted.rank}' is neither a rank nor the outermost tile of one"
             hint = did_you_mean(wanted.rank, dict.fromkeys((*tiling.shapes, *tiles)))
-            raise SpecError(Problem(text, level.span, hint))
+            raise SpecError(text, level.span, hint)
         if wanted.parts is not None:
             text = f"{wanted.rank} is a tile, of which each instance has one: it has no parts"
             hint = f"write {member.rank}: {wanted.parts}, or leave out the number"
-            raise SpecError(Problem(text, level.span, hint))
+            raise SpecError(text, level.span, hint)
         # Each core has one tile, as the mapping cuts them.
         rank, extent = member.rank, tiling.shapes[member.rank]
         part = min(extent, member.stride)
@@ -373,7 +373,7 @@ def _rank_partition(
             f"{wanted.rank} has {parts} parts, but there are {available} {wanted.instances} below"
             f" {level.level} for it"
         )
-        raise MappingError(Problem(text, level.span, "use larger tiles, or fewer parts"))
+        raise MappingError(text, level.span, "use larger tiles, or fewer parts")
     return RankPartition(
         rank=rank,
         level=number,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import prod
 
-from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.errors import MappingError, Problem, SpecError, raise_all
 from einsum_cascade.ir import Affine
 
 from ..iteration.access_map import AccessMap
@@ -45,7 +45,7 @@ def ring_of(mapping: Mapping, bound: Bound, partitioned: tuple[RankPartition, ..
     if wanted is not None and not (links.ring and wanted.level == links.name):
         text = f"{wanted.level} is no ring of links in which {wanted.ring[0]} could go round"
         hint = "give the outermost memory of the architecture 'ring: true'"
-        raise SpecError(Problem(text, wanted.span, hint))
+        raise SpecError(text, wanted.span, hint)
     partitions = {s.variable: s for s in partitioned if links.ring and s.level == 0 and s.parts > 1}
     if not partitions:
         return NO_RING
@@ -100,7 +100,7 @@ def _check(
     for rank in wanted.ring:
         if rank not in {r for _, r in ring.tensors}:
             text = f"no input that all instances need goes over {rank}, which is to go round"
-            raise SpecError(Problem(text, wanted.span))
+            raise SpecError(text, wanted.span)
     ((names, available),) = bound.architecture.memories[0].instances
     problems: list[str] = []
     if ring.parts != available:
@@ -112,8 +112,7 @@ def _check(
     for tensor, rank in ring.tensors:
         for e, access_map in _touching(bound, tensor):
             problems += _not_in_tiles(bound, e, access_map, rank, ring, partitions)
-    if problems:
-        raise MappingError([Problem(text, wanted.span) for text in dict.fromkeys(problems)])
+    raise_all((Problem(text, wanted.span) for text in dict.fromkeys(problems)), MappingError)
 
 
 def _not_in_tiles(

@@ -119,7 +119,7 @@ class InnermostLevels:
         names = ", ".join(self.memories[i] for i in sorted(levels))
         name = self.architecture.name
         text = f"several memories of {name} are '{NEAREST}' ({names}), and one may spill"
-        raise SpecError(Problem(text, spill.span, "name it"))
+        raise SpecError(text, spill.span, "name it")
 
     def check(self, case: Case) -> None:
         """Refuse an open choice of ``nearest`` if an array could take the tensor from several
@@ -138,7 +138,7 @@ class InnermostLevels:
                         f"{self.architecture.name} that are side by side: an open choice of what "
                         f"is {NEAREST} does not say which"
                     )
-                    raise SpecError(Problem(text, keep.span, "name the memory"))
+                    raise SpecError(text, keep.span, "name the memory")
 
     def _passed_memories(
         self, tensor: str, levels: set[int]

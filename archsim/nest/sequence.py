@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
@@ -55,8 +55,7 @@ def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tup
             *_disorder(program, mapping, groups),
             *_mismatched_tiles(program, mapping, groups),
         ]
-    if problems:
-        raise SpecError(problems)
+    raise_all(problems, SpecError)
     return tuple(
         nest_part(program, nest, group, shapes)
         for nest, group in zip(mapping.nests, groups, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import CascadeError, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Program
 from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.shapes import resolve_shapes
@@ -196,12 +196,11 @@ def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) ->
     if array is None:
         names = [a.name for a in architecture.arrays]
         hint = did_you_mean(size.array, [*names, *ARRAY_ROLES])
-        raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
+        raise SpecError(f"no array is called '{size.array}'", tile.span, hint)
     axis = array.dimension(size.dimension)
     if axis is None:
         hint = did_you_mean(size.dimension, [d.name for d in array.dimensions])
-        text = f"{array.name} has no dimension '{size.dimension}'"
-        raise SpecError(Problem(text, tile.span, hint))
+        raise SpecError(f"{array.name} has no dimension '{size.dimension}'", tile.span, hint)
     return axis.size
 
 
@@ -229,21 +228,21 @@ def build_tiling(
     for tile in mapping.tiles:
         if tile.rank not in known:
             hint = did_you_mean(tile.rank, known)
-            raise SpecError(Problem(f"the cascade has no rank '{tile.rank}'", tile.span, hint))
+            raise SpecError(f"the cascade has no rank '{tile.rank}'", tile.span, hint)
         if tile.member in known and own.get(tile.member) != tile.rank:
             text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
-            raise SpecError(Problem(text, tile.span))
+            raise SpecError(text, tile.span)
         if tile.member in own:
             if tile.size == WHOLE:
                 text = f"{tile.member} is a rank of the cascade, which needs a number"
-                raise SpecError(Problem(text, tile.span))
+                raise SpecError(text, tile.span)
             size = sizes[tile.member]
             if given.get(tile.member, size) != size:
                 text = (
                     f"the workload sets {tile.member} = {given[tile.member]}, this makes it {size}"
                 )
                 hint = f"change it in the mapping: mapping.partition.{tile.rank}.{tile.member}"
-                raise SpecError(Problem(text, tile.span, hint))
+                raise SpecError(text, tile.span, hint)
             fixed[tile.member] = size
         else:
             cuts.setdefault(tile.rank, []).append(tile)
@@ -286,7 +285,7 @@ def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Memb
     for position, (number, tile) in enumerate(numbered):
         if number != position:
             text = f"tiles of {rank} are numbered from {rank}0 without gaps, not {tile.member}"
-            raise SpecError(Problem(text, tile.span))
+            raise SpecError(text, tile.span)
     strides = [1]
     for _, tile in numbered:
         strides.append(strides[-1] * sizes[tile.member])
@@ -299,5 +298,5 @@ def _number(rank: str, tile: Tile) -> int:
     suffix = tile.member.removeprefix(rank)
     if not tile.member.startswith(rank) or not suffix.isdecimal():
         text = f"a tile of {rank} is called {rank}0, {rank}1, ..., not {tile.member}"
-        raise SpecError(Problem(text, tile.span))
+        raise SpecError(text, tile.span)
     return int(suffix)

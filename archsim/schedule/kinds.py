@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from typing_extensions import override
 
-from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean, raise_all
 
 from ..counts.accesses import EinsumCount
 from ..legality.footprint import DOUBLE_BUFFERED
@@ -114,7 +114,7 @@ class Phases(ScheduleKind):
             return (ordered(phased(ProgramBuilder(bound, walk))),)
         except IssueError as error:
             text = f"these wait for one another in their phases: {' -> '.join(error.names)}"
-            raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+            raise MappingError(text, bound.mapping.schedule.span) from None
 
 
 class Pipelined(ScheduleKind):
@@ -134,7 +134,7 @@ class Pipelined(ScheduleKind):
         if lookahead > most:
             text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
             hint = "write fewer, or 'lookahead: fit'"
-            raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
+            raise MappingError(text, bound.mapping.schedule.span, hint)
         return lookahead
 
     @override
@@ -257,7 +257,7 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
             # The error itself is not kept: its traceback would hold all these objects.
             circle = error.names
     text = f"these wait for one another within one step: {' -> '.join(circle)}"
-    raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
+    raise MappingError(text, builder.bound.mapping.schedule.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
         held = [d.why for d in graph.dependencies if d.room and d.distance <= 0]
         what = f"; there is no {held[0]}" if held else ""
         text = f"these wait for one another within one step: {names}{what}"
-        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+        raise MappingError(text, bound.mapping.schedule.span) from None
     return issue, max(1, ceil(mean), max(issue.position) + 1)
 
 
@@ -532,15 +532,13 @@ def check_phases(bound: Bound, group: FusionGroup) -> None:
         for n in (*place, *(schedule.exposes or ()))
         if n not in names
     ]
-    if problems:
-        raise SpecError(problems)
+    raise_all(problems, SpecError)
     problems = [Problem(f"no phase runs {n}", schedule.span) for n in names if n not in place]
     problems += [
         Problem(f"{after} runs in an earlier phase than {before}, which it needs", schedule.span)
         for before, after in _disorder(bound, group, place)
     ]
-    if problems:
-        raise MappingError(problems)
+    raise_all(problems, MappingError)
 
 
 def _disorder(bound: Bound, group: FusionGroup, place: Places) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from einsum_cascade.errors import Problem
-
 from ..counts.occupancy import reduction_latency, transfer_cycles
 from ..iteration.exact import total
 from ..nest.record import Bound
@@ -43,7 +41,7 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
     ]
     if odd:
         text = f"tiles that hold no point are left out of {', '.join(odd)}"
-        raise StepsError(Problem(text, bound.mapping.span))
+        raise StepsError(text, bound.mapping.span)
     return found
 
 
