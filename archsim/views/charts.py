@@ -315,8 +315,8 @@ def _cells(
             text = _short(scale.drawn(v))
             axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade))
     many = len(found) > _MANY
-    edge: Any = {"edgecolor": "white", "linewidth": 0 if many else 0.5}
-    axes.pcolormesh(range(len(across)), range(len(up)), shades, **edge, rasterized=many)
+    grid, width = (range(len(across)), range(len(up)), shades), 0 if many else 0.5
+    axes.pcolormesh(*grid, edgecolor="white", linewidth=width, rasterized=many)
     axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
     for axis, column, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):
