@@ -608,8 +608,9 @@ def end_of(t: OrderTables, steps: int, stage: Numbers, order: Numbers, limit: in
                     at, reach = row + ahead[e], start + weight[e]
                     if reach > ready[at]:
                         ready[at] = reach
-        n, even = n + 1, even + 1
-        if all_run and even > window and skipped == 0:
+        # Before all run, a first turn may look like an advance.
+        n, even = n + 1, even + 1 if all_run else 0
+        if even > window and skipped == 0:
             skipped = begin + steps - 1 - period
             for r in range(resources):
                 ends[r] += skipped * (advance - t.work[r])
