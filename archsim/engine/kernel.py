@@ -185,7 +185,10 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
 def _copy(
     into: Numbers, slot: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
 ) -> None:
-    """Copy the newest rows of a ring, oldest first, into a slot of a table of so many rows."""
+    """Copy the newest ``rows`` rows of a ring, oldest first, into a slot of a table.
+
+    Each slot has ``rows`` rows.
+    """
     at, oldest = slot * rows * width, (newest - rows + 1) & mask
     end = min(oldest + rows, mask + 1)
     copy_row(into, at, ring[oldest * width : end * width])

@@ -161,9 +161,9 @@ class EventGraph:
 
 
 def _longest(least: Iterable[int], chains: list[tuple[int, int, int]]) -> tuple[int, ...]:
-    """Return the least times at which every (before, after, delay) of some chains is kept.
+    """Return the earliest times that keep all delays, given as (before, after, delay).
 
-    A cycle of chains must take no time.
+    ``least`` holds lower bounds of the times. A cycle of delays must take no time.
     """
     found, known = [*least], None
     while found != known:

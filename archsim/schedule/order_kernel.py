@@ -514,9 +514,9 @@ def _firing_order(t: OrderTables, ago: Numbers, order: Numbers, firing: Numbers)
 def least_end(t: OrderTables, steps: int, stage: Numbers, position: Numbers) -> int:
     """Return a lower bound of the end of a candidate's run.
 
-    A busiest resource first waits for a head, less its work before that task's first turn. All its
-    work follows. Last comes a tail, less the work after that task's last turn. Source: Carlier, The
-    one-machine sequencing problem, 1982.
+    A busiest resource waits for the head of a task, except while it works before that task's first
+    turn. After all its work comes the tail of a task, except what overlaps with work after that
+    task's last turn. Source: Carlier, The one-machine sequencing problem, 1982.
     """
     # Local names are read faster in Python than fields of a table.
     heads, tails, occupancy = t.heads, t.tails, t.occupancy
