@@ -12,7 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from einsum_cascade.errors import SpecError
-from mappers.construct.generators import GENERATORS
+from mappers.construct.generators import GENERATORS, generators_of
 from workloads.workload import Workload
 
 from .plan.inputs import (
@@ -56,6 +56,8 @@ def planned(
     *,
     find: FindMappings = find_best,
     evaluate: Evaluate | None = None,
+    use_cache: bool = False,
+    approximate: bool = False,
 ) -> JobPlan:
     """Return the jobs of a workload on a machine, both given by value or by name and settings.
 
@@ -64,7 +66,10 @@ def planned(
     work = load_workload(workload, given)
     machine = load_machine(architecture, given)
     how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=find)
-    return plan(work, machine, how, generators=GENERATORS, evaluate=evaluate)
+    generators = generators_of(use_cache=use_cache)
+    return plan(
+        work, machine, how, generators=generators, evaluate=evaluate, approximate=approximate
+    )
 
 
 def simulate(
@@ -75,6 +80,8 @@ def simulate(
     *,
     engine: Engine = "analytical",
     evaluate: Evaluate | None = None,
+    use_cache: bool = False,
+    approximate: bool = False,
     **fields: int | float | str,
 ) -> Result:
     """Simulate a workload on a machine: counts, latency, energy, area and bounds.
@@ -101,6 +108,10 @@ def simulate(
         ``"event"`` is more patient with long runs than ``"analytical"``; else they are the same.
     evaluate : callable, optional
         Function that simulates each job in the engine's place, for example from memory.
+    use_cache : bool
+        True to consider mappings that earlier searches found, too.
+    approximate : bool
+        True to accept a mapping that computes something else than the workload.
 
     Returns
     -------
@@ -121,7 +132,12 @@ def simulate(
     (29.7, 'array_1d')
     """
     given = overrides_of(settings, fields)
-    jobs = planned(workload, architecture, mapping, given, evaluate=evaluate)
+    jobs = planned(
+        *(workload, architecture, mapping, given),
+        evaluate=evaluate,
+        use_cache=use_cache,
+        approximate=approximate,
+    )
     return run_plan(jobs, engine=engine, evaluate=evaluate)
 
 
@@ -223,6 +239,8 @@ def compare(
     iso_power: bool = False,
     scale: str = "arrays",
     mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
+    use_cache: bool = False,
+    approximate: bool = False,
     **fields: int | float | str,
 ) -> Comparison:
     """Simulate a workload on several machines and relate each to the first.
@@ -244,6 +262,8 @@ def compare(
         The mapping of a machine, by the machine's name; ``"auto"``, for a machine or for all,
         is the best that a search finds for every part. A machine without one runs as
         ``simulate`` would; ``Comparison`` says by which mapping.
+    use_cache, approximate : bool
+        As for ``simulate``.
     **fields
         Fields of a workload given by name: ``seq_len="4K"``.
 
@@ -268,7 +288,8 @@ def compare(
         iso_area=iso_area,
         iso_power=iso_power,
         scale=scale,
-        generators=GENERATORS,
+        generators=generators_of(use_cache=use_cache),
+        approximate=approximate,
     )
 
 
@@ -279,6 +300,7 @@ def sweep(
     workers: int | None = None,
     dask: str | None = None,
     limit: int | None = None,
+    use_cache: bool = False,
 ) -> DataFrame:
     """Simulate every point of a grid of settings, and return a row for each.
 
@@ -295,6 +317,8 @@ def sweep(
         The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional
         Largest number of points to run now.
+    use_cache : bool
+        As for ``simulate``.
 
     Returns
     -------
@@ -316,6 +340,7 @@ def sweep(
     # A single simulation needs no database.
     from .sweeping.sweep import sweep_frame
 
+    generators = generators_of(use_cache=use_cache)
     return sweep_frame(
-        given, out, generators=GENERATORS, find=find_best, workers=workers, dask=dask, limit=limit
+        given, out, generators=generators, find=find_best, workers=workers, dask=dask, limit=limit
     )

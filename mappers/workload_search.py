@@ -22,7 +22,7 @@ from einsum_cascade.memo import cached_property
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
-from .construct.generators import GENERATORS
+from .construct.generators import GENERATORS, WITH_CACHE
 from .memory import MappingKey
 from .problem.certificate import INTERRUPTED, Searched, added_reasons
 from .problem.constraint_files import ConstraintFile
@@ -242,7 +242,7 @@ def best_mappings(
     Raises as ``search_workload``.
     """
     known = [
-        recalled_mapping(PartProblem(part, architecture, GENERATORS)) for part in workload.parts
+        recalled_mapping(PartProblem(part, architecture, WITH_CACHE)) for part in workload.parts
     ]
     if all(mapping is not None for mapping in known):
         return ByPart(tuple(mapping for mapping in known if mapping is not None))

@@ -11,6 +11,7 @@ from einsum_cascade.errors import InputError, Problem, did_you_mean
 from .console import answer, found_or_searched
 from .files import write_numbers
 from .options import (
+    approximate_option,
     flag_option,
     json_option,
     option,
@@ -18,6 +19,7 @@ from .options import (
     refuse_mapping_settings,
     repeated_option,
     settings_option,
+    use_cache_option,
 )
 
 
@@ -34,6 +36,8 @@ from .options import (
     "ARCH=NAME|FILE|auto",
     "Mapping of one machine; may be repeated. auto alone: the best for each machine.",
 )
+@use_cache_option
+@approximate_option
 @settings_option
 @json_option
 @out_option("Write tables and pictures.")
@@ -44,6 +48,8 @@ def compare_command(
     iso_power: bool,
     scale: str | None,
     mappings: tuple[str, ...],
+    use_cache: bool,
+    approximate: bool,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -53,7 +59,7 @@ def compare_command(
     speedup is the first's latency over the machine's own; energy and area are the
     machine's over the first's. --set architecture.FIELD=VALUE is for every machine.
     """
-    from mappers.construct.generators import GENERATORS
+    from mappers.construct.generators import generators_of
     from workloads import load
 
     from ..comparison.compare import compare_contenders, contender_of
@@ -67,6 +73,7 @@ def compare_command(
     refuse_mapping_settings("compare", given)
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
+    generators = generators_of(use_cache=use_cache)
     machines = load_architectures(architectures, given)
     comparison = compare_contenders(
         work,
@@ -74,14 +81,15 @@ def compare_command(
             contender_of(
                 *(name, machine, chosen.get(name), work),
                 find=found_or_searched,
-                generators=GENERATORS,
+                generators=generators,
             )
             for name, machine in zip(architectures, machines, strict=True)
         ],
         iso_area=iso_area,
         iso_power=iso_power,
         scale=scale or "arrays",
-        generators=GENERATORS,
+        generators=generators,
+        approximate=approximate,
     )
     written: tuple[Path, ...] = ()
     if out:

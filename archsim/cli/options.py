@@ -162,6 +162,12 @@ def out_option(help_text: str, **how: Any) -> Decorate:
 
 json_option = flag_option("--json as_json", "Print JSON and nothing else.")
 
+use_cache_option = flag_option("--use-cache", "Also consider mappings that searches found before.")
+
+approximate_option = flag_option(
+    "--approximate", "Accept a mapping that computes something else than the workload."
+)
+
 settings_option = repeated_option(
     "--set settings",
     "FIELD=VALUE",

@@ -11,6 +11,7 @@ import click
 from .console import answer, found_or_searched, say
 from .files import write_result
 from .options import (
+    approximate_option,
     choice_option,
     file_option,
     flag_option,
@@ -18,12 +19,16 @@ from .options import (
     out_option,
     repeated_option,
     settings_option,
+    use_cache_option,
 )
 
 if TYPE_CHECKING:
     from ..document import Document
     from ..plan.job import JobPlan
     from ..result.result import Result
+
+
+_DOES_NOT_FIT = 3
 
 
 @click.command("simulate")
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
     "RULE",
     "Rewrite the attention's cascade first, by one rule after another, such as factor:QK.",
 )
+@use_cache_option
+@approximate_option
+@flag_option("--require-fit", "Exit with 3 if a memory is too small for the whole workload.")
 @settings_option
 @json_option
 @out_option("Write result, report and pictures.")
@@ -61,6 +69,9 @@ def simulate_command(
     mappings: tuple[str, ...],
     engine: Literal["analytical", "event"] | None,
     rules: tuple[str, ...],
+    use_cache: bool,
+    approximate: bool,
+    require_fit: bool,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -80,7 +91,12 @@ def simulate_command(
     from ..spec.overrides import parse_overrides
 
     given = parse_overrides(_rewritten(workload, settings, rules))
-    jobs = planned(workload, architecture, mappings, given, find=found_or_searched)
+    jobs = planned(
+        *(workload, architecture, mappings, given),
+        find=found_or_searched,
+        use_cache=use_cache,
+        approximate=approximate,
+    )
     if stage:
         from ..views.dump import dump
 
@@ -95,6 +111,8 @@ def simulate_command(
         written = (*written, trace)
     documents = _documents(result, jobs if explain else None)
     answer(result.to_dict, documents, as_json=as_json, written=written)
+    if require_fit and not all(need.fits for need in result.capacity):
+        click.get_current_context().exit(_DOES_NOT_FIT)
 
 
 def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:

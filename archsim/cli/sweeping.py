@@ -12,7 +12,7 @@ import click
 from einsum_cascade.errors import InputError
 
 from .console import progress, say, say_written
-from .options import NamedPath, check_folder, count_option, option
+from .options import NamedPath, check_folder, count_option, option, use_cache_option
 
 if TYPE_CHECKING:
     from ..sweeping.sweep import SweepDone
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @count_option("--workers", "N", "Processes; by default one for each processor.")
 @option("--dask", "ADDRESS", "Run on the workers of a Dask scheduler.")
 @count_option("--limit", "N", "Run at most N further points.")
+@use_cache_option
 @option("--show point", "POINT", "Print a point's inputs and row.", type=int)
 def sweep_command(
     sweep: Path | None,
@@ -31,6 +32,7 @@ def sweep_command(
     workers: int | None,
     dask: str | None,
     limit: int | None,
+    use_cache: bool,
     point: int | None,
 ) -> None:
     """Run a simulation for every point of SWEEP.yaml. A second start continues the sweep."""
@@ -44,7 +46,7 @@ def sweep_command(
     if dask and workers:
         raise click.UsageError("--workers are of this machine, --dask has its own: give one")
     check_folder(out)
-    from mappers.construct.generators import GENERATORS
+    from mappers.construct.generators import generators_of
 
     from ..api import find_best
     from ..sweeping.file import sweep_of
@@ -56,7 +58,7 @@ def sweep_command(
         done = run_sweep(
             loaded,
             out,
-            generators=GENERATORS,
+            generators=generators_of(use_cache=use_cache),
             find=find_best,
             workers=workers,
             dask=dask,

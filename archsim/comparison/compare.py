@@ -131,6 +131,7 @@ def compare_contenders(
     iso_power: bool = False,
     scale: str = ARRAYS,
     generators: Generators,
+    approximate: bool = False,
 ) -> Comparison:
     """Simulate a workload on several machines, and return each result relative to the first.
 
@@ -147,6 +148,8 @@ def compare_contenders(
         they run: its energy over its latency. Each has sequences of its own.
     scale : str
         Part that is scaled to equal area: ``"arrays"``, ``"copies"`` or the name of a memory.
+    approximate : bool
+        True to accept mappings that compute something else than the workload.
 
     Raises
     ------
@@ -167,7 +170,7 @@ def compare_contenders(
         if rows and iso_area and scale != COPIES:
             machine, scaling = scale_to_area(contender.machine, target, scale)
             contender = replace(contender, machine=machine)
-        jobs, result = _run(workload, contender, generators)
+        jobs, result = _run(workload, contender, generators, approximate=approximate)
         base = rows[0].result if rows else result
         copies = 1.0
         if iso_power:
@@ -231,14 +234,14 @@ def _area(contender: Contender) -> float:
 
 
 def _run(
-    workload: Workload, contender: Contender, generators: Generators
+    workload: Workload, contender: Contender, generators: Generators, *, approximate: bool
 ) -> tuple[JobPlan, Result]:
     """Return the plan and the result of a machine. Errors name the machine."""
     machine = contender.machine
     how = contender.mapping
     try:
         given = how if how is None or isinstance(how, Mapping) else how(workload, machine)
-        jobs = plan(workload, machine, given, generators=generators)
+        jobs = plan(workload, machine, given, generators=generators, approximate=approximate)
         result = run_plan(jobs)
     except InputError as wrong:
         raise naming_part(contender.label, wrong) from None

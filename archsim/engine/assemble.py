@@ -33,10 +33,12 @@ from ..result.record import (
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
+    Note,
     Roofs,
     ScheduleReport,
     added,
     in_machine_order,
+    noted,
 )
 from ..result.result import Result
 from ..spec.arch import Architecture, ProcessingArray
@@ -70,7 +72,8 @@ def assemble(
         architecture=architecture.name,
         mapping=bound.mapping.name,
         engine=engine,
-        shape=bound.shapes,
+        shape=bound.whole.shapes,
+        core_tile=() if bound.is_whole else bound.shapes,
         latency_s=float(timing.cycles / architecture.clock_hz),
         cycles=float(timing.cycles),
         bound_by=timing.bound_by,
@@ -93,7 +96,7 @@ def assemble(
             timed_by=timing.timed_by,
         ),
         tiles=tuple(bound.tiling.bounds.items()),
-        notes=(*_notes(bound), *timing.notes),
+        notes=(*_notes(bound), *noted("timing", timing.notes)),
         roofs=bound.pattern_memo(_roofs_of),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
@@ -119,6 +122,7 @@ def priced(
     return replace(
         result,
         buffers=_buffers(bound),
+        resident_bytes=_number(requirements(bound)[machine.home_level].required_bytes),
         energy_by_component=in_machine_order(
             added((component, energy) for _, component, energy in bill).items(),
             (m.name for m in machine.memories),
@@ -389,33 +393,35 @@ def _ring_notes(bound: Bound) -> Iterator[str]:
         yield f"each of {ring.parts} {name} has a copy of {', '.join(ring.copied)} before it begins"
 
 
-def _notes(bound: Bound) -> Iterator[str]:
+def _notes(bound: Bound) -> Iterator[Note]:
     """Yield notes on costs that the result does not contain, because of the machine's data or the
     mapping."""
     of_formats, of_machine = bound.pattern_memo(_pattern_notes)
     if bound.mapping.chosen:
         choices = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
-        yield f"chosen by the mapping's objective: {choices}"
-    yield from bound.mapping.moved
-    yield from _core_notes(bound)
+        yield Note(f"chosen by the mapping's objective: {choices}", "mapping")
+    yield from noted("mapping", bound.mapping.moved)
+    yield from noted("cores", _core_notes(bound))
     yield from of_formats
     if note := spill_note(bound):
-        yield note
-    yield from bound.masking_notes
-    yield from (f"{p.name} = {p.default:g}" for p in _mask_parameters(bound))
+        yield Note(note, "spill")
+    yield from noted("mask", bound.masking_notes)
+    yield from noted("mask", (f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)))
     masked = [e.name for e in bound.einsums if e.window is not None]
     if masked:
-        yield (
+        yield Note(
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
-            "others are run whole"
+            "others are run whole",
+            "mask",
         )
-    yield from (h.note(bound.program) for h in bound.program.memo(hoistable))
+    repeated = bound.program.memo(hoistable)
+    yield from noted("mapping", (h.note(bound.program) for h in repeated))
     yield from of_machine
 
 
-def _pattern_notes(bound: Bound) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _pattern_notes(bound: Bound) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """Return the notes on number formats and on the machine, which do not depend on shapes."""
-    return tuple(_format_notes(bound)), tuple(_machine_notes(bound))
+    return noted("format", _format_notes(bound)), noted("price", _machine_notes(bound))
 
 
 def _machine_notes(bound: Bound) -> Iterator[str]:

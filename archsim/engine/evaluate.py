@@ -159,7 +159,7 @@ def evaluate_nests(
         PartUse(name=name, times=1, result=bound.memo(result_of_nest, name, engine))
         for name, bound in nests
     )
-    shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
+    shape = {rank: size for bound, _ in counted for rank, size in bound.whole.shapes}
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
     # For the floor, tensors between nests need not cross the outermost memory, and masks of one
     # nest may shrink another.

@@ -17,9 +17,9 @@ from ..nest.record import Bound
 from ..schedule.kinds import exact_walks, kind_of
 from ..schedule.program import StepProgram
 from ..steps.group import FusionGroup, Walk
-from ..steps.run_length import StepsError
+from ..steps.run_length import StepsError, length
 from .events import EventRun, run_program
-from .policy import BOUNDING_SHARE, MAX_ANALYTICAL_EVENTS, MAX_EVENTS
+from .policy import BOUNDING_SHARE, MAX_ANALYTICAL_EVENTS, MAX_EVENTS, MIN_ROUNDING_NOTED
 from .timing import Timing, refuse_no_time, time_average
 
 _MAX_EVENTS_BY_ENGINE = {"analytical": MAX_ANALYTICAL_EVENTS, "event": MAX_EVENTS}
@@ -153,7 +153,7 @@ def _timing(
         f"{r.group.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
         "the finest that 64 bits hold"
         for r in runs
-        if not r.run.exact
+        if not r.run.exact and _rounding(r) >= MIN_ROUNDING_NOTED
     )
     # Groups in sequence have loops of their own: the run of all groups is one step.
     in_turn = kind_of(bound).in_turn
@@ -174,6 +174,15 @@ def _timing(
         simulated=sum(r.run.fired for r in runs),
         notes=notes,
     )
+
+
+def _rounding(found: GroupRun) -> Fraction:
+    """Return an upper bound of the share of a run that rounding may have added.
+
+    Each turn of a task is at most one time unit too long.
+    """
+    turns = length(found.program.run_lengths) * len(found.program.tasks)
+    return turns / (found.run.unit * found.run.cycles)
 
 
 def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:

@@ -71,3 +71,8 @@ MAX_CRITICAL_CORES = 3
 
 MIN_PROBLEMS_TO_SAMPLE = 8
 """Smallest number of distinct core problems for which a sample is counted first."""
+
+MIN_ROUNDING_NOTED = Fraction(1, 10**6)
+"""Smallest share of a run added by rounding that a note tells: no published figure has so many
+digits.
+"""

@@ -19,6 +19,7 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError,
 from einsum_cascade.ir import Program
 
 from ..legality.binding import bind
+from ..result.record import Note, noted
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
@@ -104,7 +105,8 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
     if best is None:
         raise _none_is_legal(problem, errors, not_generated)
     reasons = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
-    job = replace(best.job, refused=refused, notes=(*best.job.notes, *reasons))
+    notes = (*best.job.notes, *noted("mapping", reasons))
+    job = replace(best.job, refused=refused, notes=notes)
     return replace(best, job=job)
 
 
@@ -114,7 +116,7 @@ def _job_of_known(
     """Return the job that runs a part under a known mapping. Raises SpecError."""
     mapping, nests = (made, ()) if isinstance(made, Mapping) else (made.mapping, made.nests)
     job = job_of(problem, mapping, name)
-    notes = (*job.notes, _SEARCHED) if known.searched else job.notes
+    notes = (*job.notes, Note(_SEARCHED, "mapping")) if known.searched else job.notes
     return replace(job, searched=known.searched, notes=notes, bound_nests=nests)
 
 
@@ -349,7 +351,7 @@ def _advice(problem: PartProblem) -> Iterator[Problem]:
     lacking = part.left_out_by(Cascade.load(own.cascade).program)
     if lacking:
         text = f"{architecture.name} was designed for mapping '{own.name}'; with it "
-        yield Problem(text + "; ".join(lacking), hint=f"--mapping {own.name}")
+        yield Problem(text + "; ".join(lacking), hint=f"--mapping {own.name} --approximate")
 
 
 def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> int:

@@ -14,6 +14,7 @@ from workloads.workload import Workload
 from ..legality.binding import Choose, bind, with_parameters
 from ..nest.record import Bound
 from ..nest.sequence import BoundNest, nests_of
+from ..result.record import Note
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -75,7 +76,7 @@ class Job:
     shapes: tuple[tuple[str, int], ...]
     architecture: Architecture
     choose: Choose
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     """Sentences about features of the part that the cascade lacks, and about assumptions."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried and refused before the job's own."""

@@ -16,6 +16,7 @@ from einsum_cascade.source import Span
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
+from ..result.record import noted
 from ..spec.arch import OF_WORDS, Architecture
 from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
@@ -163,11 +164,9 @@ def job_of(problem: PartProblem, mapping: Mapping, name: str = "") -> Job:
         choose=problem.generators.choose,
         foreign=_for_another(part, mapping) if another else None,
         notes=(
-            *another,
-            *part.notes_for(ranks),
-            *part.left_out_by(program),
-            *assumptions,
-            *derived,
+            *noted("approximation", another),
+            *noted("scope", (*part.notes_for(ranks), *part.left_out_by(program), *assumptions)),
+            *noted("mapping", derived),
         ),
     )
 
@@ -175,9 +174,29 @@ def job_of(problem: PartProblem, mapping: Mapping, name: str = "") -> Job:
 def _another(part: Part, mapping: Mapping) -> tuple[str, ...]:
     """Return a note if the mapping's cascade does not compute the same as the part's cascade."""
     own, other = part.cascade, mapping.cascade
-    if other == own or stands_in(part, other) or compute_the_same(own, other):
+    if stands_in(part, other) or compute_the_same(own, other):
         return ()
-    return (f"mapping '{mapping.name}' runs {other}, which does not compute what {own} does",)
+    return (_runs_another(part, mapping),)
+
+
+def refuse_another(part: Part, mapping: Mapping) -> None:
+    """Raise an error for a mapping whose cascade does not compute the same as the part's cascade.
+
+    Raises
+    ------
+    SpecError
+        The hint lists mappings of the part's cascade.
+    """
+    if not compute_the_same(part.cascade, mapping.cascade):
+        hint = f"{_for_another(part, mapping).hint}; or --approximate, to run something else"
+        raise SpecError(_runs_another(part, mapping), mapping.span, hint)
+
+
+def _runs_another(part: Part, mapping: Mapping) -> str:
+    return (
+        f"mapping '{mapping.name}' runs {mapping.cascade}, which does not compute what "
+        f"{part.cascade} does"
+    )
 
 
 def _for_another(part: Part, mapping: Mapping) -> Problem:

@@ -13,14 +13,21 @@ from workloads.workload import Workload
 
 from ..engine.evaluate import evaluate_bound, evaluate_nests, takes_longer
 from ..result.merge import merged
-from ..result.record import PartUse, RequestUse
+from ..result.record import Note, PartUse, RequestUse, noted
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from . import policy
+from .capacity import memory_needs
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
-from .parts import PartProblem, job_of, refuse_uncomputable_formats, refuse_unknown_tensors
+from .parts import (
+    PartProblem,
+    job_of,
+    refuse_another,
+    refuse_uncomputable_formats,
+    refuse_unknown_tensors,
+)
 from .selection import ByPart, Given, check_partitioned, given_mappings
 
 Engine = Literal["analytical", "event"]
@@ -114,7 +121,9 @@ def run_plan(
         return replace(result, notes=(*job.notes, *result.notes))
 
     if plan.single:
-        return _advised(plan, result_of(plan.jobs[0], plan.results[0]))
+        alone = result_of(plan.jobs[0], plan.results[0])
+        needs = memory_needs(plan.workload, plan.jobs, [alone])
+        return _advised(plan, replace(alone, capacity=needs))
     parts: list[PartUse] = []
     for job, known in zip(plan.jobs, plan.results, strict=True):
         part = job.part
@@ -129,12 +138,13 @@ def run_plan(
         workload=plan.workload.name,
         mapping=" + ".join(dict.fromkeys(job.mapping.name for job in own_first)),
         shape=plan.workload.shapes,
-        notes=plan.workload.left_out,
+        notes=noted("scope", plan.workload.left_out),
     )
     tokens, request = plan.workload.tokens, plan.workload.request
     if request is not None:
         whole = replace(whole, request=_stages(request, parts))
-    return _advised(plan, replace(whole, tokens=tokens))
+    needs = memory_needs(plan.workload, plan.jobs, [part.result for part in parts])
+    return _advised(plan, replace(whole, tokens=tokens, capacity=needs))
 
 
 def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
@@ -159,7 +169,7 @@ def _advised(plan: JobPlan, result: Result) -> Result:
         return result
     note = f"latency is {result.over_floor:.3g}x the lower bound of any mapping"
     note += ": --mapping auto searches for a faster one"
-    return replace(result, notes=(*result.notes, note))
+    return replace(result, notes=(*result.notes, Note(note, "mapping")))
 
 
 def plan(
@@ -169,6 +179,7 @@ def plan(
     *,
     generators: Generators,
     evaluate: Evaluate | None = None,
+    approximate: bool = False,
 ) -> JobPlan:
     """Return the jobs of a workload on a machine, one for each part, in the order in which they
     run.
@@ -182,6 +193,8 @@ def plan(
         Generators of mappings that no file states.
     evaluate : callable, optional
         Simulates each job in the engine's place where mappings are compared.
+    approximate : bool
+        True to accept a given mapping whose cascade computes something else than the part.
 
     Raises
     ------
@@ -203,6 +216,8 @@ def plan(
             return best.job, best.result
         job = job_of(problem, how, name)
         if not isinstance(mapping, ByPart):
+            if not approximate:
+                refuse_another(part, how)
             check_partitioned(job)
         return job, None
 

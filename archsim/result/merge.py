@@ -20,6 +20,7 @@ from .record import (
     Folds,
     LevelBuffer,
     LevelTraffic,
+    Note,
     PartUse,
     Roofs,
     RunRecord,
@@ -36,7 +37,7 @@ def merged(
     workload: str,
     mapping: str,
     shape: tuple[tuple[str, int], ...],
-    notes: tuple[str, ...] = (),
+    notes: tuple[Note, ...] = (),
 ) -> Result:
     """Return the result of a whole workload, with the results of its parts.
 
@@ -46,7 +47,7 @@ def merged(
         At least one, in the order they run, all on the same machine.
     shape : tuple
         Shapes of the workload to show: sizes by rank, in elements.
-    notes : tuple of str
+    notes : tuple of Note
         Omissions of the workload itself, shown before the notes of the parts.
     """
     parts = tuple(_with_distinct_names(parts))
@@ -80,7 +81,8 @@ def merged(
             _einsum(e, names[p.name, e.name], p, cycles) for p in parts for e in p.result.einsums
         ),
         schedule=_schedule(parts, cycles),
-        notes=tuple(dict.fromkeys((*notes, *(n for p in parts for n in p.result.notes)))),
+        resident_bytes=max(p.result.resident_bytes for p in parts),
+        notes=(*notes, *_notes(parts)),
         charges=tuple(
             (names[p.name, e], c, p.times * v) for p in parts for e, c, v in p.result.charges
         ),
@@ -88,6 +90,16 @@ def merged(
         roofs=_roofs(parts),
         parts=parts,
     )
+
+
+def _notes(parts: tuple[PartUse, ...]) -> Iterator[Note]:
+    """Yield the notes of all parts with the names of their parts; notes on all parts name none."""
+    about: dict[Note, list[str]] = {}
+    for p in parts:
+        for note in p.result.notes:
+            about.setdefault(note, []).append(f"{p.name}, {note.part}" if note.part else p.name)
+    for note, names in about.items():
+        yield Note(note, note.kind, "" if len(names) == len(parts) else ", ".join(names))
 
 
 def _folds(parts: tuple[PartUse, ...], names: dict[tuple[str, str], str]) -> Iterator[Folds]:

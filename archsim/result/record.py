@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from typing_extensions import override
+
 from einsum_cascade.errors import InputError
 from einsum_cascade.memo import lazy_field
 
@@ -65,6 +67,58 @@ def in_machine_order(
     order = [*levels, *(part for array in arrays for part in (f"{array}.registers", array))]
     place = {name: at for at, name in enumerate(order)}
     return tuple(sorted(components, key=lambda found: place.get(found[0], len(place))))
+
+
+NoteKind = Literal[
+    "scope", "approximation", "mapping", "cores", "format", "mask", "spill", "timing", "price"
+]
+"""Subjects of notes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryNeed:
+    """Bytes that a whole workload needs of a memory, and bytes that it has (None: unknown)."""
+
+    memory: str
+    needed_bytes: float
+    available_bytes: float | None
+
+    @property
+    def fits(self) -> bool:
+        """False if the memory is known to be too small."""
+        return self.available_bytes is None or self.needed_bytes <= self.available_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the need."""
+        return asdict(self) | {"fits": self.fits}
+
+
+class Note(str):
+    """Sentence about costs that a result includes or leaves out, with its subject and part."""
+
+    kind: NoteKind
+    part: str
+    """Parts of the workload that the note is about; empty if it is about the whole."""
+
+    def __new__(cls, text: str, kind: NoteKind, part: str = "") -> Self:
+        """Return a note with the given text."""
+        found = super().__new__(cls, text)
+        found.kind, found.part = kind, part
+        return found
+
+    @override
+    def __reduce__(self) -> tuple[type[Self], tuple[str, NoteKind, str]]:
+        """Return what makes a copy."""
+        return type(self), (str(self), self.kind, self.part)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON object of the note."""
+        return {"part": self.part, "kind": self.kind, "text": str(self)}
+
+
+def noted(kind: NoteKind, texts: Iterable[str]) -> tuple[Note, ...]:
+    """Return sentences as notes of one kind."""
+    return tuple(Note(text, kind) for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,8 +392,14 @@ class RunRecord:
     einsums: tuple[EinsumUse, ...]
     schedule: ScheduleReport
     tiles: tuple[tuple[str, int], ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    core_tile: tuple[tuple[str, int], ...] = ()
+    """Shapes of the tile of one core, by rank; empty if one core does all of the work."""
+    notes: tuple[Note, ...] = field(default=())
     """Sentences about costs that are included in the result, and costs that are not."""
+    resident_bytes: float = 0.0
+    """Bytes of the run's tensors in the outermost memory that stores data, in each copy of it."""
+    capacity: tuple[MemoryNeed, ...] = ()
+    """Memory that the whole workload needs; empty for a part of it."""
     charges: tuple[tuple[str, str, float], ...] = ()
     """Energy in picojoules of each pair of an Einsum and a component."""
     folds: tuple[Folds, ...] = ()
@@ -416,6 +476,7 @@ class RunRecord:
             "mapping": self.mapping,
             "engine": self.engine,
             "shape": dict(self.shape),
+            **({"core_tile": dict(self.core_tile)} if self.core_tile else {}),
             "latency_s": self.latency_s,
             "cycles": self.cycles,
             "bound_by": self.bound_by,
@@ -440,7 +501,9 @@ class RunRecord:
             "einsums": [_einsum(e) for e in self.einsums],
             "schedule": asdict(self.schedule),
             "tiles": dict(self.tiles),
-            "notes": list(self.notes),
+            "resident_bytes": self.resident_bytes,
+            "capacity": [need.to_dict() for need in self.capacity],
+            "notes": [note.to_dict() for note in self.notes],
             "charges_pj": charges,
             "roofs": asdict(self.roofs),
             "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in self.folds],
@@ -482,6 +545,7 @@ class RunRecord:
             **{k: data[k] for k in ("workload", "architecture", "mapping", "engine")},
             **{k: data[k] for k in ("latency_s", "cycles", "bound_by")},
             shape=tuple(data["shape"].items()),
+            core_tile=tuple(data.get("core_tile", {}).items()),
             arrays=tuple(
                 ArrayUse(
                     array=name,
@@ -503,7 +567,12 @@ class RunRecord:
             einsums=tuple(_read_einsum(e, data["einsum_traffic_bytes"]) for e in data["einsums"]),
             schedule=ScheduleReport(**{**schedule, "critical": tuple(schedule["critical"])}),
             tiles=tuple(data["tiles"].items()),
-            notes=tuple(data["notes"]),
+            resident_bytes=data.get("resident_bytes", 0.0),
+            capacity=tuple(
+                MemoryNeed(**{k: v for k, v in need.items() if k != "fits"})
+                for need in data.get("capacity", ())
+            ),
+            notes=tuple(Note(n["text"], n["kind"], n["part"]) for n in data["notes"]),
             charges=tuple(
                 (einsum, component, pj)
                 for einsum, found in data["charges_pj"].items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from ..document import Column, Document, Fact, Table, names, numbers, table_of, texts
@@ -40,7 +40,7 @@ def report(result: RunRecord) -> Document:
     """
     return Document(
         title=f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
-        subtitle=_shape(result),
+        subtitle="\n".join((*_short_of_memory(result), _shape(result))),
         facts=_facts(result),
         tables=(
             *(((parts_table(result),),) if result.parts else ()),
@@ -52,7 +52,7 @@ def report(result: RunRecord) -> Document:
                 _shares("area by component", "area", area, result.area_by_component),
             ),
         ),
-        notes=result.notes,
+        notes=tuple(f"{n.part}: {n}" if n.part else n for n in result.notes),
     )
 
 
@@ -85,9 +85,20 @@ def explain(result: RunRecord) -> Document:
     )
 
 
+def _short_of_memory(result: RunRecord) -> Iterator[str]:
+    """Yield a line for each memory that is too small for the whole workload."""
+    for need in result.capacity:
+        if not need.fits and need.available_bytes is not None:
+            sizes = byte_size(need.needed_bytes), byte_size(need.available_bytes)
+            yield f"does not fit: {need.memory} needs {sizes[0]}, has {sizes[1]}"
+
+
 def _shape(result: RunRecord) -> str:
-    sizes = "  ".join(f"{rank}={size:,}" for rank, size in result.shape)
-    return f"{sizes}  ({result.engine} engine)"
+    sizes, tile = (
+        "  ".join(f"{rank}={size:,}" for rank, size in shape)
+        for shape in (result.shape, result.core_tile)
+    )
+    return f"{sizes}  ({result.engine} engine)" + (f"\none core: {tile}" if tile else "")
 
 
 def _facts(result: RunRecord) -> tuple[Fact, ...]:

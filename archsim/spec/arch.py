@@ -58,6 +58,8 @@ class Memory:
     capacity_bytes: int | None = None
     bandwidth_bytes_per_s: Fraction | None = None
     """Bandwidth in bytes per second, for reads and writes together."""
+    installed_bytes: int | None = None
+    """Size of an outermost memory in bytes, which no mapping is checked against; None: unknown."""
     billed_bytes: int | None = None
     """Capacity in bytes by which energy and area are billed; None: ``capacity_bytes``."""
     write_buffer: int = 1
@@ -87,7 +89,13 @@ class Memory:
         if self.bandwidth_bytes_per_s is not None:
             rate = _exact(self.bandwidth_bytes_per_s, f"{self.name}: bandwidth_bytes_per_s")
             object.__setattr__(self, "bandwidth_bytes_per_s", rate)
-        for field_name in ("line_bits", "capacity_bytes", "billed_bytes", "write_buffer"):
+        for field_name in (
+            "line_bits",
+            "capacity_bytes",
+            "installed_bytes",
+            "billed_bytes",
+            "write_buffer",
+        ):
             if (size := getattr(self, field_name)) is not None:
                 whole = _exact(size, f"{self.name}: {field_name}")
                 if whole.denominator != 1:
@@ -674,7 +682,8 @@ def _open_rings(memories: Sequence[Memory]) -> Iterator[TreeProblem]:
 
 
 def _capacity(memory: Memory) -> str:
-    return "unlimited" if memory.capacity_bytes is None else byte_size(memory.capacity_bytes)
+    size = memory.capacity_bytes or memory.installed_bytes
+    return "unlimited" if size is None else byte_size(size)
 
 
 def _bandwidth(memory: Memory) -> str:

@@ -81,8 +81,23 @@ def _recall(
     )
 
 
+def _recall_none(
+    program: Program, architecture: Architecture, given: Sizes[str, int], /
+) -> Mapping | None:
+    """Return None: no earlier command changes a result."""
+    del program, architecture, given
+    return None
+
+
 GENERATORS: Final = Generators(
-    make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall
+    make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall_none
 )
-"""Generated mappings for cascades without a written one, the cheapest of open choices, and
-mappings that searches found."""
+"""Generated mappings for cascades without a written one, and the cheapest of open choices."""
+
+WITH_CACHE: Final = replace(GENERATORS, recall=_recall)
+"""``GENERATORS``, and mappings that earlier searches found."""
+
+
+def generators_of(*, use_cache: bool) -> Generators:
+    """Return the generators with or without mappings that earlier searches found."""
+    return WITH_CACHE if use_cache else GENERATORS

@@ -23,7 +23,7 @@ from einsum_cascade.errors import InputError, SpecError
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
-from ..construct.generators import GENERATORS
+from ..construct.generators import GENERATORS, WITH_CACHE
 from ..memory import RUNNER_UP, MappingKey, recall, recall_details, remember, remember_details
 from ..space.mapspace import Mapspace
 from . import policy
@@ -183,7 +183,7 @@ def incumbents_of(
     sparing = sparing and problem.objective.code == LATENCY
     deferred: list[KnownMapping] = []
     runs = _Runs(part, problem)
-    for known in known_mappings(PartProblem(part, problem.space.architecture, GENERATORS)):
+    for known in known_mappings(PartProblem(part, problem.space.architecture, WITH_CACHE)):
         if found and problem.is_over():
             break
         if not known.there():

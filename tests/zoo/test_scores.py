@@ -166,7 +166,7 @@ def test_one_pass_is_derived(name: str) -> None:
     ],
 )
 def test_mappings_are_near_the_floor(mapping: str, most: float) -> None:
-    found = simulate(
-        load("bert-base", seq_len=512), Architecture.load("fusemax"), mapping=Mapping.load(mapping)
-    )
+    how = Mapping.load(mapping)
+    work = load("bert-base", seq_len=512, cascade=how.cascade)
+    found = simulate(work, Architecture.load("fusemax"), how)
     assert found.over_floor <= most

@@ -117,8 +117,12 @@ class LayerRun:
             if ffn.shared_inner:
                 dense = self.weights.feed_forward
                 yield from self._products("shared-expert", self.tokens, ffn.shared_inner, dense)
-            for name, count, tokens in expert_groups(ffn, self.tokens):
-                yield from self._products(name, tokens, ffn.inner, self.weights.experts, count)
+            groups = expert_groups(ffn, self.tokens)
+            idle = ffn.experts - sum(count for _, count, _ in groups)
+            for name, count, tokens in groups:
+                experts = self._products(name, tokens, ffn.inner, self.weights.experts, count)
+                yield from (replace(part, idle=idle) for part in experts)
+                idle = 0
         elif ffn is not None:
             yield from self._products("ffn", self.tokens, ffn.inner, self.weights.feed_forward)
 
@@ -335,7 +339,9 @@ def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tupl
     runs = _runs(work, model)
     names = part_prefixes([run.layer for run in runs])
     layers = (
-        replace(part, name=name + part.name, times=part.times * run.count)
+        replace(
+            part, name=name + part.name, times=part.times * run.count, idle=part.idle * run.count
+        )
         for name, run in zip(names, runs, strict=True)
         for part in _layer_run(work, attention, model, run.layer).parts()
     )

@@ -26,6 +26,8 @@ class Part(ShapedCascade):
 
     name: str
     times: int = 1
+    idle: int = 0
+    """Number of further sets of the same weights that are in memory and do not run: experts."""
     weights: str = ""
     """Number format of the weights if it differs from the other tensors' format; else empty."""
     stage: str = ""
@@ -55,7 +57,7 @@ class Part(ShapedCascade):
         program = Cascade.load(self.cascade).program if self.weights else None
         if program is None or "B" in program.parallel:
             return self
-        own = [t.name for t in program.inputs if _TOKEN_RANKS.isdisjoint(t.ranks)]
+        own = weights_of(program)
         tensors = dict.fromkeys(own, self.weights) | dict(self.formats.tensors)
         formats = replace(self.formats, tensors=tuple(sorted(tensors.items())))
         return replace(self, formats=formats)
@@ -111,6 +113,12 @@ class Part(ShapedCascade):
     def left_out_by(self, program: Program) -> tuple[str, ...]:
         """Return a sentence for each feature of the part that a cascade lacks."""
         return tuple(o.note for o in self.omissions if o.applies_to(program))
+
+
+def weights_of(program: Program) -> tuple[str, ...]:
+    """Return the inputs without a rank of tokens or sequences: weights, or initial states of
+    sequences if the cascade has a rank of sequences."""
+    return tuple(t.name for t in program.inputs if _TOKEN_RANKS.isdisjoint(t.ranks))
 
 
 def linear(

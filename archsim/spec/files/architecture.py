@@ -162,6 +162,8 @@ class _MemoryFields(Fields):
     """Bits that one access moves."""
     capacity_bytes: Bytes | None = Field(default=None, alias="capacity")
     """Capacity; unlimited if left out, which an SRAM cannot be."""
+    installed_bytes: Bytes | None = Field(default=None, alias="installed")
+    """Size of an outermost memory, of which results tell whether a workload fits into it."""
     billed_bytes: Bytes | None = Field(default=None, alias="billed_capacity")
     """Capacity that energy and area are billed for, if it differs."""
     bandwidth_bytes_per_s: Bandwidth | None = Field(default=None, alias="bandwidth")
@@ -390,6 +392,9 @@ def _memories(
         if kind and kind.kind == "dram" and memory.billed_bytes is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
             yield here.below("billed_capacity").key_problem(text, "leave it out")
+        if memory.installed_bytes is not None and at:
+            text = f"'{memory.name}' is not the outermost memory, whose size is 'installed'"
+            yield here.below("installed").key_problem(text, "give its 'capacity'")
         if memory.ring:
             yield from _ring_of_links(memory, here)
         for key in ("multicast", "reduces", "ring"):
@@ -406,7 +411,7 @@ def _ring_of_links(memory: _MemoryFields, place: FilePlace) -> Iterator[Problem]
     if memory.bandwidth_bytes_per_s is None:
         text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
         yield place.problem(text)
-    for key in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
+    for key in ("capacity", "installed", "billed_capacity", "write_buffer", "multicast", "reduces"):
         if place.root.at((*place.path, key)) is not None:
             text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{key}'"
             yield place.below(key).key_problem(text, "leave it out")

@@ -16,6 +16,7 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.counts.accesses import count_einsum
 from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
+from archsim.engine import latency
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs, time_events
 from archsim.engine.timing import time_average
@@ -147,8 +148,8 @@ RUNS = [
 )
 def test_engines_agree(mapping: str, workload: str, seq_len: int, machine: str) -> None:
     """Latency within 0.1% from 4K tokens up; counts, traffic and energy are the same."""
-    work = workloads.load(workload, seq_len=seq_len)
     architecture, how = Architecture.load(machine), Mapping.load(mapping)
+    work = workloads.load(workload, seq_len=seq_len, cascade=how.cascade)
     average = simulate(work, architecture, how)
     found = simulate(work, architecture, how, engine="event")
     assert found.engine == "event"
@@ -269,12 +270,17 @@ def test_a_run_too_long_for_the_engine() -> None:
         time_events(lowered, counts)
 
 
-def test_rounded_times_are_noted() -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_rounded_times_are_noted_if_they_show(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is rounded by less than a millionth; only a smaller limit tells it."""
+    if told:
+        monkeypatch.setattr(latency, "MIN_ROUNDING_NOTED", 0)
     work = workloads.load("bert-base", seq_len=2**20)
     found = simulate(
         work, Architecture.load("fusemax"), Mapping.load("fusemax-binding"), engine="event"
     )
-    assert any("rounded up to whole multiples of 7.63e-06 cycles" in n for n in found.notes)
+    rounded = "rounded up to whole multiples of 7.63e-06 cycles"
+    assert any(rounded in n for n in found.notes) is told
 
 
 # ------------------------------------------------------------------ Einsums outside loops

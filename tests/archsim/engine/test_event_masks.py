@@ -144,9 +144,10 @@ def three_passes(queries: int, keys: int) -> Bound:
 @pytest.mark.parametrize("seq_len", [4096, 5000, 16384])
 def test_engines_agree(mapping: str, machine: str, seq_len: int) -> None:
     parameters = {"W": 1024} if mapping == "fusemax-window" else {}
-    work = workloads.load("bert-base", seq_len=seq_len, **parameters)
-    average = simulate(work, Architecture.load(machine), Mapping.load(mapping))
-    event = simulate(work, Architecture.load(machine), Mapping.load(mapping), engine="event")
+    architecture, how = Architecture.load(machine), Mapping.load(mapping)
+    work = workloads.load("bert-base", seq_len=seq_len, cascade=how.cascade, **parameters)
+    average = simulate(work, architecture, how)
+    event = simulate(work, architecture, how, engine="event")
     assert event.traffic == average.traffic
     assert event.energy_pj == average.energy_pj
     assert event.latency_s == pytest.approx(average.latency_s, rel=1e-3)

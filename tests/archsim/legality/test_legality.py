@@ -361,7 +361,7 @@ REFUSED = {
     "another cascade": (
         edited(BINDING, ("cascade: attention-1pass", "cascade: linear-attention")),
         SpecError,
-        r"the cascade 'linear-attention' has no Einsums BQK, LM, .*, AV",
+        "mapping 'fusemax-binding' runs linear-attention, which does not compute what attention-1p",
     ),
     "staying outside a loop that is walked": (
         edited(BINDING, ("outside: M1", "outside: P1")),

@@ -409,7 +409,7 @@ def test_causal_attention_runs_the_lower_triangle_of_tiles() -> None:
     for tiles in (4, 16, 64):
         work = load("bert-base", seq_len=256 * tiles)
         whole = simulate(work, machine, Mapping.load("fusemax-binding"))
-        result = simulate(work, machine, masked_mapping(CAUSAL))
+        result = simulate(work, machine, masked_mapping(CAUSAL), approximate=True)
         assert result.schedule.steps == whole.schedule.steps * (tiles + 1) // (2 * tiles)
         assert result.cycles < whole.cycles
         assert any("are not run" in n for n in result.notes)
@@ -423,7 +423,7 @@ def test_a_window_costs_the_same_per_token_at_any_length() -> None:
     per_token = []
     for tokens in (2**14, 2**16):
         work = load("bert-base", seq_len=tokens, W=1024)
-        result = simulate(work, machine, mapping)
+        result = simulate(work, machine, mapping, approximate=True)
         assert "W = 1024" in result.notes
         # A window of four tiles touches five; the first queries have less before them.
         assert result.schedule.steps == 64 * 12 * (tokens // 256 * 5 - 10)

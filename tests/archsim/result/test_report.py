@@ -26,6 +26,7 @@ from archsim.result.record import (
     EinsumUse,
     LevelBuffer,
     LevelTraffic,
+    Note,
     ScheduleReport,
 )
 from archsim.result.report import explain, report
@@ -78,7 +79,7 @@ def result() -> Result:
             critical=("S", "A"),
             lookahead=3,
         ),
-        notes=("one register file is billed",),
+        notes=(Note("one register file is billed", "price"),),
     )
 
 

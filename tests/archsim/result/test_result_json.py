@@ -24,7 +24,8 @@ CONTRACT = {
 @cache
 def result(mapping: str, architecture: str = "fusemax") -> Result:
     work = load("bert-base", seq_len=777, batch=3)
-    return simulate(work, Architecture.load(architecture), Mapping.load(mapping))
+    machine = Architecture.load(architecture)
+    return simulate(work, machine, Mapping.load(mapping), approximate=True)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def _remembered(name: str) -> None:
     remember(question, replace(Mapping.load(name), name=f"found-{name}"))
 
 
-def _row(folder: Path, mapping: str) -> tuple[str, dict[str, Any]]:
+def _row(folder: Path, mapping: str, *, use_cache: bool = False) -> tuple[str, dict[str, Any]]:
     sweep = {
         "name": "remembered",
         "workload": WORK,
@@ -39,7 +39,7 @@ def _row(folder: Path, mapping: str) -> tuple[str, dict[str, Any]]:
         "set": {"batch": 1},
         "axes": {"seq_len": [256]},
     }
-    frame = archsim.sweep(sweep, folder, workers=1)
+    frame = archsim.sweep(sweep, folder, workers=1, use_cache=use_cache)
     with opened(folder) as store:
         row = store.row(0)
     assert row is not None
@@ -61,13 +61,24 @@ def test_what_is_remembered_is_told_and_makes_another_key(
     written.write_text(json.dumps(told["mapping_spec"]), encoding="utf-8")
     same = simulate(load(WORK, seq_len=256, batch=1), MACHINE, Mapping.load(written))
     assert same.latency_s == told["latency_s"]
-    assert "mapping_spec" not in _row(tmp_path / "slower", "default")[1]
     _remembered("fusemax-binding")
     second, told = _row(tmp_path / "second", "auto")
     assert second != first
     assert told["mapping_spec"]["mapping"]["name"] == "found-fusemax-binding"
-    default = _row(tmp_path / "default", "default")[1]
-    assert default["mapping_spec"] == told["mapping_spec"]
+    asked = _row(tmp_path / "asked", "default", use_cache=True)[1]
+    assert asked["mapping_spec"] == told["mapping_spec"]
+
+
+def test_a_default_depends_on_no_earlier_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
+    fields: dict[str, Any] = {"seq_len": 256, "batch": 1}
+    before, row = simulate(WORK, MACHINE, **fields), _row(tmp_path / "before", "default")
+    _remembered("fusemax-binding")
+    assert simulate(WORK, MACHINE, **fields) == before
+    assert _row(tmp_path / "after", "default") == row
+    assert simulate(WORK, MACHINE, use_cache=True, **fields) != before
 
 
 def test_settings_of_a_mapping_that_no_file_states_are_refused(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_a_long_run_shows_start_and_end_and_what_it_leaves_out() -> None:
 
 def test_einsums_one_after_the_other_follow_each_other() -> None:
     how = Mapping.load("linear-attention-by-head", SEQUENTIAL)
-    found = trace(planned(workloads.load("bert-base", seq_len=512), how))
+    work = workloads.load("bert-base", seq_len=512, cascade=how.cascade)
+    found = trace(planned(work, how))
     spans = [s for s in found.spans if s.track in ("array_1d", "array_2d")]
     order = list(dict.fromkeys(s.name for s in spans))
     assert order == ["PhiQ", "PhiK", "KV", "Z", "NV", "D", "O"]

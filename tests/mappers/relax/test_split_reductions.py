@@ -14,7 +14,7 @@ from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
 from archsim.spec.mapping import SpatialRank
 from mappers import workload_search
-from mappers.construct.generators import GENERATORS
+from mappers.construct.generators import GENERATORS, WITH_CACHE
 from mappers.cut import nest_search
 from mappers.cut.nest_search import SplitReductions
 from mappers.exact.policy import Effort
@@ -157,7 +157,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
         assert its.found.mapping.cascade == OTHER
     assert again.result.cycles == found.result.cycles
     # Who asks for what is known is given it, too.
-    recalled = recalled_mapping(PartProblem(part, machine, GENERATORS))
+    recalled = recalled_mapping(PartProblem(part, machine, WITH_CACHE))
     assert recalled is not None
     assert recalled.cascade == OTHER
     assert simulate(work, machine, recalled).cycles == found.result.cycles
