@@ -175,25 +175,37 @@ class _RankAnalysis:
     def _barriers(self, pairs: tuple[Pair, ...], numbers: dict[str, int]) -> tuple[Barrier, ...]:
         """Return one barrier for each node that opens a pass.
 
-        A node opens a pass if no node that it depends on is in that pass.
+        A node opens a pass if a traversal of the pass before forces it to, and no other such node
+        comes before it in its pass. Of nodes that need one another the first written one opens.
         """
-        found: list[Barrier] = []
-        waits: dict[str, list[Pair]] = {}
+        position = {name: i for i, name in enumerate(numbers)}
+        waits: dict[str, dict[str, Pair]] = {name: {} for name in numbers}
         for p in pairs:
             if p.earlier != p.later:
-                waits.setdefault(p.later, []).append(p)
-        for later, number in numbers.items():
-            before = waits.get(later, [])
-            if number == 1 or any(numbers[p.earlier] == number for p in before):
-                continue
-            forcing = [
-                p for p in before if numbers[p.earlier] == number - 1 and p.order is Order.NEVER
-            ]
-            if forcing and not any(p.shared for p in forcing):
-                continue  # it waits, but for fibers that no pass has visited yet
-            forcing = [p for p in forcing if p.shared]
-            node = self.traversals.dependences.node_of[later]
-            found.append(self._explained(node, number, forcing))
+                waits[p.later][p.earlier] = p
+
+        def ahead(name: str) -> set[str]:
+            """Return the nodes of its pass that a node waits for."""
+            return {
+                n
+                for n in waits[name]
+                if numbers[n] == numbers[name]
+                and (name not in waits[n] or position[n] < position[name])
+            }
+
+        opening: dict[str, list[Pair]] = {}
+        for name, number in numbers.items():
+            earlier = (p for n, p in waits[name].items() if numbers[n] == number - 1)
+            forcing = [p for p in earlier if p.order is Order.NEVER]
+            shared = [p for p in forcing if p.shared]
+            # Without a dependence that forces it, only its direction keeps a node from pass 1.
+            if shared or (number > 1 and not forcing and not ahead(name)):
+                opening[name] = shared
+        found = [
+            self._explained(self.traversals.dependences.node_of[name], numbers[name], opening[name])
+            for name in opening
+            if not ahead(name) & opening.keys()
+        ]
         return tuple(sorted(found, key=lambda b: b.opens))
 
     def _explained(self, node: PassNode, number: int, forcing: list[Pair]) -> Barrier:
@@ -369,7 +381,12 @@ class _RankAnalysis:
         return node.owner
 
     def _over(self, node: PassNode) -> tuple[str, ...]:
-        """Return the variables along the rank that the node's Einsum reduces or selects over."""
+        """Return the variables along the rank that the node's Einsum reduces or selects over.
+
+        A gather reduces nothing: its Einsum does, later.
+        """
+        if node.kind == "gather":
+            return ()
         families = self.traversals.families
         own = {*self._variables, families.family_of(self.name.lower())}
         return tuple(v for v in self._program.einsum_of[node.owner].over if v in own)

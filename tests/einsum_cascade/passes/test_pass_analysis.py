@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import random
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pass_cascades
 import pytest
@@ -15,11 +17,12 @@ from hypothesis import strategies as st
 from pass_cascades import CASES, PASSES, TURNED
 from pass_random import random_cascade, random_masked_cascade
 from pass_search import passes_needed, sweeps_needed
-from portions import portions, some
+from portions import left, portions, some
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError
 from einsum_cascade.passes.analysis import analyze_passes
+from einsum_cascade.yaml.library import builtin_names
 
 SIZES = dict.fromkeys("ACIJMPRSWDKTV", 3) | dict.fromkeys("DIKTV", 4)
 SIZES |= {"E": 2, "F": 1, "N": 2, "R": 2, "S": 2, "M2": 3, "M1": 3, "M0": 3}
@@ -116,6 +119,8 @@ def _agrees(
         at = found.of(rank)
         assert at.count == passes_needed(cascade, rank, shapes), text
         assert at.sweeps == sweeps_needed(cascade, rank, shapes), text
+    for at in found.ranks:
+        assert {b.opens for b in at.barriers} == {*range(2, at.count + 1)}, (text, at.rank)
     for rank in bound:
         assert found.of(rank).count <= passes_needed(cascade, rank, shapes), text
         assert found.of(rank).sweeps <= sweeps_needed(cascade, rank, shapes), text
@@ -266,6 +271,41 @@ def test_waiting_for_another_tensor_is_a_sweep_but_no_pass() -> None:
     found = Cascade.parse(CASES["other-tensor"]).passes("K")
     assert (found.count, found.sweeps, found.barriers) == (1, 2, ())
     assert dict(found.sweep_of) == {"Y": 1, "Z": 2}
+
+
+ROOT = Path(__file__).parents[3]
+EXCEPTIONS = dict(
+    re.findall(
+        r"`([\w-]+)` \(([A-Z0-9,\s]+)\)",
+        (ROOT / "docs/passes.md")
+        .read_text(encoding="utf-8")
+        .split("## Passes and sweeps")[1]
+        .split("\n## ")[0],
+    )
+)
+"""Ranks of built-in cascades with more sweeps than passes, as the page names them."""
+QUICK = ("delta-product", "landmark-retrieval", "native-sparse-attention-overlapped", "dsf")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else left(n) for n in builtin_names("cascades")])
+def test_built_in_cascades_have_a_reason_for_every_pass_and_the_sweeps_of_the_page(
+    name: str,
+) -> None:
+    ranks = analyze_passes(Cascade.load(name).program).ranks
+    for rank in ranks:
+        assert {b.opens for b in rank.barriers} == {*range(2, rank.count + 1)}, rank.rank
+    more = {rank.rank for rank in ranks if rank.sweeps > rank.count}
+    assert more == set(EXCEPTIONS.get(name, "").replace(",", "").split())
+
+
+def test_the_page_of_passes_names_built_in_cascades_alone() -> None:
+    assert EXCEPTIONS.keys() <= set(builtin_names("cascades"))
+
+
+def test_a_gather_on_the_way_reduces_nothing() -> None:
+    (barrier,) = Cascade.load("landmark-retrieval").passes("E").barriers
+    assert barrier.chain == "Q -> SL (sum over e) -> IX -> SB"
+    assert not any("SB reduces" in line for line in barrier.because)
 
 
 def test_a_sweep_is_never_less_than_a_pass() -> None:
