@@ -23,7 +23,7 @@ def resolve_shapes(
     A rank with a fixed shape in the cascade keeps that shape. A partitioned rank and its n members
     determine one another: any n of these shapes are enough, and the outermost member covers the
     rest, ``M1 = ceil(M / M0)``. If every member is given and the rank is not, the shape of the rank
-    is their product.
+    is their product. The rank of a selection is clipped to the number of candidates.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ def resolve_shapes(
         what = "shapes are" if len(missing) > 1 else "shape is"
         problems.append(Problem(f"{what} missing: {', '.join(missing)}"))
     raise_all(problems, error)
+    shapes |= clip_selections(program, shapes)
     order = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
     return {name: shapes[name] for name in order if name in shapes}
 

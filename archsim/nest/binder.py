@@ -20,7 +20,7 @@ from typing import Any
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
-from einsum_cascade.ir import Einsum, Program, variables_of
+from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import Operations, kind_and_format, operations_of
 from einsum_cascade.source import Span
@@ -138,11 +138,7 @@ def bind_loops(
     builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.complaints)
-    wrong = [
-        *selection_problems(program, tiling),
-        *spill_problems(program, mapping, architecture, tiling),
-    ]
-    if wrong:
+    if wrong := [*spill_problems(program, mapping, architecture, tiling)]:
         raise SpecError(wrong)
     builder.complaints += builder.bypass_problems(places)
     builder.complaints += branch_problems(program, mapping, architecture, places)
@@ -203,15 +199,8 @@ class ParametricNest:
         Bound or None
             None if an Einsum no longer covers its ranks or fits its array; ``bind_loops`` gives the
             reason.
-
-        Raises
-        ------
-        SpecError
-            An Einsum selects more elements than there are.
         """
         like, first = like or self.first, self.first
-        if wrong := [*selection_problems(first.program, tiling)]:
-            raise SpecError(wrong)
         bounds, strides, before = tiling.bounds, tiling.strides, like.tiling.strides
         if any(bounds[name] != 1 for name in self._uncovered) or any(
             prod([bounds[name] for name in members]) > size for members, size in self._spatial
@@ -622,19 +611,6 @@ class _Binder:
                 hint = f"cut {names[-1]} to {axis.size} or less, or loop over a part of it"
                 self._complain(einsum.name, text, how.span, hint)
         return tuple(found)
-
-
-def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
-    """Yield a problem for each Einsum that selects more elements than its rank has."""
-    for e in program.einsums:
-        if e.select is None:
-            continue
-        taken = next(v for v in e.target.variables if v not in variables_of(e.expression))
-        size, of = (tiling.shapes[program.rank_of_variable[v]] for v in (taken, *e.over))
-        if size > of:
-            text = f"{e.name} selects {size} of {of} elements"
-            hint = f"{taken.upper()} must not be larger than {e.over[0].upper()}"
-            yield Problem(text, e.target.span, hint)
 
 
 def spill_problems(

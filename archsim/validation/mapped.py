@@ -28,6 +28,7 @@ from einsum_cascade.numeric.aligned import Buffer
 from einsum_cascade.numeric.dtypes import Array
 from einsum_cascade.numeric.inputs import bind as bind_inputs
 from einsum_cascade.numeric.inputs import split_named
+from einsum_cascade.shapes import clip_selections, derived_shapes
 
 from ..iteration.loops import Loop, iterations
 from ..legality.binding import bind
@@ -123,6 +124,7 @@ def mapped_run(
     def run(inputs: dict[str, Any], *, dtype: Any, **numbers: Any) -> dict[str, Any]:
         shapes, parameters = split_named(program, numbers, ())
         shapes |= shapes_of_inputs(program, inputs)
+        shapes |= clip_selections(program, derived_shapes(program, shapes))
         how = mapping or generators.make
         if not isinstance(how, Mapping):
             how = how(program, architecture, shapes | parameters)

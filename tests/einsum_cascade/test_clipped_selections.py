@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from portions import left
 
-from archsim import simulate, validate
+from archsim import Architecture, simulate, validate
+from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import clip_selections, complete_shapes
+from mappers.construct.generators import GENERATORS
 
 HEAD = "cascade: some\nranks: {P: queries, M: keys, J: picks}\ninputs: {S: [P, M]WEIGHTS}\n"
 PICKS = "  I[p, j] << topk(S[p, m], j)\n"
@@ -82,3 +84,19 @@ def test_short_sequences_of_what_picks_blocks_run(name: str) -> None:
 )
 def test_kernels_with_fewer_blocks_than_picks(name: str, shapes: dict[str, int]) -> None:
     assert validate(name, **shapes).ok
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"), [*((b, "") for b in OF_PICKS), *OF_MORE, ("Z[p, j] = S[p, I[p, j]]", "")]
+)
+def test_mapped_and_evaluated_with_more_picks_than_there_are(body: str, weights: str) -> None:
+    """More picks than candidates give the same numbers and shapes from a mapped nest."""
+    machine = Architecture.load("fusemax")
+    cascade = some(body, "[Z, V]" if "V[p]" in body else "[Z]", weights)
+    s, w = np.random.default_rng(0).uniform(0.5, 1.5, (3, 4)), np.arange(1.0, 8.0)
+    inputs = {"S": s} | ({"W": w} if weights else {})
+    wanted = cascade.evaluate(inputs, J=7)
+    found = mapped_run(cascade, None, machine, GENERATORS)(inputs, dtype="float64", J=7)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-12)
+    assert wanted["Z"].shape == ((3, 4) if "Z[p, j]" in body or "Z[p, m]" in body else (3,))
