@@ -93,6 +93,8 @@ class Function:
         Template of a call that is not printed as a name with arguments; ``{0}`` is the first one.
     strength : Strength
         Binding strength of that template.
+    plus_one : Lookup or None
+        Function on arrays plus one, if adding one to its values would cancel their digits.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Function:
     latex: str = ""
     mathml: str = ""
     strength: Strength = Strength.ATOM
+    plus_one: Lookup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,10 @@ def _elu(np: Any, x: Any) -> Any:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0))).astype(x.dtype)
 
 
+def _elu_plus_one(np: Any, x: Any) -> Any:
+    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0))).astype(x.dtype)
+
+
 def _softplus(np: Any, x: Any) -> Any:
     return np.asarray(np.logaddexp(np.zeros((), x.dtype), x))
 
@@ -273,7 +280,7 @@ FUNCTIONS: Mapping[str, Function] = _table(
     ),
     _function("sign", lambda x: float((x > 0) - (x < 0)), "sign", sympy="sign"),
     _function("relu", lambda x: max(x, 0.0), _relu, sympy=lambda sp, x: sp.Max(0, x)),
-    _function("elu", lambda x: x if x > 0 else math.expm1(x), _elu),
+    _function("elu", lambda x: x if x > 0 else math.expm1(x), _elu, plus_one=_elu_plus_one),
     _function("sigmoid", lambda x: 1 / (1 + math.exp(-x)), _sigmoid),
     _function("tanh", math.tanh, "tanh", latex_name=r"\tanh"),
     _function("sin", _periodic(math.sin), "sin", sympy="sin", latex_name=r"\sin"),

@@ -278,6 +278,11 @@ def _on_arrays(
 CALLS = _on_arrays(FUNCTIONS)
 """Built-in functions on arrays; a function of any number of arguments takes two arrays."""
 
+PLUS_ONE = MappingProxyType(
+    {name: of(np, row.plus_one) for name, row in FUNCTIONS.items() if row.plus_one is not None}
+)
+"""Functions plus one on arrays, by name of the function; others have no form of their own."""
+
 BINARY = _on_arrays(ARITHMETIC)
 """Arithmetic operators on arrays."""
 
@@ -314,6 +319,9 @@ class Evaluator:
             case ir.Unary(operand=operand):
                 lane = self.value(operand)
                 return lane.with_values(-lane.values)
+            case ir.Binary(operator="+") if (call := _incremented(node)) is not None:
+                lane = self.value(call.arguments[0])
+                return lane.with_values(np.asarray(PLUS_ONE[call.function](lane.values)))
             case ir.Binary(operator=operator, left=left, right=right):
                 return self._apply((self.value(left), self.value(right)), BINARY[operator])
             case ir.Call(function="where"):
@@ -398,6 +406,14 @@ class Evaluator:
             values = (found.values | lane.values) if until else (found.values & lane.values)
             found = merged((found, lane), values)
         return found
+
+
+def _incremented(node: ir.Binary) -> ir.Call | None:
+    """Return the call that a sum adds one to, if that would cancel the digits of its values."""
+    for call, one in ((node.left, node.right), (node.right, node.left)):
+        if isinstance(call, ir.Call) and isinstance(one, ir.Number) and one.value == 1:
+            return call if call.function in PLUS_ONE else None
+    return None
 
 
 def _known(lane: AlignedArray) -> Array:

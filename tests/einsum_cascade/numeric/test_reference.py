@@ -9,6 +9,7 @@ import pytest
 
 from einsum_cascade import Cascade, EvaluationError
 from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
+from workloads.references import find_reference
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ERRORS = {"float64": 1e-14, "float32": 2e-6, "float16": 4e-3, "bfloat16": 3e-2}
@@ -196,6 +197,27 @@ def test_lightning_attention_parallel_recurrent_and_chunked() -> None:
             close(recurrent.evaluate(inputs, lam=lam)["O"], expected)
             for R in range(1, T + 2):
                 close(chunked.evaluate(inputs, lam=lam, R=R, S=R)["O"], expected)
+
+
+@pytest.mark.parametrize("expression", ["elu(X[k]) + 1", "1 + elu(X[k])", "features(X[k])"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_elu_plus_one_keeps_its_digits_far_below_zero(expression: str, dtype: str) -> None:
+    text = "cascade: c\nranks: {K: elements}\ninputs: {X: [K]}\noutput: Y\n"
+    text += "functions: {features(x): elu(x) + 1}\n" * ("features" in expression)
+    cascade = Cascade.parse(f"{text}einsums: Y[k] = {expression}\n")
+    x = np.array([-80.0, -40.0, -17.0, -1e-3, 0.0, 0.5, 3.0, -np.inf])
+    found = cascade.evaluate({"X": x}, dtype=dtype)["Y"].astype(np.float64)
+    np.testing.assert_allclose(found, np.where(x > 0, x + 1, np.exp(x)), rtol=ERRORS[dtype] * 10)
+
+
+@pytest.mark.parametrize("form", ["", "-causal", "-recurrent", "-chunked"])
+def test_linear_attention_of_small_features_is_that_of_their_reference(form: str) -> None:
+    inputs = attention_inputs(6, 6, 4, 3)
+    inputs = {n: x - 45.0 * (n != "V") for n, x in inputs.items()}
+    name = f"linear-attention{form}"
+    found = Cascade.load(name).evaluate(inputs, **({"P0": 3} if form == "-chunked" else {}))["O"]
+    reference = find_reference(Cascade.load(name).program.reference)
+    np.testing.assert_allclose(found, reference.function(**inputs)["O"], rtol=1e-11)
 
 
 def test_only_recurrences_run_in_loops() -> None:
