@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from io import StringIO
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
-from typing import Any, Self
+from typing import Any, Final, Self, TextIO
 
 from einsum_cascade.errors import InputError
 
@@ -117,14 +117,32 @@ class OutputFolder:
                 move_together(together, self.folder.resolve())
 
 
-def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> str:
-    """Return rows as comma-separated text: floats in their shortest exact form, None as an empty
-    cell."""
+Cell = str | float | None
+"""Value of a cell in a table of comma-separated text."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of cells that a spreadsheet runs as formulas (OWASP, CSV injection)."""
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Cell]]) -> str:
+    """Return rows as comma-separated text: see ``write_csv``."""
     stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    write_csv(stream, columns, rows)
     return stream.getvalue()
+
+
+def write_csv(stream: TextIO, columns: Iterable[str], rows: Iterable[Iterable[Cell]]) -> None:
+    """Write rows as comma-separated text.
+
+    Floats have their shortest exact form, and None is an empty cell. A text that a spreadsheet
+    would run as a formula begins with an apostrophe.
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    for row in chain((columns,), rows):
+        writer.writerow([_no_formula(cell) for cell in row])
+
+
+def _no_formula(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def write_whole(path: Path, write: Write) -> Path:

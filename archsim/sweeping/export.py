@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import Scalar
 
-from ..writing import write_whole
+from ..writing import write_csv, write_whole
 from .columns import TEXTS, header, unit_of
 from .file import read_sweep
 from .spec import Sweep, symbol
@@ -98,9 +97,7 @@ def _write(name: str, write: Callable[[Path, ResultTable], None], table: ResultT
 
 def _csv(path: Path, table: ResultTable) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(table.rows())
+        write_csv(file, table.columns, table.rows())
 
 
 def _parquet(path: Path, table: ResultTable) -> None:
