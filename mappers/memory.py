@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from archsim.spec.arch import Architecture
+from archsim.spec.files.mapping import build_mapping
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.spec.mapping import Mapping
 from archsim.version import installed_version
@@ -23,7 +24,9 @@ from archsim.writing import OutputFolder
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation import program_text
+from einsum_cascade.source import Source
 from einsum_cascade.yaml.library import file_exists
+from einsum_cascade.yaml.source import read_yaml
 
 VARIABLE = "ARCHSIM_CACHE"
 """Environment variable that names the cache directory."""
@@ -70,11 +73,10 @@ def recall(question: MappingKey, which: str = "") -> Mapping | None:
         ``RUNNER_UP`` for the runner-up; empty for the best mapping.
     """
     path = _path(question, f"{which}.yaml")
-    if path is None or _kept(path) is None:
-        return None
+    text = _kept(path)
     # A file that can no longer be read is searched for again.
     with suppress(InputError):
-        return Mapping.load(path)
+        return None if text is None else build_mapping(read_yaml(Source(str(path), text)))
     return None
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -18,18 +17,12 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS, TensorFormats
 from einsum_cascade.source import Span
-from einsum_cascade.yaml.edit import (
-    Setting,
-    SettingSpan,
-    apply_settings,
-    parse_setting,
-    python_setting,
-)
+from einsum_cascade.yaml.edit import Setting, apply_settings, parse_setting, python_setting
 from einsum_cascade.yaml.library import (
     Kind,
     cascade_setting,
-    file_exists,
     read_source,
+    referenced_file,
     resolve_reference,
     spec_tree,
 )
@@ -76,10 +69,7 @@ def config_tree(fields: YamlNode | None) -> YamlNode | None:
     if not (isinstance(node, YamlScalar) and isinstance(node.value, str)):
         text = f"{CONFIG}: expected the fields of a model or a file, got {node.kind}"
         raise SpecError(text, node.span)
-    inside = isinstance(node.span, SettingSpan)
-    path = (Path() if inside else Path(node.span.source.name).parent) / node.text
-    if not file_exists(path):
-        raise SpecError(f"there is no file '{path}'", node.span)
+    path = referenced_file(node.text, node.span)
     root = read_yaml(read_source(path))
     if not is_config(root):
         raise SpecError(f"'{path}' is no model's configuration: it has no 'model_type'", node.span)

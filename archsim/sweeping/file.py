@@ -14,9 +14,9 @@ from pydantic import BeforeValidator, Field
 from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean, raise_all
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.edit import Setting, written_setting
-from einsum_cascade.yaml.library import read_source
+from einsum_cascade.yaml.library import read_source, text_tree
 from einsum_cascade.yaml.schema import Count, Fields, Title, format_value, section, validate
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence
 
 from ..spec.files.fields import one_or_more
 from .columns import FIXED, LEVELS, NUMBERS, right_side
@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 def read_sweep(source: Source) -> Sweep:
     """Return the sweep in a text of YAML. Raises SpecError with all errors."""
-    root = read_yaml(source)
+    root = text_tree(source)
     path = section(root, KEY)
     node = root.at(path)
     if not isinstance(node, YamlMapping):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.yaml.edit import Setting, written_setting
-from einsum_cascade.yaml.library import Kind, resolve_reference
+from einsum_cascade.yaml.library import Kind, Sources, reading_from, resolve_reference
 from einsum_cascade.yaml.source import YamlScalar
 from workloads import Workload, load
 
@@ -189,6 +189,7 @@ class SweepTask:
     generators: Generators
     find: FindMappings
     stored: StoredSweep
+    sources: Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +227,18 @@ class PointRunner:
             axes=_json([*shown.values()]),
             inputs=text,
         )
-        try:
-            work, machine = self.loader.workload(point), self.loader.machine(point)
-            mapping = self.loader.mapping(point, work, machine)
-            generators, evaluate = self.task.generators, self.evaluator.evaluate
-            jobs = plan(work, machine, mapping, generators=generators, evaluate=evaluate)
-            result = run_plan(jobs, evaluate=evaluate)
-        except InputError as wrong:
-            return row._replace(message=_one_line(wrong))
-        except Exception as fault:
-            fault.add_note(f"at point {point.number}: {text}")
-            raise
+        with reading_from(self.task.sources) as missing:
+            try:
+                work, machine = self.loader.workload(point), self.loader.machine(point)
+                mapping = self.loader.mapping(point, work, machine)
+                generators, evaluate = self.task.generators, self.evaluator.evaluate
+                jobs = plan(work, machine, mapping, generators=generators, evaluate=evaluate)
+                result = run_plan(jobs, evaluate=evaluate)
+            except InputError as wrong:
+                return row._replace(message=_one_line(wrong), unread=bool(missing))
+            except Exception as fault:
+                fault.add_note(f"at point {point.number}: {text}")
+                raise
         # A search may find other mappings another day: the row states those it found.
         if specs := [{"mapping": mapping_dict(mapping)} for mapping in _found(jobs)]:
             text = _json(inputs | {"mapping_spec": specs[0] if len(specs) == 1 else specs})
@@ -260,7 +262,7 @@ class PointRunner:
     def _key(self, inputs: str) -> str:
         """Return the key of a point: a hash of its inputs, the contents of files and the
         version."""
-        text = "\0".join((inputs, self.task.stored.contents, self.task.stored.version))
+        text = "\0".join((inputs, self.task.stored.files, self.task.stored.version))
         return sha256(text.encode()).hexdigest()
 
 

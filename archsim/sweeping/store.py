@@ -29,7 +29,8 @@ _SCHEMA: Final = (
     + ", ".join(f"{c} TEXT NOT NULL" for c in TEXTS)
     + ", "
     + ", ".join(f"{c} REAL" for c in NUMBERS)
-    + ", bound_by TEXT, axes TEXT NOT NULL, members TEXT NOT NULL, inputs TEXT NOT NULL)",
+    + ", bound_by TEXT, axes TEXT NOT NULL, members TEXT NOT NULL, inputs TEXT NOT NULL"
+    + ", unread INTEGER NOT NULL)",
 )
 
 
@@ -59,6 +60,8 @@ class PointRow(NamedTuple):
     bound_by: str | None = None
     members: str = "{}"
     """Numbers of memories, arrays and components by column, in JSON."""
+    unread: bool = False
+    """True if the point was refused and a file could not be read: the next start runs it again."""
 
     def values(self, axes: Iterable[str]) -> Mapping[str, Scalar]:
         """Return the values of a row by column.
@@ -94,8 +97,8 @@ class StoredSweep:
     version: str
     said: str
     """Content of the sweep in canonical form."""
-    contents: str
-    """Hash (sha256) of the contents of the files that the sweep names."""
+    files: str
+    """JSON object of the sha256 of each file that the sweep reads, by name."""
     total: int
     source: str
     """Name and text of the sweep's file, from which the sweep can be read again."""
@@ -146,6 +149,14 @@ class Store:
         command = f"SELECT {', '.join(PointRow._fields)} FROM points WHERE point = ?"  # noqa: S608
         found = self._connection.execute(command, (point,)).fetchone()
         return None if found is None else PointRow._make(found)
+
+    def renew(self, sweep: StoredSweep) -> None:
+        """Remove points that lacked a file, and add the files that are read for the first time."""
+        known = _json(self.meta().files, dict) | _json(sweep.files, dict)
+        with self._connection:
+            self._connection.execute("DELETE FROM points WHERE unread")
+            command = "UPDATE meta SET value = ? WHERE name = 'files'"
+            self._connection.execute(command, (json.dumps(known),))
 
     def member_columns(self) -> tuple[str, ...]:
         """Return the columns of memories and arrays, in the order of their first occurrence."""
@@ -198,6 +209,7 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
         store = Store(folder, connection)
         if _tables(connection):
             _refuse_another(store, sweep)
+            store.renew(sweep)
         else:
             _make(connection, sweep)
         yield store
@@ -229,11 +241,16 @@ def _refuse_another(store: Store, sweep: StoredSweep) -> None:
         was, now = json.loads(there.said)["sweep"], json.loads(sweep.said)["sweep"]
         changed = ", ".join(k for k in {**was, **now} if was.get(k) != now.get(k)) or "order"
         found = f"another sweep that is called '{there.name}', too (not the same: {changed})"
-    elif there.contents != sweep.contents:
-        found = f"sweep '{there.name}' as it was before a file that it names changed"
+    elif changed := ", ".join(_changed(_json(there.files, dict), _json(sweep.files, dict))):
+        found = f"sweep '{there.name}' before a file that it names changed ({changed})"
     else:
         return
     raise InputError(f"{store.folder} holds {found}: give another --out")
+
+
+def _changed(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of files whose text is another now, or is gone."""
+    return sorted({os.path.normpath(name) for name in was if now.get(name) != was[name]})
 
 
 def _read_only(path: Path) -> bool:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Named
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError, collect_problems, did_you_mean
-from einsum_cascade.notation import program_text
-from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
+from einsum_cascade.yaml.library import Kind, Sources, reading_from, resolve_reference
 from einsum_cascade.yaml.source import YamlScalar
-from workloads import load
 
 from ..plan.inputs import FindMappings
 from ..plan.job import Generators
 from ..processes import Pool, processes, usable_cores
-from ..spec.arch import Architecture
-from ..spec.mapping import Mapping
 from ..version import installed_version
 from .columns import LEVELS
 from .export import export, load_sweep, remove_stale_results
@@ -117,35 +112,6 @@ def _wrong_at(loader: InputLoader, point: Point) -> list[Problem]:
     return found
 
 
-def contents_of(sweep: Sweep) -> str:
-    """Return a hash of the contents of all files that a sweep names.
-
-    A file that names others (a technology, a model, a cascade) counts with them.
-    """
-    found = sha256()
-    for kind, name in sorted(_named(sweep), key=lambda n: (n[0], n[1].text)):
-        where = resolve_reference(kind, name.text, name.span)
-        found.update(f"{kind} {name.text}\n{spec_tree(kind, where).plain()!r}\n".encode())
-        found.update(_read(kind, where).encode())
-    return found.hexdigest()
-
-
-def _read(kind: Kind, name: str) -> str:
-    """Return the content of a file and of the files that it names; empty if it needs settings."""
-    try:
-        if kind == "architectures":
-            return repr(replace(Architecture.load(name), source=""))
-        if kind == "cascades":
-            return program_text(Cascade.load(name).program)
-        if kind == "mappings":
-            mapping = Mapping.load(name)
-            return repr(mapping) + program_text(Cascade.load(mapping.cascade).program)
-        work = load(name)
-        return repr(replace(work, source="")) + program_text(Cascade.load(work.cascade).program)
-    except InputError:
-        return ""
-
-
 FILE: Final = "study.sqlite"
 _TRIALS_PER_GENERATION: Final = 8
 """Number of points that a study proposes together, before it gets their results."""
@@ -200,6 +166,9 @@ class StudyPoints:
         """Report finished rows to the study, after the store has them."""
         for row in rows:
             trial = self._open.pop(row.point)
+            if row.unread:
+                # The trial stays open in the study: the next start runs it again.
+                continue
             with warnings.catch_warnings():
                 # A run that ended here has set the same constraint before.
                 warnings.simplefilter("ignore")
@@ -355,17 +324,19 @@ def run_sweep(
         The sweep is wrong for all points, the folder is another sweep's, or a process or the
         disk failed: what was finished is kept.
     """
-    check_sweep(sweep, InputLoader(sweep, generators, find))
+    sources = Sources.named_in(sweep.source)
+    with reading_from(sources):
+        check_sweep(sweep, InputLoader(sweep, generators, find))
     stored = StoredSweep(
         name=sweep.name,
         version=installed_version(),
         said=sweep.said,
-        contents=contents_of(sweep),
+        files=json.dumps(sources.hashes, sort_keys=True),
         total=sweep.total,
         source=sweep.source.name,
         text=sweep.source.text,
     )
-    task = SweepTask(sweep=sweep, generators=generators, find=find, stored=stored)
+    task = SweepTask(sweep=sweep, generators=generators, find=find, stored=stored, sources=sources)
     with opened_for(folder, stored) as store:
         before = sum(store.counts().values())
         left = sweep.total - before

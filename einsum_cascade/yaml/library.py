@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from ..errors import InputError, SpecError, did_you_mean, nearest
 from ..source import Source, Span
 from .edit import Setting, SettingSpan, apply_settings
-from .source import MAX_CHARACTERS, YamlNode, read_yaml, shorten
+from .source import MAX_CHARACTERS, YamlNode, YamlScalar, read_yaml, shorten
 
 Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
 
@@ -164,6 +168,119 @@ def _accepted(check: Callable[[], bool]) -> bool:
         return False
 
 
+class FileText(NamedTuple):
+    """Text of a file, or the reason why it cannot be read."""
+
+    text: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Texts of all files that a specification names, and that these files name in turn.
+
+    Each file is read once. Within ``reading_from`` no file is opened any more.
+    """
+
+    files: Mapping[str, FileText]
+    """Files by path."""
+    hashes: Mapping[str, str]
+    """Hashes (sha256) of the texts by name, relative to the specification; one of all built-in
+    specifications together."""
+
+    @classmethod
+    def named_in(cls, source: Source) -> Sources:
+        """Read the files that a text names, in whatever field.
+
+        Parameters
+        ----------
+        source : Source
+            Text of a specification.
+        """
+        found: dict[str, FileText] = {}
+        hashes = {"built-in specifications": _builtin_hash()}
+        # Several paths may lead to one file.
+        read_once = cache(_read)
+        waiting = [(source, Path())]
+        while waiting:
+            naming, folder = waiting.pop()
+            for value in _file_names(naming):
+                path = _referenced_path(value.text, value.span)
+                if str(path) in found or not file_exists(path):
+                    continue
+                found[str(path)] = file = read_once(os.path.realpath(path))
+                name = folder / value.text
+                hashes |= {} if file.reason else {str(name): sha256(file.text.encode()).hexdigest()}
+                waiting.append((Source(str(path), file.text), name.parent))
+        return cls(found, hashes)
+
+
+@cache
+def _builtin_hash() -> str:
+    """Return the hash of all built-in specifications: each may be a default of the others."""
+    found = sha256()
+    for kind in get_args(Kind):
+        for name in builtin_names(kind):
+            found.update(f"{kind}/{name}\n".encode())
+            found.update(files("specs").joinpath(kind, name + _SUFFIX).read_bytes())
+    return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Sources in use, and the paths of files that were asked for and could not be read."""
+
+    sources: Sources
+    missing: list[str]
+
+    def exists(self, path: Path) -> bool:
+        """Return whether a file was there when the sources were read."""
+        if str(path) in self.sources.files:
+            return True
+        self.missing.append(str(path))
+        return False
+
+    def file(self, name: str) -> FileText:
+        """Return a file as it was when the sources were read."""
+        path = str(Path(name))
+        found = self.sources.files.get(path, FileText("", "no such file or directory"))
+        if found.reason:
+            self.missing.append(path)
+        return found
+
+
+_READING: ContextVar[_Reading | None] = ContextVar("reading", default=None)
+
+
+@contextmanager
+def reading_from(sources: Sources) -> Iterator[list[str]]:
+    """Take all texts of files from sources inside the block, and open no file.
+
+    Yields
+    ------
+    list of str
+        Paths of the files that were asked for so far and could not be read.
+    """
+    reading = _Reading(sources, [])
+    token = _READING.set(reading)
+    try:
+        yield reading.missing
+    finally:
+        _READING.reset(token)
+
+
+def _file_names(source: Source) -> Iterator[YamlScalar]:
+    """Yield the values of a specification that may name files; none if it is not YAML."""
+    waiting: list[YamlNode] = []
+    with suppress(SpecError):
+        waiting.append(text_tree(source))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, YamlScalar) and is_file_name(node.text):
+            yield node
+        waiting += node.children
+
+
 def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecError) -> Source:
     """Return the text of a user's file.
 
@@ -172,22 +289,29 @@ def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecErro
     InputError
         (as ``error``) The file cannot be read, is too large, or is not UTF-8 text.
     """
-    name = os.fspath(path)
+    name, reading = os.fspath(path), _READING.get()
+    file = _read(name) if reading is None else reading.file(name)
+    if file.reason:
+        raise error(f"{name}: {file.reason}")
+    return Source(name, file.text)
+
+
+def _read(name: str) -> FileText:
     try:
         # Reading one byte more than allowed detects endless files too.
         with Path(name).open("rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
     except OSError as wrong:
         reason = wrong.strerror or "cannot be read"
-        raise error(f"{name}: {reason[0].lower()}{reason[1:]}") from None
+        return FileText("", f"{reason[0].lower()}{reason[1:]}")
     except ValueError:
-        raise error(f"{name!a}: cannot be a file name") from None
+        return FileText("", "cannot be a file name")
     if len(data) > MAX_CHARACTERS:
-        raise error(f"{name}: more than {MAX_CHARACTERS} bytes are too many for a specification")
+        return FileText("", f"more than {MAX_CHARACTERS} bytes are too many for a specification")
     try:
-        return Source(name, data.decode("utf-8-sig"))
+        return FileText(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise error(f"{name}: the file is not UTF-8 text") from None
+        return FileText("", "the file is not UTF-8 text")
 
 
 def spec_tree(
@@ -218,15 +342,15 @@ def spec_tree(
     else:
         source = read_source(name, error)
     try:
-        root = _tree(source)
+        root = text_tree(source)
     except SpecError as wrong:
         raise error(wrong.problems) from None
     return apply_settings(root, settings, error)
 
 
 @lru_cache(maxsize=32)
-def _tree(source: Source) -> YamlNode:
-    """Return the YAML tree of a text; cached, because settings are applied to it repeatedly."""
+def text_tree(source: Source) -> YamlNode:
+    """Return the YAML tree of a text; cached, because a text is read repeatedly."""
     return read_yaml(source)
 
 
@@ -259,12 +383,31 @@ def resolve_reference(
         Name for ``spec_tree``.
     """
     if is_file_name(name):
-        folder = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
-        path = folder / Path(name)
-        if not file_exists(path):
-            raise error(f"there is no file '{path}'", span)
-        found = str(path)
+        found = str(referenced_file(name, span, error))
         return found if is_file_name(found) else f"./{found}"
     if name not in builtin_names(kind):
         raise error(no_builtin(kind, name), span, builtin_hint(kind, name))
     return name
+
+
+def referenced_file(name: str, span: Span, error: type[InputError] = SpecError) -> Path:
+    """Return the path of a file that a reference at ``span`` names.
+
+    A path is relative to the file that contains it; in a setting, to the working directory.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is no such file.
+    """
+    path, reading = _referenced_path(name, span), _READING.get()
+    if not (file_exists(path) if reading is None else reading.exists(path)):
+        raise error(f"there is no file '{path}'", span)
+    if not is_file_name(name):
+        text = f"'{name}' is no name of a file, which has a slash or ends in .yaml or .json"
+        raise error(text, span, f"./{name}")
+    return path
+
+
+def _referenced_path(name: str, span: Span) -> Path:
+    return (Path() if isinstance(span, SettingSpan) else Path(span.source.name).parent) / name

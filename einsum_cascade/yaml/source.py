@@ -50,6 +50,11 @@ class YamlNode:
         """Return the value in plain Python: dict, list, str, int, float, bool or None."""
         raise NotImplementedError
 
+    @property
+    def children(self) -> tuple[YamlNode, ...]:
+        """Nodes one step down: items of a list, or values of a mapping."""
+        return ()
+
     def child(self, step: str | int) -> YamlNode | None:  # noqa: ARG002
         """Return the node one step down, at a key or a list position, or None."""
         return None
@@ -186,6 +191,11 @@ class YamlSequence(YamlNode):
         """Name of the node's kind, for messages."""
         return "a list"
 
+    @property
+    def children(self) -> tuple[YamlNode, ...]:
+        """Items of the list."""
+        return self.items
+
     def plain(self) -> list[Any]:
         """Return the list with plain Python values as items."""
         return [item.plain() for item in self.items]
@@ -207,6 +217,11 @@ class YamlMapping(YamlNode):
     def kind(self) -> str:
         """Name of the node's kind, for messages."""
         return "a mapping"
+
+    @property
+    def children(self) -> tuple[YamlNode, ...]:
+        """Values of the mapping."""
+        return tuple(value for _, value in self.entries)
 
     @property
     def keys(self) -> tuple[str, ...]:
