@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..writing import OutputFolder
 
 if TYPE_CHECKING:
+    from einsum_cascade.ir import Program
+
     from ..figure_style import Picture
     from ..result.result import Result
 
@@ -54,6 +58,16 @@ def write_numbers(
         out.file(f"{name}.png", picture.write)
         out.file(f"{name}.svg", picture.write)
     return out.paths
+
+
+def temporary_cascade(program: Program, text: str) -> Path:
+    """Return a file with a cascade's text, named after it; it is removed when the command ends."""
+    from tempfile import TemporaryDirectory
+
+    folder = click.get_current_context().with_resource(TemporaryDirectory())
+    file = Path(folder) / f"{program.name}.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def _exact(value: dict[str, Any]) -> str:

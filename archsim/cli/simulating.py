@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from .console import answer, found_or_searched, say
-from .files import write_result
+from .files import temporary_cascade, write_result
 from .options import (
     approximate_option,
     choice_option,
@@ -103,6 +104,10 @@ def simulate_command(
         say(dump(jobs, stage))
         return
     result = run_plan(jobs, engine=engine or ("event" if trace else "analytical"))
+    if rules:
+        default = replace(parse_overrides(settings), mapping=())
+        before = planned(workload, architecture, (), default, use_cache=use_cache)
+        result = result.after_rewrite(run_plan(before).totals)
     written = write_result(result, out, {}) if out else ()
     if trace:
         from ..views.trace import trace as timeline
@@ -123,8 +128,6 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
     if not rules:
         return settings
     # Only a rewrite needs sympy.
-    from tempfile import TemporaryDirectory
-
     from einsum_cascade import Cascade
     from einsum_cascade.rewrites import rewrite
 
@@ -134,9 +137,7 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
 
     own = own_part(load_workload(workload, parse_overrides(settings)))
     derived = rewrite(Cascade.load(own.cascade), *rules, prove_it=False).result
-    folder = click.get_current_context().with_resource(TemporaryDirectory())
-    file = Path(folder) / f"{derived.program.name}.yaml"
-    file.write_text(derived.text(), encoding="utf-8")
+    file = temporary_cascade(derived.program, derived.text())
     others = (s for s in settings if not s.startswith("cascade="))
     return (*others, f"cascade={file}")
 

@@ -25,6 +25,7 @@ from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
 from ..legality.footprint import requirements
 from ..nest.record import Bound, BoundEinsum
+from ..result.note import Note, noted
 from ..result.record import (
     ArrayRoof,
     ArrayUse,
@@ -33,12 +34,10 @@ from ..result.record import (
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
-    Note,
     Roofs,
     ScheduleReport,
     added,
     in_machine_order,
-    noted,
 )
 from ..result.result import Result
 from ..spec.arch import Architecture, ProcessingArray

@@ -19,7 +19,7 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError,
 from einsum_cascade.ir import Program
 
 from ..legality.binding import bind
-from ..result.record import Note, noted
+from ..result.note import Note, noted
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries

@@ -14,7 +14,7 @@ from workloads.workload import Workload
 from ..legality.binding import Choose, bind, with_parameters
 from ..nest.record import Bound
 from ..nest.sequence import BoundNest, nests_of
-from ..result.record import Note
+from ..result.note import Note
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping

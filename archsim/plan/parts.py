@@ -16,7 +16,7 @@ from einsum_cascade.source import Span
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
-from ..result.record import noted
+from ..result.note import noted
 from ..spec.arch import OF_WORDS, Architecture
 from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping

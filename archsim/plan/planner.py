@@ -13,7 +13,8 @@ from workloads.workload import Workload
 
 from ..engine.evaluate import evaluate_bound, evaluate_nests, takes_longer
 from ..result.merge import merged
-from ..result.record import Note, PartUse, RequestUse, noted
+from ..result.note import Note, noted
+from ..result.record import PartUse, RequestUse
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
+from .note import Note
 from .record import (
     ArrayRoof,
     ArrayUse,
@@ -20,7 +21,6 @@ from .record import (
     Folds,
     LevelBuffer,
     LevelTraffic,
-    Note,
     PartUse,
     Roofs,
     RunRecord,

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from typing_extensions import override
-
 from einsum_cascade.errors import InputError
 from einsum_cascade.memo import lazy_field
+
+from ..quantities import ratio
+from .note import Note
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,10 +70,8 @@ def in_machine_order(
     return tuple(sorted(components, key=lambda found: place.get(found[0], len(place))))
 
 
-NoteKind = Literal[
-    "scope", "approximation", "mapping", "cores", "format", "mask", "spill", "timing", "price"
-]
-"""Subjects of notes."""
+_MIN_GROWTH_NOTED = 0.001
+"""Relative growth by a rewrite below which no note tells of it: less than the digits shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +92,13 @@ class MemoryNeed:
         return asdict(self) | {"fits": self.fits}
 
 
-class Note(str):
-    """Sentence about costs that a result includes or leaves out, with its subject and part."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Latency, traffic of the outermost memory and energy of a run."""
 
-    kind: NoteKind
-    part: str
-    """Parts of the workload that the note is about; empty if it is about the whole."""
-
-    def __new__(cls, text: str, kind: NoteKind, part: str = "") -> Self:
-        """Return a note with the given text."""
-        found = super().__new__(cls, text)
-        found.kind, found.part = kind, part
-        return found
-
-    @override
-    def __reduce__(self) -> tuple[type[Self], tuple[str, NoteKind, str]]:
-        """Return what makes a copy."""
-        return type(self), (str(self), self.kind, self.part)
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the JSON object of the note."""
-        return {"part": self.part, "kind": self.kind, "text": str(self)}
-
-
-def noted(kind: NoteKind, texts: Iterable[str]) -> tuple[Note, ...]:
-    """Return sentences as notes of one kind."""
-    return tuple(Note(text, kind) for text in texts)
+    latency_s: float
+    traffic_bytes: float
+    energy_pj: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +397,28 @@ class RunRecord:
     """Times and energies of the stages of a request; ``latency_s`` and energies of the run cover
     all."""
 
+    before_rewrite: Totals | None = None
+    """Totals of the best default of the same workload before its cascade was rewritten."""
+
+    @property
+    def totals(self) -> Totals:
+        """Latency, traffic and energy of the run."""
+        return Totals(
+            latency_s=self.latency_s, traffic_bytes=self.traffic_bytes, energy_pj=self.energy_pj
+        )
+
+    def after_rewrite(self, before: Totals) -> Self:
+        """Return the record with the totals before a rewrite, and a note if one has grown."""
+        pairs = zip(asdict(before).items(), asdict(self.totals).values(), strict=True)
+        more = [
+            f"{name.rpartition('_')[0]} {ratio(now / earlier)}"
+            for (name, earlier), now in pairs
+            if now > (1 + _MIN_GROWTH_NOTED) * earlier > 0
+        ]
+        text = f"the rewrite costs: {', '.join(more)} of the best default before it"
+        notes = (Note(text, "rewrite"), *self.notes) if more else self.notes
+        return replace(self, before_rewrite=before, notes=notes)
+
     @property
     def tokens_per_s(self) -> float | None:
         """Tokens per second over all sequences, if a whole model runs."""
@@ -482,6 +484,7 @@ class RunRecord:
             "bound_by": self.bound_by,
             **{name: getattr(self, name) for name in tokens},
             **({"request": asdict(self.request)} if self.request else {}),
+            **({"before_rewrite": asdict(self.before_rewrite)} if self.before_rewrite else {}),
             "utilization": self.utilization,
             "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
             "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},
@@ -589,6 +592,7 @@ class RunRecord:
             ),
             tokens=data.get("tokens"),
             request=RequestUse(**data["request"]) if "request" in data else None,
+            before_rewrite=Totals(**data["before_rewrite"]) if "before_rewrite" in data else None,
         )
 
     def to_row(self) -> dict[str, str | float]:

@@ -17,6 +17,7 @@ from .record import (
     Named,
     RunRecord,
     ScheduleReport,
+    Totals,
     added,
 )
 
@@ -43,6 +44,7 @@ def report(result: RunRecord) -> Document:
         subtitle="\n".join((*_short_of_memory(result), _shape(result))),
         facts=_facts(result),
         tables=(
+            *(((rewrite_table(b, result.totals),),) if (b := result.before_rewrite) else ()),
             *(((parts_table(result),),) if result.parts else ()),
             (_arrays(result),),
             (_memories(result),),
@@ -352,6 +354,20 @@ def _operations(result: RunRecord) -> Table:
     rows = ((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations)
     heads = (*names("Einsum"), *texts("operation"), *numbers("count"))
     return table_of("operations, exactly", heads, rows)
+
+
+def rewrite_table(before: Totals, after: Totals) -> Table:
+    """Return a table of latency, traffic and energy before and after a rewrite."""
+    rows = (
+        ("latency", seconds, before.latency_s, after.latency_s),
+        ("traffic", byte_size, before.traffic_bytes, after.traffic_bytes),
+        ("energy", energy, before.energy_pj, after.energy_pj),
+    )
+    return table_of(
+        "what the rewrite costs or saves",
+        (Column("", "name"), *numbers("before", "after", "after / before")),
+        ((name, show(x), show(y), ratio(y / x) if x else "-") for name, show, x, y in rows),
+    )
 
 
 def parts_table(result: RunRecord) -> Table:

@@ -169,6 +169,8 @@ class Derivation(Generic[C]):
             yield f"{number}. {step.rule}"
             yield from (f"   because {line}" for line in step.because)
             yield from _changes(_statements(step.before), _statements(step.after))
+            if step.hint:
+                yield f"   hint: {step.hint}"
         if self.proof is not None:
             yield ""
             yield "proof"

@@ -23,12 +23,15 @@ class RewriteStep:
         Cascade before and after the step.
     because : tuple of str
         Identities used and their consequences, one line each.
+    hint : str
+        Rule that would make the result cheaper; empty if there is none.
     """
 
     rule: str
     before: Program
     after: Program
     because: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,12 @@ def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
         view = RankView(steps[-1].after, grain)
     if not steps:
         raise _idle(view)
+    if not grain.inner and steps[-1].rule.startswith(_RULE):
+        rank = grain.rank
+        hint = (
+            f"the corrections run for every element of {rank}; for every tile, partition it first: "
+        )
+        steps[-1] = replace(steps[-1], hint=f"{hint}partition:{rank}={rank}1,{rank}0")
     return tuple(steps)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,10 @@ def test_rewrite_prints_a_derivation_and_writes_its_product(tmp_path: Path) -> N
     result = run("rewrite", "attention-3pass", *rules, "--out", str(path))
     assert result.exit_code == 0, result.stderr
     assert "passes over M" in result.stdout
-    assert path.read_text(encoding="utf-8") in result.stdout
+    assert path.read_text(encoding="utf-8").rstrip() in result.stdout
+    assert "cost on fusemax, with the shapes of bert-base" in result.stdout
+    assert "the rewrite costs:" not in result.stdout
+    assert "hint:" not in result.stdout
     assert analyzed(str(path))["ranks"]["M"]["passes"] == 1
 
 
@@ -90,6 +94,18 @@ def test_rewrite_prints_a_derivation_and_writes_its_product(tmp_path: Path) -> N
 )
 def test_rewrite_refuses_wrong_input(arguments: list[str], said: str) -> None:
     assert said in refused("rewrite", *arguments)
+
+
+def test_a_rewrite_that_costs_says_so_and_names_the_partition_that_it_lacks() -> None:
+    said = run("rewrite", "attention-3pass", "reduce_passes", "--set", "seq_len=512").stdout
+    assert "for every tile, partition it first: partition:M=M1,M0" in said
+    assert re.search(r"the rewrite costs: latency \d\.\d\dx, traffic \d\.\d\dx, energy", said)
+
+
+def test_a_rewrite_that_does_not_run_has_no_cost() -> None:
+    done = run("rewrite", "attention-3pass", "reduce_passes", "--set", "architecture.l9=1")
+    assert done.exit_code == 0
+    assert "with the shapes of bert-base: does not run" in done.stdout
 
 
 def test_rewrite_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

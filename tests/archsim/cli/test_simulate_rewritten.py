@@ -7,6 +7,8 @@ from pathlib import Path
 
 from commands import refused, run
 
+from archsim import Result
+
 SCALED = """
 cascade: scaled
 parallel: [B, H]
@@ -23,10 +25,30 @@ def test_a_factor_is_divided_by_once(tmp_path: Path) -> None:
     file.write_text(SCALED)
     asked = ("simulate", "bert-base", "--json", "--set", f"cascade={file}", "--set", "seq_len=256")
     pairs = 64 * 12 * 256 * 256
-    for more, divisions in (((), pairs * 64), (("--rewrite", "factor:QK"), pairs)):
-        found = json.loads(run(*asked, *more).stdout)
-        done = [e["operations"].get("div", 0) for e in found["einsums"]]
+    plain, found = (
+        json.loads(run(*asked, *more).stdout) for more in ((), ("--rewrite", "factor:QK"))
+    )
+    for result, divisions in ((plain, pairs * 64), (found, pairs)):
+        done = [e["operations"].get("div", 0) for e in result["einsums"]]
         assert sum(done) == divisions
+    assert found["before_rewrite"] == {
+        "latency_s": plain["latency_s"],
+        "traffic_bytes": plain["bounds"]["traffic_bytes"],
+        "energy_pj": plain["energy_pj"]["total"],
+    }
+    assert not [note for note in found["notes"] if note["kind"] == "rewrite"]
+
+
+def test_a_rewrite_that_costs_says_so() -> None:
+    asked = ("bert-base", "--set", "cascade=attention-3pass", "--set", "seq_len=256", "--json")
+    found = Result.from_dict(
+        json.loads(run("simulate", *asked, "--rewrite", "reduce_passes").stdout)
+    )
+    assert found.before_rewrite is not None
+    assert found.latency_s > 2 * found.before_rewrite.latency_s
+    (note,) = (note for note in found.notes if note.kind == "rewrite")
+    assert note.startswith("the rewrite costs: latency ")
+    assert "what the rewrite costs or saves" in str(found.table())
 
 
 def test_a_rule_that_does_not_apply_says_why(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 import archsim
-from archsim.result.record import Note
+from archsim.result.note import Note
 from archsim.result.report import report
 from einsum_cascade.errors import SpecError
 

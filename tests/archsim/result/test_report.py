@@ -20,13 +20,13 @@ from archsim.quantities import (
     ratio,
     seconds,
 )
+from archsim.result.note import Note
 from archsim.result.record import (
     ArrayUse,
     Bounds,
     EinsumUse,
     LevelBuffer,
     LevelTraffic,
-    Note,
     ScheduleReport,
 )
 from archsim.result.report import explain, report

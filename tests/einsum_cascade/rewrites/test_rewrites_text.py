@@ -30,7 +30,9 @@ cross-entropy:
    + CGM[v, n] = exp(RGM[v, n] - RGM[v+1, n])
    + PSD[v, n] = RSD[v, n] * CGM[v, n]
    + RSD[v+1, n] = SN[n, v] + PSD[v, n]
-   + L[n] = RGM[V, n] + log(RSD[V, n]) - XT[n]"""
+   + L[n] = RGM[V, n] + log(RSD[V, n]) - XT[n]
+   hint: the corrections run for every element of V; for every tile, partition it first: \
+partition:V=V1,V0"""
 
 
 def test_a_derivation_tells_each_step_with_its_identity() -> None:
