@@ -79,6 +79,12 @@ PASSES: list[tuple[str, str, int]] = [
     # With the division deferred.
     ("isolation-attention", "M", 2),
     ("isolation-attention", "L", 2),
+    # Maximum, sum, weights: a state is scored once it is there, the words are gone through thrice.
+    ("lstm-attention", "T", 3),
+    # Online; a head's norm needs the scores of all heads.
+    ("injected-query-attention", "M", 1),
+    ("head-importance", "M", 1),
+    ("head-importance", "H", 2),
     # The share of the sinks needs the whole softmax row, and the new weights the share.
     ("visual-attention-redistribution", "M", 4),
     # Clicks to scene: label, maximum, sum, weights; the scene to the clicks after all that.

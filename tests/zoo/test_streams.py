@@ -97,3 +97,36 @@ def test_an_object_without_clicks_gets_no_point() -> None:
     given["OF"] = np.array([0, 1, 1, 5])
     with pytest.raises(ValueError, match=r"'OF' is 5 at .* whole number from 0 to 4"):
         Cascade.load("click-attention").evaluate(given, O=5)
+
+
+def sentences(seed: int, T: int) -> dict[str, Any]:
+    C, U, A = 4, 3, 5
+    gates = {"W": (4, U, C), "UH": (4, U, U), "BG": (4, U)}
+    return draw(seed, X=(2, T, C), **gates, WA=(U, A), BA=(A,), UA=(A,))
+
+
+@pytest.mark.parametrize("T", [1, 6])
+def test_attention_over_the_states_of_an_lstm(T: int) -> None:
+    """Step by step beside the equations of an LSTM, and a softmax of what its states score."""
+    given = sentences(T, T)
+    X, W, U, bias, WA, BA, UA = given.values()
+    for found, words in zip(Cascade.load("lstm-attention").evaluate(given)["O"], X, strict=True):
+        hidden, cell, seen = np.zeros(3), np.zeros(3), []
+        for word in words:
+            gates = np.einsum("guc,c->gu", W, word) + np.einsum("guv,v->gu", U, hidden) + bias
+            into, forget, out = 1 / (1 + np.exp(-gates[[0, 1, 3]]))
+            cell = forget * cell + into * np.tanh(gates[2])
+            hidden = out * np.tanh(cell)
+            seen.append(hidden)
+        raised = np.exp([np.tanh(state @ WA + BA) @ UA for state in seen])
+        close(found, raised @ np.array(seen) / raised.sum())
+
+
+@pytest.mark.slow
+def test_one_pass_over_the_words_is_derived() -> None:
+    """No state needs to be kept until all are scored."""
+    cascade = Cascade.load("lstm-attention")
+    derived = cascade.rewrite("reduce_passes:T").result
+    assert (cascade.passes("T").count, derived.passes("T").count) == (3, 1)
+    given = sentences(0, T=7)
+    close(derived.evaluate(given)["O"], reference("lstm_attention", **given)["O"])

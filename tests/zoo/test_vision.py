@@ -172,3 +172,42 @@ def test_super_tokens_of_a_padded_map_are_those_of_the_map(height: int, width: i
     found = cascade.evaluate({"X": X, **weights}, CI=2, CJ=3)["Y"]
     padded = cascade.evaluate({"X": whole, **weights}, CI=2, CJ=3)["Y"]
     close(found, padded[:height, :width])
+
+
+@pytest.mark.parametrize("M0", [1, 4, 7])
+def test_queries_of_another_view(M0: int) -> None:
+    """None of them: every view by itself; all of them: another view's with the own keys."""
+    views = draw(M0, Q=(3, 7, 4), K=(3, 7, 4), V=(3, 7, 5))
+    given = views | {"QR": views["Q"], "SRC": np.array([2, 0, 0])}
+    cascade = Cascade.load("injected-query-attention")
+    for weight, queries in ((0.0, views["Q"]), (1.0, views["Q"][given["SRC"]])):
+        found = cascade.evaluate(given, M0=M0, weight=weight)["O"]
+        for own, query, keys, values in zip(found, queries, views["K"], views["V"], strict=True):
+            raised = np.exp(query @ keys.T)
+            close(own, raised @ values / raised.sum(-1, keepdims=True))
+    found = cascade.evaluate(given, M0=M0, weight=0.3)["O"]
+    close(found, reference("injected_query_attention", **given, weight=0.3)["O"])
+
+
+@pytest.mark.parametrize("M0", [2, 6])
+def test_importance_is_the_sensitivity_to_a_mask(M0: int) -> None:
+    """Beside differences of a loss, half the square of the output, for the mask of each token."""
+    B, H, P, E, F = 2, 3, 6, 4, 5
+    given = draw(M0, Q=(B, H, P, E), K=(B, H, P, E), V=(B, H, P, F))
+    WO = draw(1, WO=(H, F, 7))["WO"]
+    heads = reference("softmax_attention", **given)["AV"]
+
+    def loss(mask: Any) -> float:
+        return float(np.sum(np.einsum("bhp,bhpf,hfd->bpd", mask, heads, WO) ** 2) / 2)
+
+    whole = np.einsum("bhpf,hfd->bpd", heads, WO)
+    given["DA"] = np.einsum("bpd,hfd->bhpf", whole, WO)
+    found = Cascade.load("head-importance").evaluate(given, M0=M0)
+    slopes = np.zeros((B, H, P))
+    for at in np.ndindex(B, H, P):
+        step = np.zeros((B, H, P))
+        step[at] = 1e-3
+        slopes[at] = (loss(1 + step) - loss(1 - step)) / 2e-3
+    close(found["I"], np.abs(slopes).mean(axis=(0, 2)), digits=8)
+    close(np.sum(found["IN"] ** 2), 1)
+    close(found["IN"], reference("head_importance", **given)["IN"])

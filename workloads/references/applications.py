@@ -65,6 +65,32 @@ def _step(x: Array, hidden: Array, cell: Array, W: Array, U: Array) -> tuple[Arr
     return sigmoid(out) * np.tanh(cell), cell
 
 
+def lstm_attention(
+    X: Array, W: Array, UH: Array, BG: Array, WA: Array, BA: Array, UA: Array
+) -> dict[str, Array]:
+    """Evaluate an LSTM over words and attention over its hidden states (arXiv 2110.08771).
+
+    Parameters
+    ----------
+    X : array
+        Sentences (..., T, C).
+    W, UH, BG : array
+        Gates of the LSTM: (4, U, C), (4, U, U), and biases (4, U).
+    WA, BA, UA : array
+        Score of a state: a layer (U, A) with its bias, and the vector (A,) it is compared with.
+    """
+    biased = np.concatenate([W, BG[..., None]], axis=-1)
+    words = np.concatenate([X, np.ones((*X.shape[:-1], 1))], axis=-1)
+    cell = hidden = np.zeros((*X.shape[:-2], BG.shape[-1]))
+    states: list[Array] = []
+    for word in np.moveaxis(words, -2, 0):
+        hidden, cell = _step(word, hidden, cell, biased, UH)
+        states.append(hidden)
+    seen = np.stack(states, axis=-2)
+    weights = softmax(np.tanh(seen @ WA + BA) @ UA)
+    return {"O": np.einsum("...t,...tu->...u", weights, seen)}
+
+
 def look_once_to_hear_lstm(
     X: Array,
     WF: Array,
@@ -366,6 +392,45 @@ def isolation_attention(
             weights = softmax(np.concatenate(keys) @ query)
             result[at][p] = weights @ np.concatenate(values)
     return {"O": result}
+
+
+def injected_query_attention(
+    Q: Array, QR: Array, SRC: Array, K: Array, V: Array, weight: float
+) -> dict[str, Array]:
+    """Evaluate attention of every view to itself, with queries mixed with those of a source.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        The views, (..., N, P, E), (..., N, P, E) and (..., N, P, F).
+    QR, SRC : array
+        Queries of the sources (..., R, P, E), and the source of every view (..., N).
+    weight : float
+        Share of the source in the queries.
+    """
+    injected = np.take_along_axis(QR, SRC.astype(int)[..., None, None], axis=-3)
+    mixed = (1 - weight) * Q + weight * injected
+    return {"O": softmax(mixed @ np.swapaxes(K, -1, -2)) @ V}
+
+
+def head_importance(Q: Array, K: Array, V: Array, DA: Array) -> dict[str, Array]:
+    """Score the heads of a layer by the gradient of the loss with respect to a mask of each head.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (B, H, P, E), (B, H, M, E) and (B, H, M, F).
+    DA : array
+        Gradient at the outputs of the heads, (B, H, P, F).
+
+    Returns
+    -------
+    dict
+        Mean size ``I`` (H,) of a token's part of the gradient, and ``IN``, of length one.
+    """
+    outputs = softmax(Q @ np.swapaxes(K, -1, -2)) @ V
+    importance = np.abs(np.sum(outputs * DA, axis=-1)).mean(axis=(0, 2))
+    return {"I": importance, "IN": importance / np.linalg.norm(importance)}
 
 
 def channel_spatial_gate(X: Array, W1: Array, W2: Array, WS: Array) -> dict[str, Array]:
