@@ -103,7 +103,7 @@ def takes(schema: dict[str, Any]) -> str:
             inner = schema.get("items") or {}
             return f"list of {takes(inner)}" if inner else "list"
         case "object":
-            inner = schema.get("additionalProperties") or {}
+            inner = schema.get("else", schema).get("additionalProperties") or {}
             return f"by name: {takes(inner)}" if isinstance(inner, dict) and inner else "by name"
         case None:
             return "anything"

@@ -41,6 +41,7 @@ class SpecKind(NamedTuple):
 KINDS = (
     SpecKind("cascades", "cascade", "cascades"),
     SpecKind("architectures", "architecture", "architectures"),
+    SpecKind("operations", "operations", "operations"),
     SpecKind("mappings", "mapping", "mappings"),
     SpecKind("workloads", "workload", "workloads"),
     SpecKind("technologies", "technology", "technology"),
@@ -182,7 +183,8 @@ def _operations_counted(summary: ModelSummary) -> str:
 def list_command(kind: str, as_json: bool) -> None:
     """List what is built in, by KIND.
 
-    KIND is cascades, architectures, mappings, workloads, technologies or reproductions.
+    KIND is cascades, architectures, operations, mappings, workloads, technologies or
+    reproductions.
     """
     found = entries(kind)
     if as_json:

@@ -62,6 +62,57 @@ def _workload(below: JsonObject) -> JsonObject:
     return {**below, "anyOf": [inner, flat]}
 
 
+def _architecture(found: JsonObject) -> JsonObject:
+    """Change the schema so that a machine or a table of operations that extends another one states
+    only what differs."""
+    known = found["$defs"]
+    machine, array = known["Architecture"]["properties"], known["Array"]["properties"]
+    name = {"type": "string"}
+    names = {"anyOf": [name, {"type": "array", "items": name}], "description": "sets to begin with"}
+    for table in (array["operations"], machine["operations"]["additionalProperties"]):
+        operation = {"additionalProperties": table.pop("additionalProperties")}
+        extending = {"properties": {"extends": names}, **_override(operation, known)}
+        table |= {"if": {"required": ["extends"]}, "then": extending, "else": operation}
+    whole = found["properties"]["architecture"]
+    override = _override(whole, known)
+    choice = {"if": {"required": ["extends"]}, "then": override, "else": whole}
+    return {**found, "properties": {"architecture": choice}}
+
+
+_COMPLETE: Final = ("required", "minItems", "minProperties", "default")
+"""Keywords for what a whole thing has, and an override of it may leave out."""
+
+
+def _override(schema: Any, known: JsonObject) -> Any:
+    """Return the schema of an override: every field may be left out, or be removed by null.
+
+    Parameters
+    ----------
+    schema : JSON value
+        Schema of the whole thing.
+    known : JSON object
+        Definitions that it refers to.
+    """
+    if isinstance(schema, list):
+        return [_override(each, known) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _override(known[schema["$ref"].rpartition("/")[2]], known)
+    if "then" in schema:
+        kept = {k: v for k, v in schema.items() if k not in ("if", "then", "else")}
+        return _override({**kept, **schema["then"]}, known)
+    found = {k: _override(v, known) for k, v in schema.items() if k not in _COMPLETE}
+    for key in {"properties", "additionalProperties"} & schema.keys():
+        if isinstance(fields := found[key], dict):
+            each = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
+            found[key] = each if key == "properties" else {"anyOf": [fields, {"type": "null"}]}
+    if "name" in found.get("items", {}).get("properties", {}):
+        by_name = {"anyOf": [found["items"], {"type": "null"}]}
+        return {"anyOf": [found, {"type": "object", "additionalProperties": by_name}]}
+    return found
+
+
 def _sweep(found: JsonObject) -> JsonObject:
     """Change the schema so that an axis is a list or a table, and ``points`` a word or a table."""
     fields = found["$defs"]["Sweep"]["properties"]
@@ -128,10 +179,9 @@ def schema_of(kind: str) -> JsonObject:
         One of ``KINDS``.
     """
     found = _cascade() if kind == "cascade" else _section(*_sections()[kind])
-    if kind == "sweep":
-        found = _sweep(found)
-    if kind == "workload":
-        found = _workload(found)
+    special = {"architecture": _architecture, "sweep": _sweep, "workload": _workload}
+    if kind in special:
+        found = special[kind](found)
     return {"$schema": _DRAFT, "title": f"archsim {kind}", **found}
 
 

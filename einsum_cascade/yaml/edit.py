@@ -1,14 +1,15 @@
-"""Edits of a specification before it is checked: settings such as ``arrays.mac.shape.rows=8``.
+"""Edits of a specification before it is checked: settings, and what it takes from another one.
 
-Settings edit the tree of YAML nodes. The checks of the file therefore apply to settings too, and an
-error points at the setting.
+A setting such as ``arrays.mac.shape.rows=8`` edits the tree of YAML nodes. The checks of the file
+therefore apply to settings too, and an error points at the setting. A tree merged from two files
+keeps the spans of both.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from .source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, 
 
 NAME_KEYS = ("name", "level")
 """Keys by whose value a setting may name an item of a list."""
+
+REPLACED_KEYS = ("bill",)
+"""Keys whose mapping replaces an inherited one: a sum of costs has no single entries."""
 
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _MAX_STEPS = 20
@@ -212,8 +216,112 @@ def _position(node: YamlSequence, step: YamlScalar, error: type[InputError]) -> 
 
 
 def _name_of(item: YamlNode) -> str | None:
+    name = _name_node(item)
+    return None if name is None else name.text
+
+
+def _name_node(item: YamlNode) -> YamlScalar | None:
     for key in NAME_KEYS:
         name = item.child(key)
         if isinstance(name, YamlScalar):
-            return name.text
+            return name
     return None
+
+
+def merged(base: YamlNode, own: YamlNode, error: type[InputError] = SpecError) -> YamlNode:
+    """Return a node completed by a base: what the node states wins.
+
+    Mappings are merged by key, and lists of named items by name; the node may state the items of
+    such a list as a mapping, too. ``null`` removes a key or an item of the base. Any other value
+    replaces that of the base.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) An item is stated twice, or is to be removed and does not exist.
+    """
+    if isinstance(base, YamlMapping) and isinstance(own, YamlMapping):
+        return dataclasses.replace(own, entries=_merged_entries(base, own, error))
+    if isinstance(base, YamlSequence) and (items := _named_items(own)):
+        named = {_name_of(item): item for item in base.items}
+        if None not in named and len(named) == len(base.items):
+            return YamlSequence(span=own.span, items=tuple(_merged_items(named, items, error)))
+    return own
+
+
+def _merged_entries(
+    base: YamlMapping, own: YamlMapping, error: type[InputError]
+) -> tuple[tuple[YamlScalar, YamlNode], ...]:
+    stated = {key.text: (key, value) for key, value in own.entries}
+    found: list[tuple[YamlScalar, YamlNode]] = []
+    for key, value in base.entries:
+        own_key, own_value = stated.pop(key.text, (key, value))
+        if own_value is value or key.text in REPLACED_KEYS:
+            found.append((own_key, own_value))
+        elif not _is_null(own_value):
+            found.append((own_key, merged(value, own_value, error)))
+    return (*found, *stated.values())
+
+
+def _is_null(node: YamlNode) -> bool:
+    return isinstance(node, YamlScalar) and node.value is None
+
+
+def _named_items(node: YamlNode) -> list[tuple[YamlScalar, YamlNode]] | None:
+    """Return the names and items of a list, or of a mapping by name; None if an item has no
+    name."""
+    if isinstance(node, YamlMapping):
+        return [(key, _with_name(key, value)) for key, value in node.entries]
+    if not isinstance(node, YamlSequence):
+        return None
+    found = [(name, item) for item in node.items if (name := _name_node(item)) is not None]
+    return found if len(found) == len(node.items) else None
+
+
+def _with_name(name: YamlScalar, item: YamlNode) -> YamlNode:
+    if not isinstance(item, YamlMapping) or _name_node(item) is not None:
+        return item
+    key = dataclasses.replace(name, value=NAME_KEYS[0], text=NAME_KEYS[0])
+    return dataclasses.replace(item, entries=((key, name), *item.entries))
+
+
+def _merged_items(
+    base: dict[str | None, YamlNode],
+    own: list[tuple[YamlScalar, YamlNode]],
+    error: type[InputError],
+) -> Iterator[YamlNode]:
+    """Yield the items of a base with others merged in; a new item follows the one before it, or
+    precedes the one after it."""
+    found, order = dict(base), [*base]
+    at = next((order.index(name.text) for name, _ in own if name.text in base), len(order))
+    for n, (name, item) in enumerate(own):
+        if name.text in (other.text for other, _ in own[:n]):
+            raise error(f"'{name.text}' is given twice", name.span)
+        if name.text in base:
+            at = order.index(name.text) + 1
+            item = item if _is_null(item) else merged(base[name.text], item, error)
+        elif _is_null(item):
+            known = [known for known in base if known is not None]
+            text = f"there is no '{name.text}' to remove"
+            raise error(text, name.span, did_you_mean(name.text, known))
+        else:
+            order.insert(at, name.text)
+            at += 1
+        found[name.text] = item
+    yield from (found[name] for name in order if not _is_null(found[name]))
+
+
+def changed(node: YamlNode, change: Callable[[YamlNode], YamlNode], key: str = "") -> YamlNode:
+    """Return a node with another value at a key; without a key, with other values or items."""
+    if isinstance(node, YamlMapping):
+        entries = ((k, change(v) if key in ("", k.text) else v) for k, v in node.entries)
+        return dataclasses.replace(node, entries=tuple(entries))
+    if isinstance(node, YamlSequence) and not key:
+        return dataclasses.replace(node, items=tuple(map(change, node.items)))
+    return node
+
+
+def without(node: YamlMapping, keys: Iterable[str]) -> YamlMapping:
+    """Return a mapping without some of its keys."""
+    left = tuple((k, v) for k, v in node.entries if k.text not in keys)
+    return dataclasses.replace(node, entries=left)

@@ -12,14 +12,29 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import InputError, SpecError, did_you_mean, nearest
 from ..source import Source, Span
-from .edit import Setting, SettingSpan, apply_settings
+from .edit import Setting, SettingSpan, apply_settings, merged
 from .source import MAX_CHARACTERS, YamlNode, YamlScalar, read_yaml, shorten
 
-Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
+Kind = Literal[
+    "cascades",
+    "architectures",
+    "operations",
+    "mappings",
+    "workloads",
+    "technology",
+    "reproductions",
+]
+
+EXTENDS = "extends"
+"""Field that names the specification from which another one takes what it does not state."""
+
+_EXTENDING: Mapping[Kind, str] = MappingProxyType({"architectures": "architecture"})
+"""Section of each kind of file that may extend another one."""
 
 _SUFFIX = ".yaml"
 
@@ -92,7 +107,7 @@ def builtin_hint(kind: Kind, name: str) -> str:
         return where
     if kind == "workloads" and others[0] == "cascade":
         where = cascade_setting(name)
-    return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
+    return f"that is the name of {_with_article(others[0])}; {where}"
 
 
 def cascade_setting(name: str) -> str:
@@ -131,7 +146,13 @@ def _numbers(name: str) -> list[str]:
 
 
 def _kind_word(kind: Kind) -> str:
+    if kind == "operations":
+        return "set of operations"
     return "technology" if kind == "technology" else kind.removesuffix("s")
+
+
+def _with_article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 @lru_cache(maxsize=256)
@@ -337,15 +358,59 @@ def spec_tree(
     InputError
         (as ``error``) There is no such file, it is not YAML, or a setting has no place in it.
     """
+    root, section = _file_tree(kind, name, error), _EXTENDING.get(kind)
+    if section is None:
+        return apply_settings(root, settings, error)
+    of_base: list[Setting] = []
+    others: list[Setting] = []
+    for setting in settings:
+        own = setting.field == f"{section}.{EXTENDS}"
+        (of_base if own else others).append(setting)
+    root = _extended(kind, section, name, apply_settings(root, of_base, error), error)
+    return apply_settings(root, others, error)
+
+
+def _file_tree(kind: Kind, name: str | os.PathLike[str], error: type[InputError]) -> YamlNode:
+    """Return the YAML tree of a single file."""
     if isinstance(name, str) and not is_file_name(name):
         source = builtin_source(kind, name, error)
     else:
         source = read_source(name, error)
     try:
-        root = text_tree(source)
+        return text_tree(source)
     except SpecError as wrong:
         raise error(wrong.problems) from None
-    return apply_settings(root, settings, error)
+
+
+def _extended(
+    kind: Kind, section: str, name: str | os.PathLike[str], root: YamlNode, error: type[InputError]
+) -> YamlNode:
+    """Return the tree of a file completed by the specification that it extends, and so on."""
+    chain = {_identity(name): root}
+    while (reference := root.at((section, EXTENDS))) is not None:
+        if not isinstance(reference, YamlScalar) or not isinstance(reference.value, str):
+            text = f"{EXTENDS}: expected {_with_article(section)} or a file, got {reference.kind}"
+            raise error(text, reference.span)
+        base = resolve_reference(kind, reference.text, reference.span, error)
+        if _identity(base) in chain:
+            ways = " -> ".join([*chain, _identity(base)])
+            raise error(f"'{reference.text}' extends itself", reference.span, ways)
+        root = _file_tree(kind, base, error)
+        if root.at((section,)) is None:
+            text = f"'{reference.text}' has no section '{section}:' that could be extended"
+            raise error(text, reference.span)
+        chain[_identity(base)] = root
+    *others, found = chain.values()
+    for own in reversed(others):
+        found = merged(found, own, error)
+    return found
+
+
+def _identity(name: str | os.PathLike[str]) -> str:
+    """Return a text that two names share if they mean the same specification."""
+    if isinstance(name, str) and not is_file_name(name):
+        return name
+    return os.path.realpath(name)
 
 
 @lru_cache(maxsize=32)

@@ -19,7 +19,16 @@ from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nea
 from ..ir import RANK_NAME
 from ..number_formats import FORMATS
 from .edit import SettingSpan
-from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exact_number, shorten
+from .source import (
+    LARGEST_COUNT,
+    Path,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    exact_number,
+    shorten,
+)
 
 
 class Fields(BaseModel):
@@ -270,7 +279,20 @@ def _missing(root: YamlNode, where: Path) -> Problem:
         known = [k for k in around.keys if k != parent[-1]]
         hint = did_you_mean(str(parent[-1]), known)
         return Problem(f"there is no '{parent[-1]}' to set a field of", span, hint)
-    return Problem(f"the field '{where[-1]}' is missing{_of(parent)}", span)
+    text = f"the field '{where[-1]}' is missing{_of(parent)}"
+    return Problem(text, span, _inherited_name(root, parent))
+
+
+def _inherited_name(root: YamlNode, where: Path) -> str | None:
+    """Return a hint for an incomplete item of a list that another file begins: the nearest item
+    there, whose name the item may have meant."""
+    item, items = root.at(where), root.at(where[:-1])
+    name = None if item is None else item.child("name")
+    if not isinstance(name, YamlScalar) or not isinstance(items, YamlSequence):
+        return None
+    others = (i.child("name") for i in items.items if i.span.source != name.span.source)
+    close = nearest(name.text, [other.text for other in others if isinstance(other, YamlScalar)])
+    return f"did you mean '{close}'?" if close else None
 
 
 def _of(parent: Path) -> str:

@@ -11,7 +11,14 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.library import resolve_reference
+from einsum_cascade.yaml.edit import changed, merged, without
+from einsum_cascade.yaml.library import (
+    EXTENDS,
+    builtin_names,
+    is_file_name,
+    resolve_reference,
+    spec_tree,
+)
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -22,7 +29,7 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import FilePlace, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import FilePlace, YamlMapping, YamlNode, YamlScalar, YamlSequence
 
 from ..arch import (
     OF_WORDS,
@@ -96,6 +103,10 @@ AnyOperation = Annotated[
 ]
 
 
+OperationTable = dict[str, AnyOperation]
+"""Operations by kind."""
+
+
 def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields]]:
     """Yield pairs of a format and the operation's cost in it; an empty name is any other format."""
     if isinstance(fields, OperationFields):
@@ -122,6 +133,9 @@ def operations(kind: str, fields: FormatFields, word_bits: int) -> list[Operatio
 
 
 KEY = "architecture"
+
+TEXTS = ("title", "source")
+"""Fields that only people read."""
 
 
 def _latency(value: Any) -> int | str:
@@ -210,8 +224,8 @@ class _ArrayFields(Fields):
     """Memories that receive results; those of `reads` if left out."""
     registers: _RegistersFields
     """Registers of each element."""
-    operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
-    """Operations of an element, by kind."""
+    operations: Annotated[OperationTable, Field(min_length=1)]
+    """Operations of an element, by kind; `extends` names sets of operations to begin with."""
     wider: bool = False
     """True if an operation in a format that is not listed runs in the narrowest listed one that
     holds all of its values."""
@@ -231,6 +245,8 @@ class _ArrayFields(Fields):
 
 
 class _ArchitectureFields(Fields):
+    extends: str | None = None
+    """Machine from which this one takes what it does not state: a built-in, or a file."""
     name: Title
     """Name of the machine."""
     title: str = ""
@@ -249,13 +265,72 @@ class _ArchitectureFields(Fields):
     """Time to start a kernel, which no latency includes; unknown if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Memories, outermost first."""
-
+    operations: dict[Name, OperationTable] = Field(default_factory=dict)
+    """Sets of operations by name, which arrays may extend."""
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
     """Arrays of processing elements."""
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
 """Fields of an architecture file, below the key that names its kind."""
+
+
+def with_operation_sets(root: YamlNode) -> YamlNode:
+    """Return the tree of a machine whose tables of operations contain the sets that they extend.
+
+    Raises
+    ------
+    SpecError
+        There is no such set, or it extends itself.
+    """
+    sets = root.at((KEY, "operations"))
+
+    def complete(table: YamlNode) -> YamlNode:
+        return _with_sets(table, sets, ())
+
+    def of_array(array: YamlNode) -> YamlNode:
+        return changed(array, complete, "operations")
+
+    def of_machine(machine: YamlNode) -> YamlNode:
+        named = changed(machine, lambda tables: changed(tables, complete), "operations")
+        return changed(named, lambda arrays: changed(arrays, of_array), "arrays")
+
+    return changed(root, of_machine, KEY)
+
+
+def _with_sets(table: YamlNode, sets: YamlNode | None, within: tuple[YamlNode, ...]) -> YamlNode:
+    """Return a table of operations with the sets that it extends; ``within`` are tables that
+    extend it."""
+    names = table.child(EXTENDS)
+    if not isinstance(table, YamlMapping) or names is None:
+        return table
+    found: YamlNode = replace(table, entries=())
+    for name in names.items if isinstance(names, YamlSequence) else (names,):
+        if not isinstance(name, YamlScalar) or not isinstance(name.value, str):
+            text = f"{EXTENDS}: expected the name of a set of operations, got {name.kind}"
+            raise SpecError(text, name.span)
+        base = _set_called(name, sets)
+        if base.span in {other.span for other in (*within, table)}:
+            raise SpecError(f"the set of operations '{name.text}' extends itself", name.span)
+        found = merged(found, _with_sets(base, sets, (*within, table)))
+    return merged(found, without(table, (EXTENDS,)))
+
+
+def _set_called(name: YamlScalar, sets: YamlNode | None) -> YamlMapping:
+    """Return the set of operations with a name: of the machine itself, built in, or in a file."""
+    found = None if sets is None else sets.child(name.text)
+    if found is None:
+        own = sets.keys if isinstance(sets, YamlMapping) else ()
+        known = (*own, *builtin_names("operations"))
+        if not is_file_name(name.text) and name.text not in known:
+            text = f"there is no set of operations '{name.text}'"
+            raise SpecError(text, name.span, did_you_mean(name.text, known))
+        root = spec_tree("operations", resolve_reference("operations", name.text, name.span))
+        found = root.at(section(root, "operations"))
+    if not isinstance(found, YamlMapping):
+        what = "nothing" if found is None else found.kind
+        raise SpecError(f"'{name.text}': expected operations by kind, got {what}", name.span)
+    return without(found, TEXTS)
 
 
 def check_architecture(root: YamlNode) -> _ArchitectureFields:

@@ -21,7 +21,7 @@ from ..arch import Architecture
 from ..mapping import Mapping
 from ..overrides import Overrides, Overriding
 from ..technology import Technology
-from .architecture import KEY, build_architecture, check_architecture
+from .architecture import KEY, TEXTS, build_architecture, check_architecture, with_operation_sets
 from .fields import BANDWIDTH, CAPACITY, parse_quantity
 from .mapping import build_mapping
 from .technology import build_technology
@@ -30,7 +30,6 @@ _MAX_MACHINES: Final = 128
 """Maximum number of cached machines, whose sizes are set anew: a grid varies few other fields."""
 
 _NODE = "node"
-_TEXTS = ("title", "source")
 
 
 def refuse_unread(settings: Iterable[Setting]) -> None:
@@ -54,7 +53,7 @@ def refuse_unread(settings: Iterable[Setting]) -> None:
     wrong += [
         Problem(f"'{setting.path[-1].text}' is a text: nothing reads it", setting.span)
         for setting in settings
-        if setting.path[-1].text in _TEXTS
+        if setting.path[-1].text in TEXTS
     ]
     raise_all(wrong, SpecError)
 
@@ -139,6 +138,7 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
 
 
 def _architecture(root: YamlNode, given: Overriding = ()) -> Architecture:
+    root = with_operation_sets(root)
     spec = check_architecture(root)
     span = root.span_of((KEY, "technology"))
     technology = load_technology(resolve_reference("technology", spec.technology, span), given)
