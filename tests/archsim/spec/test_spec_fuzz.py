@@ -10,7 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archsim.spec.arch import Architecture
-from archsim.spec.files.architecture import build_architecture, check_architecture
+from archsim.spec.files.architecture import (
+    build_architecture,
+    check_architecture,
+    with_operation_sets,
+)
 from archsim.spec.files.mapping import build_mapping
 from archsim.spec.files.technology import build_technology
 from archsim.spec.mapping import Mapping
@@ -34,6 +38,7 @@ FILES = ("architectures/fusemax", "mappings/fusemax-arch", "technology/accelergy
 def build(kind: str, root: YamlNode) -> None:
     if kind == "architectures":
         technology = Technology.load("accelergy-45nm")
+        root = with_operation_sets(root)
         machine = build_architecture(check_architecture(root), root, technology)
         assert machine.clock_hz > 0
         assert all(d.size > 0 for a in machine.arrays for d in a.dimensions)
