@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from archsim.document import Listing
 from archsim.plan.job import JobPlan, Refusal
-from archsim.plan.parts import PartProblem
+from archsim.plan.parts import PartProblem, refuse_missing_operations
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart, recalled_mapping
 from archsim.result.record import limits
@@ -204,9 +204,11 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        As ``exhaustive`` and ``incumbents_of``.
+        As ``exhaustive`` and ``incumbents_of``; or the machine lacks operations, and names all.
     """
     check_start(workload, start, constraints)
+    own = ((part, part.cascade) for part in workload.parts)
+    refuse_missing_operations(workload, own, architecture)
     clock = Clock(time_limit_s)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []

@@ -9,13 +9,14 @@ one that feeds each array. Names of arrays and memories stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import einsum_operations, operation_label
+from einsum_cascade.source import Span
 
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import (
@@ -520,3 +521,66 @@ def _route_through_memory(
 
 def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:
     return tuple(tensor for tensor in tensors if tensor not in left)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingOperations:
+    """Operations with which one array could run every Einsum that no array can run."""
+
+    machine: str
+    array: str
+    """Name of the array that lacks the fewest operations; of several the last one."""
+    needed: tuple[tuple[str, str], ...]
+    """Pairs of an operation and the Einsums that need it."""
+
+    def problem(self, span: Span | None = None) -> Problem:
+        """Return one problem that lists all operations."""
+        text = f"some Einsums run on no array of {self.machine}; {self.array} lacks for them:"
+        lines = [f"    {operation}: {einsums}" for operation, einsums in self.needed]
+        hint = "give an array the operations that are missing"
+        return Problem("\n".join([text, *lines]), span, hint)
+
+
+def missing_operations(
+    programs: Iterable[tuple[str, Program]], architecture: Architecture
+) -> MissingOperations | None:
+    """Return the operations that a machine lacks for cascades; None if it lacks none.
+
+    Parameters
+    ----------
+    programs : iterable of (str, Program)
+        Cascades, each with the name of the part of a workload that it computes; an empty name is
+        not shown.
+    architecture : Architecture
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-3pass").program
+    >>> flat = Architecture.load("flat")
+    >>> found = missing_operations([("", program)], replace(flat, arrays=flat.arrays[:1]))
+    >>> found.array, found.needed
+    ('array_2d', (('max', 'GM'), ('exp', 'SN'), ('div', 'A')))
+    """
+    unable = [
+        (part, e.name, kinds)
+        for part, program in programs
+        for e in program.einsums
+        if not architecture.arrays_for(kinds := [k for k, _ in einsum_operations(program, e)])
+    ]
+    if not unable:
+        return None
+    lacking: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for array in architecture.arrays:
+        lacked = lacking.setdefault(array.name, {})
+        for part, einsum, kinds in unable:
+            for kind in array.cannot_do(kinds):
+                lacked.setdefault(operation_label(kind), {}).setdefault(part, []).append(einsum)
+    best = min(reversed(lacking), key=lambda name: len(lacking[name]))
+
+    def listed(einsums: dict[str, list[str]]) -> str:
+        pairs = ((", ".join(names), part) for part, names in einsums.items())
+        return "; ".join(f"{names} of {part}" if part else names for names, part in pairs)
+
+    needed = tuple((operation, listed(einsums)) for operation, einsums in lacking[best].items())
+    return MissingOperations(architecture.name, best, needed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.ir import Access, Program, walk
 from einsum_cascade.memo import cached_property
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
@@ -16,6 +16,7 @@ from einsum_cascade.source import Span
 from workloads.parts.part import Part
 from workloads.workload import Workload
 
+from ..nest.roles import missing_operations
 from ..result.note import noted
 from ..spec.arch import OF_WORDS, Architecture
 from ..spec.index import compute_the_same, mapping_entries
@@ -261,30 +262,57 @@ def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> N
     raise_all(wrong, SpecError)
 
 
-def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Architecture) -> None:
-    """Raise an error for a format in which no array of the machine computes a part's operation.
+def refuse_missing_operations(
+    workload: Workload, cascades: Iterable[tuple[Part, str]], architecture: Architecture
+) -> None:
+    """Raise an error for the operations that parts of a workload need and no array can do.
 
-    The error points at the format, which a refusal of all mappings would not.
+    Parameters
+    ----------
+    cascades : iterable of (Part, str)
+        Parts, each with the cascade that computes it.
 
     Raises
     ------
     SpecError
-        Naming the first operation, and in what the machine does it.
+        An operation is missing in a format only; points at the format.
+    MappingError
+        Operations are missing; names all of them with the Einsums that need them.
     """
-    if not workload.formats.stated:
-        return
-    program = program_of(part, architecture)
+    parts: dict[Program, str] = {}
+    for part, cascade in cascades:
+        parts.setdefault(program_of(part, architecture, cascade), part.name)
+    raise_all(_uncomputable_formats(workload, parts, architecture), SpecError)
+    single = len(parts) == 1
+    named = [("" if single else name, program) for program, name in parts.items()]
+    missing = missing_operations(named, architecture)
+    if missing is not None:
+        raise MappingError(missing.problem())
+
+
+def _uncomputable_formats(
+    workload: Workload, programs: Iterable[Program], architecture: Architecture
+) -> Iterator[Problem]:
+    """Yield a problem for each operation that a machine does in other formats only; the problem
+    points at the format."""
     operations = [o for array in architecture.arrays for o in array.operations]
-    for e in program.einsums:
-        for name, _ in einsum_operations(program, e):
-            kind, fmt = kind_and_format(name)
-            own = dict.fromkeys(o.format for o in operations if o.kind == kind and o.format)
-            if fmt and own and not architecture.arrays_for([name]):
-                needed = f"{operation_label(name)}, which {e.name} needs"
-                text = f"no array of {architecture.name} does {needed}"
-                known = ", ".join(x for x in own if x != OF_WORDS)
-                hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
-                raise SpecError(text, _stated(workload, program, e.name, fmt), hint)
+    needs: dict[str, list[tuple[Program, str]]] = {}
+    for program in programs if workload.formats.stated else ():
+        for e in program.einsums:
+            for name, _ in einsum_operations(program, e):
+                needs.setdefault(name, []).append((program, e.name))
+    for name, einsums in needs.items():
+        kind, fmt = kind_and_format(name)
+        own = dict.fromkeys(o.format for o in operations if o.kind == kind and o.format)
+        if fmt and own and not architecture.arrays_for([name]):
+            several = dict.fromkeys(einsum for _, einsum in einsums)
+            verb = "needs" if len(several) == 1 else "need"
+            needed = f"{operation_label(name)}, which {', '.join(several)} {verb}"
+            text = f"no array of {architecture.name} does {needed}"
+            known = ", ".join(x for x in own if x != OF_WORDS)
+            hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
+            program, einsum = einsums[0]
+            yield Problem(text, _stated(workload, program, einsum, fmt), hint)
 
 
 def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:

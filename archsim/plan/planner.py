@@ -26,10 +26,10 @@ from .parts import (
     PartProblem,
     job_of,
     refuse_another,
-    refuse_uncomputable_formats,
+    refuse_missing_operations,
     refuse_unknown_tensors,
 )
-from .selection import ByPart, Given, check_partitioned, given_mappings
+from .selection import ByPart, Given, cascades_of, check_partitioned, given_mappings
 
 Engine = Literal["analytical", "event"]
 
@@ -202,7 +202,8 @@ def plan(
     SpecError
         Something named does not exist, or a part cannot be run by its mapping's cascade.
     MappingError
-        None of the mappings known for a part is legal; says why for each.
+        None of the mappings known for a part is legal; says why for each. Or the machine lacks
+        operations that parts need; names all of them.
     """
     parts = tuple(workload.parts)
     single = len(parts) == 1 and parts[0].times == 1 and workload.request is None
@@ -227,8 +228,9 @@ def plan(
         try:
             found.append(planned(part, how))
         except InputError as wrong:
-            if how is None:
-                refuse_uncomputable_formats(workload, part, architecture)
+            refuse_missing_operations(
+                workload, cascades_of(parts, given, architecture), architecture
+            )
             raise (wrong if single else naming_part(part.name, wrong)) from None
     refuse_unknown_tensors(workload, (job.program for job, _ in found))
     return JobPlan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from .partitioning import (
     splits_reduction,
     usual_partitionings,
 )
-from .parts import PartProblem, own_part, stands_in
+from .parts import PartProblem, own_part, refuse_missing_operations, stands_in
 from .problem import MappingProblem
 
 if TYPE_CHECKING:
@@ -74,6 +74,16 @@ def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, 
                 raise SpecError(f"mappings {both} are for the same parts", hint=hint)
             chosen[cascade] = mapping
     return tuple(chosen.get(part.cascade) for part in parts)
+
+
+def cascades_of(
+    parts: Iterable[Part], given: Iterable[Mapping | None], architecture: Architecture
+) -> Iterator[tuple[Part, str]]:
+    """Yield each part with the cascade that computes it: of its given mapping, of the mapping that
+    the machine was designed for, or its own."""
+    for part, mapping in zip(parts, given, strict=True):
+        known = mapping or machines_own(part, architecture)
+        yield part, part.cascade if known is None else known.cascade
 
 
 def derived_mapping(
@@ -252,12 +262,17 @@ def mapping_called(
     SpecError
         There is no such mapping, or it is wrong.
     MappingError
-        The machine cannot do what an Einsum needs.
+        The machine lacks operations that parts of the workload need; names all of them.
     """
     if name not in MADE:
         return Mapping.load(name, overrides)
     problem = PartProblem(own_part(workload), architecture, generators)
-    return derived_mapping(problem, fuse=name == FUSED)
+    try:
+        return derived_mapping(problem, fuse=name == FUSED)
+    except InputError:
+        own = ((part, part.cascade) for part in workload.parts)
+        refuse_missing_operations(workload, own, architecture)
+        raise
 
 
 def _meant(own: str, parts: tuple[Part, ...], mapping: Mapping) -> tuple[str, ...]:

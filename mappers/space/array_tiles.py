@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import inf, isqrt
 
+from archsim.nest.roles import missing_operations
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.operations import einsum_operations, operation_label
+from einsum_cascade.operations import einsum_operations
 from einsum_cascade.shapes import derived_shapes, resolve_shapes
 
 
@@ -21,14 +22,14 @@ def arrays_of(
     Raises
     ------
     MappingError
-        No array can.
+        No array can; names every operation that the cascade lacks.
     """
     kinds = [kind for kind, _ in einsum_operations(program, einsum)]
     able = architecture.arrays_for(kinds)
     if not able:
-        wanted = ", ".join(map(operation_label, kinds))
-        text = f"{einsum.name}: no array of {architecture.name} can do all of {wanted}"
-        raise MappingError(text, einsum.span, "give an array the operations that are missing")
+        missing = missing_operations([("", program)], architecture)
+        assert missing is not None, "the Einsum is one of the cascade"
+        raise MappingError(missing.problem(einsum.span))
     return able
 
 
