@@ -35,6 +35,10 @@ def test_every_number_says_where_it_is_from(name: str) -> None:
     assert all(len(m.source) > 10 for m in technology.memories)
     found = {m.name: m.energy_per_bit_pj for m in technology.memories if m.kind == "dram"}
     assert found == DRAM
+    links = {m.name: m.energy_per_bit_pj for m in technology.memories if m.kind == "link"}
+    assert links == {"link_board": 10}
+    board = Architecture.load("tpu-v4i-board", [f"technology={name}"])
+    assert board.technology == technology
 
 
 @pytest.mark.parametrize(
