@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean, raise_all
+from einsum_cascade.errors import (
+    InputError,
+    MappingError,
+    Problem,
+    SpecError,
+    did_you_mean,
+    raise_all,
+)
 from einsum_cascade.ir import Access, Program, walk
 from einsum_cascade.memo import cached_property
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
@@ -280,8 +288,9 @@ def refuse_missing_operations(
         Operations are missing; names all of them with the Einsums that need them.
     """
     parts: dict[Program, str] = {}
-    for part, cascade in cascades:
-        parts.setdefault(program_of(part, architecture, cascade), part.name)
+    with suppress(InputError):  # An error in a cascade or mapping has a message of its own.
+        for part, cascade in cascades:
+            parts.setdefault(program_of(part, architecture, cascade), part.name)
     raise_all(_uncomputable_formats(workload, parts, architecture), SpecError)
     single = len(parts) == 1
     named = [("" if single else name, program) for program, name in parts.items()]

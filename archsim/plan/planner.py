@@ -228,9 +228,9 @@ def plan(
         try:
             found.append(planned(part, how))
         except InputError as wrong:
-            refuse_missing_operations(
-                workload, cascades_of(parts, given, architecture), architecture
-            )
+            if how is None:
+                cascades = cascades_of(parts, given, architecture)
+                refuse_missing_operations(workload, cascades, architecture)
             raise (wrong if single else naming_part(part.name, wrong)) from None
     refuse_unknown_tensors(workload, (job.program for job, _ in found))
     return JobPlan(

@@ -343,6 +343,8 @@ def spec_tree(
 ) -> YamlNode:
     """Return the YAML tree of a built-in specification or a file, with settings applied.
 
+    What the specification extends is added after that.
+
     Parameters
     ----------
     kind : str
@@ -359,15 +361,8 @@ def spec_tree(
         (as ``error``) There is no such file, it is not YAML, or a setting has no place in it.
     """
     root, section = _file_tree(kind, name, error), _EXTENDING.get(kind)
-    if section is None:
-        return apply_settings(root, settings, error)
-    of_base: list[Setting] = []
-    others: list[Setting] = []
-    for setting in settings:
-        own = setting.field == f"{section}.{EXTENDS}"
-        (of_base if own else others).append(setting)
-    root = _extended(kind, section, name, apply_settings(root, of_base, error), error)
-    return apply_settings(root, others, error)
+    root = apply_settings(root, settings, error)
+    return root if section is None else _extended(kind, section, name, root, error)
 
 
 def _file_tree(kind: Kind, name: str | os.PathLike[str], error: type[InputError]) -> YamlNode:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.edit import changed, merged, without
+from einsum_cascade.yaml.edit import SettingSpan, changed, merged, without
 from einsum_cascade.yaml.library import (
     EXTENDS,
     builtin_names,
@@ -304,6 +304,9 @@ def _with_sets(table: YamlNode, sets: YamlNode | None, within: tuple[YamlNode, .
     names = table.child(EXTENDS)
     if not isinstance(table, YamlMapping) or names is None:
         return table
+    if isinstance(names.span, SettingSpan) and not isinstance(table.span, SettingSpan):
+        text = "the table is complete, so that its own operations would win over those of a set"
+        raise SpecError(text, names.span, "set the whole table: operations={extends: ...}")
     found: YamlNode = replace(table, entries=())
     for name in names.items if isinstance(names, YamlSequence) else (names,):
         if not isinstance(name, YamlScalar) or not isinstance(name.value, str):

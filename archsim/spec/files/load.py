@@ -13,8 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, raise_all
 from einsum_cascade.memo import Cache
-from einsum_cascade.yaml.edit import NAME_KEYS, Setting
-from einsum_cascade.yaml.library import Kind, is_file_name, resolve_reference, spec_tree
+from einsum_cascade.yaml.edit import NAME_KEYS, Setting, apply_settings
+from einsum_cascade.yaml.library import EXTENDS, Kind, is_file_name, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..arch import Architecture
@@ -129,12 +129,22 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
     given = Overrides.of_part("architecture", overrides)
     settings = given.rooted("architecture")
     if settings or given.technology:
-        roots = (spec_tree("architectures", name, settings) for name in names)
+        roots = (_machine_tree(name, settings) for name in names)
         machines = [_architecture(root, given) for root in roots]
     else:
         machines = [_built(_architecture, "architectures", name, ()) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
+
+
+def _machine_tree(name: Name, settings: Iterable[Setting]) -> YamlNode:
+    """Return the tree of a machine, whose settings reach all that it extends."""
+    shared: list[Setting] = []
+    others: list[Setting] = []
+    for setting in settings:
+        (shared if setting.path[1].text in (EXTENDS, "operations") else others).append(setting)
+    root = with_operation_sets(spec_tree("architectures", name, shared))
+    return apply_settings(root, others)
 
 
 def _architecture(root: YamlNode, given: Overriding = ()) -> Architecture:

@@ -129,6 +129,16 @@ def test_settings_and_sweeps_reach_what_is_inherited(tmp_path: Path) -> None:
     )
     assert machine.memories[1].capacity_bytes == 2**23
     assert (cycles(machine, "exp", "array_1d"), cycles(machine, "exp", "array_2d")) == (2, 6)
+    both = Architecture.load(mine, ["operations.elements.exp.cycles=2"])
+    assert (cycles(both, "exp", "array_1d"), cycles(both, "exp", "array_2d")) == (2, 2)
+    table = "arrays.array_1d.operations"
+    whole = Architecture.load(mine, [f"{table}={{extends: vector, exp: {{cycles: 5}}}}"])
+    assert [cycles(whole, kind, "array_1d") for kind in ("exp", "div")] == [5, 6]
+    one = Architecture.load(mine, [f"{table}.mac={{bf16: {{cycles: 5, bill: {{mac: 1}}}}}}"])
+    assert one.arrays[1].formats_of("mac") == ("bf16",)
+    assert one.arrays[1].operation("mac.fp32") is None
+    with pytest.raises(SpecError, match="set the whole table"):
+        Architecture.load(mine, [f"{table}.extends=vector"])
     other = Architecture.load(mine, ["extends=flat"])
     assert (other.name, other.memories[1].capacity_bytes) == ("flat", 2**25)
     assert other.memories[0].bandwidth_bytes_per_s == 10**12
