@@ -51,8 +51,9 @@ def _named_in(schema: Any) -> list[str]:
 
 
 def _table(name: str, definition: dict[str, Any]) -> list[str]:
-    """The title and the fields of one definition; of one without fields, nothing."""
-    if not definition.get("properties"):
+    """The title and the fields of one definition; nothing of one without fields, or of an override,
+    which has those of the whole."""
+    if not definition.get("properties") or name.endswith("Override"):
         return []
     needed = definition.get("required", ())
     title = (

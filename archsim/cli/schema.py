@@ -71,46 +71,45 @@ def _architecture(found: JsonObject) -> JsonObject:
     names = {"anyOf": [name, {"type": "array", "items": name}], "description": "sets to begin with"}
     for table in (array["operations"], machine["operations"]["additionalProperties"]):
         operation = {"additionalProperties": table.pop("additionalProperties")}
-        extending = {"properties": {"extends": names}, **_override(operation, known)}
+        extending = {"properties": {"extends": names}, **_override(operation)}
         table |= {"if": {"required": ["extends"]}, "then": extending, "else": operation}
+    known |= {f"{name}{_OVERRIDE}": _override(whole) for name, whole in known.items()}
     whole = found["properties"]["architecture"]
-    override = _override(whole, known)
-    choice = {"if": {"required": ["extends"]}, "then": override, "else": whole}
+    choice = {"if": {"required": ["extends"]}, "then": _override(whole), "else": whole}
     return {**found, "properties": {"architecture": choice}}
 
 
+_OVERRIDE: Final = "Override"
 _COMPLETE: Final = ("required", "minItems", "minProperties", "default")
 """Keywords for what a whole thing has, and an override of it may leave out."""
 
 
-def _override(schema: Any, known: JsonObject) -> Any:
-    """Return the schema of an override: every field may be left out, or be removed by null.
-
-    Parameters
-    ----------
-    schema : JSON value
-        Schema of the whole thing.
-    known : JSON object
-        Definitions that it refers to.
-    """
+def _override(schema: Any) -> Any:
+    """Return the schema of an override: every field may be left out, or be removed by null."""
     if isinstance(schema, list):
-        return [_override(each, known) for each in schema]
+        return [_override(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        return _override(known[schema["$ref"].rpartition("/")[2]], known)
+        return {**schema, "$ref": f"{schema['$ref']}{_OVERRIDE}"}
     if "then" in schema:
-        kept = {k: v for k, v in schema.items() if k not in ("if", "then", "else")}
-        return _override({**kept, **schema["then"]}, known)
-    found = {k: _override(v, known) for k, v in schema.items() if k not in _COMPLETE}
-    for key in {"properties", "additionalProperties"} & schema.keys():
-        if isinstance(fields := found[key], dict):
-            each = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
-            found[key] = each if key == "properties" else {"anyOf": [fields, {"type": "null"}]}
-    if "name" in found.get("items", {}).get("properties", {}):
-        by_name = {"anyOf": [found["items"], {"type": "null"}]}
-        return {"anyOf": [found, {"type": "object", "additionalProperties": by_name}]}
+        text = {k: v for k, v in schema.items() if k in ("type", "description")}
+        return {**text, **schema["then"]}
+    found = {k: _override(v) for k, v in schema.items() if k not in _COMPLETE}
+    if "properties" in found:
+        found["properties"] = {k: _or_nothing(v) for k, v in found["properties"].items()}
+    if isinstance(found.get("additionalProperties"), dict):
+        found["additionalProperties"] = _or_nothing(found["additionalProperties"])
+    if "$ref" in found.get("items", ()):
+        by_name = {"type": "object", "additionalProperties": _or_nothing(found["items"])}
+        return {"anyOf": [found, by_name], "description": found.pop("description", "")}
     return found
+
+
+def _or_nothing(schema: JsonObject) -> JsonObject:
+    """Return the schema of a value that may be null."""
+    text = {"description": schema["description"]} if "description" in schema else {}
+    return {"anyOf": [schema, {"type": "null"}], **text}
 
 
 def _sweep(found: JsonObject) -> JsonObject:
