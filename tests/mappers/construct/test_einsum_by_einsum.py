@@ -249,7 +249,7 @@ def test_it_takes_no_settings() -> None:
 def test_a_machine_that_cannot_do_it_is_named() -> None:
     only_copies = "arrays.array_1d.operations={copy: {cycles: 1, bill: {mac: 1}}}"
     machine = replace(Architecture.load("flat", [only_copies]), mapping=None)
-    with pytest.raises(InputError, match="SN: no array of flat can do all of exp"):
+    with pytest.raises(InputError, match="array_1d lacks for them:\n    exp: SN\n    div: A"):
         simulate(load("bert-base", cascade="attention-naive-deferred", seq_len=64), machine)
 
 
