@@ -15,10 +15,9 @@ from archsim import Architecture, simulate
 from archsim.cli.schema import schema_of
 from archsim.spec.files.load import MachineCache
 from archsim.spec.overrides import parse_overrides
-from archsim.sweeping.file import sweep_of
-from archsim.sweeping.sweep import contents_of
 from einsum_cascade.errors import SpecError
-from einsum_cascade.yaml.library import read_source
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.library import Sources, read_source, reading_from
 from einsum_cascade.yaml.source import read_yaml
 from workloads import load
 
@@ -147,12 +146,20 @@ def test_settings_and_sweeps_reach_what_is_inherited(tmp_path: Path) -> None:
         setting = f"{capacity}={size}"
         swept = machines.machine(str(mine), parse_overrides([setting]))
         assert swept == Architecture.load(mine, [setting])
-    sweep = {"workload": "bert-base", "architecture": str(mine), "axes": {"seq_len": [256]}}
-    (tmp_path / "base.yaml").write_text("architecture: {extends: fusemax}")
-    write(tmp_path, "extends: base.yaml\n")
-    before = contents_of(sweep_of({"name": "s"} | sweep))
-    (tmp_path / "base.yaml").write_text("architecture: {extends: fusemax, word: 8 bit}")
-    assert contents_of(sweep_of({"name": "s"} | sweep)) != before
+
+
+def test_a_sweep_reads_what_a_machine_extends_once(tmp_path: Path) -> None:
+    base = write(tmp_path, "extends: fusemax\n", "base.yaml")
+    (tmp_path / "set.yaml").write_text("operations: {extends: vector}")
+    array = "arrays: {array_1d: {operations: {extends: set.yaml}}}"
+    mine = write(tmp_path, f"extends: base.yaml\n  {array}\n")
+    sweep = Source(str(tmp_path / "sweep.yaml"), "sweep: {architecture: mine.yaml}")
+    sources, before = Sources.named_in(sweep), Architecture.load(mine)
+    assert {"mine.yaml", "base.yaml", "set.yaml"} <= sources.hashes.keys()
+    base.write_text("architecture: {extends: flat}")
+    assert Architecture.load(mine) != before
+    with reading_from(sources):
+        assert Architecture.load(mine) == before
 
 
 # ---------------------------------------------------------------------------- sets of operations
