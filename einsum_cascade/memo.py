@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, get_args, overload
 
 from typing_extensions import override
 
@@ -78,6 +78,11 @@ class lazy_field(Generic[T]):
 
     def __set__(self, instance: object, value: T | Callable[[], T]) -> None:
         vars(instance)[self._name] = value
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Return the schema of the value, for pydantic."""
+        return handler(get_args(source)[0])
 
 
 class Memoized:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StrictBool
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.schema import StoredFields, source_of, validate_json
 
 from ..plan.job import Refusal
+from ..result.reading import ResultFields, result_of
 from ..result.result import Result
-from .scaling import Change, Scaling
+from ..spec.files.fields import Real
+from .scaling import Scaling
 
 _PLAIN = ("label", "speedup", "energy_ratio", "area_ratio")
 """Fields of a compared machine that JSON repeats as they are."""
@@ -84,26 +90,47 @@ class ComparisonRecord:
         Raises
         ------
         InputError
-            The data are no such object.
+            As ``from_json``.
         """
-        try:
-            iso_area, iso_power = data["iso_area"], data.get("iso_power", False)
-            rows = tuple(_read_row(r) for r in data["rows"])
-            return cls(iso_area=iso_area, rows=rows, iso_power=iso_power)
-        except (KeyError, TypeError, AttributeError) as wrong:
-            raise InputError(f"this is not the JSON object of a comparison: {wrong}") from None
+        return cls.from_json(source_of("comparison", data))
+
+    @classmethod
+    def from_json(cls, source: Source) -> Self:
+        """Return the comparison in a JSON text.
+
+        Raises
+        ------
+        InputError
+            The text is no comparison; says where.
+        """
+        found = validate_json(_ComparisonFields, source, InputError)
+        rows = tuple(
+            ComparedMachine(
+                **{name: getattr(row, name) for name in (*_PLAIN, "copies", "scaling", "left_out")},
+                result=result_of(Result, row),
+                refused=row.refused_mappings,
+            )
+            for row in found.rows
+        )
+        return cls(iso_area=found.iso_area, iso_power=found.iso_power, rows=rows)
 
 
-def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
-    scaling = data["scaling"]
-    if scaling is not None:
-        fields = {k: v for k, v in scaling.items() if k != "residual"}
-        scaling = Scaling(**fields | {"changes": tuple(Change(**c) for c in fields["changes"])})
-    return ComparedMachine(
-        **{name: data[name] for name in _PLAIN},
-        result=Result.from_dict(data),
-        scaling=scaling,
-        refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
-        left_out=tuple(data.get("left_out", ())),
-        copies=data.get("copies", 1.0),
-    )
+class _RowFields(ResultFields):
+    """Row of a comparison: the fields of a result, and ratios."""
+
+    label: str
+    speedup: Real
+    energy_ratio: Real
+    area_ratio: Real
+    scaling: Scaling | None
+    refused_mappings: tuple[Refusal, ...]
+    left_out: tuple[str, ...] = ()
+    copies: Real = 1.0
+
+
+class _ComparisonFields(StoredFields):
+    """JSON object of a comparison."""
+
+    iso_area: StrictBool
+    iso_power: StrictBool = False
+    rows: Annotated[tuple[_RowFields, ...], Field(min_length=1)]

@@ -12,6 +12,7 @@ from einsum_cascade.errors import InputError, Problem, did_you_mean
 from ..energy import areas, memory_rows
 from ..quantities import area as show_area
 from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
+from ..spec.files.fields import Real, Whole
 
 ARRAYS = "arrays"
 """Word for scaling all axes of all arrays together; any other word is the name of a memory."""
@@ -28,8 +29,8 @@ class Change:
     """Change of one size in a machine: its values before and after scaling."""
 
     field: str
-    before: int
-    after: int
+    before: Whole
+    after: Whole
     unit: Literal["elements", "bytes"]
 
 
@@ -40,9 +41,9 @@ class Scaling:
     scaled: str
     """Scaled part: ``arrays``, or the name of the memory whose capacity changed."""
     changes: tuple[Change, ...]
-    target_um2: float
-    before_um2: float
-    after_um2: float
+    target_um2: Real
+    before_um2: Real
+    after_um2: Real
 
     @property
     def residual(self) -> float:

@@ -6,15 +6,17 @@ micrometres. ``Result.to_dict`` is the JSON of the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from einsum_cascade.errors import InputError
+from pydantic import Field, StrictBool
+
 from einsum_cascade.memo import lazy_field
 
 from ..quantities import ratio
+from ..spec.files.fields import PAIRS, ROWS, Label, Positive, Real, Signed, Whole
 from .note import Note
 
 if TYPE_CHECKING:
@@ -28,8 +30,11 @@ ResultPicture = Literal["roofline", "waterfall", "breakdown", "capacity"]
 Key = TypeVar("Key", str, tuple[str, str])
 Amount = TypeVar("Amount", int, float, Fraction)
 
-Named = tuple[tuple[str, float], ...]
+Named = Annotated[tuple[tuple[Label, Real], ...], PAIRS]
 """Pairs of a name and a number; the name is of a component or an Einsum."""
+
+Sizes = Annotated[tuple[tuple[Label, Whole], ...], PAIRS]
+"""Pairs of a name and a whole number; the name is of a rank, an axis or a kind of operation."""
 
 
 def added(pairs: Iterable[tuple[Key, Amount]]) -> dict[Key, Amount]:
@@ -78,9 +83,9 @@ _MIN_GROWTH_NOTED = 0.001
 class MemoryNeed:
     """Bytes that a whole workload needs of a memory, and bytes that it has (None: unknown)."""
 
-    memory: str
-    needed_bytes: float
-    available_bytes: float | None
+    memory: Label
+    needed_bytes: Real
+    available_bytes: Positive | None
 
     @property
     def fits(self) -> bool:
@@ -96,19 +101,19 @@ class MemoryNeed:
 class Totals:
     """Latency, traffic of the outermost memory and energy of a run."""
 
-    latency_s: float
-    traffic_bytes: float
-    energy_pj: float
+    latency_s: Positive
+    traffic_bytes: Real
+    energy_pj: Real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTraffic:
     """Bytes read from and written to one memory level over the whole run."""
 
-    level: str
-    read_bytes: float
-    write_bytes: float
-    links: bool = False
+    level: Label
+    read_bytes: Annotated[Real, Field(alias="read")]
+    write_bytes: Annotated[Real, Field(alias="write")]
+    links: StrictBool = False
     """True if the level stands for all links of a ring, which hold no data."""
 
     @property
@@ -127,9 +132,9 @@ class LevelTraffic:
 class LevelBuffer:
     """Footprint of live tiles in a memory level, in bytes, and its capacity (None: unlimited)."""
 
-    level: str
-    required_bytes: float
-    capacity_bytes: float | None
+    level: Label
+    required_bytes: Annotated[Real, Field(alias="required")]
+    capacity_bytes: Annotated[Positive | None, Field(alias="capacity")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,21 +146,21 @@ class Folds:
     pay.
     """
 
-    einsum: str
-    array: str
-    folds: int
-    skew: tuple[tuple[str, int], ...]
+    einsum: Label
+    array: Label
+    folds: Whole
+    skew: Sizes
     """Axes along which values hop, and the cycles of each hop chain: its processing elements less
     one."""
-    loads: int
+    loads: Whole
     """Number of times that stationary operands are loaded."""
-    load_cycles: int
-    overlap: bool
-    stall: int = 0
+    load_cycles: Whole
+    overlap: StrictBool
+    stall: Whole = 0
     """Cycles by which a load takes longer than the work that hides the load."""
-    drain: int = 0
+    drain: Whole = 0
     """Cycles that a load waits until the last streamed value has left the array."""
-    runs: int = 1
+    runs: Whole = 1
     """Number of times that the part of the workload runs."""
 
     @property
@@ -193,10 +198,10 @@ class ArrayUse:
     at work. ``utilization`` is busy over elapsed cycles.
     """
 
-    array: str
-    occupied_cycles: float
-    busy_cycles: float
-    utilization: float
+    array: Label
+    occupied_cycles: Real
+    busy_cycles: Real
+    utilization: Real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,13 +209,13 @@ class EinsumUse:
     """Use of the machine by one Einsum over the whole run: cycles on its array, operations,
     utilization."""
 
-    name: str
-    array: str
-    cycles: float
-    operations: tuple[tuple[str, int], ...]
-    utilization: float
+    name: Label
+    array: Label
+    cycles: Real
+    operations: Sizes
+    utilization: Real
     traffic: tuple[LevelTraffic, ...] = ()
-    formats: tuple[tuple[str, str], ...] = ()
+    formats: Annotated[tuple[tuple[str, str], ...], ROWS] = ()
     """Pairs of an operation kind and the number format requested for it; empty if none is
     requested."""
 
@@ -219,8 +224,8 @@ class EinsumUse:
 class ArrayRoof:
     """Peak performance of an array, in operations per second."""
 
-    array: str
-    peak_ops_per_s: float
+    array: Label
+    peak_ops_per_s: Positive
     """Operations per second if every element does its fastest operation all the time (a mac is
     one)."""
     untimed: tuple[str, ...] = ()
@@ -231,8 +236,8 @@ class ArrayRoof:
 class MemoryRoof:
     """Peak bandwidth of a memory in bytes per second; None if it is unlimited."""
 
-    level: str
-    bytes_per_s: float | None
+    level: Label
+    bytes_per_s: Positive | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +253,9 @@ class Roofs:
 class Bounds:
     """Lower bounds of any schedule of this mapping on this machine."""
 
-    compute_s: float
-    bandwidth_s: float
-    traffic_bytes: float
+    compute_s: Real
+    bandwidth_s: Real
+    traffic_bytes: Real
     """Traffic in bytes if each input is read once and each output is written once."""
 
 
@@ -261,16 +266,16 @@ class Floor:
     Zeros stand for a floor that was not computed.
     """
 
-    latency_s: float = 0.0
+    latency_s: Real = 0.0
     """Maximum of the two bounds below; for parts in sequence, the sum of their maxima."""
-    energy_pj: lazy_field[float] = lazy_field(0.0)
+    energy_pj: lazy_field[Real] = lazy_field(0.0)
     """Least energy in pJ, as a number or as a function that computes it.
 
     Many callers need the latency alone, and do not call the function.
     """
-    compute_s: float = 0.0
+    compute_s: Real = 0.0
     """Time if every operation runs on a capable array, with all elements and arrays at work."""
-    bandwidth_s: float = 0.0
+    bandwidth_s: Real = 0.0
     """Time to read each input once and write each output once at the outermost memory's
     bandwidth."""
 
@@ -284,14 +289,14 @@ class ScheduleReport:
     """Composition of the latency: ``steps * period + fill and drain``."""
 
     kind: str
-    steps: int
-    period_cycles: float
+    steps: Whole
+    period_cycles: Real
     """Maximum cycle mean of the event graph: cycles per step in the steady state."""
-    fill_drain_cycles: float
+    fill_drain_cycles: Signed
     critical: tuple[str, ...]
     """Tasks of the critical cycle in order, or the phase or transfer that bounds the run."""
-    lookahead: int | None = None
-    simulated_events: int | None = None
+    lookahead: Whole | None = None
+    simulated_events: Whole | None = None
     """Number of task events that the engine simulated."""
     timed_by: Literal["steps", "average"] = "steps"
     """Method of timing: ``steps`` if the real steps ran, ``average`` if these are too many or too
@@ -305,8 +310,8 @@ class PartUse:
     ``result`` describes a single run; the other numbers cover all ``times`` runs.
     """
 
-    name: str
-    times: int
+    name: Label
+    times: Whole
     result: RunRecord
     stage: str = ""
     """Stage of a request that the part belongs to: ``prefill`` or ``decode``."""
@@ -339,14 +344,14 @@ class RequestUse:
     Prefill gives the first token of an answer; each further token is decoded.
     """
 
-    prompt_len: int
-    answer_len: int
-    time_to_first_token_s: float
-    time_per_output_token_s: float | None
+    prompt_len: Whole
+    answer_len: Whole
+    time_to_first_token_s: Real
+    time_per_output_token_s: Real | None
     """Mean time per decoded token, which is each token after the first; None if there is none."""
-    first_token_j: float
+    first_token_j: Real
     """Energy up to the first token, in joules."""
-    output_token_j: float | None
+    output_token_j: Real | None
     """Mean energy per decoded token of all sequences, in joules; None if there is none."""
 
 
@@ -518,83 +523,6 @@ class RunRecord:
             ],
         }
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the result that ``to_dict`` turned into a JSON object or text.
-
-        Raises
-        ------
-        InputError
-            The data is no such object, or has another schema version.
-        """
-        version = data.get("schema_version") if isinstance(data, Mapping) else None
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"expected the JSON object of a result with schema_version {SCHEMA_VERSION}, "
-                f"got {'version ' + repr(version) if version is not None else 'something else'}"
-            )
-        try:
-            return cls._read(data)
-        except KeyError as missing:
-            raise InputError(f"the JSON object of a result has no {missing}") from None
-        except (AttributeError, TypeError, ValueError) as wrong:
-            raise InputError(f"the JSON object of a result is wrong: {wrong}") from None
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        energy, schedule, roofs = data["energy_pj"], data["schedule"], data.get("roofs", {})
-        arrays_of_roofs = (a | {"untimed": tuple(a["untimed"])} for a in roofs.get("arrays", ()))
-        return cls(
-            **{k: data[k] for k in ("workload", "architecture", "mapping", "engine")},
-            **{k: data[k] for k in ("latency_s", "cycles", "bound_by")},
-            shape=tuple(data["shape"].items()),
-            core_tile=tuple(data.get("core_tile", {}).items()),
-            arrays=tuple(
-                ArrayUse(
-                    array=name,
-                    occupied_cycles=data["occupied_cycles"][name],
-                    busy_cycles=data["busy_cycles"][name],
-                    utilization=utilization,
-                )
-                for name, utilization in data["utilization"].items()
-            ),
-            traffic=_read_traffic(data["traffic_bytes"]),
-            buffers=tuple(
-                LevelBuffer(level=k, required_bytes=b["required"], capacity_bytes=b["capacity"])
-                for k, b in data["buffer_bytes"].items()
-            ),
-            energy_by_component=tuple(energy["by_component"].items()),
-            energy_by_einsum=tuple(energy["by_einsum"].items()),
-            area_by_component=tuple(data["area_um2"]["by_component"].items()),
-            bounds=Bounds(**data["bounds"]),
-            einsums=tuple(_read_einsum(e, data["einsum_traffic_bytes"]) for e in data["einsums"]),
-            schedule=ScheduleReport(**{**schedule, "critical": tuple(schedule["critical"])}),
-            tiles=tuple(data["tiles"].items()),
-            resident_bytes=data.get("resident_bytes", 0.0),
-            capacity=tuple(
-                MemoryNeed(**{k: v for k, v in need.items() if k != "fits"})
-                for need in data.get("capacity", ())
-            ),
-            notes=tuple(Note(n["text"], n["kind"], n["part"]) for n in data["notes"]),
-            charges=tuple(
-                (einsum, component, pj)
-                for einsum, found in data["charges_pj"].items()
-                for component, pj in found.items()
-            ),
-            folds=tuple(_read_folds(f) for f in data.get("folds", ())),
-            roofs=Roofs(
-                arrays=tuple(ArrayRoof(**a) for a in arrays_of_roofs),
-                memories=tuple(MemoryRoof(**m) for m in roofs.get("memories", ())),
-            ),
-            floor=Floor(**data.get("floor", {})),
-            parts=tuple(
-                PartUse(**p | {"result": cls.from_dict(p["result"])}) for p in data.get("parts", ())
-            ),
-            tokens=data.get("tokens"),
-            request=RequestUse(**data["request"]) if "request" in data else None,
-            before_rewrite=Totals(**data["before_rewrite"]) if "before_rewrite" in data else None,
-        )
-
     def to_row(self) -> dict[str, str | float]:
         """Return names and totals of the run, keyed as the columns of a sweep.
 
@@ -684,15 +612,6 @@ def _traffic(levels: tuple[LevelTraffic, ...]) -> dict[str, dict[str, float]]:
     }
 
 
-def _read_traffic(levels: Mapping[str, Any]) -> tuple[LevelTraffic, ...]:
-    return tuple(
-        LevelTraffic(
-            level=k, read_bytes=t["read"], write_bytes=t["write"], links=t.get("links", False)
-        )
-        for k, t in levels.items()
-    )
-
-
 def _einsum(einsum: EinsumUse) -> dict[str, Any]:
     formats: dict[str, list[str]] = {}
     for kind, fmt in einsum.formats:
@@ -705,20 +624,6 @@ def _einsum(einsum: EinsumUse) -> dict[str, Any]:
         "utilization": einsum.utilization,
         **({"formats": formats} if formats else {}),
     }
-
-
-def _read_einsum(data: Mapping[str, Any], traffic: Mapping[str, Any]) -> EinsumUse:
-    read = {
-        "operations": tuple(data["operations"].items()),
-        "traffic": _read_traffic(traffic[data["name"]]),
-        "formats": tuple((k, fmt) for k, fmts in data.get("formats", {}).items() for fmt in fmts),
-    }
-    return EinsumUse(**{**data, **read})
-
-
-def _read_folds(data: Mapping[str, Any]) -> Folds:
-    fields = {k: v for k, v in data.items() if k != "cycles"}
-    return Folds(**fields | {"skew": tuple(data["skew"].items())})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

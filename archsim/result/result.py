@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from einsum_cascade.errors import InputError
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.schema import source_of, validate_json
 
 from ..document import Document, to_html
+from .reading import ResultFields, result_of
 from .record import RunRecord
 from .report import explain, report
 
@@ -19,6 +25,28 @@ class Result(RunRecord):
     """
 
     __slots__ = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the result that ``to_dict`` turned into a JSON object.
+
+        Raises
+        ------
+        InputError
+            As ``from_json``.
+        """
+        return cls.from_json(source_of("result", data))
+
+    @classmethod
+    def from_json(cls, source: Source) -> Self:
+        """Return the result in a JSON text.
+
+        Raises
+        ------
+        InputError
+            The text is no result, or of another schema version; says where.
+        """
+        return result_of(cls, validate_json(ResultFields, source, InputError))
 
     def table(self) -> Document:
         """Return the one-screen report; it prints as text and shows as HTML in Jupyter."""

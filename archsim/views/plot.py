@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from einsum_cascade.errors import InputError, did_you_mean
+from einsum_cascade.yaml.library import read_source
 
 from ..comparison.compare import Comparison
 from ..figure_style import check_suffix, look
@@ -121,8 +123,13 @@ def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
         return CHARTS[chosen].draw(view_of(data), options)
 
 
-def write(figure: Any, path: Path) -> None:
+def write(figure: Any, path: Path, *, named: bool = True) -> None:
     """Write a picture to a file.
+
+    Parameters
+    ----------
+    named : bool
+        True if a user names the file, as for ``write_whole``.
 
     Raises
     ------
@@ -131,12 +138,12 @@ def write(figure: Any, path: Path) -> None:
     """
     if hasattr(figure, "write"):
         check_suffix(path)
-        write_whole(path, figure.write)
+        write_whole(path, figure.write, named=named)
         return
     # A chart of parallel axes is an HTML page, which needs no network.
     check_suffix(path, (".html",))
     page = figure.to_html(include_plotlyjs=True)
-    write_whole(path, lambda place: place.write_text(page, encoding="utf-8"))
+    write_whole(path, lambda place: place.write_text(page, encoding="utf-8"), named=named)
 
 
 if TYPE_CHECKING:
@@ -166,11 +173,11 @@ def load_drawable(place: Path) -> Drawable:
         if (place / _STORE).exists():
             return load_sweep(place)
         for name in _JSON:
-            if (place / name).exists():
-                return _written(place / name)
+            if (found := place / name).is_file() and not found.is_symlink():
+                return _written(found)
         known = f"{_STORE} of a sweep, {' or '.join(_JSON)}"
         raise InputError(f"{place} holds nothing to draw: it has no {known}")
-    if not place.exists():
+    if not place.is_file():
         raise InputError(f"there is no folder and no file {place}")
     if place.suffix.lower() in _TABLES:
         # The store beside the table knows units, and which settings are of the work.
@@ -188,18 +195,17 @@ def _table(path: Path) -> DataFrame:
     reader = pd.read_csv if path.suffix.lower() == ".csv" else pd.read_parquet
     try:
         frame = reader(path)
-    except (ValueError, OSError, ImportError) as wrong:
-        # pandas reports all errors of a table as ValueErrors.
-        raise InputError(f"cannot read {path}: {str(wrong).splitlines()[0]}") from None
+    except (ValueError, OSError, ImportError, LookupError, TypeError, NotImplementedError) as wrong:
+        # pandas and pyarrow report errors of a table as these.
+        raise InputError(f"cannot read {path}: {' '.join(str(wrong).split())}") from None
     frame.columns = [str(c) for c in frame.columns]
     return frame
 
 
 def _written(path: Path) -> Result | Comparison:
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as wrong:
-        raise InputError(f"cannot read {path}: {str(wrong).splitlines()[0]}") from None
-    if isinstance(data, dict) and "rows" in data:
-        return Comparison.from_dict(data)
-    return Result.from_dict(data)
+    source = read_source(path, InputError)
+    data: Any = None
+    with suppress(ValueError, RecursionError):  # Either reader says what is wrong with the text.
+        data = json.loads(source.text)
+    kind = Comparison if isinstance(data, dict) and "rows" in data else Result
+    return kind.from_json(source)

@@ -1,10 +1,11 @@
 """Checks of YAML trees against pydantic models, with errors that point at the file.
 
-Only models of specification files import this module, so pydantic is imported nowhere else.
+Only models of files import this module, so pydantic is imported nowhere else.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import types
 import typing
@@ -18,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest, raise_all
 from ..ir import RANK_NAME
 from ..number_formats import FORMATS
+from ..source import Source
 from .edit import SettingSpan
 from .source import (
     LARGEST_COUNT,
@@ -27,6 +29,7 @@ from .source import (
     YamlScalar,
     YamlSequence,
     exact_number,
+    read_yaml,
     shorten,
 )
 
@@ -42,6 +45,15 @@ class Fields(BaseModel):
 
     also_known: ClassVar[tuple[str, ...]] = ()
     """Valid keys that are removed before the fields are checked."""
+
+
+class StoredFields(Fields):
+    """Base class of the models of JSON objects that a program wrote; further fields are ignored.
+
+    Records that are dataclasses may be fields. Numbers check their types themselves.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=False)
 
 
 M = TypeVar("M", bound=Fields)
@@ -191,6 +203,34 @@ def validate(
     raise error(by_place(problems))
 
 
+def validate_json(model: type[M], source: Source, error: type[InputError] = SpecError) -> M:
+    """Check a JSON text, and return it as a model.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) The text is not JSON, or as ``validate``; says where.
+    """
+    try:
+        data = json.loads(source.text, object_pairs_hook=_without_repeated_keys)
+        return model.model_validate(_lists_as_tuples(data))
+    except (ValueError, RecursionError):
+        # The text is read again for the places of its errors; JSON is YAML.
+        return validate(model, read_yaml(source, error), error=error)
+
+
+def source_of(name: str, data: Any) -> Source:
+    """Return the JSON text of data, as ``validate_json`` reads it."""
+    return Source(name, json.dumps(data, indent=2, default=repr))
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
     """Return whether an error says that a list is too short only because its items are wrong."""
     at = error["loc"]
@@ -261,7 +301,7 @@ def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetail
     if kind == "expected":
         message = context["text"]
     else:
-        got = node.kind if node is not None else "nothing"
+        got = node.kind if node is not None else format_value(error["input"])
         literal = context["expected"] if kind == "literal_error" else None
         message = f"expected {literal or _WANTED.get(kind, error['msg'])}, got {got}"
         if kind == "literal_error" and isinstance(node, YamlScalar):

@@ -233,9 +233,9 @@ class YamlMapping(YamlNode):
         return {key.text: value.plain() for key, value in self.entries}
 
     def child(self, step: str | int) -> YamlNode | None:
-        """Return the value of a key, or None."""
-        for key, value in self.entries:
-            if key.text == step:
+        """Return the value of a key or at a position, or None."""
+        for at, (key, value) in enumerate(self.entries):
+            if step in (key.text, at):
                 return value
         return None
 

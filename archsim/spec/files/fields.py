@@ -302,3 +302,61 @@ Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _schema(
 
 Number = Annotated[Fraction, PlainValidator(parse_number)]
 """Finite number, zero or more."""
+
+
+_LARGEST, _SMALLEST = 10**60, 1e-60
+"""Bounds of the numbers of a stored result: products and ratios of a few of them are finite."""
+_LONGEST = 500
+
+
+def _stored(least: float, *types: type) -> PlainValidator:
+    what = "a number" if float in types else "a whole number"
+
+    def parse(value: Any) -> Any:
+        in_range = type(value) in types and least <= value <= _LARGEST
+        if not in_range or 0 < abs(value) < _SMALLEST:
+            raise expected(f"expected {what} from {least:g} to 1e60, got {format_value(value)}")
+        return value
+
+    return PlainValidator(parse)
+
+
+def _label(text: str) -> str:
+    if not text.isprintable() or "$" in text or len(text) > _LONGEST:
+        raise expected(f"expected a name, got '{shorten(text)}'")
+    return text
+
+
+def _pairs(value: Any) -> tuple[tuple[str, Any], ...]:
+    if not isinstance(value, dict):
+        raise expected(f"expected a mapping, got {format_value(value)}")
+    return tuple(value.items())
+
+
+def _rows(value: Any) -> Iterator[tuple[Any, ...]]:
+    for key, inner in _pairs(value):
+        below = ((x,) for x in inner) if isinstance(inner, list | tuple) else _pairs(inner)
+        yield from ((key, *rest) for rest in below)
+
+
+def keyed_by(field: str) -> BeforeValidator:
+    """Return a reader of a mapping of records as a list; each record's key becomes a field."""
+    return BeforeValidator(
+        lambda value: tuple(dict(_pairs(inner)) | {field: key} for key, inner in _pairs(value))
+    )
+
+
+Real = Annotated[float, _stored(0, int, float)]
+"""Number of a stored result, zero or more."""
+Positive = Annotated[float, _stored(_SMALLEST, int, float)]
+Signed = Annotated[float, _stored(-_LARGEST, int, float)]
+Whole = Annotated[int, _stored(0, int)]
+PositiveWhole = Annotated[int, _stored(1, int)]
+Label = Annotated[str, AfterValidator(_label)]
+"""Name of a component, an Einsum or a part in a stored result."""
+
+PAIRS = BeforeValidator(_pairs)
+"""Reader of a mapping as pairs of a key and a value."""
+
+ROWS = BeforeValidator(lambda value: tuple(_rows(value)))
+"""Reader of a mapping of lists or mappings as tuples of a key, and a value or a pair below it."""

@@ -372,7 +372,7 @@ def test_the_same_shapes_missing_for_every_mapping_are_said_once() -> None:
 def test_a_comparison_round_trips_through_json(at_equal_area: Comparison) -> None:
     text = json.dumps(at_equal_area.to_dict(), allow_nan=False)
     assert Comparison.from_dict(json.loads(text)) == at_equal_area
-    with pytest.raises(InputError, match="not the JSON object of a comparison"):
+    with pytest.raises(InputError, match="comparison:1:1: the field 'rows' is missing"):
         Comparison.from_dict({"iso_area": True})
 
 

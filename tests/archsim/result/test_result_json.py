@@ -65,12 +65,12 @@ def with_fields(**changed: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (dict, "schema_version 1, got something else"),
-        (list, "schema_version 1, got something else"),
-        (lambda: {"schema_version": 2}, "got version 2"),
-        (lambda: with_fields(tiles=None), "has no 'tiles'"),
-        (lambda: with_fields(shape=3), "is wrong"),
-        (lambda: with_fields(bounds={"seconds": 3}), "is wrong"),
+        (dict, "result:1:1: the field 'schema_version' is missing"),
+        (list, "result:1:1: expected a mapping of fields, got a list"),
+        (lambda: {"schema_version": 2}, "result:2:21: .* expected version 1, got version 2"),
+        (lambda: with_fields(tiles=None), "the field 'tiles' is missing"),
+        (lambda: with_fields(shape=3), "result:[0-9]+:12: shape: expected a mapping, got 3"),
+        (lambda: with_fields(bounds={"seconds": 3}), "field 'compute_s' is missing in 'bounds'"),
     ],
 )
 def test_what_is_no_result(made: Callable[[], Any], message: str) -> None:
