@@ -16,7 +16,6 @@ from functools import cache
 from io import StringIO
 from itertools import chain, count
 from pathlib import Path
-from stat import S_IMODE, S_ISREG
 from typing import Any, Final, Self, TextIO
 
 from einsum_cascade.errors import InputError
@@ -27,6 +26,8 @@ Write = Callable[[Path], object]
 
 class OutputFolder:
     """Files of one folder that belong together: they are moved when all are written.
+
+    A link, a device or a pipe in the folder is replaced by the file of its name, and never opened.
 
     With ``make`` the folder is created with its parents. An existing folder is exchanged in one
     step with a folder that holds the new files and links to the others, if the system can do so
@@ -76,15 +77,15 @@ class OutputFolder:
         with _write_problems(path):
             if self._make:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
-            now = path if _stays_in_place(path) else self._stage_of(path).folder / path.name
+            now = path if _stays_in_place(path) else self._stage_of(path).folder / name
             self._written[path] = now
             write(now)
 
     def _stage_of(self, path: Path) -> Stage:
         """Return a place for a file that can be moved: in the folder's stage, unless the file
-        stands alone or is a link to a file elsewhere."""
-        if not self._make or path.is_symlink():
-            return self._stages.enter_context(closing(Stage(path.resolve())))
+        stands alone."""
+        if not self._make:
+            return self._stages.enter_context(closing(Stage(path)))
         if self._together is None:
             place = self.folder.resolve()
             try:
@@ -108,10 +109,10 @@ class OutputFolder:
         together = self._together and self._together.folder
         for path, now in self._written.items():
             with _write_problems(path):
-                with suppress(FileNotFoundError):
-                    now.chmod(S_IMODE(path.stat().st_mode))
+                if _is_regular(path):
+                    now.chmod(path.stat().st_mode & 0o777)
                 if now != path and now.parent != together:
-                    now.replace(path.resolve())
+                    now.replace(path)
         if together:
             with _write_problems(self.folder):
                 move_together(together, self.folder.resolve())
@@ -145,16 +146,28 @@ def _no_formula(cell: Cell) -> Cell:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def write_whole(path: Path, write: Write) -> Path:
+def write_whole(path: Path, write: Write, *, named: bool = True) -> Path:
     """Write one file into an existing folder.
+
+    Parameters
+    ----------
+    named : bool
+        True if a user names the file: a link is followed, and a device or a pipe is written.
 
     Raises
     ------
     InputError
         The file cannot be written; gives the reason.
     """
-    with OutputFolder(path.parent, make=False) as out:
-        out.file(path.name, write)
+    with _write_problems(path), ExitStack() as reader:
+        if named and path.exists() and not (path.is_file() or path.is_dir()):
+            if path.is_fifo():  # Waiting for a reader could take forever.
+                reader.callback(os.close, os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            write(path)
+            return path
+    place = Path(os.path.realpath(path)) if named else path
+    with OutputFolder(place.parent, make=False) as out:
+        out.file(place.name, write)
     return path
 
 
@@ -168,16 +181,14 @@ def _write_problems(path: Path) -> Iterator[None]:
         raise InputError(f"cannot write {path}: {reason}") from None
 
 
-def _stays_in_place(path: Path) -> bool:
-    """Return whether a file is written in place, since nothing can be moved there.
+def _is_regular(path: Path) -> bool:
+    """Return whether a path is a file, and no link."""
+    return path.is_file() and not path.is_symlink()
 
-    This is true of a device or a pipe, and of a file in a folder that takes no other.
-    """
-    try:
-        is_file = S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        return False
-    return not is_file or not os.access(path.resolve().parent, os.W_OK)
+
+def _stays_in_place(path: Path) -> bool:
+    """Return whether a file is written in place, since its folder takes no other."""
+    return _is_regular(path) and not os.access(path.parent, os.W_OK)
 
 
 _AT_FDCWD = -100

@@ -48,5 +48,5 @@ def plot_command(
     folder = source if source.is_dir() else source.parent
     path = out or folder / f"{chosen}.{'html' if chosen == 'parallel' else 'png'}"
     options = PlotOptions(width_in=width, **columns)
-    write(draw(data, chosen, options), path)
+    write(draw(data, chosen, options), path, named=out is not None)
     say_written((path,))

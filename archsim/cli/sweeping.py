@@ -88,27 +88,25 @@ def _show_done(done: SweepDone, out: Path) -> None:
 
 def _shown(folder: Path, point: int) -> str:
     """Print a point's inputs, the command that runs it, and its row."""
-    from einsum_cascade.source import Source
-
     from ..sweeping.export import ResultTable
     from ..sweeping.file import read_sweep
     from ..sweeping.store import opened
 
     with opened(folder) as store:
-        row = store.row(point)
         meta = store.meta()
+        there = 0 <= point < meta.total
+        row = store.row(point) if there else None
         if row is None:
-            there = f"0 to {meta.total - 1}" if 0 <= point < meta.total else ""
             why = "it is not finished yet" if there else f"points go from 0 to {meta.total - 1}"
             raise InputError(f"{folder} has no row of point {point}: {why}")
-        table = ResultTable.of(store, read_sweep(Source(meta.source, meta.text)))
+        table = ResultTable.of(store, read_sweep(store.sweep_source()))
         named = dict(zip(table.columns, table.values(row), strict=True))
-    inputs = json.loads(row.inputs)
-    command = ["archsim", "simulate", inputs["workload"], inputs["architecture"]]
-    if inputs["mapping"] != "default":
-        command += ["--mapping", inputs["mapping"]]
-    for field, value in inputs["set"].items():
+        inputs = row.read_inputs()
+    command = ["archsim", "simulate", inputs.workload, inputs.architecture]
+    if inputs.mapping != "default":
+        command += ["--mapping", inputs.mapping]
+    for field, value in inputs.set.items():
         command += ["--set", f"{field}={value}"]
     parts = {"sweep": meta.name, "version": meta.version, "point": point, "key": row.key}
-    parts |= {"inputs": inputs, "command": shlex.join(command), "row": named}
+    parts |= {"inputs": json.loads(row.inputs), "command": shlex.join(command), "row": named}
     return json.dumps(parts, indent=2, ensure_ascii=False)

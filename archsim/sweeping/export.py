@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade.errors import InputError
-from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_csv, write_whole
@@ -38,17 +38,32 @@ class ResultTable:
     store: Store
     sweep: Sweep
     columns: tuple[str, ...]
+    types: tuple[frozenset[type[Any]], ...]
+    """Python types of the values of each axis."""
 
     @classmethod
     def of(cls, store: Store, sweep: Sweep) -> ResultTable:
         """Return the results in a store."""
         names = (axis.name for axis in sweep.axes)
-        return cls(store, sweep, header(names, store.member_columns()))
+        types = tuple(frozenset(type(v.shown) for v in axis.values) for axis in sweep.axes)
+        return cls(store, sweep, header(names, store.member_columns()), types)
 
     def values(self, row: PointRow) -> list[Scalar]:
         """Return the values of a row in the order of the columns; None stands for an absent
-        value."""
-        named = row.values(axis.name for axis in self.sweep.axes)
+        value.
+
+        Raises
+        ------
+        sqlite3.DatabaseError
+            The row is damaged.
+        """
+        axes = self.sweep.axes
+        named = row.values(axis.name for axis in axes)
+        for axis, types in zip(axes, self.types, strict=True):
+            if type(named.get(axis.name)) not in types:
+                raise sqlite3.DatabaseError(f"point {row.point} has no value of '{axis.name}'")
+        if row.point >= self.sweep.total:
+            raise sqlite3.DatabaseError(f"there is no point {row.point} in the sweep")
         return [named.get(column) for column in self.columns]
 
     def rows(self) -> Iterator[list[Scalar]]:
@@ -84,13 +99,18 @@ def has_parquet() -> bool:
 def remove_stale_results(folder: Path) -> None:
     """Remove the files of results, since these lack the points of the next run."""
     for name in (CSV, PARQUET):
-        (folder / name).unlink(missing_ok=True)
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as wrong:
+            reason = (wrong.strerror or "it failed").lower()
+            raise InputError(f"cannot write {folder / name}: {reason}") from None
 
 
 def _write(name: str, write: Callable[[Path, ResultTable], None], table: ResultTable) -> Path:
     """Write a file completely or not at all."""
     try:
-        return write_whole(table.store.folder / name, lambda path: write(path, table))
+        place = table.store.folder / name
+        return write_whole(place, lambda path: write(path, table), named=False)
     except InputError as wrong:
         raise InputError(f"{wrong}; the store beside it has it all") from None
 
@@ -104,7 +124,7 @@ def _parquet(path: Path, table: ResultTable) -> None:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    types = {column: _type(table.sweep, column) for column in table.columns}
+    types = {column: _type(table, column) for column in table.columns}
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     schema = pa.schema(
         [(column, kinds[kind]) for column, kind in types.items()],
@@ -123,11 +143,10 @@ def _cells(values: Iterable[Scalar], kind: type[Any]) -> list[Scalar]:
     return [str(v) if kind is str and v is not None else v for v in values]
 
 
-def _type(sweep: Sweep, column: str) -> type[Any]:
+def _type(table: ResultTable, column: str) -> type[Any]:
     """Return the Python type of a column's values."""
-    for axis in sweep.axes:
+    for axis, kinds in zip(table.sweep.axes, table.types, strict=True):
         if axis.name == column:
-            kinds = {type(v.shown) for v in axis.values}
             if len(kinds) == 1 and kinds <= {bool, int, float}:
                 (one,) = kinds
                 return one
@@ -163,7 +182,7 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
 
     with opened(Path(folder)) as store:
         meta = store.meta()
-        sweep = read_sweep(Source(meta.source, meta.text))
+        sweep = read_sweep(store.sweep_source())
         table = ResultTable.of(store, sweep)
         frame = DataFrame(list(table.rows()), columns=list(table.columns))
     frame.attrs |= {

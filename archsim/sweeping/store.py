@@ -6,22 +6,38 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.schema import StoredFields
 from einsum_cascade.yaml.source import Scalar
 
+from ..spec.files.fields import Real, Whole
 from .columns import NUMBERS, TEXTS
 
 FILE: Final = "store.sqlite"
-J = TypeVar("J")
 
 Status = Literal["ok", "refused", "excluded"]
 
 _LOCK: Final = "lock.sqlite"
+_STEMS: Final = ("store", "lock", "study")
+"""Names of the databases in a folder, without suffixes: SQLite keeps further files beside each."""
 
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -34,6 +50,10 @@ _SCHEMA: Final = (
 )
 
 
+Measured = Annotated[Real, AfterValidator(float)]
+"""Number of a column: a file may hold an integer."""
+
+
 class PointRow(NamedTuple):
     """Row of a finished point as the store keeps it: numbers, texts, and texts of JSON.
 
@@ -41,7 +61,7 @@ class PointRow(NamedTuple):
     of the time of other records.
     """
 
-    point: int
+    point: Whole
     key: str
     workload: str
     architecture: str
@@ -52,11 +72,11 @@ class PointRow(NamedTuple):
     """Values of all axes as their columns show them, in JSON."""
     inputs: str
     """Inputs of the run in JSON, including mappings that a search found."""
-    latency_s: float | None = None
-    floor_latency_s: float | None = None
-    cycles: float | None = None
-    energy_pj: float | None = None
-    area_um2: float | None = None
+    latency_s: Measured | None = None
+    floor_latency_s: Measured | None = None
+    cycles: Measured | None = None
+    energy_pj: Measured | None = None
+    area_um2: Measured | None = None
     bound_by: str | None = None
     members: str = "{}"
     """Numbers of memories, arrays and components by column, in JSON."""
@@ -76,17 +96,45 @@ class PointRow(NamedTuple):
         sqlite3.DatabaseError
             The row is damaged.
         """
-        of_axes = dict(zip(axes, _json(self.axes, list), strict=False))
-        return self._asdict() | _json(self.members, dict) | of_axes
+        with _checked(f"point {self.point}"):
+            members: dict[str, float] = _reader(Members).validate_json(self.members)
+            of_axes = zip(axes, _reader(Axes).validate_json(self.axes), strict=False)
+            return self._asdict() | members | dict(of_axes)
+
+    def read_inputs(self) -> PointInputs:
+        """Return the inputs of the point. Raises sqlite3.DatabaseError if they are damaged."""
+        with _checked(f"point {self.point}"):
+            return PointInputs.model_validate_json(self.inputs)
 
 
-def _json(text: Any, kind: type[J]) -> J:
-    """Return the value of a JSON text, after a check of its type: a damaged file may hold another
-    type."""
-    with suppress(TypeError, ValueError):
-        if isinstance(found := json.loads(text), kind):
-            return found
-    raise sqlite3.DatabaseError("what it keeps of a point is damaged")
+class PointInputs(StoredFields):
+    """Inputs of a point, as a user would give them to ``simulate``."""
+
+    workload: str
+    architecture: str
+    mapping: str
+    set: dict[str, str]
+
+
+Axes = list[StrictStr | StrictInt | StrictFloat | StrictBool | None]
+Members = dict[str, Measured]
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+@contextmanager
+def _checked(what: str) -> Iterator[None]:
+    """Report values of another type, which a damaged file may hold."""
+    try:
+        yield
+    except ValidationError as wrong:
+        (error, *_) = wrong.errors()
+        where = ", ".join(map(str, (what, *error["loc"])))
+        text = f"what it keeps of a point is damaged: {where}: {error['msg']}"
+        raise sqlite3.DatabaseError(text) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +147,7 @@ class StoredSweep:
     """Content of the sweep in canonical form."""
     files: str
     """JSON object of the sha256 of each file that the sweep reads, by name."""
-    total: int
+    total: Annotated[int, Field(ge=0, lt=2**63)]
     source: str
     """Name and text of the sweep's file, from which the sweep can be read again."""
     text: str
@@ -142,17 +190,17 @@ class Store:
         space."""
         names = ("'' AS inputs" if c == "inputs" else c for c in PointRow._fields)
         command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
-        return map(PointRow._make, self._connection.execute(command))
+        return map(_row, self._connection.execute(command))
 
     def row(self, point: int) -> PointRow | None:
         """Return the row of one point, or None if it is not finished."""
         command = f"SELECT {', '.join(PointRow._fields)} FROM points WHERE point = ?"  # noqa: S608
         found = self._connection.execute(command, (point,)).fetchone()
-        return None if found is None else PointRow._make(found)
+        return None if found is None else _row(found)
 
     def renew(self, sweep: StoredSweep) -> None:
         """Remove points that lacked a file, and add the files that are read for the first time."""
-        known = _json(self.meta().files, dict) | _json(sweep.files, dict)
+        known = {**_files(self.meta()), **_files(sweep)}
         with self._connection:
             self._connection.execute("DELETE FROM points WHERE unread")
             command = "UPDATE meta SET value = ? WHERE name = 'files'"
@@ -161,17 +209,32 @@ class Store:
     def member_columns(self) -> tuple[str, ...]:
         """Return the columns of memories and arrays, in the order of their first occurrence."""
         found: dict[str, None] = {}
-        for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
-            found |= dict.fromkeys(_json(text, dict))
+        command = "SELECT point, members FROM points ORDER BY point"
+        for point, text in self._connection.execute(command):
+            with _checked(f"point {point}, members"):
+                found |= dict.fromkeys(_reader(Members).validate_json(text))
         return tuple(found)
 
     def meta(self) -> StoredSweep:
         """Return the identity of the stored sweep."""
         try:
             found = dict(self._connection.execute("SELECT name, value FROM meta"))
-            return StoredSweep(**found | {"total": int(found["total"])})
-        except (sqlite3.OperationalError, KeyError, TypeError, ValueError):
+            meta: StoredSweep = _reader(StoredSweep).validate_python(found)
+        except (sqlite3.OperationalError, ValidationError):
             raise InputError(f"{self.folder / FILE} is no store of a sweep") from None
+        return meta
+
+    def sweep_source(self) -> Source:
+        """Return the text of the stored sweep, named after the store and the sweep's file."""
+        meta = self.meta()
+        return Source(f"{self.folder / FILE}: {meta.source}", meta.text)
+
+
+def _row(values: Iterable[Any]) -> PointRow:
+    point, *_ = values = tuple(values)
+    with _checked(f"point {point}"):
+        row: PointRow = _reader(PointRow).validate_python(values)
+        return row
 
 
 @contextmanager
@@ -184,10 +247,11 @@ def opened(folder: Path) -> Iterator[Store]:
         The folder has no store.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"there is no sweep in {folder}: {path} is not there")
+    _check_files(folder)
     with _reported(folder, "read"), _connected(path, _read_only(path)) as connection:
-        if not _tables(connection):
+        if not _has_tables(connection):
             raise InputError(f"{path} is no store of a sweep")
         yield Store(folder, connection)
 
@@ -203,11 +267,12 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _check_files(folder, replace=True)
     except OSError as wrong:
         raise InputError(f"cannot write into {folder}: {wrong.strerror}") from None
     with _reported(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
         store = Store(folder, connection)
-        if _tables(connection):
+        if _has_tables(connection):
             _refuse_another(store, sweep)
             store.renew(sweep)
         else:
@@ -215,8 +280,28 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
         yield store
 
 
-def _tables(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+def _check_files(folder: Path, *, replace: bool = False) -> None:
+    """Raise an error for a file of the database that is a link or no file.
+
+    Parameters
+    ----------
+    replace : bool
+        True to remove links, so that a file takes their place.
+    """
+    for path in sorted(p for stem in _STEMS for p in folder.glob(f"{stem}.sqlite*")):
+        if replace and path.is_symlink():
+            path.unlink()
+        elif path.is_symlink() or not path.is_file():
+            raise InputError(f"{path} is a link, a folder or a device: a file is expected")
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    """Return whether a database has tables. Raises sqlite3.DatabaseError if it has more, as a view
+    may compute without end."""
+    kinds = {kind for (kind,) in connection.execute("SELECT type FROM sqlite_master")}
+    if more := kinds - {"table", "index"}:
+        raise sqlite3.DatabaseError(f"it has a {min(more)}")
+    return bool(kinds)
 
 
 def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
@@ -238,10 +323,10 @@ def _refuse_another(store: Store, sweep: StoredSweep) -> None:
         found = f"sweep '{there.name}' of archsim {there.version or unknown}"
         found += f", this is archsim {sweep.version or unknown}"
     elif there.said != sweep.said:
-        was, now = json.loads(there.said)["sweep"], json.loads(sweep.said)["sweep"]
+        was, now = _content(there), _content(sweep)
         changed = ", ".join(k for k in {**was, **now} if was.get(k) != now.get(k)) or "order"
         found = f"another sweep that is called '{there.name}', too (not the same: {changed})"
-    elif changed := ", ".join(_changed(_json(there.files, dict), _json(sweep.files, dict))):
+    elif changed := ", ".join(_changed(_files(there), _files(sweep))):
         found = f"sweep '{there.name}' before a file that it names changed ({changed})"
     else:
         return
@@ -251,6 +336,17 @@ def _refuse_another(store: Store, sweep: StoredSweep) -> None:
 def _changed(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return the names of files whose text is another now, or is gone."""
     return sorted({os.path.normpath(name) for name in was if now.get(name) != was[name]})
+
+
+def _content(sweep: StoredSweep) -> Mapping[str, Any]:
+    with _checked("the content of the sweep"):
+        found = _reader(dict[str, dict[str, Any]]).validate_json(sweep.said)
+    return dict(found.get("sweep", {}))
+
+
+def _files(sweep: StoredSweep) -> Mapping[str, str]:
+    with _checked("the files of the sweep"):
+        return dict(_reader(dict[str, str]).validate_json(sweep.files))
 
 
 def _read_only(path: Path) -> bool:
@@ -282,6 +378,8 @@ def _locked(folder: Path) -> Iterator[None]:
             if "locked" not in str(wrong):
                 raise
             raise InputError(f"another process sweeps into {folder} at this moment") from None
+        except sqlite3.DatabaseError as wrong:
+            raise InputError(f"{folder / _LOCK} is no lock of a sweep: {wrong}") from None
         yield
 
 
@@ -295,7 +393,7 @@ def _reported(folder: Path, doing: str) -> Iterator[None]:
         raise InputError(
             f"cannot {doing} {path}: {wrong}; finished points are kept, start again to go on"
         ) from None
-    except sqlite3.DatabaseError as wrong:
-        if type(wrong) is not sqlite3.DatabaseError:
-            raise
+    except sqlite3.ProgrammingError:
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as wrong:  # The latter of a name in it.
         raise InputError(f"{path} is no store of a sweep: {wrong}") from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import sqlite3
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Named
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from os import PathLike
@@ -144,14 +145,15 @@ class StudyPoints:
             raise InputError(text) from None
         self._optuna: Any = optuna
         self._sweep, self._choice = sweep, choice
-        self._study = self._opened(store)
         self._waiting: deque[Point] = deque()
         self._open: dict[int, Any] = {}
         self._taken: set[tuple[int, ...]] = set()
         self._next = 0
         self._draw = 0
-        for trial in self._study.get_trials(deepcopy=False):
-            self._resume(trial, store)
+        with _study_problems(store.folder / FILE):
+            self._study = self._opened(store)
+            for trial in self._study.get_trials(deepcopy=False):
+                self._resume(trial, store)
 
     def next(self, most: int) -> tuple[Point, ...]:
         """Return the next point to run as a tuple, which is empty while results are pending and at
@@ -202,6 +204,9 @@ class StudyPoints:
                 self._study.tell(trial.number, state=states.FAIL)
             return
         places = tuple(trial.params[axis.name] for axis in self._sweep.axes)
+        sizes = (self._choice.number, *(len(axis.values) for axis in self._sweep.axes))
+        if any(n not in range(size) for n, size in zip((number, *places), sizes, strict=True)):
+            raise ValueError(f"trial {trial.number} is at no point of the sweep")
         self._taken.add(places)
         self._next = max(self._next, number + 1)
         if trial.state != states.RUNNING:
@@ -246,6 +251,28 @@ class StudyPoints:
         text = f"{self._choice.seed}:{number}:{attempt}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
         return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
+
+@contextmanager
+def _study_problems(path: Path) -> Iterator[None]:
+    """Report a study that is damaged, or of another sweep."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (InputError, sqlite3.Error):
+        raise
+    except (
+        SQLAlchemyError,
+        OptunaError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as wrong:
+        reason = " ".join(str(wrong).split())
+        raise InputError(f"{path} is no study of this sweep: {reason}") from None
 
 
 def _suggested(trial: Any, axis: SweepAxis) -> int:
@@ -339,7 +366,7 @@ def run_sweep(
     task = SweepTask(sweep=sweep, generators=generators, find=find, stored=stored, sources=sources)
     with opened_for(folder, stored) as store:
         before = sum(store.counts().values())
-        left = sweep.total - before
+        left = max(0, sweep.total - before)
         now = left if limit is None else min(left, limit)
         workers = workers or max(1, min(usable_cores(), now // _MIN_POINTS_FOR_A_PROCESS))
         if now:
