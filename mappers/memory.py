@@ -2,8 +2,8 @@
 
 A mapping is kept under the content of its problem: equations of the cascade, shapes, machine and
 technology, objective, and version of this package. A change of any of them is another problem. The
-first line of a file is a checksum of the rest, so that a damaged file is ignored. The variable
-``ARCHSIM_CACHE`` names another directory; if it is empty, nothing is kept.
+first line of a file is a checksum of its name and of the rest, so that a damaged or renamed file is
+ignored. The variable ``ARCHSIM_CACHE`` names another directory; if it is empty, nothing is kept.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _keep(path: Path | None, text: str) -> None:
         return
     # Another process may read the file at this moment: it finds all of it, or nothing.
     with suppress(InputError), OutputFolder(path.parent) as folder:
-        folder.text(path.name, f"{_checksum_line(text)}\n{text}")
+        folder.text(path.name, f"{_checksum_line(path, text)}\n{text}")
 
 
 def _kept(path: Path | None) -> str | None:
@@ -126,13 +126,13 @@ def _kept(path: Path | None) -> str | None:
         return None
     with suppress(OSError, UnicodeDecodeError):
         head, _, text = path.read_text(encoding="utf-8").partition("\n")
-        return text if head == _checksum_line(text) else None
+        return text if head == _checksum_line(path, text) else None
     return None
 
 
-def _checksum_line(text: str) -> str:
-    """Return a YAML comment with the checksum of a text."""
-    return f"# {sha256(text.rstrip().encode()).hexdigest()}"
+def _checksum_line(path: Path, text: str) -> str:
+    """Return a YAML comment with the checksum of a text and of the name of its file."""
+    return f"# {sha256(f'{path.name} {text.rstrip()}'.encode()).hexdigest()}"
 
 
 def _path(question: MappingKey, suffix: str) -> Path | None:
