@@ -154,6 +154,8 @@ class StudyPoints:
             self._study = self._opened(store)
             for trial in self._study.get_trials(deepcopy=False):
                 self._resume(trial, store)
+            if store.done_between(self._next, choice.number):
+                raise ValueError("it lacks points that are finished")
 
     def next(self, most: int) -> tuple[Point, ...]:
         """Return the next point to run as a tuple, which is empty while results are pending and at

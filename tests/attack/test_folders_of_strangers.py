@@ -100,9 +100,8 @@ def check(
         if step not in (again if isinstance(again, dict) else range(len(again))):
             return  # A further field is ignored.
         again = again[step]
-    if not isinstance(value, float) and value is not GONE and value is not RENAMED:
-        same = json.dumps(again) == json.dumps(value)
-        assert same or path[-1] in ("total", "fits", "residual"), (path, value, again)
+    if isinstance(value, bool | int | str) and path[-1] not in ("total", "fits", "residual"):
+        assert json.dumps(again) == json.dumps(value), path
     kinds = RESULT_KINDS if kind is Result else COMPARISON_KINDS
     for picture in kinds if drawn else ():
         refusal(partial(_drawn, found, picture))
@@ -117,14 +116,14 @@ def changes(kind: type[Result | Comparison]) -> list[tuple[tuple[Any, ...], Any]
 
 
 def test_a_changed_result_is_loaded_or_refused_with_the_place() -> None:
-    for path, value in random.Random(3).sample(changes(Result), 60):
+    for path, value in random.Random(3).sample(changes(Result), 40):
         check(Result, path, value, drawn=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Result, Comparison])
 def test_every_changed_result_is_drawn_or_refused(kind: type[Result | Comparison]) -> None:
-    for path, value in random.Random(5).sample(changes(kind), 1000):
+    for path, value in random.Random(5).sample(changes(kind), 300):
         check(kind, path, value, drawn=True)
 
 
@@ -310,7 +309,7 @@ def test_a_store_of_another_form_is_refused(theirs: Path, damage: str) -> None:
 def test_a_store_of_any_bytes_is_refused(theirs: Path) -> None:
     path, chance = theirs / "store.sqlite", random.Random(3)
     whole = path.read_bytes()
-    for turn in range(30):
+    for turn in range(16):
         damaged = bytearray(whole[: chance.randrange(len(whole))] if turn % 2 else whole)
         for _ in range(turn % 7):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
@@ -325,7 +324,16 @@ def test_a_store_of_any_bytes_is_refused(theirs: Path) -> None:
 def test_a_damaged_cache_changes_nothing(
     tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    small = ("bert-base", "flat", "--set", "seq_len=64", "--set", "batch=1", "--mapping", "fused")
+    small = (
+        "bert-base",
+        "fusemax",
+        "--set",
+        "seq_len=64",
+        "--set",
+        "batch=1",
+        "--mapping",
+        "fused",
+    )
     expected = run("simulate", *small).stdout
     monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("mappers.construct.policy.REMEMBER_AFTER_S", 0.0)
