@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from math import prod
 
 import pytest
 
@@ -37,11 +38,13 @@ def test_a_note_is_its_text_and_survives_a_copy() -> None:
 
 
 def test_the_shape_is_the_workloads_and_one_cores_tile_has_a_line_of_its_own() -> None:
-    result = archsim.simulate("bert-base", "h100-sxm", seq_len=1024, batch=32)
+    machine = archsim.Architecture.load("tpu-v4i-board")
+    result = archsim.simulate("bert-base", machine, "einsum-by-einsum", seq_len=256, batch=32)
     assert dict(result.shape)["B"] == 32
     assert dict(result.shape)["H"] == 12
     tile = dict(result.core_tile)
-    assert tile["B"] * tile["H"] < 32 * 12
+    assert 32 * 12 % (tile["B"] * tile["H"]) == 0
+    assert prod(tile[rank] for rank in "BHPM") < 32 * 12 * 256 * 256
     assert result.to_dict()["core_tile"] == tile
     assert f"one core: B={tile['B']}" in report(result).subtitle
     alone = archsim.simulate("bert-base", "fusemax", seq_len=1024)
