@@ -270,3 +270,22 @@ def test_without_spill_a_tile_that_is_too_large_is_refused(tmp_path: Path) -> No
         simulate(
             load("bert-base", seq_len=2**20), Architecture.load("flat-micro24"), Mapping.load(file)
         )
+
+
+FLAT = {"row": (1, 1, 256), "head": (1, 1, 512), "batch": (1, 3, 512), "multi-batch": (2, 3, 512)}
+"""Batch entries, heads and rows of a tile, which holds all 512 keys."""
+
+
+@pytest.mark.parametrize("stationarity", ["output", "weight", "input"])
+def test_what_the_granularities_of_flat_need_of_a_buffer(stationarity: str) -> None:
+    """Table 1 of the paper: operands of 64 are held twice, scores and two sums of a row once."""
+    work = load("bert-base", cascade="attention-3pass", B=2, H=3, seq_len=512)
+    needs = []
+    for name, (batch, heads, rows) in FLAT.items():
+        chosen = (f"granularity={name}", f"stationarity={stationarity}")
+        mapping = Mapping.load("flat-granularities", [f"mapping.choices.{c}" for c in chosen])
+        (level,) = simulate(work, Architecture.load("flat"), mapping).buffers
+        words = 4 * (rows + 512) * 64 + rows * 512 + 2 * rows
+        assert level.required_bytes == 2 * batch * heads * words, name
+        needs.append(level.required_bytes)
+    assert needs == sorted(needs)
