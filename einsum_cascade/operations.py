@@ -3,8 +3,9 @@
 A sum of products counts one ``mac`` per point (the last multiplication and the addition of the
 reduction are one operation); every other operation counts under its own name. Subtraction is
 ``sub``, not ``add``, so that ``exp(x - m)`` is one ``sub`` and one ``exp``. An expression without
-tensors and rank variables (``1 / N``) is a constant and costs nothing. An Einsum without any
-operation moves data and counts one ``copy``.
+tensors and rank variables (``1 / N``) is a constant and costs nothing. Neither does arithmetic on
+positions (``floor(p / U) == n``), which the loops do like that of masks and addresses; functions of
+positions (``cos(p)``) count. An Einsum without any operation moves data and counts one ``copy``.
 """
 
 from __future__ import annotations
@@ -116,6 +117,37 @@ def operations_of(program: ir.Program) -> dict[str, Operations]:
     return {e.name: _counted(program, e) for e in program.einsums}
 
 
+INDEX = frozenset({"floor", "min", "max", "abs", "where"})
+"""Functions that arithmetic on positions may use."""
+
+
+def _is_free(program: ir.Program, node: ir.Node, of_positions: bool = False) -> bool:
+    """Return whether an expression is a constant or arithmetic on positions.
+
+    Parameters
+    ----------
+    of_positions : bool
+        Whether arguments of the function with this body are positions.
+    """
+    if _is_constant(node):
+        return True
+    match node:
+        case ir.Access():
+            return False
+        case ir.Name(kind=kind):
+            return kind != "argument" or of_positions
+        case ir.Binary(operator="**", left=left, right=right):
+            # A power of a number with a whole exponent is a shift, any other one a function.
+            parts = [n.operator for n in ir.walk(right) if isinstance(n, ir.Binary)]
+            allowed = isinstance(left, ir.Number) and "/" not in parts
+        case ir.Call(function=name):
+            bodies = [f.body for f in program.functions if f.name == name]
+            allowed = all(_is_free(program, b, True) for b in bodies) if bodies else name in INDEX
+        case _:
+            allowed = True
+    return allowed and all(_is_free(program, o, of_positions) for o in ir.children(node))
+
+
 def _is_constant(expression: ir.Node) -> bool:
     """Return whether an expression has no tensor, no rank variable and no argument."""
     return not any(
@@ -133,7 +165,7 @@ def _reduction(program: ir.Program, operator: str) -> Counter[str]:
 
 def _expression(program: ir.Program, node: ir.Node) -> Counter[str]:
     """Return the operations of an expression; arguments of its function are tensor elements."""
-    if _is_constant(node):
+    if _is_free(program, node):
         return Counter()
     operands = () if isinstance(node, ir.Access) else ir.children(node)
     inner = sum((_expression(program, o) for o in operands), Counter[str]())
