@@ -14,12 +14,14 @@ from pass_cascades import CASES
 from pass_search import unroll
 from portions import some
 
-from einsum_cascade import Cascade
+from einsum_cascade import Cascade, ir
 from einsum_cascade.analysis_report import pass_rows
 from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.counting.points import points_of, rank_symbol
 from einsum_cascade.counting.symbolic import Analysis, analyze, footprint_rows
 from einsum_cascade.errors import CascadeError
+from einsum_cascade.operations import einsum_operations
+from einsum_cascade.yaml.library import builtin_names
 
 B, E, F, H = (rank_symbol(n) for n in "BEFH")
 M, P, D, N = (rank_symbol(n) for n in "MPDN")
@@ -78,6 +80,52 @@ def test_operations_by_einsum() -> None:
     assert found["BQK"] == {"mac": E * M * P}
     assert found["SLN"] == {"exp": M * P, "sub": M * P}
     assert found["PRM"] == {"exp": M1 * P, "sub": M1 * P}
+
+
+@pytest.mark.parametrize(
+    ("expression", "kinds"),
+    [
+        ("where(n == floor((p + 3) / U), 0, X[p, n])", {"select": 1}),
+        ("X[p, n] - S[p] * (p + N - n)", {"mul": 1, "sub": 1}),
+        ("X[p, n] / min(U, N - n * U)", {"div": 1}),
+        ("where(half(p) == 2 ** n, X[p, n], 0)", {"select": 1}),
+        ("X[p, n] * cos(p + 1)", {"cos": 1, "mul": 1}),
+        ("X[p, n] * U ** (p - n)", {"mul": 1, "pow": 1}),
+        ("X[p, n] * 2 ** (n / N)", {"mul": 1, "pow": 1}),
+        ("X[p, n] * twice(p)", {"exp": 1, "mul": 2}),
+        ("half(X[p, n])", {"div": 1, "floor": 1}),
+        ("p + n", {"copy": 1}),
+        ("where(X[p, n] > p, 1, 0)", {"compare": 1, "select": 1}),
+    ],
+)
+def test_arithmetic_on_positions_counts_nothing(expression: str, kinds: dict[str, int]) -> None:
+    head = "cascade: c\nranks: {P: rows, N: blocks}\ninputs: {X: [P, N], S: [P]}\noutputs: [Y, Z]\n"
+    head += "parameters: {U: 4}\nfunctions: {half(x): floor(x / 2), twice(x): 2 * exp(x)}\n"
+    lines = f"  Y[p, n] = {expression}\n  Z[p, n] = S[p] + U + half(X[p, n]) + twice(S[p])\n"
+    program = Cascade.parse(f"{head}einsums: |\n{lines}").program
+    assert dict(einsum_operations(program, program.einsum_of["Y"])) == kinds
+
+
+@pytest.mark.parametrize(
+    "name", some((n for n in builtin_names("cascades") if n != "log-softmax"), 16)
+)
+def test_no_function_of_a_built_in_cascade_runs_along_a_rank_it_lacks(name: str) -> None:
+    program = Cascade.load(name).program
+    outer = {rank.lower() for rank in program.parallel}
+    for einsum in program.einsums:
+        calls = [n for n in ir.walk(einsum.expression) if isinstance(n, ir.Call)]
+        for call in (c for c in calls if c.function != "where"):
+            if any(isinstance(n, ir.Access) for n in ir.walk(call)):
+                lacks = {*einsum.variables} - outer - {*ir.variables_of(call)}
+                assert not lacks, (einsum.name, call.function)
+
+
+def test_gates_are_computed_once_for_a_head_and_a_query() -> None:
+    program = Cascade.load("native-sparse-attention").program
+    kinds = {e.name: dict(einsum_operations(program, e)) for e in program.einsums}
+    assert {n for n, k in kinds.items() if "sigmoid" in k} == {"GCS", "GSS", "GWS"}
+    assert program.einsum_of["GCS"].variables == ("s", "p")
+    assert not any({"floor", "compare"} & k.keys() for n, k in kinds.items() if n != "IX")
 
 
 @settings(max_examples=40, deadline=None)
