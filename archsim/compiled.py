@@ -16,7 +16,11 @@ from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.registry import CPUDispatcher
 
-_PATIENCE_S = 60
+from einsum_cascade.errors import InputError
+
+from .locks import PATIENCE_S, wait_for
+
+_PATIENCE_S = PATIENCE_S
 """Seconds to wait for another process that is compiling the same function."""
 
 P = ParamSpec("P")
@@ -149,12 +153,22 @@ def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
     If there is no lock, or another process takes too long, the function is compiled anyway.
     """
     with ExitStack() as turn:
-        with suppress(OSError, Timeout):
+        with suppress(OSError, InputError):
             lock.parent.mkdir(parents=True, exist_ok=True)
             # Each process holds one lock: compiling one signature may need another.
-            held = FileLock(lock, timeout=_PATIENCE_S, is_singleton=True)
-            turn.enter_context(held)
+            held = FileLock(lock, is_singleton=True)
+            wait_for(partial(_took, held), lock, _PATIENCE_S)
+            turn.callback(held.release)
         return make(signature)
+
+
+def _took(lock: FileLock) -> bool:
+    """Take a lock if it is free, and return whether it was."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def filled(length: int, value: int) -> Any:

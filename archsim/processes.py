@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,10 +21,13 @@ R = TypeVar("R")
 
 _HANDOVER_TIMEOUT_S = 1.0
 """Seconds that a pool has to take over submitted tasks before it is shut down."""
+_FILES_OF_A_POOL = 32
+_FILES_OF_A_WORKER = 2
+"""Files that must be free: a pool of 2 or 4 workers keeps 10 open, and opens more to start."""
 _PARENT_POLL_S = 0.2
 """Seconds between two checks of a worker that its parent still runs."""
-_GC_THRESHOLD = 50_000
-"""Objects that a worker makes between two garbage collections, as in the command line itself."""
+COLLECT_AFTER = 50_000
+"""Number of objects allocated between two garbage collections, on the command line as well."""
 
 
 class SameProcess(Executor):
@@ -54,9 +57,12 @@ def processes(workers: int) -> Iterator[Pool]:
     # A pool of one worker does not need joblib, which takes a tenth of a second to import.
     from joblib.externals.loky import ProcessPoolExecutor
 
+    _check_descriptors(workers)
     executor: Any = ProcessPoolExecutor(
-        max_workers=workers, initializer=_begin_worker, initargs=(os.getpid(),)
+        max_workers=workers, initializer=begin_worker, initargs=(os.getpid(),)
     )
+    with interrupts_blocked():
+        executor.submit(os.getpid)  # Starts all workers.
     try:
         yield Pool(executor, workers)
     finally:
@@ -67,10 +73,36 @@ def processes(workers: int) -> Iterator[Pool]:
         executor.shutdown(wait=True, kill_workers=True)
 
 
-def _begin_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it."""
+def _check_descriptors(workers: int) -> None:
+    """Raise OSError if too few files may be open for a pool, which would fail halfway or hang."""
+    with ExitStack() as stack:
+        for _ in range(_FILES_OF_A_POOL + _FILES_OF_A_WORKER * workers):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C while workers start; they inherit this, and the parent is told afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_worker(parent: int) -> None:
+    """Prepare a worker process: it leaves Ctrl-C to its parent, and ends with it.
+
+    Parameters
+    ----------
+    parent : int
+        Number of the parent process, from before the worker started: it may have ended since.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(_GC_THRESHOLD)
+    gc.set_threshold(COLLECT_AFTER)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

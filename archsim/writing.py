@@ -12,13 +12,15 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
 from einsum_cascade.errors import InputError
+
+from .locks import wait_for
 
 Write = Callable[[Path], object]
 """Function that writes one file at a path with the file's own suffix."""
@@ -313,14 +315,16 @@ class Stage:
     """
 
     def __init__(self, place: Path) -> None:
-        _clear(place)
-        begin = f"{_begin(place)}{os.getpid()}"
-        for number in count():
-            self.folder = place.with_name(f"{begin}-{number}.part")
-            with suppress(FileExistsError):
-                self.folder.mkdir()
-                break
-        self._lock = _locked(self.folder)
+        begin = f".{place.name[:_LONGEST]}.{os.getpid()}"
+        # Nobody clears a stage between its creation and its lock.
+        with alone_in(place.parent):
+            _clear(place.parent)
+            for number in count():
+                self.folder = place.with_name(f"{begin}-{number}.part")
+                with suppress(FileExistsError):
+                    self.folder.mkdir()
+                    break
+            self._lock = _locked(self.folder)
 
     def close(self) -> None:
         """Remove the stage, or the folder that took its name, with its content."""
@@ -330,40 +334,34 @@ class Stage:
 
 
 @contextmanager
-def alone_in(folder: Path, *, waiting: bool = True) -> Iterator[bool]:
-    """Hold the lock of a folder while files move into place; yields whether it is held.
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of an existing folder while stages in it come, go and move into place.
 
-    Parameters
-    ----------
-    folder : Path
-        Existing folder.
-    waiting : bool
-        True to wait for other processes.
+    Raises
+    ------
+    InputError
+        Another process holds the lock too long.
     """
-    lock = _locked(folder, waiting=waiting)
+    lock = _locked(folder, waiting=True)
     try:
-        yield lock is not None
+        yield
     finally:
         if lock is not None:
             os.close(lock)
 
 
-def _begin(place: Path) -> str:
-    return f".{place.name[:_LONGEST]}."
+_STAGE = re.compile(r"\..+\.[0-9]+-[0-9]+\.part")
 
 
-def _clear(place: Path) -> None:
-    """Remove stages of a place whose processes have ended."""
-    ours = re.compile(re.escape(_begin(place)) + r"[0-9]+-[0-9]+\.part")
+def _clear(parent: Path) -> None:
+    """Remove stages in a folder whose processes have ended."""
     with suppress(OSError):
-        left = [x for x in place.parent.iterdir() if ours.fullmatch(x.name) and x.is_dir()]
-        if not left:
-            return
-        with alone_in(place.parent, waiting=False) as alone:
-            for folder in left if alone else ():
-                with alone_in(folder, waiting=False) as unused:
-                    if unused:
-                        shutil.rmtree(folder, ignore_errors=True)
+        left = [x for x in os.scandir(parent) if _STAGE.fullmatch(x.name)]
+        for folder in (Path(x) for x in left if x.is_dir(follow_symlinks=False)):
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
 def _locked(folder: Path, *, waiting: bool = False) -> int | None:
@@ -375,8 +373,22 @@ def _locked(folder: Path, *, waiting: bool = False) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
-    except OSError:
+        if waiting:
+            wait_for(partial(_took, lock), folder)
+        elif not _took(lock):
+            raise BlockingIOError
+    except BaseException as error:
         os.close(lock)
+        if not isinstance(error, OSError):
+            raise
         return None
     return lock
+
+
+def _took(lock: int) -> bool:
+    """Take the lock of an open folder if it is free, and return whether it was."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 
 _EXCERPT = 120
@@ -53,8 +54,14 @@ class Source:
 
     def line(self, number: int) -> str:
         """Return the text of a line, counted from 1, or an empty string past the end."""
-        lines = self.text.splitlines()
+        lines = _lines(self.text)
         return lines[number - 1] if 1 <= number <= len(lines) else ""
+
+
+@lru_cache(maxsize=1)
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, kept because one text may have many problems."""
+    return text.splitlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Span:
         A long line is cut around the span, and each unprintable character is replaced.
         """
         text = self.source.line(self.line)
-        if not text.strip():
+        if not text or text.isspace():
             return ""
         start = min(self.column - 1, len(text))
         width = max(1, min(self.length, len(text) - start))

@@ -2,7 +2,7 @@
 
 A command is imported when it is requested, so that ``archsim list`` does not load what ``archsim
 analyze`` needs. Errors of the user are caught; an error of the program shows its traceback. Exit
-codes: 0 done; 1 a check failed; 2 the input is wrong; 3 no legal mapping.
+codes: 0 done; 1 a check failed; 3 no legal mapping; 130 Ctrl-C; 2 for everything else.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import gc
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import click
 from click.exceptions import Exit
@@ -53,6 +54,10 @@ _COLLECT_AFTER = 50_000
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that say that standard output cannot be written."""
+
+
+_NO_THREAD = "can't start new thread"
+"""Text of Python's error if the system refuses a thread."""
 
 
 class Refused(click.ClickException):
@@ -127,6 +132,12 @@ class Commands(click.Group):
             raise Refused("error: this is nested or chained too deeply to work on") from None
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
+        except (MemoryError, ImportError, OSError) as error:
+            raise Refused(f"error: {_of_the_system(error)}") from None
+        except RuntimeError as error:
+            if str(error) != _NO_THREAD:
+                raise
+            raise Refused(f"error: {error}: memory or processes are limited") from None
 
 
 @contextmanager
@@ -143,12 +154,12 @@ def _output_errors() -> Iterator[None]:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        _discard_output(sys.stdout)
         raise Exit(_BROKEN_PIPE) from None
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        _discard_output()
+        _discard_output(sys.stdout)
         raise Refused(f"error: cannot write the output: {error.strerror}") from None
 
 
@@ -157,9 +168,21 @@ def _readable(error: InputError) -> str:
     return "\n".join(str(p) if p.span else f"error: {p}" for p in error.problems)
 
 
-def _discard_output() -> None:
+def _of_the_system(error: Exception) -> str:
+    """Return a message for an error of the system: no memory, no more files, no such library."""
+    if isinstance(error, MemoryError):
+        return "out of memory: smaller shapes or fewer --workers need less"
+    if isinstance(error, ImportError):
+        return f"cannot load a library: {error}"
+    assert isinstance(error, OSError)
+    hint = ": 'ulimit -n' allows more" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    place = f": {error.filename}" if error.filename else ""
+    return f"{(error.strerror or str(error)).lower()}{place}{hint}"
+
+
+def _discard_output(stream: TextIO) -> None:
     """Discard buffered output, so that the interpreter prints no error when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -192,10 +215,32 @@ def archsim() -> None:
 def main() -> None:
     """Run the command line on ``sys.argv``, and exit with its code.
 
-    A character that the terminal's encoding lacks is shown as ``?``.
+    A character that the terminal's encoding lacks is shown as ``?``. Pictures are drawn into files
+    alone, so that Matplotlib's choice of a screen does not matter.
     """
+    os.environ["MPLBACKEND"] = "agg"
     gc.set_threshold(_COLLECT_AFTER)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    archsim(prog_name="archsim")
+    try:
+        code = archsim.main(prog_name="archsim", standalone_mode=False)
+    except click.ClickException as error:
+        code = error.exit_code
+        _show(error)
+    except (click.Abort, KeyboardInterrupt):
+        code = Interrupted.exit_code
+    except Exception:  # noqa: BLE001 - an error of the program, which is no failed check
+        traceback.print_exc()
+        code = Refused.exit_code
+    sys.exit(code)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error; the exit code tells it if standard error takes nothing."""
+    try:
+        error.show()
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _discard_output(sys.stderr)

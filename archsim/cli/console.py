@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -87,6 +88,14 @@ class WaitingSign:
             self._done.set()  # The terminal is gone.
 
 
+class _Messages(logging.Handler):
+    """Handler that prints messages of the library in place of the waiting line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        say(record.getMessage(), err=True)
+
+
 @contextmanager
 def waiting(context: click.Context) -> Iterator[None]:
     """Show a waiting line while a command runs, if a person is at the terminal."""
@@ -95,9 +104,12 @@ def waiting(context: click.Context) -> Iterator[None]:
         return
     sign = WaitingSign(sys.stderr)
     context.meta[_KEY] = sign
+    messages, logger = _Messages(), logging.getLogger("archsim")
+    logger.addHandler(messages)
     try:
         yield
     finally:
+        logger.removeHandler(messages)
         del context.meta[_KEY]
         sign.stop()
 

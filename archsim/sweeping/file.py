@@ -35,7 +35,7 @@ from .spec import (
 KEY = "sweep"
 
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*)")
 _MOST_POINTS = 10**9
 _SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
 """Names of columns that a search can minimise, besides the columns with one number per run."""
@@ -300,7 +300,7 @@ def _conditions(
     for item in items:
         if not isinstance(item, YamlScalar):
             continue
-        found = _CONDITION.fullmatch(item.text)
+        found = _CONDITION.fullmatch(item.text.rstrip())
         if found is None:
             text = f"where: expected COLUMN, a comparison and a value, got '{item.text}'"
             problems.append(Problem(text, item.span, "area_um2 <= 1500 mm^2"))

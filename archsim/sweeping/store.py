@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ from einsum_cascade.source import Source
 from einsum_cascade.yaml.schema import StoredFields
 from einsum_cascade.yaml.source import Scalar
 
+from ..locks import wait_for
 from ..spec.files.fields import Real, Whole
 from .columns import NUMBERS, TEXTS
 
@@ -38,6 +39,10 @@ Status = Literal["ok", "refused", "excluded"]
 _LOCK: Final = "lock.sqlite"
 _STEMS: Final = ("store", "lock", "study")
 """Names of the databases in a folder, without suffixes: SQLite keeps further files beside each."""
+_BUSY_S: Final = 1.0
+"""Seconds that SQLite itself waits for a lock, in silence."""
+_PRIMARY_CODE: Final = 0xFF
+"""Bits of an error code of SQLite that say what is wrong; the others say where."""
 
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -166,7 +171,13 @@ class Store:
         # The package defines the names of columns, and values are bound.
         command = f"INSERT INTO points ({', '.join(PointRow._fields)}) VALUES ({marks})"  # noqa: S608
         with self._connection:
+            self._begin()
             self._connection.executemany(command, rows)
+
+    def _begin(self) -> None:
+        """Begin a transaction that writes as soon as no other process writes."""
+        begin = partial(self._connection.execute, "BEGIN IMMEDIATE")
+        wait_for(partial(_took, begin), self.folder / FILE)
 
     def counts(self) -> dict[str, int]:
         """Return the number of points of each status."""
@@ -202,6 +213,7 @@ class Store:
         """Remove points that lacked a file, and add the files that are read for the first time."""
         known = {**_files(self.meta()), **_files(sweep)}
         with self._connection:
+            self._begin()
             self._connection.execute("DELETE FROM points WHERE unread")
             command = "UPDATE meta SET value = ? WHERE name = 'files'"
             self._connection.execute(command, (json.dumps(known),))
@@ -251,6 +263,7 @@ def opened(folder: Path) -> Iterator[Store]:
         raise InputError(f"there is no sweep in {folder}: {path} is not there")
     _check_files(folder)
     with _reported(folder, "read"), _connected(path, _read_only(path)) as connection:
+        wait_for(partial(_took, partial(_has_tables, connection)), path)
         if not _has_tables(connection):
             raise InputError(f"{path} is no store of a sweep")
         yield Store(folder, connection)
@@ -272,6 +285,7 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
         raise InputError(f"cannot write into {folder}: {wrong.strerror}") from None
     with _reported(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
         store = Store(folder, connection)
+        wait_for(partial(_took, partial(_has_tables, connection)), folder / FILE)
         if _has_tables(connection):
             _refuse_another(store, sweep)
             store.renew(sweep)
@@ -302,6 +316,17 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     if more := kinds - {"table", "index"}:
         raise sqlite3.DatabaseError(f"it has a {min(more)}")
     return bool(kinds)
+
+
+def _took(step: Callable[[], Any]) -> bool:
+    """Run a step that takes a lock of the database; return False if another process holds it."""
+    try:
+        step()
+    except sqlite3.OperationalError as wrong:
+        if wrong.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
@@ -361,7 +386,7 @@ def _read_only(path: Path) -> bool:
 @contextmanager
 def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     where = f"{path.resolve().as_uri()}?immutable=1" if immutable else path
-    with closing(sqlite3.connect(where, timeout=30, uri=immutable)) as connection:
+    with closing(sqlite3.connect(where, timeout=_BUSY_S, uri=immutable)) as connection:
         if not immutable:
             # A commit is complete after a kill. A power cut may lose the last ones.
             connection.execute("PRAGMA synchronous = NORMAL")

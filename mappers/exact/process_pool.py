@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from multiprocessing.connection import Connection, wait
 from time import process_time
 from typing import Any, Generic, TypeVar
 
-from ..problem.protocol import COLLECT_AFTER
+from archsim.processes import begin_worker, interrupts_blocked
+
 from . import policy
 
 W = TypeVar("W")
@@ -167,12 +167,14 @@ class ProcessPool(Generic[W, A]):
         # Freezing keeps the collector from touching existing objects, whose pages would be copied.
         gc.freeze()
         context = multiprocessing.get_context("fork")
-        for _ in range(self.workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, self.work), daemon=True)
-            process.start()
-            there.close()
-            self._processes.append(_Worker(process, here))
+        with interrupts_blocked():
+            for _ in range(self.workers):
+                here, there = context.Pipe()
+                given = (there, self.work, os.getpid())
+                process = context.Process(target=_serve, args=given, daemon=True)
+                process.start()
+                there.close()
+                self._processes.append(_Worker(process, here))
         gc.unfreeze()
         self._hand_out()
 
@@ -227,11 +229,9 @@ class _Worker:
     number: int | None = None
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """Answer pieces of work in a worker process until the connection closes."""
-    # Ctrl-C is handled by the process that waits for this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(COLLECT_AFTER)
+def _serve(connection: Connection, work: Callable[[Any], Any], parent: int) -> None:
+    """Answer pieces of work in a worker process until the connection closes or its parent ends."""
+    begin_worker(parent)
     while True:
         try:
             piece = connection.recv()

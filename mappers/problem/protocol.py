@@ -10,6 +10,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from archsim.processes import COLLECT_AFTER
 from archsim.result.result import Result
 
 from ..space.mapspace import Mapspace
@@ -158,10 +159,6 @@ class SearchProblem:
             floor=floor,
             **effort,
         )
-
-
-COLLECT_AFTER = 50_000
-"""Number of objects allocated between two garbage collections, as on the command line."""
 
 
 @contextmanager

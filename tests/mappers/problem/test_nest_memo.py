@@ -16,6 +16,7 @@ from archsim import Architecture
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import join_nests
+from archsim.processes import COLLECT_AFTER
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
@@ -26,7 +27,7 @@ from mappers.local.local_search import _in_nest, moves_of, with_tile
 from mappers.problem import engine_run
 from mappers.problem.engine_run import EngineRun, bound_nests, run_mapping, run_to_beat
 from mappers.problem.objectives import SearchObjective, objective_called
-from mappers.problem.protocol import COLLECT_AFTER, infrequent_collection
+from mappers.problem.protocol import infrequent_collection
 from mappers.space.mapspace import Mapspace
 
 SHAPES = {"B": 1, "H": 2, "E": 16, "F": 16, "M": 48, "P": 64}
