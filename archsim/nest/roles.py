@@ -9,7 +9,7 @@ one that feeds each array. Names of arrays and memories stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
@@ -523,28 +523,13 @@ def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:
     return tuple(tensor for tensor in tensors if tensor not in left)
 
 
-@dataclass(frozen=True, slots=True)
-class MissingOperations:
-    """Operations with which one array could run every Einsum that no array can run."""
-
-    machine: str
-    array: str
-    """Name of the array that lacks the fewest operations; of several the last one."""
-    needed: tuple[tuple[str, str], ...]
-    """Pairs of an operation and the Einsums that need it."""
-
-    def problem(self, span: Span | None = None) -> Problem:
-        """Return one problem that lists all operations."""
-        text = f"some Einsums run on no array of {self.machine}; {self.array} lacks for them:"
-        lines = [f"    {operation}: {einsums}" for operation, einsums in self.needed]
-        hint = "give an array the operations that are missing"
-        return Problem("\n".join([text, *lines]), span, hint)
-
-
 def missing_operations(
-    programs: Iterable[tuple[str, Program]], architecture: Architecture
-) -> MissingOperations | None:
-    """Return the operations that a machine lacks for cascades; None if it lacks none.
+    programs: Iterable[tuple[str, Program]], architecture: Architecture, span: Span | None = None
+) -> Problem | None:
+    """Return the problem that names all operations that a machine lacks for cascades, or None.
+
+    The operations are those with which one array could run every Einsum that no array can run: the
+    array that lacks the fewest, and of several the last one.
 
     Parameters
     ----------
@@ -552,15 +537,20 @@ def missing_operations(
         Cascades, each with the name of the part of a workload that it computes; an empty name is
         not shown.
     architecture : Architecture
+    span : Span, optional
+        Place of the problem.
 
     Examples
     --------
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-3pass").program
     >>> flat = Architecture.load("flat")
-    >>> found = missing_operations([("", program)], replace(flat, arrays=flat.arrays[:1]))
-    >>> found.array, found.needed
-    ('array_2d', (('max', 'GM'), ('exp', 'SN'), ('div', 'A')))
+    >>> print(missing_operations([("", program)], replace(flat, arrays=flat.arrays[:1])))
+    some Einsums run on no array of flat; array_2d lacks for them:
+        max: GM
+        exp: SN
+        div: A
+        hint: give an array the operations that are missing
     """
     unable = [
         (part, e.name, kinds)
@@ -582,5 +572,7 @@ def missing_operations(
         pairs = ((", ".join(names), part) for part, names in einsums.items())
         return "; ".join(f"{names} of {part}" if part else names for names, part in pairs)
 
-    needed = tuple((operation, listed(einsums)) for operation, einsums in lacking[best].items())
-    return MissingOperations(architecture.name, best, needed)
+    lines = [f"    {operation}: {listed(einsums)}" for operation, einsums in lacking[best].items()]
+    text = f"some Einsums run on no array of {architecture.name}; {best} lacks for them:"
+    hint = "give an array the operations that are missing"
+    return Problem("\n".join([text, *lines]), span, hint)

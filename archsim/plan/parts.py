@@ -296,7 +296,7 @@ def refuse_missing_operations(
     named = [("" if single else name, program) for program, name in parts.items()]
     missing = missing_operations(named, architecture)
     if missing is not None:
-        raise MappingError(missing.problem())
+        raise MappingError(missing)
 
 
 def _uncomputable_formats(

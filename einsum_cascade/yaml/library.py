@@ -12,7 +12,6 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import InputError, SpecError, did_you_mean, nearest
@@ -32,9 +31,6 @@ Kind = Literal[
 
 EXTENDS = "extends"
 """Field that names the specification from which another one takes what it does not state."""
-
-_EXTENDING: Mapping[Kind, str] = MappingProxyType({"architectures": "architecture"})
-"""Section of each kind of file that may extend another one."""
 
 _SUFFIX = ".yaml"
 
@@ -107,7 +103,7 @@ def builtin_hint(kind: Kind, name: str) -> str:
         return where
     if kind == "workloads" and others[0] == "cascade":
         where = cascade_setting(name)
-    return f"that is the name of {_with_article(others[0])}; {where}"
+    return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
 
 
 def cascade_setting(name: str) -> str:
@@ -149,10 +145,6 @@ def _kind_word(kind: Kind) -> str:
     if kind == "operations":
         return "set of operations"
     return "technology" if kind == "technology" else kind.removesuffix("s")
-
-
-def _with_article(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 @lru_cache(maxsize=256)
@@ -369,9 +361,8 @@ def spec_tree(
     InputError
         (as ``error``) There is no such file, it is not YAML, or a setting has no place in it.
     """
-    root, section = _file_tree(kind, name, error), _EXTENDING.get(kind)
-    root = apply_settings(root, settings, error)
-    return root if section is None else _extended(kind, section, name, root, error)
+    root = apply_settings(_file_tree(kind, name, error), settings, error)
+    return _extended(name, root, error) if kind == "architectures" else root
 
 
 def _file_tree(kind: Kind, name: str | os.PathLike[str], error: type[InputError]) -> YamlNode:
@@ -386,22 +377,20 @@ def _file_tree(kind: Kind, name: str | os.PathLike[str], error: type[InputError]
         raise error(wrong.problems) from None
 
 
-def _extended(
-    kind: Kind, section: str, name: str | os.PathLike[str], root: YamlNode, error: type[InputError]
-) -> YamlNode:
-    """Return the tree of a file completed by the specification that it extends, and so on."""
+def _extended(name: str | os.PathLike[str], root: YamlNode, error: type[InputError]) -> YamlNode:
+    """Return the tree of a machine completed by the machine that it extends, and so on."""
     chain = {_identity(name): root}
-    while (reference := root.at((section, EXTENDS))) is not None:
+    while (reference := root.at(("architecture", EXTENDS))) is not None:
         if not isinstance(reference, YamlScalar) or not isinstance(reference.value, str):
-            text = f"{EXTENDS}: expected {_with_article(section)} or a file, got {reference.kind}"
+            text = f"{EXTENDS}: expected an architecture or a file, got {reference.kind}"
             raise error(text, reference.span)
-        base = resolve_reference(kind, reference.text, reference.span, error)
+        base = resolve_reference("architectures", reference.text, reference.span, error)
         if _identity(base) in chain:
             ways = " -> ".join([*chain, _identity(base)])
             raise error(f"'{reference.text}' extends itself", reference.span, ways)
-        root = _file_tree(kind, base, error)
-        if root.at((section,)) is None:
-            text = f"'{reference.text}' has no section '{section}:' that could be extended"
+        root = _file_tree("architectures", base, error)
+        if root.at(("architecture",)) is None:
+            text = f"'{reference.text}' has no section 'architecture:' that could be extended"
             raise error(text, reference.span)
         chain[_identity(base)] = root
     *others, found = chain.values()

@@ -312,6 +312,8 @@ def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetail
 
 def _missing(root: YamlNode, where: Path) -> Problem:
     parent = where[:-1]
+    while len(parent) > 2 and isinstance(root.key_span(parent[:-1]), SettingSpan):
+        parent = parent[:-1]
     span = root.key_span(parent) if parent else root.span
     around = root.at(parent[:-1])
     if isinstance(span, SettingSpan) and isinstance(around, YamlMapping) and len(parent) > 1:

@@ -27,9 +27,9 @@ def arrays_of(
     kinds = [kind for kind, _ in einsum_operations(program, einsum)]
     able = architecture.arrays_for(kinds)
     if not able:
-        missing = missing_operations([("", program)], architecture)
+        missing = missing_operations([("", program)], architecture, einsum.span)
         assert missing is not None, "the Einsum is one of the cascade"
-        raise MappingError(missing.problem(einsum.span))
+        raise MappingError(missing)
     return able
 
 

@@ -138,6 +138,8 @@ def test_settings_and_sweeps_reach_what_is_inherited(tmp_path: Path) -> None:
     assert one.arrays[1].operation("mac.fp32") is None
     with pytest.raises(SpecError, match="set the whole table"):
         Architecture.load(mine, [f"{table}.extends=vector"])
+    with pytest.raises(SpecError, match="there is no 'element' to set a field of"):
+        Architecture.load(mine, ["operations.element.exp.cycles=2"])
     other = Architecture.load(mine, ["extends=flat"])
     assert (other.name, other.memories[1].capacity_bytes) == ("flat", 2**25)
     assert other.memories[0].bandwidth_bytes_per_s == 10**12
