@@ -184,6 +184,9 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     # bounds, all are enumerated.
     work = {a: w for a in (*axes, _NO_AXIS) if (w := _work(a, axes, forms)) is not None}
     x = min(work, key=lambda a: work[a])
+    hubs = [a for a in axes if a.size * len(axes) < work[x] and _is_hub(a, axes, forms)]
+    if hubs:
+        return _count_around(min(hubs, key=lambda a: a.size), axes, forms)
     if work[x] > policy.MAX_COMBINATIONS:
         return None
     others = [a for a in axes if a is not x]
@@ -195,6 +198,54 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
         _count_batch(x, others, forms, start, min(start + batch, combinations))
         for start in range(0, combinations, batch)
     )
+
+
+def _is_hub(hub: CountedAxis, axes: Sequence[CountedAxis], forms: Sequence[Inequality]) -> bool:
+    """Return whether every inequality couples at most one other axis to an axis, and bounds it.
+
+    >>> i, s, p = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "isp")
+    >>> axes = [CountedAxis(v, 4, 1, 4) for v in (i, s, p)]
+    >>> forms = [Inequality.of(f) for f in (i - s, s - p + 1)]
+    >>> [_is_hub(a, axes, forms) for a in axes]
+    [False, True, False]
+    """
+    for form in forms:
+        coupled = [a for a in axes if a is not hub and form.names(a.symbol)]
+        if len(coupled) > 1 or any(
+            not form.bounds(a.symbol) or form.evaluations(a.symbol, a.size) > 1 for a in coupled
+        ):
+            return False
+    return hub.size <= policy.MAX_COMBINATIONS
+
+
+def _count_around(
+    hub: CountedAxis, axes: Sequence[CountedAxis], forms: Sequence[Inequality]
+) -> int:
+    """Return the number of points on a hub and the axes that its values make independent.
+
+    >>> i, s, p = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "isp")
+    >>> axes = [CountedAxis(v, 4, 1, 4) for v in (i, s, p)]
+    >>> forms = [Inequality.of(f) for f in (i - s, s - p + 1)]
+    >>> _count_around(axes[1], axes, forms)  # 1 * 3 + 2 * 2 + 3 * 1
+    10
+    """
+    total, batch = 0, policy.COMBINATIONS_PER_BATCH
+    product: Any = np.int64 if prod(a.total for a in axes) < 1 << 62 else object
+    leaves = [a for a in axes if a is not hub]
+    own = [f for f in forms if not any(f.names(a.symbol) for a in leaves)]
+    for start in range(0, hub.size, batch):
+        stop = min(start + batch, hub.size)
+        values, weight = _combinations([hub], start, stop, object)
+        found: Any = np.full(stop - start, 1, dtype=product) * weight
+        for form in own:
+            found = found * form.holds(values)
+        for x in leaves:
+            naming = [f for f in forms if f.names(x.symbol)]
+            kind: Any = np.int64 if _fits_int64(x, [hub], naming, stop - start) else object
+            numbers = {hub.symbol: values[hub.symbol].astype(kind)}
+            found = found * _counts(x, naming, numbers, stop - start, kind)
+        total += int(np.sum(found))
+    return total
 
 
 def _by_periods(
@@ -357,23 +408,40 @@ def _count_batch(
     """
     # Object arrays hold Python integers: slow, but unlimited.
     kind: Any = np.int64 if _fits_int64(x, others, forms, stop - start) else object
+    values, weight = _combinations(others, start, stop, kind)
+    holds: Any = True
+    for form in forms:
+        if not form.names(x.symbol):
+            holds = holds & form.holds(values)
+    naming = [f for f in forms if f.names(x.symbol)]
+    return int(np.sum(_counts(x, naming, values, stop - start, kind) * weight * holds))
+
+
+def _combinations(
+    axes: Sequence[CountedAxis], start: int, stop: int, kind: Any
+) -> tuple[dict[Any, Any], Any]:
+    """Return the values of axes in a range of their combinations, and the points that each stands
+    for."""
     at = np.arange(start, stop, dtype=np.int64)
     values: dict[Any, Any] = {}
     # Split the number of a combination into mixed-radix digits, the last axis fastest: 7 among axes
     # of 2, 3 and 4 values is (0, 1, 3).
     weight: Any = 1
-    for axis in reversed(others):
+    for axis in reversed(axes):
         at, digit = np.divmod(at, axis.size)
         values[axis.symbol] = digit.astype(kind)
         if axis.tile != 1:
             weight = weight * np.minimum(axis.tile, axis.total - values[axis.symbol] * axis.tile)
-    low: Any = np.zeros(stop - start, dtype=kind)
-    high: Any = np.full(stop - start, x.size, dtype=kind)
-    holds: Any = True
+    return values, weight
+
+
+def _counts(
+    x: CountedAxis, forms: Sequence[Inequality], values: Mapping[Any, Any], number: int, kind: Any
+) -> Any:
+    """Return the number of points of ``x`` inside its bounds, for each of some combinations."""
+    low: Any = np.zeros(number, dtype=kind)
+    high: Any = np.full(number, x.size, dtype=kind)
     for form in forms:
-        if not form.names(x.symbol):
-            holds = holds & form.holds(values)
-            continue
         from_below, bound = form.bound(x.symbol, values, x.size)
         if from_below:
             low = np.maximum(low, bound)
@@ -381,7 +449,7 @@ def _count_batch(
             high = np.minimum(high, bound)
     # Bounds are in tiles of x and the count is in points: the last tile ends where the rank does.
     ends = [np.minimum(np.maximum(bound, 0) * x.tile, x.total) for bound in (low, high)]
-    return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
+    return np.maximum(ends[1] - ends[0], 0)
 
 
 def _fits_int64(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
+
 import numpy as np
 import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einsum_cascade.counting.point_counts import Inequality, _by_periods, periodic_steps
+from einsum_cascade.counting.point_counts import (
+    Inequality,
+    _by_periods,
+    _count_around,
+    _count_coupled,
+    periodic_steps,
+)
 from einsum_cascade.counting.points import CountedAxis
 
 X, Y, L = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xyl")
@@ -60,6 +69,34 @@ def test_points_are_those_of_going_through_them(
     assert found in (None, int(wanted.sum()))
     if steps >= max(size, level):
         assert (found is None) == (periodic_steps(X, Y, read) is None)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    bounds=st.lists(st.tuples(st.booleans(), st.integers(-2, 2), OFFSETS), max_size=4),
+    slopes=st.tuples(st.sampled_from([-2, -1, 1, 2]), st.sampled_from([-2, -1, 1, 2])),
+    tiles=st.tuples(*[st.integers(1, 3)] * 3),
+)
+def test_points_around_a_hub_are_those_of_going_through_them(
+    bounds: list[tuple[bool, int, int]], slopes: tuple[int, int], tiles: tuple[int, int, int]
+) -> None:
+    total = 11
+    axes = [CountedAxis(s, -(-total // t), t, total) for s, t in zip((Y, X, L), tiles, strict=True)]
+    exact = [slopes[last] * (X, L)[last] + c * Y + n for last, c, n in bounds]
+    forms = [Inequality.of(sympy.sympify(f)) for f in exact]
+    wanted = 0
+    for at in product(*(range(a.size) for a in axes)):
+        values = dict(zip((Y, X, L), at, strict=True))
+        inside = [min(a.tile, total - n * a.tile) for a, n in zip(axes, at, strict=True)]
+        wanted += int(all(f.holds(values) for f in forms)) * prod(inside)
+    assert _count_around(axes[0], axes, forms) == wanted
+
+
+def test_a_chain_of_inequalities_is_counted_along_its_middle() -> None:
+    """To enumerate two of the three variables takes 10 G combinations."""
+    n = 100_000
+    axes = tuple(CountedAxis(s, n, 1, n) for s in (X, Y, L))
+    assert _count_coupled(axes, (X - Y, Y - L + 1)) == (n - 1) * n * (n + 1) // 6
 
 
 def test_what_does_not_repeat_is_told() -> None:
