@@ -14,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.scale import LogTransform
+from matplotlib.ticker import Locator, LogFormatter, LogLocator, MaxNLocator, NullLocator
 
 from einsum_cascade.errors import InputError
 
@@ -22,6 +24,7 @@ from .document import picture_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.typing import ColorType
 
 
@@ -74,8 +77,21 @@ _FILES: Final[dict[Any, Any]] = {"pdf.fonttype": 42, "svg.hashsalt": "archsim"}
 """Fonts with text that a reader can copy, and a fixed salt for reproducible SVG files."""
 
 
+_MAX_CAPTION_LINES: Final = 3
+_CAPTION_LETTERS_IN: Final = 20.5
+_CAPTION_LINE_IN: Final = 0.108
+"""Letters of a caption per inch, and height of its lines in inches."""
+
+
 class Picture(Figure):
-    """Figure that Jupyter shows without a backend."""
+    """Figure that Jupyter shows without a backend; its ticks are 1, 2 or 5 times powers of ten."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the picture after its ticks are rounded."""
+        for axes in self.axes:
+            _round_ticks(axes.xaxis)
+            _round_ticks(axes.yaxis)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         stream = BytesIO()
@@ -159,6 +175,96 @@ def headline(figure: Picture, text: str) -> None:
     lines = wrapped_name(picture_text(text), int(_LETTERS_IN * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + 0.14 * (1 + lines.count("\n")))
     figure.suptitle(lines, x=0.01, ha="left", fontsize=8.5)
+
+
+def caption(figure: Picture, *choices: Sequence[str]) -> None:
+    """Write notes below a picture in small letters, on three lines at most.
+
+    Parameters
+    ----------
+    choices : sequence of str
+        Notes, the longest first: those are written that are the first to fit. Of the last ones, as
+        many words are written as fit.
+    """
+    wide = int(_CAPTION_LETTERS_IN * figure.get_figwidth())
+    texts = ["; ".join(notes) for notes in choices]
+    fits = (wrap(text, wide, break_on_hyphens=False) for text in texts)
+    lines = next((found for found in fits if len(found) <= _MAX_CAPTION_LINES), None)
+    if lines is None:
+        lines = wrap(texts[-1], wide, max_lines=_MAX_CAPTION_LINES, placeholder=" ...")
+    if lines:
+        figure.set_figheight(figure.get_figheight() + _CAPTION_LINE_IN * (1 + len(lines)))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="0.25")
+
+
+def nested_size(at: int, markers: int) -> float:
+    """Return the size of one of several kinds of markers, each smaller than the last, so that
+    markers at one place all show."""
+    return 4 + min(5, 1.6 * (markers - 1 - at))
+
+
+class _RoundLogLocator(Locator):
+    """Locator of the ticks of ``ticks_of`` on a logarithmic axis."""
+
+    def __init__(self, *, binary: bool) -> None:
+        self._binary = binary
+
+    def __call__(self) -> Sequence[float]:
+        """Return the ticks inside the axis."""
+        assert self.axis is not None
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """Return the ticks between two ends."""
+        return ticks_of(*sorted((vmin, vmax)), binary=self._binary)
+
+
+def _round_ticks(axis: Axis) -> None:
+    """Place the ticks of an axis at 1, 2 and 5 times powers of ten, unless ticks were set."""
+    axis.set_minor_locator(NullLocator())
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(steps=[1, 2, 5, 10])
+    elif isinstance(locator, LogLocator):
+        scale = axis.get_transform()
+        axis.set_major_locator(
+            _RoundLogLocator(binary=isinstance(scale, LogTransform) and scale.base == 2)
+        )
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(lambda number, _: f"{number:,.6g}")
+
+
+def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 7) -> tuple[float, ...]:
+    """Return a handful of round numbers between two ends of a logarithmic axis.
+
+    Parameters
+    ----------
+    low, high : float
+        Above zero.
+    binary : bool
+        True if powers of two are round.
+    most : int
+        Largest number of ticks.
+
+    Examples
+    --------
+    >>> ticks_of(0.9, 30), ticks_of(1, 64, binary=True)
+    ((1.0, 2.0, 5.0, 10.0, 20.0), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
+    """
+    first, last = low * (1 - 1e-9), high * (1 + 1e-9)
+    found: list[float] = []
+    steps: tuple[int, ...]
+    if binary:
+        powers = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
+        found = [2.0**p for p in powers if first <= 2.0**p <= last]
+    else:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for steps in ((1, 2, 5), (1,)):
+            found = [m * 10.0**d for d in decades for m in steps if first <= m * 10.0**d <= last]
+            if len(found) <= most:
+                break
+    every = math.ceil(len(found) / (most + 1)) or 1
+    return tuple(found[::every])
 
 
 def panel_grid(

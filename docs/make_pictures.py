@@ -131,7 +131,6 @@ def draw_skew(bars: Axes, sides: Axes) -> None:
     sides.set(xscale="log", yscale="log", xlabel="elements a side")
     sides.set_xticks(SIDES, [str(n) for n in SIDES])
     sides.set_yticks([1, 2, 5, 10, 20], ["1x", "2x", "5x", "10x", "20x"])
-    sides.minorticks_off()
     sides.set_title("not overlapped, against the side", loc="left", fontsize=10)
     sides.legend(frameon=False, fontsize=8)
     for axes in (bars, sides):
@@ -167,7 +166,6 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     buffers.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["0.25", "0.5", "1", "2", "4", "8"])
-    buffers.minorticks_off()
     times.set_title("latency per token, ns", loc="left", fontsize=10)
     buffers.set_title("footprint in the global buffer, MiB", loc="left", fontsize=10)
     times.legend(frameon=False, fontsize=8)

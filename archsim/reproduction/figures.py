@@ -15,7 +15,6 @@ import matplotlib as mpl
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import NullFormatter
 
 from ..document import Document, to_markdown
 from ..figure_style import Picture, look, palette, patches, show_shares
@@ -236,7 +235,6 @@ def _draw_scatter(data: FigureData) -> Picture:
     for axis, panel in ((axes.xaxis, panels[0]), (axes.yaxis, panels[-1])):
         if data.shown:
             axis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_minor_formatter(NullFormatter())
         axis.set_label_text(panel.title + _UNITS.get(panel.quantity, ("", 1.0))[0])
     axes.grid(**_GRID)
     axes.set_title(_title(data), loc="left")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, hypot, pi, sin
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING
 
 from matplotlib.textpath import TextPath
@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox, BboxBase
 from einsum_cascade.errors import InputError
 
 from ..document import picture_text
-from ..figure_style import Picture, headline, palette
+from ..figure_style import Picture, caption, headline, palette
 from ..quantities import engineering
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
         headline(figure, subject)
     numbers = _part_numbers(result) if result.parts else None
     if numbers:
-        figure.supxlabel(_key(numbers, int(16 * wide)), x=0.01, ha="left", fontsize=8)
+        # A line is never broken between a number and its name.
+        key = (f"{number}\u00a0{name}" for name, number in numbers.items())
+        caption(figure, ["\u00a0\u00a0 ".join(key)])
     # Constrained layout moves the axes; labels need their final places.
     figure.draw_without_rendering()
     for axes, memory in zip(panels, levels, strict=False):
@@ -112,16 +114,6 @@ def _part_numbers(result: RunRecord) -> dict[str, str]:
     quick = _nameless(result)
     named = [p.name for p in result.parts if p.name not in quick]
     return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
-
-
-def _key(numbers: dict[str, str], characters: int) -> str:
-    """Return the text below the panels that gives the part of each number.
-
-    A line is never broken between a number and its name.
-    """
-    hard_blank = "\u00a0"
-    entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
-    return fill((2 * hard_blank + " ").join(entries), characters, break_on_hyphens=False)
 
 
 def spots(result: RunRecord, memory: MemoryRoof) -> list[Spot]:
@@ -218,8 +210,8 @@ def _describe(
     axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=8.5 if narrow else 10)
     used = {s.name for s in found}
     quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
-    names = fill(", ".join(quiet), int(11 * wide_in), initial_indent=" " * 17).lstrip()
-    below = f"\nno traffic here: {names}" if quiet else ""
+    text = f"no traffic here: {', '.join(quiet)}"
+    below = "\n" + shorten(text, int(11 * wide_in), placeholder=" ...") if quiet else ""
     if _nameless(result):
         below += (
             f"\nwithout a number: operators of less than {100 * _LEAST_TIME:.0f} % of the time each"

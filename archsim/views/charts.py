@@ -24,11 +24,14 @@ from ..figure_style import (
     FAINT,
     ORDERED,
     Picture,
+    caption,
     ink_on,
     name_bars,
+    nested_size,
     palette,
     patches,
     stack_bar,
+    ticks_of,
     wrapped_name,
 )
 from ..sweeping.columns import NUMBERS, unit_of
@@ -45,20 +48,18 @@ from .panels import (
     Panel,
     Shade,
     handles_of,
+    is_energy,
     legend,
     measured_axis,
     named_axis,
     panels_of,
-    remarks,
     set_axis,
-    set_scale,
-    set_ticks,
     shaded,
     shades_of,
     texts_of_axis,
     thinned,
 )
-from .scales import PlotScale, label_of, scale_of, short, ticks_of, with_unit
+from .scales import PlotScale, label_of, scale_of, short, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,18 +94,15 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
         scale = measured_axis(panel.axes, "y", view, y)
         panel.axes.label_outer()
         for shade, part in shaded(panel.view, colour, shades):
-            # Markers distinguish lines that lie on one another: each line has smaller ones than the
-            # last.
-            later = len(shades) - shades.index(shade) - 1
             rows = part.frame.assign(place=part.frame[x].map(places)).sort_values("place")
             drawn = [scale.drawn(n) for n in rows[y]]
             panel.axes.plot(
                 rows["place"], drawn, color=shade.colour, marker=shade.marker,
-                markersize=4 + min(5, 1.6 * later),
+                markersize=nested_size(shades.index(shade), len(shades)),
             )  # fmt: skip
         panel.axes.grid(alpha=0.25, linewidth=0.5)
     legend(figure, colour, handles_of(shades))
-    remarks(figure, view.notes)
+    caption(figure, view.notes)
     return figure
 
 
@@ -152,7 +150,7 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
     if x is None and facet is None:
         first = view.where(colour, base.value).frame[y]
         notes = (f"1 is {short(float(first.iloc[0]), view.units.get(y))}", *notes)
-    remarks(figure, notes)
+    caption(figure, notes)
     return figure
 
 
@@ -265,8 +263,7 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
         if scale.log:
             ticks = ticks_of(*ends, binary=scale.binary)
             bar.set_ticks(list(ticks), labels=[f"{t:,.6g}" for t in ticks])
-            bar.ax.minorticks_off()
-    remarks(figure, view.notes)
+    caption(figure, view.notes)
     return figure
 
 
@@ -324,7 +321,7 @@ def _cells(
         every = thinned(texts, panel.wide_in) if axis is axes.xaxis else 1
         if axis is axes.yaxis:
             texts = [wrapped_name(text) for text in texts]
-        set_ticks(axis, range(0, len(values), every), texts[::every])
+        axis.set_ticks(range(0, len(values), every), texts[::every])
         axis.set_label_text(with_unit(label_of(column), unit))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -374,15 +371,18 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
         raise InputError(f"breakdown: '{x}' has {slots.size(x)} values, at most {_MOST_ROWS} fit")
     view = slots.best(LATENCY if LATENCY in view.frame.columns else whole.columns[0])
     rows = 1 if x is None else slots.size(x)
-    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="y")
+    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="xy")
     names = list(
         dict.fromkeys(n for p in panels for _, r in _rows(p, x) for n, _ in _pieces(r, whole))
     )
     colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
+    ends = [sum(n for _, n in _pieces(row, whole)) for p in panels for _, row in _rows(p, x)]
+    scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
     for panel in panels:
-        _stacks(panel, view, x, whole, colours)
+        _stacks(panel, view, x, whole, colours, scale)
+        panel.axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
     legend(figure, whole.name, patches({n: colours[n] for n in names}))
-    remarks(figure, view.notes)
+    caption(figure, view.notes)
     return figure
 
 
@@ -422,18 +422,19 @@ def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
 
 
 def _stacks(
-    panel: Panel, view: FrameView, x: str | None, whole: StackedQuantity, colours: dict[str, str]
+    panel: Panel,
+    view: FrameView,
+    x: str | None,
+    whole: StackedQuantity,
+    colours: dict[str, str],
+    scale: PlotScale,
 ) -> None:
     axes = panel.axes
-    rows = [(value, _pieces(row, whole)) for value, row in _rows(panel, x)]
-    ends = [sum(size for _, size in pieces) for _, pieces in rows]
-    scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
     values = view.values(x)
-    for value, pieces in rows:
-        at = values.index(value)
-        stack_bar(axes, at, [(name, scale.drawn(size)) for name, size in pieces], colours)
-    set_scale(axes, "x", scale, (0, scale.drawn(max(ends))))
-    axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
+    for value, row in _rows(panel, x):
+        pieces = [(name, scale.drawn(size)) for name, size in _pieces(row, whole)]
+        stack_bar(axes, values.index(value), pieces, colours)
+    axes.xaxis.set_major_formatter(lambda number, _: f"{number:,.6g}")
     name_bars(axes, [wrapped_name(view.shown(x, v)) for v in values])
     axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
     if panel.first and x is not None and view.is_ordered(x):
@@ -452,6 +453,14 @@ class Objectives:
 
     x: str
     y: str
+
+    @property
+    def reasons(self) -> tuple[str, str, str]:
+        """Reasons to number a point of the front."""
+        x, y = (
+            f"{'most' if higher_is_better(c) else 'least'} {label_of(c)}" for c in (self.x, self.y)
+        )
+        return x, y, "least product"
 
     def costs(self, view: FrameView) -> list[tuple[float, float]]:
         """Return the two objectives of every row as costs: a lower cost is better."""
@@ -483,28 +492,34 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     facet, colour = slots.facet(options.facet), slots.colour(options.colour)
     view = slots.rows_of_one_workload()
     shades = shades_of(view, colour)
-    figure, panels = panels_of(view, facet, options.width_in)
-    key: list[str] = []
+    share = "".join(side for side, column in (("x", x), ("y", y)) if is_energy(view, column))
+    figure, panels = panels_of(view, facet, options.width_in, share=share)
+    points: list[str] = []
     for panel in panels:
-        scales = _draw_front(panel, wanted, colour, shades)
-        key += _number_points(panel, wanted, scales, facet, len(key) + 1)
+        scales = _draw_front(panel, view, wanted, colour, shades)
+        if "y" in share and not panel.first:
+            panel.axes.set_ylabel("")
+        points += _number_points(panel, wanted, scales, facet)
     legend(figure, colour, handles_of(shades))
     of = " of its colour" if colour else ""
-    notes = f"on a line: no other point{of} is better in both; faint: the others"
-    remarks(figure, (*key, notes, *view.notes))
+    notes = (f"on a line: no other point{of} is better in both; faint: the others", *view.notes)
+    reasons = ", ".join(f"{n} {why}" for n, why in enumerate(wanted.reasons, start=1))
+    caption(figure, (*points, *notes), (reasons, *notes))
     return figure
 
 
 def _draw_front(
-    panel: Panel, wanted: Objectives, colour: str | None, shades: Sequence[Shade]
+    panel: Panel, whole: FrameView, wanted: Objectives, colour: str | None, shades: Sequence[Shade]
 ) -> FrontScales:
     """Draw the fronts of a panel, and return the scales of its axes."""
     axes, view = panel.axes, panel.view
-    across = measured_axis(axes, "x", view, wanted.x, panel.wide_in)
-    up = measured_axis(axes, "y", view, wanted.y)
+    of_x, of_y = (whole if is_energy(whole, c) else view for c in (wanted.x, wanted.y))
+    across = measured_axis(axes, "x", of_x, wanted.x, panel.wide_in)
+    up = measured_axis(axes, "y", of_y, wanted.y)
     for shade, part in shaded(view, colour, shades):
         costs = wanted.costs(part)
         best = undominated(costs, (0, 0))
+        size = nested_size(shades.index(shade), len(shades))
         rows = part.frame
         points = [
             (across.drawn(a), up.drawn(b))
@@ -519,26 +534,30 @@ def _draw_front(
         ends = [points[n] for n in best]
         where: Literal["pre", "post"] = "pre" if higher_is_better(wanted.x) else "post"
         axes.step(*zip(*ends, strict=True), where=where, color=shade.colour, zorder=2)
-        axes.plot(*zip(*ends, strict=True), shade.marker, color=shade.colour, zorder=3)
+        axes.plot(
+            *zip(*ends, strict=True), shade.marker, color=shade.colour, markersize=size, zorder=3
+        )
     axes.grid(alpha=0.25, linewidth=0.5)
     return across, up
 
 
 def _number_points(
-    panel: Panel, wanted: Objectives, scales: FrontScales, facet: str | None, first: int
+    panel: Panel, wanted: Objectives, scales: FrontScales, facet: str | None
 ) -> list[str]:
-    """Number the chosen points of a panel from ``first`` on, and return their descriptions."""
+    """Write the numbers of their reasons at the chosen points of a panel, and return texts about
+    the points."""
     view, axes, (across, up) = panel.view, panel.axes, scales
-    chosen = _chosen(wanted, wanted.costs(view))
     lines: list[str] = []
-    spots: dict[tuple[float, float], str] = {}
-    for number, (at, why) in enumerate(chosen.items(), start=first):
+    spots: dict[tuple[float, float], list[int]] = {}
+    for at, numbers in _chosen(wanted.costs(view)).items():
         row = view.frame.iloc[at]
         place = (across.drawn(row[wanted.x]), up.drawn(row[wanted.y]))
-        lines.append(f"{number}  {', '.join(why)}: {_point(view, row, wanted, facet)}")
+        why = ", ".join(f"{n} {wanted.reasons[n - 1]}" for n in numbers)
+        lines.append(f"{why}: {_point(view, row, wanted, facet)}")
         spot = next((other for other in spots if _close(axes, place, other)), place)
-        spots[spot] = f"{spots[spot]}, {number}" if spot in spots else str(number)
-    for place, text in spots.items():
+        spots.setdefault(spot, []).extend(numbers)
+    for place, numbers in spots.items():
+        text = ", ".join(map(str, sorted(numbers)))
         at = (axes.transScale + axes.transLimits).transform(place)[1]
         axes.annotate(
             text, place, xytext=(5, 4 if at < _HIGH else -3), textcoords="offset points",
@@ -555,17 +574,16 @@ def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> 
     return bool(abs(a - c) < _CLOSE and abs(b - d) < 2 * _CLOSE)
 
 
-def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[int, list[str]]:
-    """Return the points of a front to label, each with the reasons: an end, or the least
-    product."""
+def _chosen(costs: Sequence[tuple[float, float]]) -> dict[int, list[int]]:
+    """Return the points of a front to label, each with the numbers of its reasons: an end, or the
+    least product."""
     best = undominated(costs, (0, 0))
-    found: dict[int, list[str]] = {}
-    for column, at in ((wanted.x, best[0]), (wanted.y, best[-1])):
-        most = "most" if higher_is_better(column) else "least"
-        found.setdefault(at, []).append(f"{most} {label_of(column)}")
+    found: dict[int, list[int]] = {}
+    for number, at in ((1, best[0]), (2, best[-1])):
+        found.setdefault(at, []).append(number)
     if all(a > 0 and b > 0 for a, b in costs):
         knee = min(best, key=lambda n: costs[n][0] * costs[n][1])
-        found.setdefault(knee, []).append("least product")
+        found.setdefault(knee, []).append(3)
     return found
 
 

@@ -6,18 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..document import picture_text
-from ..figure_style import MARKERS, ORDERED, PALETTE, Picture, panel_grid
+from ..figure_style import MARKERS, ORDERED, PALETTE, Picture, panel_grid, ticks_of
 from .frame import FrameView, numbers_written
-from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
+from .scales import PlotScale, label_of, scale_of, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +28,6 @@ Side = Literal["x", "y"]
 _TALL_IN: Final = 2.5
 _PANEL_IN: Final = 2.1
 """Smallest width of a panel, in inches."""
-_CHARACTERS_IN: Final = 20.5
-"""Number of characters of a remark that fit in an inch."""
-_REMARK_LINE_IN: Final = 0.108
 _LEGEND_LINE_IN: Final = 0.165
 _MOST_HANDLES: Final = 13
 _TICK_IN: Final = 0.075
@@ -122,7 +118,8 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
     longest = max(len(str(h.get_label())) for h in handles)
     room = figure.get_figwidth() / (0.35 + 0.065 * longest)
     columns = max(1, min(len(handles), int(room)))
-    _taller(figure, _LEGEND_LINE_IN * (1 + math.ceil(len(handles) / columns)))
+    more_in = _LEGEND_LINE_IN * (1 + math.ceil(len(handles) / columns))
+    figure.set_figheight(figure.get_figheight() + more_in)
     figure.legend(
         handles=list(handles),
         title=label_of(column),
@@ -133,11 +130,6 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
     )
 
 
-def _taller(figure: Picture, more_in: float) -> None:
-    """Increase the height of the picture above or below the panels, which keep their heights."""
-    figure.set_figheight(figure.get_figheight() + more_in)
-
-
 def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
     """Return the legend's entries; of many colours, the ends and some between them."""
     every = math.ceil((len(shades) - 1) / _MOST_HANDLES) or 1
@@ -145,19 +137,12 @@ def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
     return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
 
 
-def remarks(figure: Picture, notes: Sequence[str]) -> None:
-    """Write remarks below the picture in small letters, each on its own line."""
-    wide = int(_CHARACTERS_IN * figure.get_figwidth())
-    lines = [fill(text, wide, subsequent_indent="   ", break_on_hyphens=False) for text in notes]
-    if lines:
-        _taller(figure, _REMARK_LINE_IN * (1 + sum(line.count("\n") + 1 for line in lines)))
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="0.25")
-
-
 def measured_axis(
     axes: Axes, side: Side, view: FrameView, column: str, room_in: float = _TALL_IN
 ) -> PlotScale:
     """Set the scale, label and ticks of an axis for measured numbers, and return the scale.
+
+    An axis of energy begins at zero if it is linear.
 
     Parameters
     ----------
@@ -168,8 +153,15 @@ def measured_axis(
     scale = scale_of(numbers, view.units.get(column))
     low, high = min(map(scale.drawn, numbers)), max(map(scale.drawn, numbers))
     set_scale(axes, side, scale, (low, high), most=max(2, min(6, int(room_in / 0.36))))
+    if is_energy(view, column) and not scale.log:
+        axes.set(**{f"{side}lim": (min(0.0, low), 1.06 * high)})
     _of(axes, side).set_label_text(with_unit(label_of(column), scale.unit))
     return scale
+
+
+def is_energy(view: FrameView, column: str) -> bool:
+    """Return whether a column holds energies, whose axes all panels share."""
+    return view.units.get(column) == "pJ"
 
 
 def _of(axes: Axes, side: Side) -> Axis:
@@ -191,13 +183,7 @@ def set_scale(
     room = (high / low) ** 0.06
     axes.set(**{f"{side}scale": "log", f"{side}lim": (low / room, high * room)})
     ticks = ticks_of(low / room, high * room, binary=scale.binary, most=most)
-    set_ticks(axis, ticks, [f"{t:,.6g}" for t in ticks])
-
-
-def set_ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
-    """Set the ticks of an axis with their labels, and no others between them."""
-    axis.set_ticks(list(ticks), list(labels))
-    axis.set_minor_locator(NullLocator())
+    axis.set_ticks(list(ticks), [f"{t:,.6g}" for t in ticks])
 
 
 def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
@@ -225,7 +211,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     if _evenly(list(places.values()), scale.log):
         # Ticks stand at the values themselves, as many as can be read.
         every = thinned(texts, panel.wide_in)
-        set_ticks(axes.xaxis, list(places.values())[::every], texts[::every])
+        axes.xaxis.set_ticks(list(places.values())[::every], texts[::every])
     axes.set_xlabel(with_unit(label_of(column), unit))
     return places
 

@@ -136,36 +136,3 @@ def short(number: float, unit: str | None) -> str:
     if unit in ("s", "B/s", "Hz"):
         return engineering(number, unit, digits=3)
     return f"{number:,.10g} {unit or ''}".rstrip()
-
-
-def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 6) -> tuple[float, ...]:
-    """Return a handful of round numbers between two ends of a logarithmic axis.
-
-    Parameters
-    ----------
-    low, high : float
-        Above zero.
-    binary : bool
-        True if powers of two are round.
-    most : int
-        Largest number of ticks.
-
-    Examples
-    --------
-    >>> ticks_of(0.9, 30), ticks_of(1, 64, binary=True)
-    ((1.0, 2.0, 5.0, 10.0, 20.0), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
-    """
-    first, last = low * (1 - 1e-9), high * (1 + 1e-9)
-    found: list[float] = []
-    steps: tuple[int, ...]
-    if binary:
-        powers = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
-        found = [2.0**p for p in powers if first <= 2.0**p <= last]
-    else:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for steps in ((1, 2, 5), (1, 3), (1,)):
-            found = [m * 10.0**d for d in decades for m in steps if first <= m * 10.0**d <= last]
-            if len(found) <= most:
-                break
-    every = math.ceil(len(found) / (most + 1)) or 1
-    return tuple(found[::every])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, isfinite, log2, nan
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from archsim.document import picture_text
 from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look, panel_grid
@@ -59,7 +59,9 @@ def plot_history(found: WorkloadSearched) -> Picture:
     with look():
         size = (max(4.6, 3.0 * columns), 2.6 * rows)
         figure = Picture(figsize=size, layout="constrained")
-        panels = panel_grid(figure, max(1, len(parts)), columns)
+        # Energies of parts are compared.
+        shared = found.objective.name == "energy"
+        panels = panel_grid(figure, max(1, len(parts)), columns, sharey=shared)
         for axes, part in zip(panels, parts, strict=False):
             _draw_history(axes, part, found)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -97,37 +99,41 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
         axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
     axes.set_xlim(0, 1.02 * at[-1] or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    there = [v for v in (*values, *bounds) if isfinite(v) and v > 0]
+    shown_parts = found.parts if found.objective.name == "energy" else (part,)
+    there = [
+        unit * v
+        for p in shown_parts
+        for m in p.found.history
+        for v in (m.value, m.bound)
+        if isfinite(v) and v > 0
+    ]
     low, high = (min(there), max(there)) if there else (1.0, 1.0)
     log = high > _MIN_LOG_RATIO * low
     if log:
         axes.set_yscale("log")
+    elif found.objective.name == "energy":
+        axes.set_ylim(0, 1.06 * high)
     elif there and high < (1 + _MIN_SPAN) * low:
         axes.set_ylim(low * (1 - _MIN_SPAN), high * (1 + _MIN_SPAN))
-    _show_values(axes.yaxis, shown, 10 if log else 0)
+    _show_values(axes.yaxis, shown)
     axes.set_xlabel("seconds of the search")
     gap = part.found.certificate.gap
     verdict = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
     axes.set_title(picture_text(f"{part.name}: {shown(values[-1])}, {verdict}"), loc="left")
 
 
-def _show_values(axis: Axis, shown: Callable[[float], str], log_base: float = 0) -> None:
-    """Label an axis with formatted values at round places.
-
-    A logarithmic axis has ticks at 1, 2 and 5, or at the powers of two if that is its base.
-    """
-    steps = (1.0,) if log_base == 2 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(log_base, steps) if log_base else MaxNLocator(5))
-    axis.set_minor_locator(NullLocator())
+def _show_values(axis: Axis, shown: Callable[[float], str]) -> None:
+    """Label an axis with formatted values, in few places if it is linear."""
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator(5))
     axis.set_major_formatter(lambda value, _: shown(value))
 
 
 def plot_front(front: Front) -> Picture:
     """Draw energy over latency: a step from point to point, and the lower bound.
 
-    Between two points the energy is that of the faster one. The axes end near the points, as
-    savings may be a few percent. The lower bound is drawn where it is that near, and given in the
-    legend. On a front of three objectives the colour of a point shows its footprint.
+    Between two points the energy is that of the faster one. The axis of energy begins at zero. On a
+    front of three objectives the colour of a point shows its footprint.
     """
     with look():
         figure = Picture(figsize=(PAGE_IN, 4.0), layout="constrained")
@@ -147,7 +153,6 @@ def _draw_front(axes: Axes, front: Front) -> None:
     spent = [p.result.energy_pj for p in front.points]
     proven = [p.result.energy_pj * (1 - p.gap) for p in front.points]
     wide = max(late[-1] - late[0], 0.02 * late[0])
-    tall = max(spent[0] - spent[-1], 0.02 * spent[0])
     end = late[-1] + 0.2 * wide
     axes.step([*late, end], [*spent, spent[-1]], where="post", color=_FOUND)
     axes.plot(late, spent, "o", color=_FOUND, label="found, by number")
@@ -155,7 +160,6 @@ def _draw_front(axes: Axes, front: Front) -> None:
     bounds = [*proven, proven[-1]]
     axes.step([*late, end], bounds, where="post", color=_PROVEN, linestyle="--", label=smallest)
     axes.set_xlim(late[0] - 0.15 * wide, end)
-    axes.set_ylim(spent[-1] - 0.35 * tall, spent[0] + 0.15 * tall)
     _show_values(axes.xaxis, seconds)
     _name(axes, late, spent, [""] * len(late))
 
@@ -172,7 +176,7 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
     log = late[-1] > _MIN_LOG_RATIO_OF_FRONT * late[0]
     if log:
         axes.set_xscale("log")
-    _show_values(axes.xaxis, seconds, 10 if log else 0)
+    _show_values(axes.xaxis, seconds)
     _name(axes, late, spent, [f": {byte_size(b)}" for b in footprints])
     return dots
 
@@ -180,7 +184,8 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
 def _name(axes: Axes, late: Sequence[float], spent: Sequence[float], more: Sequence[str]) -> None:
     for number, (x, y, text) in enumerate(zip(late, spent, more, strict=True), start=1):
         axes.annotate(f"{number}{text}", (x, y), xytext=(5, 4), textcoords="offset points")
-    axes.yaxis.set_major_formatter(lambda y, _: energy(y))
+    axes.set_ylim(0, 1.1 * max(spent))
+    _show_values(axes.yaxis, energy)
     axes.set_xlabel("latency")
     axes.set_ylabel("energy")
 
@@ -209,12 +214,13 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
 
 def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[float], str]) -> None:
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    if shown is byte_size:
+        axes.set_yscale("log", base=2)
+    else:
+        axes.set_ylim(bottom=0)
     axes.axvline(curves.own_bytes, color=_REFERENCE, linestyle=":", linewidth=0.9)
     ticks = curves.capacities[::3]
     axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")
-    axes.xaxis.set_minor_locator(NullLocator())
-    # Bytes have ticks at powers of two; energies may differ by a few percent only.
-    _show_values(axes.yaxis, shown, 2 if shown is byte_size else 0)
+    _show_values(axes.yaxis, shown)
     axes.set_xlabel(picture_text(f"capacity of {curves.memory} (dotted: this machine's)"))
     axes.set_title(picture_text(title), loc="left")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import archsim
 from archsim.dominance import undominated
-from archsim.figure_style import ORDERED
+from archsim.figure_style import ORDERED, Picture, caption
 from archsim.views.plot import FRAME_KINDS
 from archsim.views.scales import scale_of
 from einsum_cascade.errors import InputError
@@ -91,12 +91,69 @@ def test_fronts_are_of_one_work_and_one_colour(frame: pd.DataFrame) -> None:
             both = list(zip(part["latency_s"] * 1e3, part["energy_pj"] / unit, strict=True))
             best = sorted(p for p in both if not any(q < p and q[1] <= p[1] for q in both))
             assert [tuple(p) for p in line.get_xydata()] == [pytest.approx(p) for p in best]
-    # Chosen points are numbered, and the key says which they are.
-    key = figure.get_supxlabel()
-    fastest = ran(frame).sort_values("latency_s").iloc[0]
-    assert f"1  least latency: {1e6 * fastest['latency_s']:.0f} µs" in key
+    # Chosen points are numbered; the key tells their settings if it has space.
+    key = figure.get_supxlabel().replace("\n", " ")
+    assert key.startswith("1 least latency, 2 least energy, 3 least product; on a line: ")
+    assert key.endswith("not drawn: 1 excluded and 1 refused")
+    short = ran(frame)[ran(frame)["seq_len"] == "1K"]
+    key = archsim.plot(short, "pareto").get_supxlabel()
+    fastest = short.sort_values("latency_s").iloc[0]
+    assert f"1 least latency: {1e6 * fastest['latency_s']:.0f} µs" in key
     assert "(a-third-machine, buffer 16 MiB, side 128)" in key
-    assert "not drawn: 1 excluded and 1 refused" in key
+
+
+def leading(tick: float) -> int:
+    """Return the first digit of a tick, with as many more as it has."""
+    return int(f"{abs(tick):.6e}".partition("e")[0].replace(".", "").rstrip("0") or 0)
+
+
+def test_axes_of_energy_begin_at_zero_and_are_shared() -> None:
+    near = pd.DataFrame(
+        {
+            "machine": ["a", "b", "c"] * 2,
+            "seq_len": ["1K"] * 3 + ["4K"] * 3,
+            "latency_s": [1.0, 2.0, 3.0] * 2,
+            "energy_pj": [93e12, 92e12, 91e12, 97e12, 96e12, 95e12],
+            "energy_pj.DRAM": [93e12, 92e12, 91e12, 97e12, 96e12, 95e12],
+        }
+    )
+    near.attrs.update(axes=["machine", "seq_len"], units={"energy_pj": "pJ"})
+    for kind, x, side in (("pareto", None, "y"), ("breakdown", "machine", "x")):
+        how = {"y": "energy_pj"} if kind == "breakdown" else {"colour": "machine"}
+        figure = archsim.plot(near, kind, x=x, facet="seq_len", **how)
+        limits = {getattr(axes, f"get_{side}lim")() for axes in figure.axes}
+        ((low, high),) = limits
+        assert low == 0
+        assert 97 < high < 110
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_ticks_are_at_one_two_and_five(*, log: bool) -> None:
+    for high in (3.1, 4.4, 26, 77, 830):
+        figure = Picture()
+        axes = figure.subplots()
+        axes.set(xlim=(1, high), ylim=(1, high), xscale="log" if log else "linear")
+        figure.draw_without_rendering()
+        steps = axes.get_xticks() if log else [b - a for a, b in pairwise(axes.get_xticks())]
+        assert {leading(t) for t in steps} <= {1, 2, 5}
+        assert len(axes.get_xticks()) > 1
+
+
+def test_points_at_one_place_all_show() -> None:
+    same = pd.DataFrame({"machine": ["a", "b"], "latency_s": [1.0] * 2, "energy_pj": [2.0] * 2})
+    (axes,) = archsim.plot(same, "pareto", colour="machine").axes
+    sizes = [line.get_markersize() for line in axes.lines if line.get_marker() in {"o", "s"}]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 2
+
+
+@pytest.mark.parametrize("width", [3.3, 7])
+def test_captions_have_three_lines_at_most(width: float) -> None:
+    figure = Picture(figsize=(width, 2))
+    caption(figure, ["a long note about something"] * 40, ["a shorter note"] * 40)
+    lines = figure.get_supxlabel().split("\n")
+    assert len(lines) == 3
+    assert lines[-1].endswith("...")
 
 
 def test_lines_and_bars_take_the_best_of_what_is_not_drawn(frame: pd.DataFrame) -> None:
