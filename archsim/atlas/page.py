@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from einsum_cascade.source import html_text
 
+from ..result.result import Result
 from .survey import LEGEND, MEASURES, SIZES, AtlasEntry, AtlasPlan, AtlasRun, Shown, utilization
 
 
@@ -78,10 +79,12 @@ def _columns(arrays: tuple[str, ...]) -> list[_AtlasColumn]:
     return [
         _AtlasColumn("cascade"),
         _AtlasColumn("passes", "number"),
-        _AtlasColumn("over"),
+        _AtlasColumn("over ranks"),
         *(_AtlasColumn(label, "number", field) for field, label, _ in SIZES),
         _AtlasColumn("mapping", field="mapping"),
         *(_AtlasColumn(label, "number", field) for field, label, _ in MEASURES),
+        _AtlasColumn("best mapping", field="best"),
+        _AtlasColumn("its latency", "number", "best-latency"),
         *(_AtlasColumn(f"{a} busy", "number", utilization(a)) for a in arrays),
     ]
 
@@ -115,7 +118,7 @@ def _row(entry: AtlasEntry, columns: list[_AtlasColumn]) -> str:
         f'<td data-sort="{name}"><a href="#cascade-{name}">{name}</a><br>'
         f"<small>{title}</small>{mark}</td>"
         f'<td class="number" data-label="passes">{most}</td>'
-        f'<td data-label="over">{html_text(over)}</td>'
+        f'<td data-label="over ranks">{html_text(over)}</td>'
         f"{cells}</tr>"
     )
 
@@ -123,12 +126,47 @@ def _row(entry: AtlasEntry, columns: list[_AtlasColumn]) -> str:
 def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
     """Return the numbers that the page's script shows: per cascade, machine and length."""
     runs: dict[str, Any] = {}
+    best = _best_runs(entries)
     for entry in entries:
         by_machine = runs.setdefault(entry.cascade.name, {})
         for run in sorted(entry.runs, key=lambda r: r.result.latency_s if r.result else inf):
             # The fastest run comes first, and a refusal last.
-            by_machine.setdefault(run.machine, {}).setdefault(run.length, _shown(run, arrays))
+            by_length = by_machine.setdefault(run.machine, {})
+            fastest = best.get((_function(entry), run.machine, run.length))
+            by_length.setdefault(run.length, _shown(run, arrays) | _shown_best(fastest))
     return {"sized": {e.cascade.name: dict(e.sized) for e in entries}, "runs": runs}
+
+
+_Best = tuple[str, Result]
+"""Cascade and result of the fastest run."""
+
+
+def _function(entry: AtlasEntry) -> str:
+    """Return the name of the function that a cascade computes."""
+    return entry.cascade.program.reference or entry.cascade.name
+
+
+def _best_runs(entries: tuple[AtlasEntry, ...]) -> dict[tuple[str, str, str], _Best]:
+    """Return the fastest run by function, machine and length."""
+    found: dict[tuple[str, str, str], _Best] = {}
+    for entry in entries:
+        for run in entry.runs:
+            place = (_function(entry), run.machine, run.length)
+            so_far = found.get(place)
+            if run.result and (not so_far or run.result.latency_s < so_far[1].latency_s):
+                found[place] = (entry.cascade.name, run.result)
+    return found
+
+
+def _shown_best(best: _Best | None) -> dict[str, Shown]:
+    if best is None:
+        return {}
+    cascade, result = best
+    _, _, measure = MEASURES[0]
+    return {
+        "best": (result.mapping, result.mapping, f"runs {cascade}"),
+        "best-latency": measure(result),
+    }
 
 
 def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:

@@ -19,9 +19,8 @@ from mappers.construct.generators import GENERATORS
 from workloads.workload import Workload
 
 from ..document import html_table, names, numbers, table_of, texts
-from ..plan.job import Job
-from ..plan.parts import own_part
-from ..plan.planner import evaluate_job, plan, run_plan
+from ..plan.planner import evaluate_job, plan
+from ..plan.selection import mapping_called
 from ..processes import map_in_order
 from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
@@ -38,6 +37,8 @@ class AtlasRun:
     machine: str
     mapping: str
     length: str
+    shapes: tuple[tuple[str, int], ...] = ()
+    """Sizes of the cascade's ranks and values of its parameters."""
     result: Result | None = None
     refusal: str = ""
 
@@ -86,25 +87,27 @@ LEGEND: Final = (
     "Passes: traversals of a whole fiber that no mapping can avoid; passes inside a tile of a "
     "partitioned rank are listed below, cascade by cascade. Footprint for later passes: elements "
     "per fiber that cause traffic if the buffer cannot hold them. The mapping shown is the fastest "
-    "legal built-in one; the tooltip of a number names its bottleneck. Cascades without a written "
+    "legal built-in one; the tooltip of a number names its bottleneck. The best mapping is the "
+    "fastest one on the page that computes the same on this machine, perhaps with another cascade. "
+    "Cascades without a written "
     "mapping run one Einsum after the other, every tensor through memory. They are sorted apart, "
     "since their latency says little about the algorithm."
 )
 
 
 def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
-    """Return the largest number of passes as text, and the ranks that need as many.
+    """Return the largest number of passes as text, and the ranks that they go over.
 
-    If no whole fiber needs a second pass, the text names the members of a partition that do.
+    If no whole fiber needs a second pass, the text names the ranks that do inside of tiles.
     """
     whole = [r for r in ranks if r.grain != "member"]
     most = max((r.count for r in whole), default=0)
     often = [r for r in whole if r.count == most]
     count = min(often, key=lambda r: r.at_most).counted if often else "0"
     if most > 1:
-        return count, " ".join(r.rank for r in often)
-    members = ", ".join(f"{r.rank} {r.counted}" for r in ranks if r.count > 1)
-    return count, f"every whole rank; members: {members}" if members else "every rank"
+        return count, ", ".join(r.rank for r in often)
+    tiles = ", ".join(f"{r.counted} over {r.rank}" for r in ranks if r.count > 1)
+    return count, f"all ranks; inside a tile {tiles}" if tiles else "all ranks"
 
 
 def utilization(array: str) -> str:
@@ -278,12 +281,11 @@ def _sized(
     """
     program = analysis.program
     for scenario in scenarios:
-        ran = (r.result.shape for r in runs if r.result and r.length == scenario.label)
+        ran = (r.shapes for r in runs if r.result and r.length == scenario.label)
         try:
-            shapes = dict(next(ran, ()))
-            if not shapes:
-                given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
-                shapes = resolve_shapes(program, complete_shapes(program, given)[0])
+            given = dict(next(ran, scenario.workload.shapes))
+            settable = {r: n for r, n in given.items() if r in program.settable}
+            shapes = resolve_shapes(program, complete_shapes(program, settable)[0])
             # A mask may have too many points to count.
             found = analysis.at(shapes)
         except InputError:
@@ -294,43 +296,29 @@ def _sized(
 def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> Iterator[AtlasRun]:
     """Yield every run; a cascade without a written mapping uses the generated one."""
     title = Cascade.load(cascade).name
-    for mapping in to_survey.mappings_of(cascade) or (None,):
-        name = mapping.name if mapping else EINSUM_BY_EINSUM
-        for machine in to_survey.machines:
-            for scenario in to_survey.scenarios:
+    for machine in to_survey.machines:
+        for scenario in to_survey.scenarios:
+            work = replace(
+                scenario.workload, cascade=cascade, stated=(), stand_ins=(), omissions=()
+            )
+            for mapping in to_survey.mappings_of(cascade) or (None,):
+                name = mapping.name if mapping else EINSUM_BY_EINSUM
                 advance(f"{title} by {name} on {machine.name} at {scenario.label}")
                 run = AtlasRun(machine=machine.name, mapping=name, length=scenario.label)
-                try:
-                    result = _simulated(cascade, mapping, machine, scenario.workload)
-                    yield replace(run, result=result)
-                except InputError as error:
-                    refusal = "; ".join(p.message for p in error.problems)
-                    yield replace(run, refusal=refusal)
+                yield _simulated(run, work, machine, mapping or EINSUM_BY_EINSUM)
 
 
 def _simulated(
-    cascade: str, mapping: Mapping | None, machine: Architecture, work: Workload
-) -> Result:
-    """Return the workload with a cascade, or the cascade alone.
-
-    A cascade that lacks ranks of the workload (a linear layer has no heads) computes something
-    else. It takes the shapes that it has, and usual ones.
-    """
-    program = Cascade.load(cascade).program
-    shapes = {r: n for r, n in work.shapes if r in program.settable}
-    fixed = [t.member for t in mapping.tiles] if mapping else []
-    given, _ = complete_shapes(program, shapes, fixed)
-    # The name of a file's cascade may equal that of a built-in one.
-    how = mapping or replace(GENERATORS.make(program, machine, given), cascade=cascade)
-    if len(shapes) == len(work.shapes):
-        return run_plan(plan(work, machine, how, generators=GENERATORS, approximate=True))
-    job = Job(
-        name=work.name,
-        part=own_part(work),
-        program=program,
-        mapping=how,
-        shapes=tuple(given.items()),
-        architecture=machine,
-        choose=GENERATORS.choose,
-    )
-    return evaluate_job(job)
+    run: AtlasRun, work: Workload, machine: Architecture, mapping: Mapping | str
+) -> AtlasRun:
+    """Return a run with its result, or with the reason of its refusal."""
+    try:
+        if isinstance(mapping, str):
+            mapping = mapping_called(mapping, work, machine, GENERATORS)
+        (job,) = plan(work, machine, mapping, generators=GENERATORS).jobs
+        result = evaluate_job(job)
+    except InputError as error:
+        return replace(run, refusal="; ".join(p.message for p in error.problems))
+    # A core runs tiles of the ranks that are partitioned over cores; all cores run the job's.
+    shapes = dict(result.shape) | dict(job.shapes)
+    return replace(run, shapes=tuple(shapes.items()), result=result)

@@ -145,7 +145,9 @@ def test_every_run_is_what_simulate_says(plan: AtlasPlan, entries: tuple[AtlasEn
             continue
         machine, how = machines[run.machine], mappings[run.mapping]
         alone = simulate(works[run.length], machine, how, approximate=True)
-        assert run.result == alone
+        assert run.result is not None
+        same = ("latency_s", "energy_pj", "traffic_bytes", "utilization", "bound_by", "mapping")
+        assert all(getattr(run.result, name) == getattr(alone, name) for name in same)
 
 
 def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
@@ -157,11 +159,12 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         work = load("bert-base", cascade="attention-3pass", seq_len=run.length)
         machine = Architecture.load(run.machine)
         made = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
-        assert run.result == replace(simulate(work, machine, made), workload="bert-base")
+        assert run.result is not None
+        assert run.result.latency_s == simulate(work, machine, made).latency_s
     for run in by_name["layer-norm"].runs:
         assert run.result is not None
         # BERT has no rank of tokens: the sizes that are usual for layer-norm.
-        assert dict(run.result.shape) == {"N": 4096, "D": 768}
+        assert dict(run.shapes) == {"N": 4096, "D": 768}
 
 
 def test_a_cascade_in_a_file_runs_in_the_shapes_of_the_workload(
@@ -245,6 +248,16 @@ def test_the_fastest_mapping_is_shown(page: Path) -> None:
     assert run["use:array_1d"][1] == fastest.utilization["array_1d"]
 
 
+def test_the_best_mapping_may_run_another_cascade_that_computes_the_same(page: Path) -> None:
+    runs = embedded(page)["runs"]
+    three, one = (runs[f"attention-{n}pass"]["fusemax"]["1K"] for n in (3, 1))
+    assert isinstance(three, dict)
+    assert isinstance(one, dict)
+    assert three["mapping"][0] == EINSUM_BY_EINSUM
+    assert three["best"] == ["fusemax-binding", "fusemax-binding", "runs attention-1pass"]
+    assert three["best-latency"] == one["latency"] == one["best-latency"]
+
+
 def test_what_does_not_run_says_why(page: Path) -> None:
     run = embedded(page)["runs"]["linear-attention"]["flat"]["64K"]
     assert isinstance(run, dict)
@@ -255,10 +268,10 @@ def test_what_does_not_run_says_why(page: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("attention-1pass", ("1", "every whole rank; members: M0 2")),
-        ("flash-decoding", ("1", "every whole rank; members: M2 2, M0 2")),
+        ("attention-1pass", ("1", "all ranks; inside a tile 2 over M0")),
+        ("flash-decoding", ("1", "all ranks; inside a tile 2 over M2, 2 over M0")),
         ("attention-3pass", ("3", "M")),
-        ("linear-attention", ("1", "every rank")),
+        ("linear-attention", ("1", "all ranks")),
     ],
 )
 def test_passes_over_members_are_told_apart(name: str, told: tuple[str, str]) -> None:
