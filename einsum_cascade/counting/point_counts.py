@@ -215,7 +215,7 @@ def _is_hub(hub: CountedAxis, axes: Sequence[CountedAxis], forms: Sequence[Inequ
             not form.bounds(a.symbol) or form.evaluations(a.symbol, a.size) > 1 for a in coupled
         ):
             return False
-    return hub.size <= policy.MAX_COMBINATIONS
+    return True
 
 
 def _count_around(
