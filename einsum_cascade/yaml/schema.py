@@ -312,10 +312,13 @@ def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetail
 
 def _missing(root: YamlNode, where: Path) -> Problem:
     parent = where[:-1]
-    while len(parent) > 2 and isinstance(root.key_span(parent[:-1]), SettingSpan):
-        parent = parent[:-1]
-    span = root.key_span(parent) if parent else root.span
     around = root.at(parent[:-1])
+    while isinstance(around, YamlMapping) and len(around.entries) == 1 and len(parent) > 2:
+        # Of names that the setting created one inside another, the outermost is misspelt.
+        if not isinstance(root.key_span(parent[:-1]), SettingSpan):
+            break
+        parent, around = parent[:-1], root.at(parent[:-2])
+    span = root.key_span(parent) if parent else root.span
     if isinstance(span, SettingSpan) and isinstance(around, YamlMapping) and len(parent) > 1:
         # The setting created this mapping, so its name is misspelt.
         known = [k for k in around.keys if k != parent[-1]]
