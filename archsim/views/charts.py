@@ -6,7 +6,7 @@ Import this module only to draw: it loads matplotlib.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
@@ -369,6 +369,10 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
     slots.take(x)
     if x is not None and slots.size(x) > _MOST_ROWS:
         raise InputError(f"breakdown: '{x}' has {slots.size(x)} values, at most {_MOST_ROWS} fit")
+    for column in whole.columns:
+        # Machines have different components, and each of them a latency and a floor.
+        there = view.frame if whole.name == LATENCY else view.frame.dropna(subset=[column])
+        replace(view, frame=there).numbers(column, "y")
     view = slots.best(LATENCY if LATENCY in view.frame.columns else whole.columns[0])
     rows = 1 if x is None else slots.size(x)
     figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="xy")

@@ -110,7 +110,7 @@ class FrameView:
         InputError
             It has none, or not in all rows.
         """
-        found = numbers_of(self.frame[column])
+        found = measured_numbers(self.frame[column])
         if found is None:
             shown = self.frame[column].iloc[0]
             raise InputError(
@@ -156,7 +156,9 @@ class FrameView:
         named = [str(c) for c in self.frame.columns]
         others = [c for c in named if c not in self.axes and c not in (*but, "point")]
         ranked = [c for c in NUMBERS if c in others and c not in ("floor_latency_s", "cycles")]
-        found = [c for c in (*ranked, *others) if numbers_of(self.frame[c].dropna()) is not None]
+        found = [
+            c for c in (*ranked, *others) if measured_numbers(self.frame[c].dropna()) is not None
+        ]
         moving = [c for c in found if self.frame[c].nunique() > 1] or found
         if not moving:
             besides = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
@@ -251,6 +253,12 @@ def numbers_of(values: Series) -> tuple[float, ...] | None:
     if values.dtype.kind in "iuf":
         return tuple(map(float, values))
     return numbers_written([plain_value(value) for value in values])
+
+
+def measured_numbers(values: Series) -> tuple[float, ...] | None:
+    """Return the numbers of a column to draw to scale; None if it has texts."""
+    texts = values.dtype.kind not in "iuf" and any(isinstance(value, str) for value in values)
+    return None if texts else numbers_of(values)
 
 
 def numbers_written(values: Sequence[Any]) -> tuple[float, ...] | None:

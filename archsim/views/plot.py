@@ -8,8 +8,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
+from pydantic import Field, ValidationError
+
 from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.yaml.library import read_source
+from einsum_cascade.yaml.schema import StoredFields
 
 from ..comparison.compare import Comparison
 from ..figure_style import check_suffix, look
@@ -199,7 +202,25 @@ def _table(path: Path) -> DataFrame:
         # pandas and pyarrow report errors of a table as these.
         raise InputError(f"cannot read {path}: {' '.join(str(wrong).split())}") from None
     frame.columns = [str(c) for c in frame.columns]
+    if not frame.columns.is_unique:
+        raise InputError(f"cannot draw {path}: two columns have one name")
+    scalar = pd.api.types.is_scalar
+    for name in (c for c in frame.columns if frame[c].dtype.kind == "O"):
+        if any(isinstance(cell, bytes) or not scalar(cell) for cell in frame[name]):
+            raise InputError(f"cannot draw {path}: '{name}' holds no texts and no numbers")
+    try:
+        _TableAttributes.model_validate(frame.attrs)
+    except ValidationError:
+        raise InputError(f"cannot draw {path}: its attributes are not those of a sweep") from None
     return frame
+
+
+class _TableAttributes(StoredFields):
+    """Attributes of a frame that ``load_sweep`` makes."""
+
+    axes: tuple[str, ...] | None = None
+    work_axes: tuple[str, ...] | None = None
+    units: dict[str, str] = Field(default_factory=dict)
 
 
 def _written(path: Path) -> Result | Comparison:

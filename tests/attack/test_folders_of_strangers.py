@@ -143,6 +143,25 @@ def test_what_is_no_json_is_refused_with_the_place(tmp_path: Path) -> None:
         assert told in message
 
 
+def test_a_table_with_any_columns_is_drawn_or_refused(tmp_path: Path) -> None:
+    pandas, path = pytest.importorskip("pandas"), tmp_path / "theirs.parquet"
+    pytest.importorskip("pyarrow")
+    numbers = {"a": [1, 2], "latency_s": [1.0, 2.0], "floor_latency_s": [1.0, 1.0]}
+    for column, values, told in (
+        ("a", [[1], [2, 3]], "'a' holds no texts and no numbers"),
+        ("a", [b"x", b"y"], "'a' holds no texts and no numbers"),
+        ("latency_s", ["1", "2"], "'latency_s' holds no numbers"),
+        ("latency_s", [1.0, float("inf")], "no finite number in 1 of 2 rows"),
+    ):
+        pandas.DataFrame(numbers | {column: values}).to_parquet(path)
+        assert told in refused("plot", str(path), "breakdown")
+    frame = pandas.DataFrame(numbers)
+    for attributes in ({"axes": 5}, {"units": {"a": 3}}, {"work_axes": [[1]]}):
+        frame.attrs = attributes
+        frame.to_parquet(path)
+        assert "its attributes are not those of a sweep" in refused("plot", str(path))
+
+
 HERE = ("link", "pipe", "folder")
 
 
