@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,10 +24,13 @@ from workloads.workload import Workload
 
 from .construct.generators import GENERATORS, WITH_CACHE
 from .memory import MappingKey
-from .problem.certificate import INTERRUPTED, Searched, added_reasons
+from .problem.certificate import INTERRUPTED, TIME_LIMIT, Searched, added_reasons
 from .problem.constraint_files import ConstraintFile
+from .problem.engine_run import EngineRun
 from .problem.incumbents import (
+    Incumbents,
     check_start,
+    default_run,
     given_runs,
     incumbents_of,
     recall_search,
@@ -45,7 +48,8 @@ from .problem.protocol import (
     infrequent_collection,
     quiet,
 )
-from .relax.relaxation import answer
+from .problem.search_log import SearchLog
+from .relax.relaxation import answer, relaxed_certificate
 from .space.mapspace import Mapspace
 
 if TYPE_CHECKING:
@@ -195,7 +199,8 @@ def search_workload(
     start : sequence of Mapping
         Mappings to begin with: the mapping found is no worse.
     time_limit_s : float, optional
-        Time limit in seconds, which parts share evenly.
+        Time limit in seconds. The default mappings are always run; all parts share the time
+        that is left.
     constraints : sequence of ConstraintFile
         Constraints on all mappings, for a workload of one part.
 
@@ -206,33 +211,81 @@ def search_workload(
     MappingError
         As ``exhaustive`` and ``incumbents_of``; or the machine lacks operations, and names all.
     """
+    clock = Clock(time_limit_s)
     check_start(workload, start, constraints)
     own = ((part, part.cascade) for part in workload.parts)
     refuse_missing_operations(workload, own, architecture)
-    clock = Clock(time_limit_s)
-    found: dict[tuple[object, ...], PartSearched] = {}
-    chosen: list[Mapping] = []
-    for number, part in enumerate(workload.parts):
+    # The least products of all parts may give a larger product of the sums.
+    is_sum = objective.code != EDP or len(workload.parts) == 1
+    found: dict[Hashable, PartSearched] = {}
+    usual: dict[Hashable, EngineRun | None] = {}
+    waiting: dict[Hashable, tuple[Part, SearchProblem]] = {}
+    times: dict[Hashable, int] = {}
+    keys: list[Hashable] = []
+    for part in workload.parts:
         space = space_of(part, architecture, constraints=constraints)
-        # The width of a window is a parameter: layers with different widths are searched apart.
-        program = space.program
-        shapes = tuple(space.shapes.items())
-        key = (part.cascade, shapes, program.parameters, program.formats)
-        if key in found:
-            found[key] = replace(found[key], times=found[key].times + part.times)
-        else:
-            its = clock.part(len(workload.parts) - number)
-            # Local search follows the exhaustive search, and needs some of the time.
-            is_over, is_late = its.most().share(1), its.late()
-            if any(p.found.certificate.ended == INTERRUPTED for p in found.values()):
-                is_over = is_late = at_once
+        keys.append(key := _key(part, space))
+        if key not in times:
             space = replace(space, slow=objective.code != LATENCY)
-            problem = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
-            found[key] = _searched(effort, part, problem, start, partial(progress, part.name))
-        chosen.append(found[key].found.mapping)
-    by_part = ByPart(tuple(chosen))
-    jobs = plan(workload, architecture, by_part, generators=GENERATORS)
-    return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
+            problem = SearchProblem(space, objective, tolerance=tolerance)
+            before = None if effort or constraints else _remembered(part, problem, start)
+            if before is None or not is_sum:
+                usual[key] = default_run(part, problem)
+            if before is None:
+                waiting[key] = part, replace(problem, known=usual[key])
+            else:
+                found[key] = PartSearched(name=part.name, found=before)
+        times[key] = times.get(key, 0) + part.times
+    # All parts have a mapping by now, and share the time that is left.
+    for number, (key, (part, problem)) in enumerate(waiting.items()):
+        its = clock.part(len(waiting) - number)
+        # Local search follows the exhaustive search, and needs some of the time.
+        is_over, is_late = its.most().share(1), its.late()
+        if any(p.found.certificate.ended == INTERRUPTED for p in found.values()):
+            is_over = is_late = at_once
+        problem = replace(problem, is_over=is_over, is_late=is_late)
+        found[key] = _searched(effort, part, problem, start, partial(progress, part.name))
+    parts = {key: replace(found[key], times=times[key]) for key in times}
+    default = {key: _with_run(parts[key], run) for key, run in usual.items()}
+    able = (_ran(workload, architecture, objective, by, keys) for by in (parts, default))
+    return next(able) if is_sum else min(able, key=lambda one: objective.of(one.result))
+
+
+def _key(part: Part, space: Mapspace) -> Hashable:
+    """Return a key that is equal for parts with the same problem."""
+    # The width of a window is a parameter: layers with different widths are searched apart.
+    program = space.program
+    return part.cascade, tuple(space.shapes.items()), program.parameters, program.formats
+
+
+def _ran(
+    workload: Workload,
+    architecture: Architecture,
+    objective: SearchObjective,
+    parts: dict[Hashable, PartSearched],
+    keys: Sequence[Hashable],
+) -> WorkloadSearched:
+    """Run a workload under the mappings found; ``keys`` names the distinct part of each part."""
+    by_part = ByPart(tuple(parts[key].found.mapping for key in keys))
+    jobs = plan(workload, architecture, by_part, generators=GENERATORS).with_results(
+        parts[key].found.result for key in keys
+    )
+    return WorkloadSearched(run_plan(jobs), tuple(parts.values()), objective, by_part, jobs)
+
+
+def _with_run(part: PartSearched, run: EngineRun | None) -> PartSearched:
+    """Return a part with another run, if there is one, in place of the mapping found."""
+    if run is None:
+        return part
+    certificate = part.found.certificate
+    found = replace(
+        part.found,
+        mapping=run.mapping,
+        result=run.result,
+        certificate=certificate.bounded(run.value, certificate.bound),
+        runner_up=None,
+    )
+    return replace(part, found=found)
 
 
 def best_mappings(
@@ -298,30 +351,52 @@ def _searched(
     machine was designed.
     """
     constraints = problem.space.constraints
-    whole = effort is None and not constraints
-    if whole and (before := _remembered(part, problem, start)) is not None:
-        return PartSearched(name=part.name, found=before, times=part.times)
-    # imported late: a remembered mapping needs no search, which takes a third of a second to load
-    from .cut.nest_search import SplitReductions, search_machine
-
     own = incumbents_of(part, problem, start)
-    splits = SplitReductions(effort, part, problem, own, progress)
-    known = answer(splits)
-    of_own = replace(problem, known=known.best, others=known.others)
-    if splits.ended == INTERRUPTED:
-        of_own = replace(of_own, is_over=at_once, is_late=at_once)
-    found = search_machine(effort, of_own, progress)
-    certificate = found.certificate.with_effort_of(splits.certificates)
-    found, late = known.or_deferred(replace(found, certificate=certificate))
-    if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
+    if own.best is not None and problem.is_over():
+        found, runs, cascades = _best_known(own), own.runs, tuple[str, ...]()
+    else:
+        # imported late: the search takes a third of a second to load
+        from .cut.nest_search import SplitReductions, search_machine
+
+        splits = SplitReductions(effort, part, problem, own, progress)
+        known = answer(splits)
+        of_own = replace(problem, known=known.best, others=known.others)
+        if splits.ended == INTERRUPTED:
+            of_own = replace(of_own, is_over=at_once, is_late=at_once)
+        found = search_machine(effort, of_own, progress)
+        certificate = found.certificate.with_effort_of(splits.certificates)
+        found, late = known.or_deferred(replace(found, certificate=certificate))
+        runs, cascades = (*known.runs, *late), splits.cascades
+    if all(found.mapping is not run.mapping for run in runs):
         # The mapping names the cascade as the part does, by name or by file.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
     if constraints:
         certificate = replace(found.certificate, constraints=tuple(c.text for c in constraints.all))
         found = replace(found, certificate=certificate)
+    if problem.is_over() and not found.certificate.ended:
+        # Some step was skipped for lack of time.
+        found = replace(found, certificate=replace(found.certificate, ended=TIME_LIMIT))
     # A search is not remembered if it ended early, or if its effort was not the
     # usual one.
-    another = found.mapping.cascade in splits.cascades
+    another = found.mapping.cascade in cascades
+    whole = effort is None and not constraints
     if whole and not found.certificate.ended and (another or found.mapping.cascade == part.cascade):
         remember_search(_question(part, problem), found, another=another)
-    return PartSearched(name=part.name, found=found, times=part.times, refused=known.refused)
+    return PartSearched(name=part.name, found=found, refused=own.refused)
+
+
+def _best_known(own: Incumbents) -> Searched:
+    """Return the best incumbent as the result of a search that had no time."""
+    best, problem, runs = own.best, own.problem, len(own.runs)
+    assert best is not None, "the caller checks it"
+    log = SearchLog(best, own.others)
+    certificate = relaxed_certificate(
+        problem, best.result, (), where="", runs=runs, ended=TIME_LIMIT
+    )
+    return Searched(
+        mapping=best.mapping,
+        result=best.result,
+        certificate=certificate,
+        runner_up=log.runner_up(problem.space, best.mapping, more=False),
+        history=log.end(runs),
+    )

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from time import monotonic, process_time
 from types import MappingProxyType
 from typing import IO, Any, TextIO
 
@@ -223,8 +224,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # Time limits count from the start of the process, which has worked ever since.
+    started = monotonic() - process_time()
     try:
-        code = archsim.main(prog_name="archsim", standalone_mode=False)
+        code = archsim.main(prog_name="archsim", standalone_mode=False, obj=started)
     except click.ClickException as error:
         code = error.exit_code
         _show(error)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -111,7 +112,7 @@ def map_command(
     from ..spec.overrides import parse_overrides
 
     how: dict[str, Any] = {
-        "time_limit_s": _seconds(time_limit),
+        "time_limit_s": _seconds_left(time_limit),
         "constraints": (
             *(ConstraintFile.read(name, must=True) for name in fixed),
             *(ConstraintFile.read(name, must=False) for name in forbidden),
@@ -180,8 +181,8 @@ def _refuse_combination(option: str, *others: str) -> None:
             raise InputError(f"--{name} goes not with {option}", hint="leave one of the two out")
 
 
-def _seconds(text: str | None) -> float | None:
-    """Return a time limit, given as text, in seconds."""
+def _seconds_left(text: str | None) -> float | None:
+    """Return the seconds that start-up has left of a time limit, which is given as text."""
     if text is None:
         return None
     from pydantic_core import PydanticCustomError
@@ -191,9 +192,11 @@ def _seconds(text: str | None) -> float | None:
     from ..spec.files.fields import TIME, parse_quantity
 
     try:
-        return float(parse_quantity(text, TIME))
+        limit = float(parse_quantity(text, TIME))
     except PydanticCustomError as wrong:
         raise SpecError(f"--time-limit: {wrong.message()}") from None
+    started = click.get_current_context().obj
+    return limit if started is None else max(0.0, limit - (monotonic() - started))
 
 
 def _best(work: Workload, machine: Architecture, how: dict[str, Any]) -> MapAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from einsum_cascade.errors import InputError, Problem, SpecError
@@ -171,7 +171,7 @@ class JobPlan:
     architecture: Architecture
     jobs: tuple[Job, ...]
     results: tuple[Result | None, ...]
-    """Results of the jobs whose mapping was chosen by latency; None for each job with a given
+    """Results of the jobs whose mapping was chosen by their results; None for each job with a given
     mapping."""
     searched: bool = False
     """True if a search found the mappings of all parts."""
@@ -181,6 +181,11 @@ class JobPlan:
         """True if the workload is a single job that runs once, and is not a request."""
         alone = len(self.jobs) == 1 and self.jobs[0].part.times == 1
         return alone and self.workload.request is None
+
+    def with_results(self, results: Iterable[Result]) -> JobPlan:
+        """Return the plan with results of all jobs, whose names the results take."""
+        named = (replace(r, workload=job.name) for job, r in zip(self.jobs, results, strict=True))
+        return replace(self, results=tuple(named))
 
     @property
     def nests(self) -> tuple[Job, ...]:

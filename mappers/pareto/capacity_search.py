@@ -599,6 +599,7 @@ def capacity_curves(
     NoLegalMappingError
         No mapping fits any capacity.
     """
+    clock = Clock(time_limit_s)
     part = only_part(workload, "a capacity curve")
     level = limited_memory(architecture, memory, "--capacity-curve")
     assert level.capacity_bytes is not None, "as limited_memory says"
@@ -610,7 +611,7 @@ def capacity_curves(
         memory=level.name,
         capacities=_capacities(level.capacity_bytes),
         spaces=(space, einsum_by_einsum(space)),
-        clock=Clock(time_limit_s),
+        clock=clock,
         advance=progress(part.name, STEPS),
     )
     fused, apart = search.both()

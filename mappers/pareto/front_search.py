@@ -34,7 +34,7 @@ from ..exact.subspaces import TableMemo, proposals_below
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.constraint_files import ConstraintFile
 from ..problem.engine_run import EngineRun, run_mapping
-from ..problem.incumbents import check_start, incumbents_of, only_part, space_of
+from ..problem.incumbents import check_start, default_run, incumbents_of, only_part, space_of
 from ..problem.objectives import ENERGY, LATENCY, OBJECTIVES, objective_called
 from ..problem.protocol import (
     TOLERANCE,
@@ -474,7 +474,8 @@ def pareto_front(
     NoLegalMappingError, MappingError
         As ``exhaustive``; or no mapping is known, and no lifted one is legal.
     """
-    return answer(_FrontQuery(problem, advance, clock, effort))
+    query = _FrontQuery(problem, advance, clock, effort)
+    return query.answer() if query.is_done() else answer(query)
 
 
 class _FrontQuery(Query[Front]):
@@ -500,9 +501,12 @@ class _FrontQuery(Query[Front]):
         return in_batches(self.problem, searched)
 
     def is_done(self) -> bool:
-        """Return whether to stop: after an interrupt, or if both ends match those of the
-        relaxations."""
+        """Return whether to stop: after an interrupt, when time is up and there is a point, or if
+        both ends match those of the relaxations."""
         if self.ended == INTERRUPTED:
+            return True
+        if self.points and self.clock.is_over():
+            self.ended = TIME_LIMIT
             return True
         if not (self.family.good_enough and self.fronts and self.points):
             return False
@@ -592,7 +596,7 @@ def footprint_front(
         held = int(max(point.held_bytes or 0.0 for point in last))
         capacity = held // policy.CAPACITY_DIVISOR
         part = clock.part(policy.MAX_SMALLER_CAPACITIES + 1 - len(fronts))
-        if capacity < 1 or clock.share(1)():
+        if capacity < 1 or clock.is_over():
             ended = TIME_LIMIT if capacity else ended
             break
         try:
@@ -719,17 +723,19 @@ def search_front(
     MappingError
         As ``search_workload``.
     """
+    clock = Clock(time_limit_s)
     part = only_part(workload, "a front")
     check_start(workload, start)
     on = partial(space_of, part, constraints=constraints)
     problem = SearchProblem(on(architecture), objective_called("latency"), tolerance=tolerance)
-    known = incumbents_of(part, problem, start, sparing=False)
+    limited = replace(problem, known=default_run(part, problem), is_over=clock.share(2))
+    known = incumbents_of(part, limited, start, sparing=False)
+    ended = TIME_LIMIT if limited.is_over() else ""
     problem = replace(problem, known=known.best, others=known.others)
     fronts = policy.MAX_SMALLER_CAPACITIES + 1 if memory else 1
     advance = progress(
         part.name, round(2 * policy.EFFORT.subspaces * fronts + policy.MAX_CAPPED_SEARCHES)
     )
-    clock = Clock(time_limit_s)
     found = pareto_front(problem, advance, clock.part(2) if memory else clock)
     if memory:
         found = footprint_front(problem, memory, on, advance, clock, found)
@@ -740,4 +746,4 @@ def search_front(
             mapping = replace(mapping, name=f"front-{number}", cascade=part.cascade)
         jobs = plan(workload, architecture, ByPart((mapping,)), generators=GENERATORS)
         points.append(replace(point, mapping=mapping, result=run_plan(jobs)))
-    return replace(found, points=tuple(points))
+    return replace(found, points=tuple(points), ended=found.ended or ended)

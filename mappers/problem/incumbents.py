@@ -13,9 +13,10 @@ from math import inf
 from time import monotonic
 
 from archsim.legality.binding import with_parameters
-from archsim.plan.defaults import KnownMapping, known_mappings
+from archsim.plan.defaults import KnownMapping, default_job, known_mappings
 from archsim.plan.job import Refusal
 from archsim.plan.parts import PartProblem, refuse_unknown_tensors
+from archsim.plan.planner import evaluate_job
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
@@ -163,6 +164,21 @@ class Incumbents:
         return with_better(self.problem, found, runs[0], found.certificate, begun), runs
 
 
+def default_run(part: Part, problem: SearchProblem) -> EngineRun | None:
+    """Run the mapping that ``simulate`` takes by default; return None if it is illegal.
+
+    Every search begins with this run, whatever its time limit, so that its result is no worse.
+    """
+    own = PartProblem(part, problem.space.architecture, GENERATORS)
+    try:
+        best = default_job(own, part.name, lambda job, limit: evaluate_job(job, limit_s=limit))
+    except InputError:
+        return None  # the search explains why no mapping is legal
+    mapping = best.job.mapping
+    runs = _Runs(part, problem).of(KnownMapping(mapping.name, lambda: mapping))
+    return next(iter(runs), None)
+
+
 def incumbents_of(
     part: Part, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
 ) -> Incumbents:
@@ -170,6 +186,8 @@ def incumbents_of(
 
     Parameters
     ----------
+    problem : SearchProblem
+        Its incumbent, if any, is one of these runs. Once time is up, it suffices.
     sparing : bool
         True if mappings that take long to make are put off while a known mapping is near its
         latency floor. A front needs them all: the floor says nothing about the least energy.
@@ -180,6 +198,8 @@ def incumbents_of(
         A given mapping is illegal, or breaks a constraint.
     """
     found = given_runs(part, problem, start)
+    if problem.known is not None:
+        found.append(problem.known)
     sparing = sparing and problem.objective.code == LATENCY
     deferred: list[KnownMapping] = []
     runs = _Runs(part, problem)
@@ -248,7 +268,7 @@ def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[Engin
     return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
-_EDITION = 2
+_EDITION = 3
 """Version of the search; certificates stored by other versions are ignored."""
 
 _EQUALITY_TOLERANCE = 1e-9

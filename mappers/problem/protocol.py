@@ -79,6 +79,10 @@ class Clock:
     def _left(self) -> float:
         return max(0.0, self._end - monotonic())
 
+    def is_over(self) -> bool:
+        """Return whether no time is left."""
+        return monotonic() >= self._end
+
     def part(self, searches: int) -> Clock:
         """Return the clock of the next search if several searches share the time that is left."""
         return Clock(self._left() / searches)
