@@ -55,12 +55,15 @@ def processes(workers: int) -> Iterator[Pool]:
         yield Pool(SameProcess(), 1)
         return
     # A pool of one worker does not need joblib, which takes a tenth of a second to import.
+    from multiprocessing import resource_tracker
+
     from joblib.externals.loky import ProcessPoolExecutor
 
     _check_descriptors(workers)
     executor: Any = ProcessPoolExecutor(
         max_workers=workers, initializer=begin_worker, initargs=(os.getpid(),)
     )
+    resource_tracker.ensure_running()  # It unblocks Ctrl-C when it starts.
     with interrupts_blocked():
         executor.submit(os.getpid)  # Starts all workers.
     try:

@@ -263,7 +263,6 @@ def opened(folder: Path) -> Iterator[Store]:
         raise InputError(f"there is no sweep in {folder}: {path} is not there")
     _check_files(folder)
     with _reported(folder, "read"), _connected(path, _read_only(path)) as connection:
-        wait_for(partial(_took, partial(_has_tables, connection)), path)
         if not _has_tables(connection):
             raise InputError(f"{path} is no store of a sweep")
         yield Store(folder, connection)
@@ -285,7 +284,6 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
         raise InputError(f"cannot write into {folder}: {wrong.strerror}") from None
     with _reported(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
         store = Store(folder, connection)
-        wait_for(partial(_took, partial(_has_tables, connection)), folder / FILE)
         if _has_tables(connection):
             _refuse_another(store, sweep)
             store.renew(sweep)
@@ -389,8 +387,15 @@ def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connecti
     with closing(sqlite3.connect(where, timeout=_BUSY_S, uri=immutable)) as connection:
         if not immutable:
             # A commit is complete after a kill. A power cut may lose the last ones.
-            connection.execute("PRAGMA synchronous = NORMAL")
+            step = partial(connection.execute, "PRAGMA synchronous = NORMAL")
+            wait_for(partial(_took, step), path)
         yield connection
+
+
+def wait_until_free(path: Path) -> None:
+    """Wait until no other process holds a database. Raises InputError if this takes too long."""
+    with _connected(path) as connection:
+        wait_for(partial(_took, partial(connection.execute, "BEGIN IMMEDIATE")), path)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from .export import export, load_sweep, remove_stale_results
 from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
 from .spec import Point, PointChoice, Sweep, SweepAxis, measured, places_at, point_at, shuffled
-from .store import PointRow, Store, StoredSweep, opened_for
+from .store import PointRow, Store, StoredSweep, opened_for, wait_until_free
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -188,6 +188,7 @@ class StudyPoints:
 
         optuna = self._optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        wait_until_free(store.folder / FILE)
         url = URL.create("sqlite", database=str((store.folder / FILE).absolute()))
         return optuna.create_study(
             study_name=self._sweep.name,

@@ -24,7 +24,7 @@ from archsim import locks
 from archsim.locks import wait_for
 from archsim.processes import begin_worker
 from archsim.sweeping.file import sweep_of
-from archsim.sweeping.store import StoredSweep, opened_for
+from archsim.sweeping.store import StoredSweep, opened_for, wait_until_free
 from archsim.writing import alone_in, write_whole
 from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.source import Source, _lines
@@ -120,6 +120,8 @@ def test_a_locked_store_is_not_waited_for_for_ever(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(InputError, match=r"gave up after 0 s: .*store\.sqlite locked"):
             store.add([])
+        with pytest.raises(InputError, match=r"gave up after 0 s: .*store\.sqlite locked"):
+            wait_until_free(path)
         other.rollback()
         store.add([])
 
