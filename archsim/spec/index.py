@@ -47,7 +47,7 @@ def builtin_mappings() -> tuple[MappingEntry, ...]:
     Examples
     --------
     >>> [entry.name for entry in builtin_mappings() if entry.cascade == "attention-3pass"]
-    ['flat', 'unfused']
+    ['flat', 'flat-granularities', 'unfused']
     """
     found = (_entry(name) for name in builtin_names("mappings"))
     return tuple(sorted(found, key=lambda entry: (entry.schedule != "pipelined", entry.name)))
