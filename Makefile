@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks format lint types rooms check fast test goldens attack lowest pythons bench docs ci
+.PHONY: help setup hooks format lint types rooms check fast test goldens attack lowest pythons bench pictures docs ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ pythons: ## validate all and reproduce fusemax, whole, on every Python from 3.11
 
 bench: ## ratios of speed, each of one run
 	$(PYTHON) benchmarks/engine.py
+
+pictures: ## draw the pictures of the documentation anew, and print its tables
+	for script in pictures decoding comparison fusemax; do $(PYTHON) docs/make_$$script.py || exit 1; done
 
 docs: ## the site in build/site: every page, and the notebooks with their pictures
 	$(PYTHON) -m sphinx -W --keep-going -q -c docs . build/site

@@ -259,7 +259,7 @@ def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 7) ->
         found = [2.0**p for p in powers if first <= 2.0**p <= last]
     else:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for steps in ((1, 2, 5), (1,)):
+        for steps in ((1, 2, 5), (1, 5), (1,)):
             found = [m * 10.0**d for d in decades for m in steps if first <= m * 10.0**d <= last]
             if len(found) <= most:
                 break

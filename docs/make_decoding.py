@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from recorded import save
 
 from archsim import Architecture, Result, simulate
 from archsim.figure_style import Picture
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 LENGTHS = tuple(2**k for k in range(10, 21))
 """Tokens that the decoded one sees, itself included."""
-IMAGE = Path(__file__).parent / "images" / "decoding.png"
 WIDE = ("config.hidden_size=4096",)
 
 
@@ -139,7 +139,7 @@ def main() -> None:
     joules.set_title("energy of a decoded token, µJ", loc="left", fontsize=10)
     handles, names = times.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    figure.savefig(IMAGE, dpi=100)
+    save(figure, "decoding")
     sys.stdout.write("".join(f"{row(kind)}\n" for kind in (*KINDS, HYBRID)))
 
 

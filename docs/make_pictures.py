@@ -1,19 +1,24 @@
 """Draw the pictures of the README, ``engine.md`` and the guide; print the README's table.
 
-Run it from the project's folder: ``python docs/make_pictures.py``.
+Run it from the project's folder: ``python docs/make_pictures.py``. ``make pictures`` draws all
+pictures of the documentation; ``tests/test_pictures.py`` tells which are stale.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
 import yaml
+from matplotlib.transforms import Affine2D
+from recorded import IMAGES, save
 
 from archsim import Architecture, Mapping, plot, search, simulate, sweep
-from archsim.figure_style import Picture
+from archsim.figure_style import Picture, nested_size
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
 from archsim.result.figures import draw_array_time, draw_energy
 from archsim.spec.index import interchangeable_entries
@@ -23,6 +28,7 @@ from workloads import load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pandas import DataFrame
 
     from archsim.result.result import Result
 
@@ -30,7 +36,6 @@ LENGTHS = tuple(2**k for k in range(10, 21, 2))
 """Sequence lengths: 1K, 4K, ... 1M tokens."""
 
 MAPPINGS = ("fusemax-binding", "fusemax-arch")
-IMAGES = Path(__file__).parent / "images"
 
 
 def run(length: int, mapping: str = MAPPINGS[0], machine: str = "fusemax") -> Result:
@@ -151,9 +156,11 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
     machine = Architecture.load("fusemax")
     for number, (label, (name, parameters)) in enumerate(FAMILIES.items()):
         mapping = Mapping.load(name)
-        works = [load("bert-base", seq_len=n, **parameters) for n in LENGTHS]
+        cascade = mapping.cascade
+        works = [load("bert-base", seq_len=n, cascade=cascade, **parameters) for n in LENGTHS]
         runs = [simulate(work, machine, mapping) for work in works]
         style = {"marker": "osD^"[number], "color": f"C{number}", "label": label}
+        style |= {"markersize": nested_size(number, len(FAMILIES))}
         per_token = [1e9 * r.latency_s / n / 64 for r, n in zip(runs, LENGTHS, strict=True)]
         times.plot(LENGTHS, per_token, **style)
         held = [next(b for b in r.buffers if b.level == "global_buffer") for r in runs]
@@ -171,21 +178,32 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
     times.legend(frameon=False, fontsize=8)
 
 
-def draw_sweep() -> None:
+@cache
+def swept() -> DataFrame:
     """The sweep of ``sweeps.md``, as its page says."""
     page = (IMAGES.parent / "sweeps.md").read_text(encoding="utf-8")
     text = re.search(r"```yaml\n(sweep:.*?)```", page, re.DOTALL)
     assert text is not None
-    frame = sweep(yaml.safe_load(text[1]))
-    plot(frame, "pareto", y="area_um2", out=IMAGES / "sweep-pareto.png")
-    plot(frame, "heatmap", colour="traffic_bytes.DRAM", out=IMAGES / "sweep-traffic.png")
+    return sweep(yaml.safe_load(text[1]))
 
 
-def draw_search() -> None:
-    """Draw a search that does not end in a proof: the guide's page on mapping."""
+def searched() -> Picture:
+    """A search of a few seconds: the guide's page on mapping.
+
+    Its time is that of the processor, since other work on the machine makes a search wait.
+    """
     small = "architecture.memories.global_buffer.capacity=256KiB"
-    found = search("bert-base", "fusemax", "energy", small, cascade="attention-naive")
-    plot_history(found).write(IMAGES / "search.png")
+    sizes = {"cascade": "attention-naive", "batch": 2, "H": 2, "seq_len": 256}
+    begun, busy = monotonic(), process_time()
+    figure = plot_history(search("bert-base", "fusemax", "energy", small, **sizes))
+    share = min(1.0, (process_time() - busy) / (monotonic() - begun))
+    (axes,) = figure.axes
+    for drawn in (*axes.lines, *axes.collections):
+        if drawn.get_transform() == axes.transData:
+            drawn.set_transform(Affine2D().scale(share, 1) + axes.transData)
+    axes.set_xlim(0, share * axes.get_xlim()[1])
+    axes.set_xlabel("processor seconds of the search")
+    return figure
 
 
 CACHES = ("bf16", "int8", "fp8_e4m3", "mxfp6", "nvfp4", "mxfp4")
@@ -236,32 +254,60 @@ def _joules(run: Result, *, attention: bool, dram: bool) -> float:
     )
 
 
-def main() -> None:
-    """Draw the overview (time, energy, how mappings scale), tokens, the cost of skew, a sweep."""
+def overview() -> Picture:
+    """Time, energy, and how mappings scale."""
     result = run(4096)
     figure = Picture(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
     draw_array_time(axes["time"], result)
     draw_energy(axes["energy"], result)
     draw_lengths(axes["lengths"])
-    IMAGES.mkdir(exist_ok=True)
-    figure.savefig(IMAGES / "overview.png", dpi=100)
+    return figure
+
+
+def cost_per_token() -> Picture:
+    """Latency per token and footprint of four kinds of attention."""
     figure = Picture(figsize=(10, 3.4), layout="constrained")
     draw_cost_per_token(*figure.subplots(1, 2))
-    figure.savefig(IMAGES / "tokens.png", dpi=100)
+    return figure
+
+
+def skew() -> Picture:
+    """Cost of skew."""
     figure = Picture(figsize=(11, 3.6), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
-    figure.savefig(IMAGES / "skew.png", dpi=100)
+    return figure
+
+
+def formats() -> Picture:
+    """Energy per token by the format of the cache."""
     figure = Picture(figsize=(10, 3.2), layout="constrained")
-    sides = figure.subplots(1, 2)
+    sides = figure.subplots(1, 2, sharex=True)
     for axes, cached in zip(sides, CACHED, strict=True):
         draw_formats(axes, cached)
     handles, names = sides[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    figure.savefig(IMAGES / "formats.png", dpi=100)
-    draw_sweep()
-    draw_search()
-    sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
+    return figure
+
+
+PICTURES: dict[str, Callable[[], Picture]] = {
+    "overview": overview,
+    "tokens": cost_per_token,
+    "skew": skew,
+    "formats": formats,
+    "sweep-pareto": lambda: plot(swept(), "pareto", y="area_um2"),
+    "sweep-traffic": lambda: plot(swept(), "heatmap", colour="traffic_bytes.DRAM"),
+    "search": searched,
+}
+
+
+def main() -> None:
+    """Draw the pictures named on the command line, or all, and print the README's table."""
+    names = sys.argv[1:]
+    for name in names or PICTURES:
+        save(PICTURES[name](), name, dpi=200 if name.startswith("s") and name != "skew" else 100)
+    if not names:
+        sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
 
 if __name__ == "__main__":
