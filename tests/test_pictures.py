@@ -7,7 +7,7 @@ from make_pictures import PICTURES
 from portions import left
 from recorded import numbers, recorded
 
-DRAWN = ("tokens", "sweep-pareto", "sweep-traffic", "search")
+DRAWN = ("tokens", "skew", "formats", "sweep-pareto", "sweep-traffic", "search")
 
 
 @pytest.mark.parametrize("name", ["overview", *map(left, DRAWN)])
