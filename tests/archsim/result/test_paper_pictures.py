@@ -103,4 +103,4 @@ def test_a_folder_of_a_run_is_drawn(result: Result, tmp_path: Path) -> None:
     assert (tmp_path / "r.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert "did you mean 'roofline'" in refused("plot", str(tmp_path), "rooflin")
     (tmp_path / "result.json").write_text("{}", encoding="utf-8")
-    assert "JSON object of a result" in refused("plot", str(tmp_path), "roofline")
+    assert "the field 'schema_version' is missing" in refused("plot", str(tmp_path), "roofline")
