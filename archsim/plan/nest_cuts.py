@@ -132,6 +132,11 @@ def _stages(
                 level[name] = max(level[name], min(max(needs, default=0), len(after)))
         if level == before:
             break
+    # An Einsum that reads inputs alone needs no earlier group: its first reader makes its values.
+    for e in program.einsums:
+        readers = [level[r.name] for r in program.einsums if e.name in _needs(program, r)]
+        if readers and not _needs(program, e) and together_with[e.name] <= {e.name}:
+            level[e.name] = min(readers)
     return tuple(_in_order(program, _connected(program, given, level)))
 
 

@@ -86,7 +86,13 @@ _COUNTING: list[Path] = []
 
 
 def _count(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open" and _COUNTING and isinstance(arguments[0], str | os.PathLike):
+    # One call of open with an opener of its own tells of the mode once, and once of none.
+    if (
+        event == "open"
+        and _COUNTING
+        and arguments[1]
+        and isinstance(arguments[0], str | os.PathLike)
+    ):
         path = Path(arguments[0]).absolute()
         if path.is_relative_to(_COUNTING[0]):
             _OPENED.append(os.path.relpath(path, _COUNTING[0]))
@@ -182,7 +188,7 @@ OPENS = """
 import os, sys
 
 def count(event, arguments):
-    if event == "open" and str(arguments[0]).startswith(os.environ["COUNTED"]):
+    if event == "open" and arguments[1] and str(arguments[0]).startswith(os.environ["COUNTED"]):
         with_id = f"{os.getpid()} {os.path.relpath(arguments[0], os.environ['COUNTED'])}\\n"
         os.write(log, with_id.encode())
 

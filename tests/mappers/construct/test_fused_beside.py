@@ -73,7 +73,7 @@ def test_what_is_beside_one_another_computes_the_same(name: str) -> None:
         if (bound := made.inward()) is not None:
             mapping = in_registers(bound).mapping
             found[mapping.tiles, mapping.nest] = mapping
-    assert len(found) > 3
+    assert len(found) >= 3
     for mapping in [*found.values()][:: len(found) // 3]:
         sizes = {t.member: t.size for t in mapping.tiles if t.member == "P0"}
         computes_the_same(cascade, mapping, machine, {**shapes, **sizes})
