@@ -148,6 +148,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
     monkeypatch.setattr(
         workload_search, "incumbents_of", lambda part, problem, _: none(part=part, problem=problem)
     )
+    monkeypatch.setattr(workload_search, "default_run", lambda part, problem: None)
     work, machine = load(tmp_path / "latents.yaml"), cores()
     found, again = (search_workload(work, machine, LATENCY) for _ in range(2))
     assert searches == [OTHER, "mla-absorbed"]
