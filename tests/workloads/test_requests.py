@@ -104,6 +104,7 @@ def test_parts_that_no_length_changes_are_one() -> None:
     assert summarize(work).parameters == summarize(load("mistral-7b")).parameters
 
 
+@pytest.mark.slow
 def test_the_command() -> None:
     lengths = ("--set", "prompt_len=100", "--set", "answer_len=3")
     asked = ("simulate", "llama-3-8b", "--set", "phase=request", *lengths, "--set", TWO_LAYERS)

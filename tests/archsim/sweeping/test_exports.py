@@ -22,6 +22,7 @@ SWEEP = {
 }
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_says_that_the_store_has_it_all(tmp_path: Path) -> None:
     archsim.sweep(SWEEP, out=tmp_path)
     (tmp_path / export.PARQUET).unlink()

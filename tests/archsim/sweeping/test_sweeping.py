@@ -277,6 +277,7 @@ def wait_for(out: Path, points: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path) -> None:
     asked = many(80)
     path = tmp_path / "many.yaml"
