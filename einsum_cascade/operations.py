@@ -117,7 +117,7 @@ def operations_of(program: ir.Program) -> dict[str, Operations]:
     return {e.name: _counted(program, e) for e in program.einsums}
 
 
-INDEX = frozenset({"floor", "min", "max", "abs", "where"})
+_POSITION_FUNCTIONS = frozenset({"floor", "min", "max", "abs", "where"})
 """Functions that arithmetic on positions may use."""
 
 
@@ -142,7 +142,11 @@ def _is_free(program: ir.Program, node: ir.Node, of_positions: bool = False) -> 
             allowed = isinstance(left, ir.Number) and "/" not in parts
         case ir.Call(function=name):
             bodies = [f.body for f in program.functions if f.name == name]
-            allowed = all(_is_free(program, b, True) for b in bodies) if bodies else name in INDEX
+            allowed = (
+                all(_is_free(program, b, True) for b in bodies)
+                if bodies
+                else name in _POSITION_FUNCTIONS
+            )
         case _:
             allowed = True
     return allowed and all(_is_free(program, o, of_positions) for o in ir.children(node))
