@@ -1,7 +1,7 @@
 """Reachability, components and cycles of graphs, in time linear in the number of edges.
 
-Tarjan's algorithm is written out here because a graph library would add its import time to every
-command; only the connected components use sympy, which every analysis imports anyway.
+The algorithms are written out here because a graph library would add its import time to every
+command.
 """
 
 from __future__ import annotations
@@ -38,11 +38,16 @@ def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[f
     >>> [sorted(group) for group in connected("abcd", [("a", "b"), ("c", "a")])]
     [['a', 'b', 'c'], ['d']]
     """
-    from sympy.utilities.iterables import connected_components
-
-    pairs = list(edges)
-    every = list(dict.fromkeys((*names, *(n for pair in pairs for n in pair))))
-    return tuple(frozenset(c) for c in connected_components((every, pairs)))
+    neighbours: dict[str, list[str]] = {name: [] for name in names}
+    for a, b in edges:
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
+    group_of: dict[str, frozenset[str]] = {}
+    for name in neighbours:
+        if name not in group_of:
+            group = frozenset(reachable((name,), neighbours.__getitem__))
+            group_of.update(dict.fromkeys(group, group))
+    return tuple(dict.fromkeys(group_of.values()))
 
 
 def on_cycles(edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
