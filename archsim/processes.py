@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,9 @@ _FILES_OF_A_WORKER = 2
 """Files that must be free: a pool of 2 or 4 workers keeps 10 open, and opens more to start."""
 _PARENT_POLL_S = 0.2
 """Seconds between two checks of a worker that its parent still runs."""
+_NO_LEAKS = "ignore:resource_tracker"
+"""Option of Python that keeps the processes which remove the locks of a dead pool from reporting
+that."""
 COLLECT_AFTER = 50_000
 """Number of objects allocated between two garbage collections, on the command line as well."""
 
@@ -60,12 +64,14 @@ def processes(workers: int) -> Iterator[Pool]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     _check_descriptors(workers)
+    sys.warnoptions.append(_NO_LEAKS)
     executor: Any = ProcessPoolExecutor(
         max_workers=workers, initializer=begin_worker, initargs=(os.getpid(),)
     )
     resource_tracker.ensure_running()  # It unblocks Ctrl-C when it starts.
     with interrupts_blocked():
         executor.submit(os.getpid)  # Starts all workers.
+    sys.warnoptions.remove(_NO_LEAKS)
     try:
         yield Pool(executor, workers)
     finally:

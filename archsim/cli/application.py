@@ -174,7 +174,8 @@ def _of_the_system(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: smaller shapes or fewer --workers need less"
     if isinstance(error, ImportError):
-        return f"cannot load a library: {error}"
+        # numpy wraps the reason in a page of advice.
+        return f"cannot load a library: {error.__cause__ or error}"
     assert isinstance(error, OSError)
     hint = ": 'ulimit -n' allows more" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     place = f": {error.filename}" if error.filename else ""

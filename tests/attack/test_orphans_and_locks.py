@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import re
+import resource
 import select
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -143,6 +145,8 @@ def test_what_the_system_refuses_is_told_and_no_failed_check(
 
         return raises
 
+    advice = ImportError("a page of numpy's")
+    advice.__cause__ = ImportError("libx.so: failed to map")
     (tmp_path / "sweep.yaml").write_text(json.dumps({"sweep": SWEEP}))
     monkeypatch.setattr("archsim.processes._FILES_OF_A_POOL", 10**7)
     words = ("sweep", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out"))
@@ -151,10 +155,30 @@ def test_what_the_system_refuses_is_told_and_no_failed_check(
     for error, told in (
         (MemoryError(), "error: out of memory"),
         (ImportError("libx.so: failed to map"), "error: cannot load a library: libx.so"),
+        (advice, "error: cannot load a library: libx.so"),
         (RuntimeError("can't start new thread"), "error: can't start new thread"),
     ):
         monkeypatch.setattr("archsim.sweeping.sweep.check_sweep", fails(error))
         assert refused(*words).startswith(told)
+
+
+@pytest.mark.parametrize("limit", [20_000, 100_000, 300_000])
+def test_too_little_memory_is_told_before_a_library_crashes(limit: int) -> None:
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit * 1024, resource.RLIM_INFINITY))
+
+    words = [sys.executable, "-m", "archsim", "list"]
+    done = subprocess.run(words, preexec_fn=limited, capture_output=True, text=True)
+    told = f"'ulimit -v' allows {limit // 1024} MB, at least 512 are needed"
+    assert done.stderr == f"error: not enough memory to start: {told}\n"
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.slow
+def test_a_killed_pool_leaves_no_warning() -> None:
+    script = "import os\nfrom archsim.processes import processes\n"
+    done = python("-c", f"{script}with processes(2):\n    os.kill(os.getpid(), 9)")
+    assert (done.returncode, done.stderr) == (-9, "")
 
 
 def test_no_error_exits_with_the_code_of_a_failed_check() -> None:
