@@ -61,7 +61,7 @@ class lazy_field(Generic[T]):
     (True, Sum(of=3, total=0))
     """
 
-    def __init__(self, default: T) -> None:
+    def __init__(self, *default: T) -> None:
         self._default = default
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
@@ -69,7 +69,9 @@ class lazy_field(Generic[T]):
 
     def __get__(self, instance: object | None, owner: type[Any] | None = None) -> T:
         if instance is None:
-            return self._default
+            if not self._default:
+                raise AttributeError(self._name)  # A dataclass then requires the field.
+            return self._default[0]
         found = vars(instance)[self._name]
         if callable(found):
             found = vars(instance)[self._name] = found()

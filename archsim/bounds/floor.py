@@ -168,17 +168,39 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     Floor
         Latencies in seconds and energy in pJ.
     """
-    machine = bound.architecture
-    work = work or least_work(bound, counts)
-    compulsory = work.words * machine.word_bytes
-    bandwidth = machine.home.bandwidth_bytes_per_s
-    if bandwidth is not None:
+    found = _Floors(bound.architecture, bound.words, work or partial(least_work, bound, counts))
+    return Floor(
+        latency_s=lambda: found.latency_s,
+        energy_pj=lambda: _energy(found.machine, found.words, found.work, found.latency_s),
+        compute_s=lambda: found.compute_s,
+        bandwidth_s=lambda: found.bandwidth_s,
+    )
+
+
+@dataclass(frozen=True)
+class _Floors:
+    """Floors of the least work on a machine; once it is known, no bound mapping is held."""
+
+    machine: Architecture
+    words: TensorWords
+    work: lazy_field[LeastWork] = lazy_field()
+
+    @property
+    def compute_s(self) -> float:
+        return float(self.work.cycles / self.machine.clock_hz)
+
+    @property
+    def bandwidth_s(self) -> float:
+        machine = self.machine
+        bandwidth = machine.home.bandwidth_bytes_per_s
+        if bandwidth is None:
+            return 0.0
         bandwidth *= machine.copies(machine.home.name)  # each chip of a ring has its own
-    compute = float(work.cycles / machine.clock_hz)
-    transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
-    latency = max(compute, transfer)
-    energy = partial(_energy, machine, bound.words, work, latency)
-    return Floor(latency_s=latency, compute_s=compute, bandwidth_s=transfer, energy_pj=energy)
+        return float(self.work.words * machine.word_bytes / bandwidth)
+
+    @property
+    def latency_s(self) -> float:
+        return max(self.compute_s, self.bandwidth_s)
 
 
 def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: int) -> EinsumCount:

@@ -121,10 +121,10 @@ def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
 def _floor(parts: tuple[PartUse, ...]) -> Floor:
     """Return the sum of the floors (lower bounds of any mapping) of parts that run in sequence."""
     return Floor(
-        latency_s=_total(parts, lambda r: r.floor.latency_s),
+        latency_s=lambda: _total(parts, lambda r: r.floor.latency_s),
         energy_pj=lambda: _total(parts, lambda r: r.floor.energy_pj),
-        compute_s=_total(parts, lambda r: r.floor.compute_s),
-        bandwidth_s=_total(parts, lambda r: r.floor.bandwidth_s),
+        compute_s=lambda: _total(parts, lambda r: r.floor.compute_s),
+        bandwidth_s=lambda: _total(parts, lambda r: r.floor.bandwidth_s),
     )
 
 

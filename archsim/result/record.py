@@ -263,24 +263,22 @@ class Bounds:
 class Floor:
     """Lower bounds of any mapping of this work on this machine (``bounds.floor``).
 
-    Zeros stand for a floor that was not computed.
+    Each is a number, or a function that computes it when it is first read: many callers need no
+    floor, or its latency alone. Zeros stand for a floor that was not computed.
     """
 
-    latency_s: Real = 0.0
+    latency_s: lazy_field[Real] = lazy_field(0.0)
     """Maximum of the two bounds below; for parts in sequence, the sum of their maxima."""
     energy_pj: lazy_field[Real] = lazy_field(0.0)
-    """Least energy in pJ, as a number or as a function that computes it.
-
-    Many callers need the latency alone, and do not call the function.
-    """
-    compute_s: Real = 0.0
+    """Least energy in pJ."""
+    compute_s: lazy_field[Real] = lazy_field(0.0)
     """Time if every operation runs on a capable array, with all elements and arrays at work."""
-    bandwidth_s: Real = 0.0
+    bandwidth_s: lazy_field[Real] = lazy_field(0.0)
     """Time to read each input once and write each output once at the outermost memory's
     bandwidth."""
 
     def __getstate__(self) -> dict[str, float]:
-        """Return the state to pickle: numbers alone, without the function of the energy."""
+        """Return the state to pickle: numbers alone, without functions."""
         return asdict(self)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+import weakref
 from dataclasses import replace
 from random import Random
 
@@ -11,6 +14,8 @@ from portions import left
 
 from archsim import Architecture, Mapping
 from archsim.bounds import floor as floor_module
+from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
 from archsim.result.record import Floor
 from archsim.result.result import Result
 from archsim.schedule import modulo, policy
@@ -81,7 +86,7 @@ def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[str] = []
-    for name in ("_with_points", "operand_delivery_of"):
+    for name in ("least_work", "_with_points", "operand_delivery_of"):
         real = getattr(floor_module, name)
         monkeypatch.setattr(
             floor_module, name, lambda *a, name=name, real=real: made.append(name) or real(*a)
@@ -89,10 +94,26 @@ def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
     shapes = {"B": 2, "H": 12, "E": 64, "F": 64, "P": 640, "M": 640}
     machine, how = Architecture.load("fusemax"), Mapping.load("unfused")
     result = evaluate_mapping(Cascade.load(how.cascade).program, how, machine, shapes)
-    assert result.floor.latency_s > 0
     assert not made
+    floor = result.floor
+    assert floor.latency_s == max(floor.compute_s, floor.bandwidth_s) > 0
+    assert made == ["least_work"]
     assert result.floor.energy_pj > 0
-    assert {*made} == {"_with_points", "operand_delivery_of"}
+    assert {*made[1:]} == {"_with_points", "operand_delivery_of"}
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+def test_a_floor_that_is_known_holds_no_bound_mapping() -> None:
+    how, machine = Mapping.load("unfused"), Architecture.load("fusemax")
+    shapes = {"B": 2, "H": 12, "E": 64, "F": 64, "P": 640, "M": 640}
+    # Bindings are cached; a copy is held by nothing else.
+    bound = replace(bind(Cascade.load(how.cascade).program, how, machine, shapes))
+    floor, held = floor_module.floor_of(bound, count_mapping(bound)), weakref.ref(bound)
+    assert floor.latency_s > 0
+    del bound
+    gc.collect()
+    assert held() is None
+    assert floor.energy_pj > 0
 
 
 @pytest.mark.parametrize(
