@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from ..plan.planner import evaluate_job, plan
 from ..plan.selection import mapping_called
 from ..processes import map_in_order
 from ..quantities import byte_size, energy, engineering, percent, seconds
+from ..result.record import Floor
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
@@ -295,8 +297,10 @@ def _sized(
 
 def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> Iterator[AtlasRun]:
     """Yield every run; a cascade without a written mapping uses the generated one."""
-    title = Cascade.load(cascade).name
+    title, settable = Cascade.load(cascade).name, Cascade.load(cascade).program.settable
     for machine in to_survey.machines:
+        # Lengths that give the cascade's ranks equal sizes share their runs.
+        known: dict[Hashable, AtlasRun] = {}
         for scenario in to_survey.scenarios:
             work = replace(
                 scenario.workload, cascade=cascade, stated=(), stand_ins=(), omissions=()
@@ -305,7 +309,13 @@ def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> 
                 name = mapping.name if mapping else EINSUM_BY_EINSUM
                 advance(f"{title} by {name} on {machine.name} at {scenario.label}")
                 run = AtlasRun(machine=machine.name, mapping=name, length=scenario.label)
-                yield _simulated(run, work, machine, mapping or EINSUM_BY_EINSUM)
+                key: Hashable = scenario.label
+                with suppress(InputError):  # The run refuses these shapes with the same error.
+                    key = tuple(work.shapes_for(settable).items())
+                if (name, key) not in known:
+                    mapping_or_name = mapping or EINSUM_BY_EINSUM
+                    known[name, key] = _simulated(run, work, machine, mapping_or_name)
+                yield replace(known[name, key], length=scenario.label)
 
 
 def _simulated(
@@ -321,4 +331,6 @@ def _simulated(
         return replace(run, refusal="; ".join(p.message for p in error.problems))
     # A core runs tiles of the ranks that are partitioned over cores; all cores run the job's.
     shapes = dict(result.shape) | dict(job.shapes)
+    # To send the result would compute its floor, which the page does not show.
+    result = replace(result, floor=Floor())
     return replace(run, shapes=tuple(shapes.items()), result=result)

@@ -20,7 +20,10 @@ from archsim.atlas import survey as surveys
 from archsim.atlas.page import atlas_html
 from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, details_html, most_passes, survey
 from archsim.cli import archsim
+from archsim.plan.job import Job
+from archsim.plan.planner import evaluate_job
 from archsim.plan.selection import mapping_called
+from archsim.result.result import Result
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.counting.symbolic import Analysis
@@ -165,6 +168,25 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         assert run.result is not None
         # BERT has no rank of tokens: the sizes that are usual for layer-norm.
         assert dict(run.shapes) == {"N": 4096, "D": 768}
+
+
+def test_lengths_that_a_cascade_lacks_run_once(
+    plan: AtlasPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[str] = []
+
+    def counted(job: Job) -> Result:
+        evaluated.append(job.mapping.name)
+        return evaluate_job(job)
+
+    monkeypatch.setattr(surveys, "evaluate_job", counted)
+    some = replace(plan, cascades=("layer-norm", "attention-3pass"), machines=plan.machines[:1])
+    alone, varying = survey(some)
+    # Layer norm has no rank of tokens; attention has two.
+    assert len(evaluated) == 1 + len(plan.scenarios)
+    first, *others = alone.runs
+    assert [replace(run, length=first.length) for run in others] == [first] * len(others)
+    assert [run.length for run in alone.runs] == [run.length for run in varying.runs]
 
 
 def test_a_cascade_in_a_file_runs_in_the_shapes_of_the_workload(
