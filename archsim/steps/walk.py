@@ -524,7 +524,8 @@ class _Walker:
             band = band.coarse(self.grain[depth + 1])
         turn = (place, *ends, run.extent, band)
         if turn not in self.entered:
-            run = replace(run, band=band)
+            if band is not run.band:
+                run = BandProgression(run.count, run.first, run.extent, band, run.moved)
             self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
         return self.entered[turn]
 
