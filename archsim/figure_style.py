@@ -11,7 +11,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
-from matplotlib.colors import to_rgb
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.scale import LogTransform
@@ -72,6 +73,8 @@ _LOOK: Final[dict[Any, Any]] = {
     "ytick.major.width": 0.7,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
+    "lines.markeredgecolor": "white",
+    "lines.markeredgewidth": 0.5,
 }
 _FILES: Final[dict[Any, Any]] = {"pdf.fonttype": 42, "svg.hashsalt": "archsim"}
 """Fonts with text that a reader can copy, and a fixed salt for reproducible SVG files."""
@@ -84,13 +87,17 @@ _CAPTION_LINE_IN: Final = 0.108
 
 
 class Picture(Figure):
-    """Figure that Jupyter shows without a backend; its ticks are 1, 2 or 5 times powers of ten."""
+    """Figure that Jupyter shows without a backend.
+
+    Its ticks are 1, 2 or 5 times powers of ten, and points that coincide show their number.
+    """
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw the picture after its ticks are rounded."""
+        """Draw the picture after its ticks are rounded and its coinciding points counted."""
         for axes in self.axes:
             _round_ticks(axes.xaxis)
             _round_ticks(axes.yaxis)
+            _count_points(axes)
         super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -197,10 +204,14 @@ def caption(figure: Picture, *choices: Sequence[str]) -> None:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="0.25")
 
 
+_NESTED: Final = 6.0
+"""Points by which the largest of several kinds of markers is wider than the smallest."""
+
+
 def nested_size(at: int, markers: int) -> float:
     """Return the size of one of several kinds of markers, each smaller than the last, so that
     markers at one place all show."""
-    return 4 + min(5, 1.6 * (markers - 1 - at))
+    return 4.5 + min(1.6, _NESTED / max(1, markers - 1)) * (markers - 1 - at)
 
 
 class _RoundLogLocator(Locator):
@@ -231,7 +242,37 @@ def _round_ticks(axis: Axis) -> None:
             _RoundLogLocator(binary=isinstance(scale, LogTransform) and scale.base == 2)
         )
         if isinstance(axis.get_major_formatter(), LogFormatter):
-            axis.set_major_formatter(lambda number, _: f"{number:,.6g}")
+            axis.set_major_formatter(lambda number, _: f"{number:,.10g}")
+
+
+NAMED: Final = "named point"
+"""Group of the points that a picture names one by one, whose number needs no count."""
+
+_COUNT: Final = "count of points"
+_SAME_PLACE: Final = 1 / 300
+"""Share of an axis within which two markers coincide."""
+
+
+def _count_points(axes: Axes) -> None:
+    """Write beside equal markers of one colour that coincide how many there are."""
+    for text in [text for text in axes.texts if text.get_gid() == _COUNT]:
+        text.remove()
+    found: dict[tuple[str, object, int, int], list[tuple[float, float]]] = {}
+    for line in (line for line in axes.lines if line.get_marker() in set(MARKERS)):
+        if line.get_gid() == NAMED:
+            continue
+        points = np.asarray(line.get_xydata(), dtype=float)
+        places = (axes.transScale + axes.transLimits).transform(points) / _SAME_PLACE
+        for (x, y), (across, up) in zip(points, places, strict=True):
+            if math.isfinite(across + up):
+                at = (to_hex(line.get_color()), line.get_marker(), round(across), round(up))
+                found.setdefault(at, []).append((x, y))
+    for (colour, *_), points_there in found.items():
+        if len(points_there) > 1:
+            axes.annotate(
+                f"x{len(points_there)}", points_there[0], xytext=(0, -5), gid=_COUNT,
+                textcoords="offset points", ha="center", va="top", fontsize=6, color=colour,
+            )  # fmt: skip
 
 
 def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 7) -> tuple[float, ...]:

@@ -50,14 +50,21 @@ _INK = "#333333"
 _GRID: Mapping[str, Any] = MappingProxyType({"color": "#dddddd", "linewidth": 0.6})
 
 
+def draw_figure(data: FigureData) -> Picture:
+    """Draw a figure of a study."""
+    with look():
+        picture = _draw_scatter(data) if data.figure.kind == "scatter" else _draw_bars(data)
+    for text in picture.findobj(Text):
+        # Titles in a plan are no formulas. Tick labels of the axes are written later.
+        if "$" in text.get_text():
+            text.set_parse_math(False)
+    return picture
+
+
 def pictures(data: FigureData) -> dict[str, bytes]:
     """Draw a figure, and return its files by format; an SVG file has its text as text."""
     with look(), mpl.rc_context({"svg.fonttype": "none"}):
-        picture = _draw_scatter(data) if data.figure.kind == "scatter" else _draw_bars(data)
-        for text in picture.findobj(Text):
-            # Titles in a plan are no formulas. Tick labels of the axes are written later.
-            if "$" in text.get_text():
-                text.set_parse_math(False)
+        picture = draw_figure(data)
         # One layout serves both formats.
         picture.set_dpi(_DPI)
         picture.draw_without_rendering()
@@ -211,7 +218,15 @@ _UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
 
 _POINTS: tuple[Mapping[str, Any], ...] = (
     MappingProxyType({"linestyle": "-", "marker": "o", "markersize": 4}),
-    MappingProxyType({"linestyle": ":", "marker": "s", "markersize": 9, "fillstyle": "none"}),
+    MappingProxyType(
+        {
+            "linestyle": ":",
+            "marker": "s",
+            "markersize": 9,
+            "fillstyle": "none",
+            "markeredgewidth": 1.0,
+        }
+    ),
 )
 """Lines and points of the machines in each billing."""
 
@@ -226,20 +241,26 @@ def _draw_scatter(data: FigureData) -> Picture:
     for workload, colour in colours.items():
         for style, billing in zip(_POINTS, plan.billings, strict=False):
             points = [point for _, point in _points(data, billing, workload)]
-            axes.plot(*(zip(*points, strict=True) if points else ((), ())), color=colour, **style)
+            axes.plot(
+                *(zip(*points, strict=True) if points else ((), ())),
+                color=colour,
+                markeredgecolor=colour,
+                **style,
+            )
     _label_points(data, axes)
     axes.margins(x=0.13)
     if data.shown:
         axes.set_xscale("log")
         axes.set_yscale("log")
     for axis, panel in ((axes.xaxis, panels[0]), (axes.yaxis, panels[-1])):
-        if data.shown:
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_label_text(panel.title + _UNITS.get(panel.quantity, ("", 1.0))[0])
     axes.grid(**_GRID)
     axes.set_title(_title(data), loc="left")
     words = zip(_POINTS, plan.billings.values(), strict=False)
-    billed = [Line2D([], [], color=_INK, label=label, **style) for style, label in words]
+    billed = [
+        Line2D([], [], color=_INK, markeredgecolor=_INK, label=label, **style)
+        for style, label in words
+    ]
     axes.legend(handles=[*patches(colours), *billed])
     return picture
 

@@ -375,16 +375,23 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
         replace(view, frame=there).numbers(column, "y")
     view = slots.best(LATENCY if LATENCY in view.frame.columns else whole.columns[0])
     rows = 1 if x is None else slots.size(x)
-    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="xy")
+    # Energies are compared across panels; of other quantities, small panels stay readable.
+    unit = unit_of(whole.columns[0])
+    shared = unit == "pJ"
+    share = "xy" if shared else "y"
+    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share=share)
     names = list(
         dict.fromkeys(n for p in panels for _, r in _rows(p, x) for n, _ in _pieces(r, whole))
     )
     colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
-    ends = [sum(n for _, n in _pieces(row, whole)) for p in panels for _, row in _rows(p, x)]
-    scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
-    for panel in panels:
+    ends = [max(sum(n for _, n in _pieces(r, whole)) for _, r in _rows(p, x)) for p in panels]
+    for panel, own in zip(panels, ends, strict=True):
+        end = max(ends) if shared else own
+        scale = scale_of([end], unit, log=False)
         _stacks(panel, view, x, whole, colours, scale)
-        panel.axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
+        panel.axes.set_xlim(0, 1.05 * scale.drawn(end))
+        if shared:
+            panel.axes.label_outer()
     legend(figure, whole.name, patches({n: colours[n] for n in names}))
     caption(figure, view.notes)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from math import ceil, isfinite, log2, nan
 from typing import TYPE_CHECKING
@@ -9,7 +10,17 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from archsim.document import picture_text
-from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look, panel_grid
+from archsim.figure_style import (
+    FAINT,
+    MARKERS,
+    PAGE_IN,
+    PALETTE,
+    Picture,
+    headline,
+    look,
+    nested_size,
+    panel_grid,
+)
 from archsim.quantities import byte_size, count, energy, seconds
 
 from ..pareto.capacity_search import CapacityCurves
@@ -32,6 +43,9 @@ _MIN_SPAN = 0.02
 """Share of the smallest value that an axis spans at least, so that small changes look small."""
 _BYTES = FuncFormatter(lambda exponent, _: byte_size(round(2.0**exponent)))
 
+
+_ZEROS = re.compile(r"\.0+(?= )|(?<=\.)(\d*[1-9])0+(?= )")
+"""Zeros at the end of a number, which say nothing at a tick."""
 
 Drawable = WorkloadSearched | Front | CapacityCurves
 """Answer of a search: the best mappings, a front, or a curve."""
@@ -94,7 +108,9 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
     axes.step(at, values, where="post", color=_FOUND, label="best mapping")
     axes.step(at, bounds, where="post", color=_PROVEN, label="no mapping is below (proven)")
     changes = [n for n, m in enumerate(history) if not n or m.value < history[n - 1].value]
-    axes.plot([at[n] for n in changes], [values[n] for n in changes], "o", color=_FOUND)
+    axes.plot(
+        [at[n] for n in changes], [values[n] for n in changes], "o", color=_FOUND, clip_on=False
+    )
     if floor := unit * part.found.certificate.floor:
         axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
     axes.set_xlim(0, 1.02 * at[-1] or 1.0)
@@ -126,7 +142,7 @@ def _show_values(axis: Axis, shown: Callable[[float], str]) -> None:
     """Label an axis with formatted values, in few places if it is linear."""
     if axis.get_scale() == "linear":
         axis.set_major_locator(MaxNLocator(5))
-    axis.set_major_formatter(lambda value, _: shown(value))
+    axis.set_major_formatter(lambda value, _: _ZEROS.sub(r"\1", shown(value)))
 
 
 def plot_front(front: Front) -> Picture:
@@ -140,7 +156,9 @@ def plot_front(front: Front) -> Picture:
         axes = figure.subplots()
         if front.memory:
             label = f"footprint in {front.memory}"
-            figure.colorbar(_draw_held(axes, front), ax=axes, label=label, format=_BYTES)
+            powers = MaxNLocator(integer=True)
+            dots = _draw_held(axes, front)
+            figure.colorbar(dots, ax=axes, label=label, format=_BYTES, ticks=powers)
         else:
             _draw_front(axes, front)
             figure.legend(loc="outside lower left")
@@ -196,13 +214,15 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
     with look():
         figure = Picture(figsize=(8, 3.4), layout="constrained")
         traffic, spent = figure.subplots(1, 2)
-        for colour, (label, series) in zip(PALETTE, both, strict=False):
+        for at, (label, series) in enumerate(both):
+            style = {"color": PALETTE[at], "marker": MARKERS[at], "label": label}
             moved = [(p.capacity_bytes, p.result.traffic_bytes) for p in series.traffic]
             pj = [(p.capacity_bytes, p.result.energy_pj) for p in series.energy]
             for axes, points in ((traffic, moved), (spent, pj)):
                 # A mapping that fits a capacity is best up to the next one.
                 x, y = zip(*points, strict=True)
-                axes.step(x, y, where="post", color=colour, marker="o", label=label)
+                size = nested_size(at, len(both))
+                axes.step(x, y, where="post", markersize=size, **style)
         bound = f"bound of the passes: {byte_size(curves.bound_bytes)}"
         traffic.axhline(curves.bound_bytes, color=_REFERENCE, linestyle="--", label=bound)
         _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
@@ -217,7 +237,7 @@ def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[flo
     if shown is byte_size:
         axes.set_yscale("log", base=2)
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.dataLim.y1)
     axes.axvline(curves.own_bytes, color=_REFERENCE, linestyle=":", linewidth=0.9)
     ticks = curves.capacities[::3]
     axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")

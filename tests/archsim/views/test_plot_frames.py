@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import archsim
 from archsim.dominance import undominated
-from archsim.figure_style import ORDERED, Picture, caption
+from archsim.figure_style import NAMED, ORDERED, Picture, caption, nested_size
 from archsim.views.plot import FRAME_KINDS
 from archsim.views.scales import scale_of
 from einsum_cascade.errors import InputError
@@ -127,6 +127,33 @@ def test_axes_of_energy_begin_at_zero_and_are_shared() -> None:
         assert 97 < high < 110
 
 
+def test_points_of_one_look_that_coincide_are_counted() -> None:
+    figure = Picture()
+    axes = figure.subplots()
+    for place, colour, marker in ((1, "r", "o"), (1, "r", "s"), (1, "b", "o"), (2, "b", "o")):
+        axes.plot([place, 3], [place, 3], color=colour, marker=marker, gid=f"{place}")
+    axes.plot([2], [2], color="b", marker="o", gid=NAMED)
+    for _ in range(2):
+        figure.draw_without_rendering()
+        told = [(note.get_text(), note.xy, note.get_color()) for note in axes.texts]
+        assert told == [("x2", (3.0, 3.0), "#0000ff")]
+
+
+@pytest.mark.parametrize("kinds", [2, 5, 14])
+def test_nested_markers_differ_in_size(kinds: int) -> None:
+    sizes = [nested_size(at, kinds) for at in range(kinds)]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_large_round_numbers_are_written_out() -> None:
+    figure = Picture()
+    axes = figure.subplots()
+    axes.plot([1, 2], [1e3, 2e6])
+    axes.set_yscale("log")
+    figure.draw_without_rendering()
+    assert [t.get_text() for t in axes.get_yticklabels()][-1] == "1,000,000"
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_ticks_are_at_one_two_and_five(*, log: bool) -> None:
     for high in (3.1, 4.4, 26, 77, 830):
@@ -201,6 +228,17 @@ def test_pieces_add_up(frame: pd.DataFrame) -> None:
         assert [sum(pair) for pair in zip(widths[::2], widths[1::2], strict=True)] == (
             pytest.approx(list(least))
         )
+
+
+@pytest.mark.parametrize(("quantity", "shared"), [("energy_pj", True), ("traffic_bytes", False)])
+def test_stacks_of_energy_alone_have_one_axis(
+    frame: pd.DataFrame, quantity: str, *, shared: bool
+) -> None:
+    own = frame.copy()
+    own["energy_pj.near"] = own["energy_pj"]
+    ends = {axes.get_xlim() for axes in archsim.plot(own, "breakdown", y=quantity).axes}
+    assert len(ends) == (1 if shared else 2)
+    assert {low for low, _ in ends} == {0}
 
 
 def test_energy_is_drawn_by_component(frame: pd.DataFrame) -> None:
