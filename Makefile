@@ -52,7 +52,7 @@ bench: ## ratios of speed, each of one run
 	$(PYTHON) benchmarks/engine.py
 
 pictures: ## draw the pictures of the documentation anew, and print its tables
-	for script in pictures decoding comparison fusemax; do $(PYTHON) docs/make_$$script.py || exit 1; done
+	for script in pictures decoding comparison fusemax validation; do $(PYTHON) docs/make_$$script.py || exit 1; done
 
 docs: ## the site in build/site: every page, and the notebooks with their pictures
 	$(PYTHON) -m sphinx -W --keep-going -q -c docs . build/site

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recorded import save
+
 from archsim import Architecture, Comparison, compare
-from archsim.figure_style import Picture
+from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture
 from workloads import load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-IMAGE = Path(__file__).parent / "images" / "machines.png"
 MACHINES = ("a100-80gb", "h100-sxm", "ascend-910b2", "tpu-v4i", "cloud", "edge")
 TECHNOLOGY = "jouppi-7nm"
 PHASES: dict[str, dict[str, int | str]] = {
@@ -30,7 +30,7 @@ EQUAL = {
     "at equal area": {"iso_area": True, "scale": "copies"},
     "at equal power": {"iso_power": True},
 }
-COLOURS = ("#bbbbbb", "#4477aa", "#ee6677")
+COLOURS = (FAINT, *PALETTE[:2])
 
 
 @cache
@@ -62,23 +62,29 @@ def draw(axes: Axes, phase: str) -> None:
         rows = compared(phase, how).rows
         places = [at + 0.27 * (n - 1) for at in range(len(rows))]
         axes.bar(places, [r.speedup for r in rows], 0.25, color=colour, label=how)
-    axes.set_xticks(range(len(MACHINES)), MACHINES, rotation=30, ha="right", fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xticks(range(len(MACHINES)), MACHINES, rotation=30, ha="right")
     axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set_title(phase, loc="left", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(phase, loc="left")
+
+
+def machines() -> Picture:
+    """Throughput of all machines in each phase."""
+    figure = Picture(figsize=(PAGE_IN, 3), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, phase in zip(panels, PHASES, strict=True):
+        draw(axes, phase)
+    panels[0].set_ylabel(f"tokens a second, {MACHINES[0]} = 1")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+PICTURES = {"machines": machines}
 
 
 def main() -> None:
     """Draw the picture, and print the tables."""
-    figure = Picture(figsize=(7.2, 3), layout="constrained")
-    for axes, phase in zip(figure.subplots(1, 2), PHASES, strict=True):
-        draw(axes, phase)
-        sys.stdout.write(table(phase))
-    figure.axes[0].set_ylabel(f"tokens a second, {MACHINES[0]} = 1", fontsize=8)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    figure.savefig(IMAGE, dpi=150)
+    save(PICTURES)
+    sys.stdout.write("".join(map(table, PHASES)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw what a decoded token costs by the length of its sequence (``models.md``); print its table.
+"""Draw what a decoded token costs by the length of its sequence, and fill in ``models.md``.
 
 Run it from the project's folder: ``python docs/make_decoding.py``. One layer's mixing of tokens
 for one sequence, at the width of 4,096 (32 heads of 128), of every kind of layer that ships.
@@ -6,21 +6,21 @@ for one sequence, at the width of 4,096 (32 heads of 128), of every kind of laye
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from recorded import save
+from recorded import FOLDER, filled, save, tables
 
 from archsim import Architecture, Result, simulate
-from archsim.figure_style import Picture
+from archsim.figure_style import MARKERS, PALETTE, Picture, nested_size
 from archsim.quantities import energy, seconds
 from workloads import Workload, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PAGE = FOLDER / "models.md"
 LENGTHS = tuple(2**k for k in range(10, 21))
 """Tokens that the decoded one sees, itself included."""
 WIDE = ("config.hidden_size=4096",)
@@ -57,17 +57,6 @@ KINDS: dict[str, Callable[[int], Workload]] = {
     "Mamba-2": _layer("mamba-2-2.7b", *WIDE, "config.num_heads=128"),
     "KDA": _layer("kimi-linear-48b-a3b"),
 }
-COLOURS = (
-    "#4477aa",
-    "#66ccee",
-    "#228833",
-    "#ccbb44",
-    "#885522",
-    "#ee6677",
-    "#aa3377",
-    "#bbbbbb",
-    "#222222",
-)
 
 
 @cache
@@ -111,36 +100,48 @@ def row(kind: str) -> str:
         start = None if kind == SOFTMAX else cheaper_from(kind, cost)
         shown.append("" if kind == SOFTMAX else "not up to 1M" if start is None else f"{start:,}")
         shown += [text(cost(kind, n)) for n in (1 << 10, 1 << 15, 1 << 20)]
-    return f"| {kind} | {' | '.join(shown)} |"
+    return f"| {kind} | {' | '.join(shown)} |\n"
+
+
+def page(text: str) -> str:
+    """The page with its table from fresh runs."""
+    heading = tables(text)["decoding"].splitlines(keepends=True)[:2]
+    return filled(text, {"decoding": "".join((*heading, *map(row, (*KINDS, HYBRID))))})
 
 
 def draw(axes: Axes, cost: Callable[[str, int], float], unit: float) -> None:
     """A line for each kind."""
-    for (kind, colour), marker in zip(
-        zip((*KINDS, HYBRID), COLOURS, strict=True), "osD^dvPX*", strict=True
-    ):
+    kinds = (*KINDS, HYBRID)
+    for at, kind in enumerate(kinds):
         line = [cost(kind, n) / unit for n in LENGTHS]
-        axes.plot(LENGTHS, line, color=colour, marker=marker, markersize=4, label=kind)
+        size = nested_size(at, len(kinds))
+        axes.plot(LENGTHS, line, PALETTE[at], marker=MARKERS[at], markersize=size, label=kind)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(LENGTHS[::2], [f"{n >> 10}K" if n < 1 << 20 else "1M" for n in LENGTHS[::2]])
     axes.set_xlabel("tokens that it sees")
     axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
-def main() -> None:
-    """Draw the picture, and print the table of ``models.md``."""
-    figure = Picture(figsize=(11, 4.2), layout="constrained")
+def decoding() -> Picture:
+    """Latency and energy of a decoded token."""
+    figure = Picture(figsize=(9, 4), layout="constrained")
     times, joules = figure.subplots(1, 2)
     draw(times, latency, 1e-6)
     draw(joules, picojoules, 1e6)
-    times.set_title("latency of a decoded token, µs", loc="left", fontsize=10)
-    joules.set_title("energy of a decoded token, µJ", loc="left", fontsize=10)
-    handles, names = times.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    save(figure, "decoding")
-    sys.stdout.write("".join(f"{row(kind)}\n" for kind in (*KINDS, HYBRID)))
+    times.set_title("latency of a decoded token, µs", loc="left")
+    joules.set_title("energy of a decoded token, µJ", loc="left")
+    figure.legend(*times.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+PICTURES = {"decoding": decoding}
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    save(PICTURES)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

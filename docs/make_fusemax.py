@@ -6,18 +6,18 @@ Run it from the project's folder: ``python docs/make_fusemax.py``.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from pathlib import Path
+from functools import cache, partial
+
+from recorded import FOLDER, filled, save
 
 from archsim.document import Document, to_markdown
+from archsim.figure_style import Picture
 from archsim.reproduction import Reproduction, Study, study
-from archsim.reproduction.figures import drawn
+from archsim.reproduction.figures import draw_figure
 from archsim.reproduction.tables import billings, headline, omissions
 
-FOLDER = Path(__file__).parent
 PAGE = FOLDER / "fusemax.md"
-_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLAN = Reproduction.load("fusemax")
 
 
 def table_of(document: Document | None) -> str:
@@ -33,19 +33,28 @@ def tables(found: Study) -> dict[str, str]:
     return {name: table_of(document) for name, document in made.items()}
 
 
-def filled(text: str, blocks: Mapping[str, str]) -> str:
-    """A page with its tables replaced."""
-    return _BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]]}{block[3]}", text)
+@cache
+def studied() -> Study:
+    """All runs of the plan."""
+    return study(PLAN, workers=os.cpu_count() or 1)
+
+
+def _figure(at: int) -> Picture:
+    found = studied()
+    return draw_figure(found.data(found.plan.figures[at]))
+
+
+PICTURES = {
+    f"fusemax-figure-{figure.number:02d}": partial(_figure, at)
+    for at, figure in enumerate(PLAN.figures)
+}
 
 
 def main() -> None:
     """Write the page and its pictures."""
-    workers = os.cpu_count() or 1
-    found = study(Reproduction.load("fusemax"), workers=workers)
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
-    for name, data in drawn(found, workers):
-        if name.endswith(".png"):
-            (FOLDER / "images" / f"fusemax-{name}").write_bytes(data)
+    page = filled(PAGE.read_text(encoding="utf-8"), tables(studied()))
+    PAGE.write_text(page, encoding="utf-8")
+    save(PICTURES)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Draw the pictures of the README, ``engine.md`` and the guide; print the README's table.
 
-Run it from the project's folder: ``python docs/make_pictures.py``. ``make pictures`` draws all
-pictures of the documentation; ``tests/test_pictures.py`` tells which are stale.
+Run it from the project's folder: ``python docs/make_pictures.py [NAME ...]``. ``make pictures``
+draws all pictures of the documentation; ``tests/test_pictures.py`` tells which are stale.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from time import monotonic, process_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from matplotlib.transforms import Affine2D
-from recorded import IMAGES, save
+from recorded import FOLDER, save
 
 from archsim import Architecture, Mapping, plot, search, simulate, sweep
-from archsim.figure_style import Picture, nested_size
+from archsim.figure_style import MARKERS, PALETTE, Picture, name_bars, nested_size, note_bar
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
 from archsim.result.figures import draw_array_time, draw_energy
 from archsim.spec.index import interchangeable_entries
@@ -65,18 +65,23 @@ def row(length: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _style(at: int, lines: int, label: str) -> dict[str, Any]:
+    """Colour and marker of one of several lines, which may lie on one another."""
+    size = nested_size(at, lines)
+    return {"color": PALETTE[at], "marker": MARKERS[at], "markersize": size, "label": label}
+
+
 def draw_lengths(axes: Axes) -> None:
     """Utilization of the 2D array against sequence length, a line per mapping."""
-    for mapping in MAPPINGS:
+    for at, mapping in enumerate(MAPPINGS):
         shares = [100 * run(n, mapping).utilization["array_2d"] for n in LENGTHS]
-        axes.plot(LENGTHS, shares, marker="o", label=mapping)
+        axes.plot(LENGTHS, shares, **_style(at, len(MAPPINGS), mapping))
     axes.set_xscale("log", base=2)
     axes.set_xticks(LENGTHS, [tokens(n) for n in LENGTHS])
     axes.set_ylim(0, 105)
     axes.set_xlabel("tokens")
     axes.set_title("utilization of array_2d, %", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend()
 
 
 OPERANDS = {
@@ -117,29 +122,24 @@ def draw_skew(bars: Axes, sides: Axes) -> None:
             slower = result.latency_s / base.latency_s
             y = row + (at - 1) * height
             label = name if row == 0 else None
-            bars.barh(y, slower, 0.9 * height, color=f"C{at}", label=label)
-            text = f" {ratio(slower)}  {seconds(result.latency_s)}"
-            bars.text(slower, y, text, va="center", fontsize=8)
-    bars.set_yticks(range(len(mappings)), [m.name for m in mappings])
-    bars.invert_yaxis()
+            bars.barh(y, slower, 0.9 * height, color=PALETTE[at], label=label)
+            note_bar(bars, slower, y, f"{ratio(slower)}  {seconds(result.latency_s)}")
+    name_bars(bars, [m.name for m in mappings])
     bars.set_xlim(0, 1.3 * max(p.get_width() for p in bars.patches))
     bars.xaxis.set_major_formatter(lambda x, _: f"{x:g}x")
-    bars.set_title("latency over that of broadcast operands, 256 x 256", loc="left", fontsize=10)
-    bars.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
+    bars.set_title("latency over that of broadcast operands, 256 x 256", loc="left")
+    bars.legend(loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
     for at, mapping in enumerate(mappings):
         points = [(n, skewed(mapping, OPERANDS["broadcast"], n)) for n in SIDES]
         slow = {n: skewed(mapping, OPERANDS["systolic, not overlapped"], n) for n in SIDES}
         line = [(n, r.latency_s / b.latency_s) for n, b in points if b and (r := slow[n])]
-        # Lines that lie on one another show by their markers: each is smaller than the last.
-        size = 4 + 1.5 * (len(mappings) - at)
-        sides.plot(*zip(*line, strict=True), marker="o", markersize=size, label=mapping.name)
+        style = _style(at, len(mappings), mapping.name)
+        sides.plot(*zip(*line, strict=True), **style)
     sides.set(xscale="log", yscale="log", xlabel="elements a side")
     sides.set_xticks(SIDES, [str(n) for n in SIDES])
     sides.set_yticks([1, 2, 5, 10, 20], ["1x", "2x", "5x", "10x", "20x"])
-    sides.set_title("not overlapped, against the side", loc="left", fontsize=10)
-    sides.legend(frameon=False, fontsize=8)
-    for axes in (bars, sides):
-        axes.spines[["top", "right"]].set_visible(False)
+    sides.set_title("not overlapped, against the side", loc="left")
+    sides.legend()
 
 
 FAMILIES = {
@@ -159,8 +159,7 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
         cascade = mapping.cascade
         works = [load("bert-base", seq_len=n, cascade=cascade, **parameters) for n in LENGTHS]
         runs = [simulate(work, machine, mapping) for work in works]
-        style = {"marker": "osD^"[number], "color": f"C{number}", "label": label}
-        style |= {"markersize": nested_size(number, len(FAMILIES))}
+        style = _style(number, len(FAMILIES), label)
         per_token = [1e9 * r.latency_s / n / 64 for r, n in zip(runs, LENGTHS, strict=True)]
         times.plot(LENGTHS, per_token, **style)
         held = [next(b for b in r.buffers if b.level == "global_buffer") for r in runs]
@@ -171,17 +170,16 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
         axes.set_xticks(LENGTHS, [tokens(n) for n in LENGTHS])
         axes.set_xlabel("tokens")
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     buffers.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["0.25", "0.5", "1", "2", "4", "8"])
-    times.set_title("latency per token, ns", loc="left", fontsize=10)
-    buffers.set_title("footprint in the global buffer, MiB", loc="left", fontsize=10)
-    times.legend(frameon=False, fontsize=8)
+    times.set_title("latency per token, ns", loc="left")
+    buffers.set_title("footprint in the global buffer, MiB", loc="left")
+    times.legend()
 
 
 @cache
 def swept() -> DataFrame:
     """The sweep of ``sweeps.md``, as its page says."""
-    page = (IMAGES.parent / "sweeps.md").read_text(encoding="utf-8")
+    page = (FOLDER / "sweeps.md").read_text(encoding="utf-8")
     text = re.search(r"```yaml\n(sweep:.*?)```", page, re.DOTALL)
     assert text is not None
     return sweep(yaml.safe_load(text[1]))
@@ -235,13 +233,11 @@ def draw_formats(axes: Axes, cached: int) -> None:
         axes.barh(range(len(CACHES)), sizes, 0.62, left=left, color=colour, label=name)
         left = [a + b for a, b in zip(left, sizes, strict=True)]
     for at, total in enumerate(left):
-        axes.text(total, at, f" {total:.3f} J", va="center", fontsize=8)
-    axes.set_yticks(range(len(CACHES)), CACHES)
-    axes.invert_yaxis()
+        note_bar(axes, total, at, f"{total:.3f} J")
+    name_bars(axes, CACHES)
     axes.set_xlim(0, 1.18 * max(left))
     axes.set_xlabel("J per token")
-    axes.set_title(f"{tokens(cached + 1)} tokens in the cache", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{tokens(cached + 1)} tokens in the cache", loc="left")
 
 
 def _joules(run: Result, *, attention: bool, dram: bool) -> float:
@@ -257,7 +253,7 @@ def _joules(run: Result, *, attention: bool, dram: bool) -> float:
 def overview() -> Picture:
     """Time, energy, and how mappings scale."""
     result = run(4096)
-    figure = Picture(figsize=(11, 5.6), layout="constrained")
+    figure = Picture(figsize=(9, 5), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
     draw_array_time(axes["time"], result)
     draw_energy(axes["energy"], result)
@@ -267,26 +263,26 @@ def overview() -> Picture:
 
 def cost_per_token() -> Picture:
     """Latency per token and footprint of four kinds of attention."""
-    figure = Picture(figsize=(10, 3.4), layout="constrained")
+    figure = Picture(figsize=(9, 3.2), layout="constrained")
     draw_cost_per_token(*figure.subplots(1, 2))
     return figure
 
 
 def skew() -> Picture:
     """Cost of skew."""
-    figure = Picture(figsize=(11, 3.6), layout="constrained")
+    figure = Picture(figsize=(9, 3.2), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
     return figure
 
 
 def formats() -> Picture:
     """Energy per token by the format of the cache."""
-    figure = Picture(figsize=(10, 3.2), layout="constrained")
+    figure = Picture(figsize=(9, 3), layout="constrained")
     sides = figure.subplots(1, 2, sharex=True)
     for axes, cached in zip(sides, CACHED, strict=True):
         draw_formats(axes, cached)
     handles, names = sides[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -303,10 +299,8 @@ PICTURES: dict[str, Callable[[], Picture]] = {
 
 def main() -> None:
     """Draw the pictures named on the command line, or all, and print the README's table."""
-    names = sys.argv[1:]
-    for name in names or PICTURES:
-        save(PICTURES[name](), name, dpi=200 if name.startswith("s") and name != "skew" else 100)
-    if not names:
+    save(PICTURES, sys.argv[1:])
+    if not sys.argv[1:]:
         sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
 
