@@ -13,16 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 from math import lcm, prod
 from typing import Any
 
 from .. import ir
 from ..errors import MappingError
 from ..functions import FUNCTIONS, of
+from ..graphs import connected
 from ..libraries import np, sympy
 from ..memo import cached_property
 from . import policy
+from .affine_masks import AffineSpace, Row
 from .points import CountedAxis, PointSet, conjunctions, inlined, last_tile, signed_spaces
 
 
@@ -49,6 +51,9 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     >>> count_points(program, program.einsums[0], {"E": 64, "M": 4, "P": 4, "F": 64})
     640
     """
+    affine = AffineSpace.of(program, einsum, numbers)
+    if affine is not None and (known := _count_affine(affine)) is not None:
+        return known
     total = 0
     # Names of the last tiles as ``spaces`` writes them; no rank of a file can have such a name.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
@@ -132,6 +137,34 @@ def _value(expression: Any, numbers: Mapping[str, float], keep: Set[Any] = froze
     return one.xreplace({s: sympy.Rational(numbers[s.name]) for s in one.free_symbols - keep})
 
 
+def _count_affine(space: AffineSpace) -> int | None:
+    """Return the number of points of a space; None if enumeration would be too long.
+
+    No sympy is needed, whose import takes longer than most runs.
+    """
+    reach = {row: space.reach(row) for row in space.rows}
+    if any(least > 0 for least, _ in reach.values()):
+        return 0
+    rows = [row for row, (_, most) in reach.items() if most > 0]
+    total = 1
+    for group in connected(
+        space.sizes, (pair for terms, _ in rows for pair in pairwise([v for v, _ in terms]))
+    ):
+        axes = tuple(CountedAxis(v, n, 1, n) for v, n in space.sizes.items() if v in group)
+        mine = tuple(row for row in rows if row[0][0][0] in group)
+        found = _count_rows(axes, mine) if mine else axes[0].total
+        if not found:
+            return found
+        total *= found
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _count_rows(axes: tuple[CountedAxis, ...], rows: tuple[Row, ...]) -> int | None:
+    """Return the number of points on axes coupled by affine inequalities, as ``_count_coupled``."""
+    return _count_forms(axes, [Inequality(None, dict(terms), n) for terms, n in rows])
+
+
 def _integer(expression: Any, numbers: Mapping[str, float]) -> int:
     """Return the integer value of an expression; a single shape is looked up without sympy."""
     if isinstance(expression, int):
@@ -179,7 +212,11 @@ def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...])
     Results are cached, because Einsums of a cascade share masks and one shape runs on many
     machines: enumeration took four fifths of the atlas's time for log-linear attention.
     """
-    forms = [Inequality.of(i) for i in inequalities]
+    return _count_forms(axes, [Inequality.of(i) for i in inequalities])
+
+
+def _count_forms(axes: tuple[CountedAxis, ...], forms: Sequence[Inequality]) -> int | None:
+    """Return the number of points on coupled axes; None if enumeration is too long."""
     # One axis is counted from its bounds, so the work is the product of the others. If no axis has
     # bounds, all are enumerated.
     work = {a: w for a in (*axes, _NO_AXIS) if (w := _work(a, axes, forms)) is not None}
@@ -360,6 +397,10 @@ def periodic_steps(x: Any, y: Any, forms: Sequence[Inequality]) -> tuple[Any, ..
         if form.names(x) and not (form.is_linear or form.rounded(x)):
             return None
         if not form.names(y):
+            continue
+        if form.coefficients is not None:
+            if sum(form.coefficients.get(v, 0) for v in (x, y)):
+                return None
             continue
         rounded = form.expression.atoms(sympy.floor, sympy.ceiling)
         names = {r: sympy.Dummy() for r in rounded}
