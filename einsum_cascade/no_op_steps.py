@@ -14,9 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from . import ir
+from .algebra.reduction_laws import value_of
 from .algebra.sympy_bridge import Bridge
 from .algebra.terms import rebuild
 from .operations import identity_of
+
+_TOLERANCE = 1e-6
+"""Relative difference above which two floating-point values are not of equal expressions."""
 
 Equality = Callable[[ir.Expression, ir.Expression], bool]
 """Predicate on two expressions: whether they have one value."""
@@ -87,12 +91,41 @@ def active_einsums(
     found = changed(operator.eq)
     if found:
         convert = Bridge(program).to_sympy
-        exact = changed(lambda one, other: bool(convert(one) == convert(other)))
+        exact = changed(
+            lambda one, other: not _differ(program, one, other) and convert(one) == convert(other)
+        )
         found = {name: why for name, why in exact.items() if name in found}
     for einsum in inside:
         if why := _later_use(program, einsum, inside, stepping):
             found.setdefault(einsum.name, why)
     return found
+
+
+def _differ(program: ir.Program, one: ir.Expression, other: ir.Expression) -> bool:
+    """Return whether two expressions certainly differ, as their values at a sample show.
+
+    Most expressions that differ do so at the first sample, and loading sympy takes a second.
+    """
+    names = [p.name for p in program.parameters]
+    names += [name for r in program.ranks for name in (r.name, r.variable)]
+    sample = {name: _sample(n) for n, name in enumerate(names)}
+    elements: dict[ir.Access, ir.Number] = {}
+
+    def with_elements(node: ir.Node) -> ir.Node:
+        if not isinstance(node, ir.Access):
+            return node
+        return elements.setdefault(node, ir.Number(_sample(len(names) + len(elements))))
+
+    try:
+        a, b = (value_of(rebuild(x, with_elements), sample, program) for x in (one, other))
+    except (ArithmeticError, ValueError, TypeError, KeyError):
+        return False
+    return abs(a - b) > _TOLERANCE * (abs(a) + abs(b))
+
+
+def _sample(number: int) -> float:
+    """Return a positive value that no simple formula relates to those of other numbers."""
+    return 1 + math.sin(number + 1) / 2
 
 
 def _later_use(

@@ -387,7 +387,6 @@ def periodic_steps(x: Any, y: Any, forms: Sequence[Inequality]) -> tuple[Any, ..
     >>> periodic_steps(m, p, [level, Inequality.of(2 * m - p)]) is None
     True
     """
-    later = {v: v + 1 for v in (x, y) if v is not None}
 
     def step(expression: Any) -> Any:
         return sympy.expand(expression.xreplace(later) - expression)
@@ -402,6 +401,7 @@ def periodic_steps(x: Any, y: Any, forms: Sequence[Inequality]) -> tuple[Any, ..
             if sum(form.coefficients.get(v, 0) for v in (x, y)):
                 return None
             continue
+        later = {v: v + 1 for v in (x, y) if v is not None}
         rounded = form.expression.atoms(sympy.floor, sympy.ceiling)
         names = {r: sympy.Dummy() for r in rounded}
         steps = {name: step(r.args[0]) for r, name in names.items()}
@@ -415,7 +415,7 @@ def periodic_steps(x: Any, y: Any, forms: Sequence[Inequality]) -> tuple[Any, ..
 
 def period_at(steps: Sequence[Any], fixed: Mapping[Any, int]) -> int:
     """Return the number of steps after which every rounded number has changed by an integer."""
-    values = {s: sympy.Integer(n) for s, n in fixed.items()}
+    values = {s: sympy.Integer(n) for s, n in fixed.items()} if steps else {}
     return lcm(*(sympy.Rational(s.xreplace(values)).q for s in steps))
 
 

@@ -10,6 +10,8 @@ import pytest
 import sympy
 
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.counting.affine_masks import AffineSpace
 from einsum_cascade.counting.point_counts import Inequality, _count_coupled, count_points
 from einsum_cascade.counting.symbolic import analyze
 
@@ -153,3 +155,22 @@ def test_a_million_tokens_in_chunks_are_counted_by_their_pairs() -> None:
     sizes = {sympy.Symbol("p"): 1024, sympy.Symbol("l"): 1024}
     assert form.always(sizes)
     assert not form.always({**sizes, sympy.Symbol("l"): 1025})
+
+
+@pytest.mark.parametrize("name", ["kimi-delta-attention-chunked", "attention-causal-1pass", "ssd"])
+def test_points_of_affine_masks_are_those_of_symbols(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = with_masks(Cascade.load(name).program)
+    masked = [e for e in program.einsums if e.where is not None]
+    shapes = {r.name: 3 + n for n, r in enumerate(program.ranks)}
+    for rank in (r for r in program.ranks if r.partition):
+        # 13 in tiles of 4 leaves a short one.
+        outer, *inner = rank.partition
+        shapes |= {rank.name: 13, outer: 4, **dict.fromkeys(inner, 4)}
+    shapes = {r: shapes[program.model_of(r)] for r in shapes}
+    assert all(AffineSpace.of(program, e, shapes) is not None for e in masked)
+    counted = [count_points(program, e, shapes) for e in masked]
+    monkeypatch.setattr(AffineSpace, "of", lambda *_: None)
+    assert counted == [count_points(program, e, shapes) for e in masked]
+    assert counted
