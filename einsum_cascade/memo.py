@@ -138,6 +138,10 @@ class Memoized:
         del none
         self._memo[make, given] = value
 
+    def forget(self) -> None:
+        """Drop all values that ``memo`` has computed; they are computed again when asked for."""
+        self._memo.clear()
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the record without its derived values, which the receiver computes again."""
         return {name: value for name, value in self.__dict__.items() if name != "_memo"}

@@ -264,13 +264,17 @@ def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> At
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
     runs = tuple(_runs(to_survey, name, advance))
-    return AtlasEntry(
+    entry = AtlasEntry(
         cascade=cascade,
         passes=most_passes(analysis.passes.ranks),
         sized=tuple(_sized(analysis, to_survey.scenarios, runs)),
         runs=runs,
         details=details_html(cascade.program, analysis, runs),
     )
+    # Bindings of all cascades take so much memory that joblib starts other processes, which begin
+    # anew.
+    cascade.program.forget()
+    return entry
 
 
 def _sized(

@@ -189,6 +189,13 @@ def test_lengths_that_a_cascade_lacks_run_once(
     assert [run.length for run in alone.runs] == [run.length for run in varying.runs]
 
 
+def test_a_survey_keeps_no_bindings(plan: AtlasPlan) -> None:
+    program = Cascade.load("layer-norm").program
+    program.memo(id)
+    survey(replace(plan, cascades=("layer-norm",), machines=plan.machines[:1]))
+    assert not program.has(id)
+
+
 def test_a_cascade_in_a_file_runs_in_the_shapes_of_the_workload(
     plan: AtlasPlan, tmp_path: Path
 ) -> None:
