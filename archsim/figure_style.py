@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axis import XAxis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -214,6 +216,14 @@ def nested_size(at: int, markers: int) -> float:
     return 4.5 + min(1.6, _NESTED / max(1, markers - 1)) * (markers - 1 - at)
 
 
+_LETTER_TICKS: Final = 0.18
+"""Width of a digit, as a share of the distance of ticks for which matplotlib finds space."""
+
+
+def _written(number: float) -> str:
+    return f"{number:,.10g}"
+
+
 class _RoundLogLocator(Locator):
     """Locator of the ticks of ``ticks_of`` on a logarithmic axis."""
 
@@ -226,8 +236,19 @@ class _RoundLogLocator(Locator):
         return self.tick_values(*self.axis.get_view_interval())
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
-        """Return the ticks between two ends."""
-        return ticks_of(*sorted((vmin, vmax)), binary=self._binary)
+        """Return the ticks between two ends, so few that labels side by side do not touch."""
+        low, high = sorted((vmin, vmax))
+        found = (ticks_of(low, high, binary=self._binary, most=most) for most in range(7, 1, -1))
+        return next((ticks for ticks in found if self._fit(ticks, high / low)), (low, high))
+
+    def _fit(self, ticks: Sequence[float], span: float) -> bool:
+        if not isinstance(self.axis, XAxis):
+            return True
+        room = self.axis.get_tick_space() / (_LETTER_TICKS * math.log(span))
+        return all(
+            room * math.log(b / a) >= (len(_written(a)) + len(_written(b))) / 2 + 1.5
+            for a, b in pairwise(ticks)
+        )
 
 
 def _round_ticks(axis: Axis) -> None:
@@ -242,7 +263,7 @@ def _round_ticks(axis: Axis) -> None:
             _RoundLogLocator(binary=isinstance(scale, LogTransform) and scale.base == 2)
         )
         if isinstance(axis.get_major_formatter(), LogFormatter):
-            axis.set_major_formatter(lambda number, _: f"{number:,.10g}")
+            axis.set_major_formatter(lambda number, _: _written(number))
 
 
 NAMED: Final = "named point"

@@ -6,6 +6,7 @@ script ``make_*.py`` has a dictionary ``PICTURES`` of the functions that draw it
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
@@ -18,6 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from archsim.figure_style import Picture, look
+from mappers.memory import VARIABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +80,11 @@ def recorded(name: str) -> str:
 
 
 def save(made: Mapping[str, Drawing], names: Iterable[str] = ()) -> None:
-    """Write some pictures of the documentation with their numbers, or all."""
+    """Write some pictures of the documentation with their numbers, or all.
+
+    No mapping of an earlier search is remembered: each picture shows a whole run.
+    """
+    os.environ[VARIABLE] = ""
     IMAGES.mkdir(exist_ok=True)
     for name in names or made:
         picture, info = drawn(made[name]), PngInfo()

@@ -139,6 +139,18 @@ def test_points_of_one_look_that_coincide_are_counted() -> None:
         assert told == [("x2", (3.0, 3.0), "#0000ff")]
 
 
+@pytest.mark.parametrize(("wide", "ticks"), [(3.0, 2), (9.0, 7)])
+def test_round_ticks_of_a_logarithmic_axis_do_not_touch(wide: float, ticks: int) -> None:
+    figure = Picture(figsize=(wide, 2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([1e3, 1e6], [1, 2])
+    axes.set_xscale("log")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert len(boxes) >= ticks
+    assert not [1 for a, b in pairwise(boxes) if a.overlaps(b)]
+
+
 @pytest.mark.parametrize("kinds", [2, 5, 14])
 def test_nested_markers_differ_in_size(kinds: int) -> None:
     sizes = [nested_size(at, kinds) for at in range(kinds)]
