@@ -275,10 +275,14 @@ _SAME_PLACE: Final = 1 / 300
 
 
 def _count_points(axes: Axes) -> None:
-    """Write beside equal markers of one colour that coincide how many there are."""
+    """Write beside equal markers of one colour that coincide how many there are.
+
+    Places with faint markers alone have no number, since the markers look darker there.
+    """
     for text in [text for text in axes.texts if text.get_gid() == _COUNT]:
         text.remove()
     found: dict[tuple[str, object, int, int], list[tuple[float, float]]] = {}
+    solid: set[tuple[str, object, int, int]] = set()
     for line in (line for line in axes.lines if line.get_marker() in set(MARKERS)):
         if line.get_gid() == NAMED:
             continue
@@ -288,11 +292,13 @@ def _count_points(axes: Axes) -> None:
             if math.isfinite(across + up):
                 at = (to_hex(line.get_color()), line.get_marker(), round(across), round(up))
                 found.setdefault(at, []).append((x, y))
-    for (colour, *_), points_there in found.items():
-        if len(points_there) > 1:
+                if line.get_alpha() in (None, 1):
+                    solid.add(at)
+    for place, points_there in found.items():
+        if len(points_there) > 1 and place in solid:
             axes.annotate(
                 f"x{len(points_there)}", points_there[0], xytext=(0, -5), gid=_COUNT,
-                textcoords="offset points", ha="center", va="top", fontsize=6, color=colour,
+                textcoords="offset points", ha="center", va="top", fontsize=6, color=place[0],
             )  # fmt: skip
 
 

@@ -133,6 +133,7 @@ def test_points_of_one_look_that_coincide_are_counted() -> None:
     for place, colour, marker in ((1, "r", "o"), (1, "r", "s"), (1, "b", "o"), (2, "b", "o")):
         axes.plot([place, 3], [place, 3], color=colour, marker=marker, gid=f"{place}")
     axes.plot([2], [2], color="b", marker="o", gid=NAMED)
+    axes.plot([1.5, 1.5], [1, 1], "g^", alpha=0.2)
     for _ in range(2):
         figure.draw_without_rendering()
         told = [(note.get_text(), note.xy, note.get_color()) for note in axes.texts]
