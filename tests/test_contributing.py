@@ -118,6 +118,7 @@ def test_every_kind_of_thing_has_a_recipe() -> None:
     assert len(table) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.title.replace(" ", "-").lower())
 def test_a_recipe_does_what_it_says(recipe: Recipe, said: dict[str, tuple[int, str, str]]) -> None:
     assert recipe.prints, "a recipe says what its command prints"

@@ -114,6 +114,7 @@ def test_the_command() -> None:
     assert "first token" in run(*asked).stdout
 
 
+@pytest.mark.slow
 def test_an_answer_of_one_token_has_no_further_ones() -> None:
     """Nothing is no time at all: both are null, and the table has a dash."""
     lengths = ("--set", "prompt_len=100", "--set", "answer_len=1")

@@ -75,6 +75,7 @@ def test_experts_that_do_not_run_are_in_memory_too(need_of: Callable[..., Memory
     assert need.needed_bytes == pytest.approx(2 * (WEIGHTS + experts), rel=0.005)
 
 
+@pytest.mark.slow
 def test_both_stages_of_a_request_use_the_same_weights(need_of: Callable[..., MemoryNeed]) -> None:
     need = need_of(phase="request", prompt_len=64, answer_len=3)
     activations = need.needed_bytes - 2 * (WEIGHTS + 66 * CACHED)

@@ -42,6 +42,7 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
+@pytest.mark.slow
 def test_the_headline_is_printed(written: tuple[Path, Result]) -> None:
     _, result = written
     assert result.exit_code == 0

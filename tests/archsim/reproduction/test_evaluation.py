@@ -13,6 +13,8 @@ from archsim.reproduction.published import difference, read_published
 from archsim.reproduction.runs import quantity_of
 from archsim.reproduction.study import StudyRun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found() -> Study:

@@ -56,6 +56,7 @@ def test_the_sweep_is_what_simulate_says(found: Study) -> None:
         assert outcome == result
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same_in_the_same_order(found: Study) -> None:
     reported: list[int] = []
     again = study(found.plan, workers=2, finished=reported.append)

@@ -80,6 +80,7 @@ def test_a_known_mapping_as_good_wins_by_the_other_objective(
     assert found.certificate.bound == pytest.approx(first[1] / 2)
 
 
+@pytest.mark.slow
 def test_of_known_mappings_as_good_the_better_is_the_first() -> None:
     (part,) = WORK.parts
     problem = SearchProblem(space_of(part, MACHINE), LATENCY)

@@ -226,6 +226,7 @@ def test_it_goes_on_from_the_runner_up_too(only: Callable[..., None]) -> None:
     assert ran(found.runner_up.mapping).kind != ran(found.mapping).kind
 
 
+@pytest.mark.slow
 def test_a_runner_up_that_is_far_worse_is_left_alone(only: Callable[..., None]) -> None:
     good = ran(written())
     second = of_another_kind(good)

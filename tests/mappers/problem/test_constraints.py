@@ -371,7 +371,12 @@ def test_names_that_are_not_there_are_refused_where_they_stand(
                 "Q must not be kept in global_buffer",
             ),
         ),
-        ("{shared: [P, M0]}", "", ("loops over M0 must be shared", "may be shared: P, M1")),
+        pytest.param(
+            "{shared: [P, M0]}",
+            "",
+            ("loops over M0 must be shared", "may be shared: P, M1"),
+            marks=pytest.mark.slow,
+        ),
         ("{einsums: {SLN: {array: array_2d, spatial: {lanes: M0}}}}", "", ("both of them",)),
         (
             "{tiles: {nearest: {P: {at_least: 8192}}}}",
