@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
 from einsum_cascade.ir import Gather, Program
-from einsum_cascade.memo import Cache, lazy_field
+from einsum_cascade.memo import Cache, cached_property, lazy_field
 
 from ..counts.accesses import EinsumCount, RegisterUses, Uses
 from ..counts.meter import EXACT
@@ -36,6 +36,7 @@ from ..nest.record import Bound, BoundEinsum
 from ..result.record import Floor
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.tensor_words import TensorWords
+from .capacity import Contraction, contraction_of, crossing_words
 from .makespan import makespan_bound
 from .minimal_domain import (
     ALL,
@@ -76,6 +77,8 @@ class LeastWork:
 
     words: Fraction
     """Machine words of all inputs and outputs, each of which crosses the outermost memory once."""
+    contractions: tuple[Contraction, ...] = ()
+    """Einsums that move more words if the machine's memories hold few (``crossing_words``)."""
     shares: tuple[tuple[str, Fraction], ...]
     """Share of each Einsum's points that remains at the best sizes of the cascade's tiles
     (``least_shares``)."""
@@ -140,8 +143,14 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         sized = program.memo(_size_cache).get(
             _size_key(bound, fewest), lambda: (*_sized(bound, fewest, inflow, whole),)
         )
+    contractions = (
+        contraction_of(bound, e, points[e.name], len(nests[e.name]) == 1, words)
+        for e in bound.einsums
+        if shares[e.name] == ALL
+    )
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
+        contractions=tuple(c for c in contractions if c is not None),
         counts=least,
         shares=tuple(shares.items()),
         deliveries=deliveries,
@@ -171,7 +180,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     found = _Floors(bound.architecture, bound.words, work or partial(least_work, bound, counts))
     return Floor(
         latency_s=lambda: found.latency_s,
-        energy_pj=lambda: _energy(found.machine, found.words, found.work, found.latency_s),
+        energy_pj=lambda: _energy(found),
         compute_s=lambda: found.compute_s,
         bandwidth_s=lambda: found.bandwidth_s,
     )
@@ -185,6 +194,11 @@ class _Floors:
     words: TensorWords
     work: lazy_field[LeastWork] = lazy_field()
 
+    @cached_property
+    def crossing(self) -> Fraction:
+        """Least words that cross the outermost memory."""
+        return crossing_words(self.work.words, self.work.contractions, self.machine)
+
     @property
     def compute_s(self) -> float:
         return float(self.work.cycles / self.machine.clock_hz)
@@ -196,7 +210,7 @@ class _Floors:
         if bandwidth is None:
             return 0.0
         bandwidth *= machine.copies(machine.home.name)  # each chip of a ring has its own
-        return float(self.work.words * machine.word_bytes / bandwidth)
+        return float(self.crossing * machine.word_bytes / bandwidth)
 
     @property
     def latency_s(self) -> float:
@@ -419,15 +433,16 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
     return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
 
-def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
-    """Return the least energy in pJ of the given work, if its latency is at least ``latency_s``."""
+def _energy(floors: _Floors) -> float:
+    """Return the least energy in pJ of the least work, if its latency is at least its floor."""
+    machine, words, work = floors.machine, floors.words, floors.work
     shares, deliveries = dict(work.shares), dict(work.deliveries)
-    compulsory = work.words * machine.word_bytes
+    crossing = floors.crossing * machine.word_bytes
     outermost = machine.home
     price = memory_access(machine, outermost)
     prices = prices_of(machine, words)
     # The cheaper direction bounds both: a floor need not know which lines are read or written.
-    found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
+    found = float(crossing * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
 
     def of_all(counts: tuple[EinsumCount, ...], shares: Mapping[str, Fraction]) -> float:
         return sum(
@@ -443,7 +458,7 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
 
     sized = (min(of_all(counts, {}) for counts in ranges) for ranges in work.sized)
     found += max([of_all(work.counts, shares), *sized])
-    return found + sum(charge.energy_pj for charge in leakage_charges(machine, latency_s))
+    return found + sum(charge.energy_pj for charge in leakage_charges(machine, floors.latency_s))
 
 
 def _registers_pj(

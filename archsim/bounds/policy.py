@@ -24,3 +24,16 @@ MAX_BISECTIONS = 40
 
 MAX_CACHED_SIZES = 16
 """Number of shapes and machines for which bounds over the cascade's tile sizes are cached."""
+
+CONTRACTION_EXPONENTS = (0.0, 0.5, 1.0)
+"""Exponents of accesses in the traffic bound of a contraction.
+
+Halves are enough for three accesses; for more accesses other exponents may give a higher bound.
+"""
+
+PHASES_IN_CAPACITIES = (0.5, 1.0, 2.0, 4.0)
+"""Words that cross in a phase of the traffic bound, in words that all inner memories hold. The best
+is 2 for a product whose result leaves, and 1 for operands that have no common rank."""
+
+ROUNDING = 1 - 1e-9
+"""Share of a traffic bound that certainly remains if floating point rounds it up."""
