@@ -23,7 +23,7 @@ from ..result.note import Note, noted
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
-from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
+from ..spec.mapping import BEAM, BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
 from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
@@ -217,21 +217,29 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
     by_idle_cores = sorted(
         (*problem.partitionings, *replicating), key=partial(_idle_half_octaves, architecture)
     )
-    for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
+    for name in (FUSED, EINSUM_BY_EINSUM):
         for partitioning in by_idle_cores:
             beyond = (
                 far
-                if fuse or first
+                if name == FUSED or first
                 else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
                 if partitioning in replicating
                 else 0
             )
-            if fuse and not architecture.has_instances:
+            if name == FUSED and not architecture.has_instances:
                 beyond = policy.FLOOR_RATIO_TO_TRY_FUSED
             yield KnownMapping(
                 name,
-                partial(derived_mapping, problem, partitioning, fuse=fuse),
+                partial(derived_mapping, problem, partitioning, name),
                 beyond=beyond,
+                idle=idle_factor(architecture, partitioning),
+            )
+    if architecture.tree.is_line:
+        for partitioning in by_idle_cores[: policy.MAX_PARTITIONINGS_SEARCHED]:
+            yield KnownMapping(
+                BEAM,
+                partial(derived_mapping, problem, partitioning, BEAM),
+                beyond=policy.FLOOR_RATIO_TO_SEARCH,
                 idle=idle_factor(architecture, partitioning),
             )
     yield from _with_partitioned_tiles(problem)
@@ -285,8 +293,8 @@ def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield generated mappings of equivalent cascades that split sums over the cores."""
     for other, partitioning in split_reductions(problem):
-        for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
-            make = partial(derived_mapping, other, partitioning, fuse=fuse)
+        for name in (FUSED, EINSUM_BY_EINSUM):
+            make = partial(derived_mapping, other, partitioning, name)
             yield KnownMapping(name, make, beyond=policy.ACCEPTED_FLOOR_RATIO)
 
 

@@ -41,6 +41,8 @@ class Generators:
     """Function that generates a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
     """Function that generates a fused mapping, whose Einsums share loops if capacity allows."""
+    construct: MakeMapping
+    """Function that searches a fused mapping, for a core whose memories are in a line."""
     choose: Choose
     """Function that selects among a mapping's open choices, and returns the bound mapping."""
     recall: FindMapping

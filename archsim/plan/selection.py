@@ -14,7 +14,7 @@ from workloads.workload import Workload
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
-from ..spec.mapping import FUSED, MADE, Mapping, SpatialRank
+from ..spec.mapping import BEAM, EINSUM_BY_EINSUM, FUSED, MADE, Mapping, SpatialRank
 from ..spec.roles import memory_called
 from . import policy
 from .bandwidth_bound import bandwidth_bounds
@@ -87,16 +87,16 @@ def cascades_of(
 
 
 def derived_mapping(
-    problem: PartProblem, partitioning: Partitioning | None = None, *, fuse: bool = False
+    problem: PartProblem, partitioning: Partitioning | None = None, name: str = EINSUM_BY_EINSUM
 ) -> Mapping:
-    """Generate a mapping that runs the Einsums one after the other, or fuses them.
+    """Generate a mapping of a part.
 
     Parameters
     ----------
     partitioning : Partitioning, optional
         Partitioning over the cores; by default the first of the usual ones.
-    fuse : bool
-        True if Einsums share loops.
+    name : str
+        Which of the generated mappings (``MADE``).
 
     Raises
     ------
@@ -106,7 +106,10 @@ def derived_mapping(
     chosen = problem.partitionings[0] if partitioning is None else partitioning
     core = machine_of_one_core(problem.architecture, chosen)
     shapes = critical_core_shapes(chosen, problem.shapes, problem.program)
-    make = problem.generators.fuse if fuse else problem.generators.make
+    generators = problem.generators
+    make = {EINSUM_BY_EINSUM: generators.make, FUSED: generators.fuse, BEAM: generators.construct}[
+        name
+    ]
     return partitioned_mapping(make(problem.program, core, shapes), chosen, problem)
 
 
@@ -243,13 +246,12 @@ def mapping_called(
     generators: Generators,
     overrides: Overriding = (),
 ) -> Mapping:
-    """Return the mapping with a name, or in a file; ``einsum-by-einsum`` and ``fused`` are
-    generated.
+    """Return the mapping with a name, or in a file; those called as in ``MADE`` are generated.
 
     Parameters
     ----------
     name : str
-        Name of a built-in mapping, a path, or ``einsum-by-einsum`` or ``fused``.
+        Name of a built-in or generated mapping, or a path.
     workload : Workload
     architecture : Architecture
     generators : Generators
@@ -268,7 +270,7 @@ def mapping_called(
         return Mapping.load(name, overrides)
     problem = PartProblem(own_part(workload), architecture, generators)
     try:
-        return derived_mapping(problem, fuse=name == FUSED)
+        return derived_mapping(problem, name=name)
     except InputError:
         own = ((part, part.cascade) for part in workload.parts)
         refuse_missing_operations(workload, own, architecture)

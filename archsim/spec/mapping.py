@@ -22,9 +22,11 @@ BLOCK_BY_BLOCK: Final = "block-by-block"
 """Name of every mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 FUSED: Final = "fused"
 """Name of the mapping whose Einsums share loops (``mappers.construct.fused``)."""
+BEAM: Final = "beam"
+"""Name of the mapping that a beam search finds (``mappers.construct.beam``)."""
 NEST_BY_NEST: Final = "nest-by-nest"
 """Name of every mapping whose nests were generated one by one (``archsim.plan``)."""
-MADE: Final = (EINSUM_BY_EINSUM, FUSED)
+MADE: Final = (EINSUM_BY_EINSUM, FUSED, BEAM)
 """Names of the mappings that are generated from their cascade."""
 AUTO: Final = "auto"
 """Name that asks for a search instead of a mapping."""

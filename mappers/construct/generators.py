@@ -6,6 +6,7 @@ a command should not wait for unused modules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from time import monotonic
@@ -43,17 +44,39 @@ _FUSED = "fused, in stretches, states held, heads inside of steps"
 
 
 def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
-    """Return the mapping with intermediates in inner memories (``fused``); slow ones are stored."""
+    """Return the mapping with intermediates in inner memories (``fused``)."""
     from .fused import fused
 
+    return _remembered(_FUSED, fused, program, architecture, given)
+
+
+_CONSTRUCTED = "beam search"
+"""Key of stored mappings, which names the version of ``construct`` that made them."""
+
+
+def _construct(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """Return the best mapping of a beam search (``construct``)."""
+    from .beam import construct
+
+    return _remembered(_CONSTRUCTED, construct, program, architecture, given)
+
+
+def _remembered(
+    version: str,
+    make: Callable[[Program, Architecture, Sizes[str, int]], Mapping],
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+) -> Mapping:
+    """Return a generated mapping; one that takes long to generate is stored."""
     question = MappingKey(
-        program=program, architecture=architecture, shapes=given, objective=_FUSED, folder="made"
+        program=program, architecture=architecture, shapes=given, objective=version, folder="made"
     )
     if (known := recall(question)) is not None:
         # A stored mapping is generated: messages about written mappings do not apply.
         return replace(known, source="")
     begun = monotonic()
-    made = fused(program, architecture, given)
+    made = make(program, architecture, given)
     if monotonic() - begun > policy.REMEMBER_AFTER_S:
         remember(question, made)
     return made
@@ -90,7 +113,12 @@ def _recall_none(
 
 
 GENERATORS: Final = Generators(
-    make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall_none
+    make=_make,
+    make_blocks=_make_blocks,
+    fuse=_fuse,
+    construct=_construct,
+    choose=_choose,
+    recall=_recall_none,
 )
 """Generated mappings for cascades without a written one, and the cheapest of open choices."""
 

@@ -100,3 +100,53 @@ most processing elements idle."""
 
 MIN_REFITTING_GAIN = Fraction(19, 20)
 """Ratio of estimated times, below which cutting each rank by itself beats cuts at array sides."""
+
+# Beam search.
+
+BEAM_REGIONS = 8
+"""Number of regions that the beam begins with; families of tiles take turns."""
+
+BEAM_REGIONS_TIMES_EINSUMS = 96
+"""Product of regions and Einsums from which on larger cascades begin with fewer regions."""
+
+MIN_BEAM_REGIONS = 3
+"""Smallest number of regions that the beam begins with."""
+
+TURNED_SIDES = 2
+"""Number of array sides that tile a rank along which some Einsums take turns."""
+
+BEAM_WIDTH = 12
+"""Number of groups of states (region, shared ranks, orders) that go on to the next memory."""
+
+MAX_BEAM_TILINGS = 2048
+"""Number of combinations of tiles that are compared for one memory; others are thinned out."""
+
+SAMPLES = 6
+"""Number of tilings of different size, and about as good, that go on from each group."""
+
+NEARLY_BEST = 1.05
+"""Ratio to the best score up to which tilings count as about as good."""
+
+SUM_WEIGHT = 1e-3
+"""Weight of the sum of all times beside the largest one: it decides among equals."""
+
+MIN_BYPASS_SHARE = 0.02
+"""Share of a memory that a tile fills at least for its tensor to bypass the memory."""
+
+MAX_LAYOUTS = 6
+"""Number of layouts on one array that are compared for an Einsum."""
+
+MAX_LAYOUT_SLOWDOWN = 4
+"""Ratio of cycles to the best layout on the same array up to which a layout is compared."""
+
+MAX_OPTIONS = 48
+"""Number of placements that are compared for an Einsum."""
+
+PLACEMENT_ROUNDS = 4
+"""Number of rounds in which all Einsums change their placements."""
+
+MAX_LEAVES_ALIKE = 2
+"""Number of complete states of one region and set of shared ranks that are run."""
+
+LEAVES = 4
+"""Number of complete states that the engine runs."""

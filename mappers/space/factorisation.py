@@ -271,25 +271,41 @@ def stepped_ranks(program: Program) -> frozenset[str]:
 def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
     """Return the ranks that cannot lie along an array.
 
-    These are outer members of ranks that the cascade cuts. They also include ranks along which
-    several Einsums depend on one another and run in turn. If a value runs within a single Einsum,
-    only this Einsum runs in steps.
+    These are outer members of ranks that the cascade cuts. They also include ranks along which an
+    Einsum takes turns with others, or along which its own value runs.
 
     Parameters
     ----------
     einsum : str
-        Einsum whose own running value counts as well.
+        Einsum that is laid out; without it, ranks count that some Einsums cannot lay out.
     """
-    return program.memo(_turned_ranks) | {*program.iterative.get(einsum, ())}
+    outer, turned = _outer_parts(program), program.memo(turned_ranks)
+    taking_turns = {rank for rank, names in turned.items() if not einsum or einsum in names}
+    return frozenset({*outer, *taking_turns, *program.iterative.get(einsum, ())})
 
 
-def _turned_ranks(program: Program) -> frozenset[str]:
-    """Return ranks that no array unrolls: outer members, and those of cyclic dependences."""
-    found = _outer_parts(program)
+def turned_ranks(program: Program) -> dict[str, frozenset[str]]:
+    """Return the ranks along which Einsums depend on one another and take turns, with these."""
+    found: dict[str, frozenset[str]] = {}
     for group in strongly_connected_components(program):
         if len(group) > 1:
-            found |= {r for name in group for r in program.iterative.get(name, ())}
-    return frozenset(found)
+            for rank in {r for name in group for r in program.iterative.get(name, ())}:
+                found[rank] = found.get(rank, frozenset()) | frozenset(group)
+    return found
+
+
+def joined_ranks(program: Program) -> dict[str, frozenset[str]]:
+    """Return the ranks along which values run, with the Einsums that make or read such values."""
+    found: dict[str, frozenset[str]] = {}
+    for name, ranks in program.iterative.items():
+        for rank in ranks:
+            readers = {
+                e.name
+                for e in program.einsums
+                if rank.lower() in e.variables and any(a.tensor == name for a in e.reads)
+            }
+            found[rank] = found.get(rank, frozenset()) | readers | {name}
+    return found
 
 
 def _outer_parts(program: Program) -> set[str]:

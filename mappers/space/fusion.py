@@ -114,7 +114,9 @@ def crossing(space: Region, rank: str, known: dict[str, bool]) -> bool | None:
     outer = {o for r in space.program.ranks for o in r.partition if rank in r.partition}
     outer &= {c.rank for c in space.open_factorisations}
     around = [c.rank for c in space.open_factorisations if c.rank in outer or c.rank == rank]
-    shared = tuple(around[: around.index(rank) + 1])
+    # Einsums that take turns along a rank share its loops in any mapping.
+    wanted = {*around[: around.index(rank) + 1], *space.turns}
+    shared = tuple(c.rank for c in space.open_factorisations if c.rank in wanted)
     subspace = max(space.subspaces(shared), key=going, default=None)
     if subspace is None:
         return None

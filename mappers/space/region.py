@@ -40,11 +40,13 @@ from .factorisation import (
     Layout,
     closed,
     factorise,
+    joined_ranks,
     layouts_of,
     stepped_ranks,
+    turned_ranks,
     unlaid_ranks,
 )
-from .mask_bounds import mask_shares
+from .mask_bounds import MaskShares, mask_shares
 
 Ints = NDArray[np.int64]
 
@@ -97,6 +99,29 @@ class Region:
     """True for a sketch: few layouts per Einsum, one loop order, and all loops shared."""
     constraints: Constraints = NO_CONSTRAINTS
     """Constraints on all mappings; constraints on own loops are checked on bound Einsums."""
+    joined: bool = False
+    """True if Einsums that read a running value go step by step with the Einsum that makes it."""
+
+    @cached_property
+    def turns(self) -> dict[str, frozenset[str]]:
+        """Ranks whose members along arrays some Einsums share a loop over, with these Einsums."""
+        found = dict(self.program.memo(turned_ranks))
+        if self.joined:
+            for rank, names in self.program.memo(joined_ranks).items():
+                found[rank] = found.get(rank, frozenset()) | names
+        return {r: names for r, names in found.items() if self.factorisation_of[r].fine}
+
+    def turning(self, name: str) -> tuple[str, ...]:
+        """Return the members of ranks along arrays over which an Einsum shares loops."""
+        return tuple(m for m, names in self.turned_members.items() if name in names)
+
+    @cached_property
+    def turned_members(self) -> dict[str, frozenset[str]]:
+        return {
+            member: names
+            for rank, names in self.turns.items()
+            for member, _ in reversed(self.factorisation_of[rank].fine)
+        }
 
     @property
     def key(self) -> RegionKey:
@@ -356,7 +381,7 @@ class Region:
         """Yield the placements of an Einsum; several of them may be equal in a subspace."""
         found = [
             (work, array, layout)
-            for array, layouts in self._layouts_by_array[e.name].items()
+            for array, layouts in self.layouts_by_array[e.name].items()
             for work, layout in layouts[: self._alternatives(e)]
             if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
         ]
@@ -367,17 +392,17 @@ class Region:
         one = self.plain and not self.constraints.are_on_loops_of(e.name)
         for work, array, layout in found:
             if work <= most:
-                orders = self._orders(e, layout.along)[: 1 if one else None]
+                orders = self.orders(e, layout.along)[: 1 if one else None]
                 yield from (EinsumPlacement(array, layout.along, order) for order in orders)
         if self._may_be_alone(e):
-            for array, layouts in self._layouts_by_array[e.name].items():
+            for array, layouts in self.layouts_by_array[e.name].items():
                 if layouts[0][0] <= most:
-                    for order in self._orders(e, layouts[0][1].along):
+                    for order in self.orders(e, layouts[0][1].along):
                         yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
 
     def _alternatives(self, e: Einsum) -> int:
         """Return the number of an Einsum's layouts to examine on each array."""
-        least = min(layouts[0][0] for layouts in self._layouts_by_array[e.name].values())
+        least = min(layouts[0][0] for layouts in self.layouts_by_array[e.name].values())
         if self.plain or least <= policy.SMALL_WORK_SHARE * self.least_cycles:
             return policy.MAX_LAYOUTS_OF_SMALL_WORK
         return policy.MAX_LAYOUTS_PER_ARRAY
@@ -394,26 +419,31 @@ class Region:
     @property
     def least_work(self) -> tuple[dict[str, float], ...]:
         """Fewest cycles of each Einsum on each array that can do it."""
-        every = self._layouts_by_array.values()
+        every = self.layouts_by_array.values()
         return tuple({array: layouts[0][0] for array, layouts in able.items()} for able in every)
 
     @cached_property
-    def _layouts_by_array(self) -> dict[str, dict[str, tuple[tuple[float, Layout], ...]]]:
+    def layouts_by_array(self) -> dict[str, dict[str, tuple[tuple[float, Layout], ...]]]:
         """Arrays that can do each Einsum, with the Einsum's layouts there and their cycles."""
         operations = self.program.memo(operations_of)
         found: dict[str, dict[str, tuple[tuple[float, Layout], ...]]] = {}
         for e in self.program.einsums:
             able = found[e.name] = {}
             for array in arrays_of(self.program, e, self.architecture):
-                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
+                cycles = float(array.cycles_of(operations[e.name])) * self.share(e.name)
                 layouts = self.laid_out(e.name, array.name)
                 if layouts:
                     able[array.name] = tuple((cycles * x.iterations, x) for x in layouts)
         return found
 
-    def _share(self, name: str) -> float:
+    @cached_property
+    def masks(self) -> MaskShares:
+        """Shares of points that masks leave."""
+        return mask_shares(self.program, self.architecture, self.shapes)
+
+    def share(self, name: str) -> float:
         """Return a lower bound of the share of an Einsum's iterations that masks leave."""
-        shares = mask_shares(self.program, self.architecture, self.shapes)
+        shares = self.masks
         cuts = (self.factorisation_of[r] for r in self.ranks(name))
         return float(shares.of(name, ((c.rank, c.size, c.fine_size) for c in cuts)))
 
@@ -421,7 +451,9 @@ class Region:
         """Return the allowed layouts of an Einsum on an array, best first."""
         machine = self.architecture.array(array)
         assert machine is not None, "arrays come from the machine"
-        unlaid = unlaid_ranks(self.program, name)
+        unlaid = unlaid_ranks(self.program, name) | {
+            r for r, names in self.turns.items() if name in names
+        }
         cuts = [self.factorisation_of[r] for r in self.ranks(name)]
         cuts.sort(key=lambda c: self._common[c.rank])
         free = [c for c in cuts if c.rank not in unlaid]
@@ -447,7 +479,7 @@ class Region:
         parallel = self.program.parallel
         return tuple(r for r in self.factorisation_of if r in parallel or r.lower() in variables)
 
-    def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
+    def orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
         """Return the loop orders of an Einsum to examine.
 
         The first order is as written, with ranks of the result outside of reduced ranks. Each
@@ -609,25 +641,36 @@ def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
     """
     nest = [list(loops) for loops in skeleton.order]
     nonunit = {m for loops in nest for m in loops}
+    turned = region.program.memo(turned_ranks)
     for rank in reversed(outer_parts_first(region.program, skeleton.shared)):
         before = [outer for outer, inner in region.parts if inner == rank]
         around = [m for m in nonunit if region.rank_of[m] in before]
-        for member in region.factorisation_of[rank].levelled:
+        levelled = region.factorisation_of[rank].levelled
+        for number, member in enumerate(levelled):
             if member not in nonunit:
                 level, place = max((_find(nest, m) for m in around), default=(0, 0))
+                inner = [m for m in levelled[number:] if m in nonunit]
+                if inner and rank in turned:
+                    level, place = _find(nest, inner[0])
+                    place -= 1
                 nest[level].insert(place, member)
             around.append(member)
     outside = [c.outside for c in region.factorisations if c.outside]
-    return [[*outside, *nest[0]], *nest[1:]]
+    nest[0] = [*outside, *nest[0]]
+    nest[-1] = [*nest[-1], *region.turned_members]
+    return nest
 
 
 def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement) -> EinsumMapping:
     laid = {m for _, members in way.along for m in members}
+    turning = {*region.turning(name)}
     loops: list[list[str]] = [[] for _ in region.architecture.memories]
     shared = () if way.alone else skeleton.shared
     nonunit = {m for order in skeleton.order for m in order} if way.alone else set[str]()
     deepest = max((n for n, order in enumerate(skeleton.order) if order), default=0)
     deepest = 0 if way.alone else deepest
+    if turning:
+        deepest = len(loops) - 1
     reached: dict[str, int] = {}
     for rank in way.order:
         cut = region.factorisation_of[rank]
@@ -639,11 +682,19 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
                 at = max(at, level) if member in skeleton.own or member in nonunit else at
                 loops[at].append(member)
             reached[rank] = at
-        loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
+        loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid and m not in turning]
     # An Einsum that runs alone stays out of all shared loops over its ranks.
     mine = region.ranks(name) if way.alone else ()
     passed_by = [region.factorisation_of[r] for r in skeleton.shared if r in mine]
     outside = tuple(m for cut in passed_by for m in cut.levelled)
+    own_ranks = {*region.ranks(name)}
+    outside += tuple(
+        m
+        for r in region.turns
+        if r in own_ranks
+        for m, _ in reversed(region.factorisation_of[r].fine)
+        if m not in turning
+    )
     array, spatial, nest = way.array, way.along, _levels(region, loops)
     return EinsumMapping(einsum=name, array=array, spatial=spatial, outside=outside, nest=nest)
 

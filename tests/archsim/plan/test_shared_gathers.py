@@ -18,7 +18,7 @@ from archsim.plan.defaults import (
 from archsim.plan.partitioning import critical_core_shapes, machine_of_one_core, partition_mapping
 from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping
-from archsim.spec.mapping import FUSED, SpatialRank
+from archsim.spec.mapping import EINSUM_BY_EINSUM, FUSED, SpatialRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from mappers.construct.fused import fused
@@ -94,8 +94,8 @@ def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
     problem = PartProblem(part, machine, GENERATORS)
     more = fused_with_shared_gathers(problem, partitioning)
     after = simulate(work, machine, more)
-    for fuse, most in ((False, 0.8), (True, 0.9)):
-        alone = derived_mapping(problem, partitioning, fuse=fuse)
+    for name, most in ((EINSUM_BY_EINSUM, 0.8), (FUSED, 0.9)):
+        alone = derived_mapping(problem, partitioning, name)
         assert after.latency_s < most * simulate(work, machine, alone).latency_s
     event = simulate(work, machine, more, engine="event")
     assert event.cycles == pytest.approx(after.cycles, rel=1e-2)
