@@ -42,7 +42,7 @@ class Generators:
     fuse: MakeMapping
     """Function that generates a fused mapping, whose Einsums share loops if capacity allows."""
     construct: MakeMapping
-    """Function that searches a fused mapping, for a core whose memories are in a line."""
+    """Function that searches a fused mapping by a beam search."""
     choose: Choose
     """Function that selects among a mapping's open choices, and returns the bound mapping."""
     recall: FindMapping

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from itertools import combinations, islice, pairwise, permutations
@@ -20,14 +21,16 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities, lost_results
 from archsim.legality.footprint import all_fits
 from archsim.nest.binder import bind_loops
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BEAM, Keep, Mapping
-from einsum_cascade.errors import InputError, NoLegalMappingError
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import Memoized
 
@@ -43,6 +46,7 @@ from ..space.mapspace import Mapspace
 from ..space.region import Region, Skeleton, mapping_of
 from . import policy
 from .fused import in_registers, run_cycles
+from .memory_trees import chains_of, lifted_from_chain
 from .sketch import Amount, Moved, Sketch, Trips, Use, repetitions
 
 Loads = NDArray[np.float64]
@@ -642,7 +646,7 @@ def construct(program: Program, architecture: Architecture, given: Sizes[str, in
     Parameters
     ----------
     architecture : Architecture
-        Machine of one core whose memories are in a line.
+        Machine of one core.
     given : mapping
         Shapes in elements by rank.
 
@@ -653,15 +657,26 @@ def construct(program: Program, architecture: Architecture, given: Sizes[str, in
     MappingError
         No state is a legal mapping.
     """
-    space = Mapspace.of(program, architecture, dict(given))
-    found = [
-        (run_cycles(bound, space.given), bound)
-        for bound in islice(_leaves(Beam(space=space).states()), policy.LEAVES)
-    ]
+    problem = MappingProblem(program, architecture, dict(given))
+    line = architecture if architecture.tree.is_line else next(chains_of(architecture))
+    found = [*_run_leaves(problem, line)]
     if not found:
         raise NoLegalMappingError("the beam search found no legal mapping")
     _, best = min(found, key=lambda leaf: leaf[0])
     return replace(best.mapping, name=BEAM)
+
+
+def _run_leaves(problem: MappingProblem, line: Architecture) -> Iterator[tuple[Fraction, Bound]]:
+    """Yield the best mappings and their cycles, searched on a machine with memories in a line."""
+    space = Mapspace.of(problem.program, line, problem.shapes)
+    for bound in islice(_leaves(Beam(space=space).states()), policy.LEAVES):
+        lifted = [bound.mapping]
+        if line is not problem.architecture:
+            lifted = [*lifted_from_chain(replace(problem, shapes=space.given), line, bound.mapping)]
+        for mapping in lifted:
+            with suppress(MappingError):
+                whole = bind(problem.program, mapping, problem.architecture, space.given)
+                yield run_cycles(whole, space.given), whole
 
 
 def _leaves(states: Iterable[PartialMapping]) -> Iterator[Bound]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from archsim.legality.dependences import lost_results
+from archsim.legality.footprint import limited_requirements
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
 from archsim.nest.residency import Routes, tensors_of
 from archsim.nest.roles import with_bypass
+from archsim.nest.tiling import build_tiling
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
+from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
 
@@ -80,3 +88,128 @@ def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLeve
             at = names[next(i for i in fed if i >= names.index(at))]
         moved[at] = (*moved.get(at, ()), *level.loops)
     return NestLevel.nest(moved.items())
+
+
+def chains_of(architecture: Architecture) -> Iterator[Architecture]:
+    """Yield the machine with all memories in a line, then one with each array's own memories only.
+
+        Examples
+        --------
+        >>> from collections.abc import Iterator
+    from dataclasses import replace
+        >>> machine = Architecture.load("fusemax")
+        >>> dram, buffer = machine.memories
+        >>> own = [replace(buffer, name=name, inside="DRAM") for name in ("left", "right")]
+        >>> arrays = [replace(a, reads=(m.name,)) for a, m in zip(machine.arrays, own)]
+        >>> split = replace(machine, memories=(dram, *own), arrays=tuple(arrays))
+        >>> [[m.name for m in chain.memories] for chain in chains_of(split)]
+        [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
+    """
+    tree, memories = architecture.tree, architecture.memories
+    ends = [levels[a.name][0] for levels in (tree.reads, tree.writes) for a in architecture.arrays]
+    for levels in dict.fromkeys((tuple(range(len(memories))), *(tree.paths[n] for n in ends))):
+        yield replace(
+            architecture,
+            memories=tuple(replace(memories[n], inside=None) for n in levels),
+            arrays=tuple(replace(a, reads=(), writes=()) for a in architecture.arrays),
+            mapping=None,
+        )
+
+
+def lifted_from_chain(
+    problem: MappingProblem, chain: Architecture, mapping: Mapping
+) -> Iterator[Mapping]:
+    """Yield mappings of the memory tree for one mapping of a chain, each tensor in its own branch.
+
+    Memories outside of the chain keep nothing, or every tensor that passes them. A mapping that
+    names roles is yielded unchanged, as roles find their branches themselves.
+
+    Parameters
+    ----------
+    problem : MappingProblem
+        Problem on the machine itself.
+    """
+    program, architecture = problem.program, problem.architecture
+    arrays = {a.name for a in architecture.arrays}
+    if any(how.array not in arrays for how in mapping.einsums):
+        yield mapping
+        return
+    yield _legalised(problem, by_branches(program, architecture, mapping))
+    on_chain = {m.name for m in chain.memories}
+    others = [m.name for m in architecture.memories if m.name not in on_chain]
+    if others:
+        more = tuple(Keep(level=name, tensors=program.tensors) for name in others)
+        everywhere = replace(mapping, keep=(*mapping.keep, *more))
+        yield _legalised(problem, by_branches(program, architecture, everywhere))
+
+
+def _legalised(problem: MappingProblem, mapping: Mapping) -> Mapping:
+    """Return a mapping whose outermost memory keeps every tensor that no other memory can keep.
+
+    Some tensors would be evicted before they are read, as a memory of another branch kept them in
+    the chain. Others exceed the capacity of an inner memory.
+    """
+    outer = problem.architecture.memories[0].name
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    given = {r: n for r, n in problem.shapes.items() if r not in {t.member for t in mapping.tiles}}
+    # The loop ends: in each turn the outermost memory keeps more, or another memory keeps less.
+    while True:
+        try:
+            tiling = build_tiling(problem.program, mapping, given, sizes)
+            bound = bind_loops(problem.program, mapping, problem.architecture, tiling)
+        except InputError:
+            return mapping  # the engine reports the error when it runs the mapping
+        kept = {t for k in mapping.keep if k.level == outer for t in k.tensors}
+        missing = tuple(t for t in lost_results(bound) if t not in kept)
+        if missing:
+            keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
+            others = tuple(k for k in mapping.keep if k.level != outer)
+            mapping = replace(mapping, keep=(keep, *others))
+            continue
+        lighter = _without_largest(bound, mapping)
+        if lighter == mapping:
+            return mapping
+        mapping = lighter
+
+
+def _without_largest(bound: Bound, mapping: Mapping) -> Mapping:
+    """Return a mapping without the largest tensor of the first memory that is too full.
+
+    The tensor moves to the outermost memory if no other memory keeps it. The mapping is returned
+    unchanged if no capacity is exceeded.
+    """
+    full = next((r for r in limited_requirements(bound) if not r.fits), None)
+    outer = bound.architecture.memories[0].name
+    if full is None or full.level == outer:
+        return mapping
+    largest = max(full.tensors, key=lambda t: t[1])[0]
+    if not any(largest in k.tensors for k in mapping.keep if k.level == full.level):
+        return mapping
+    lighter = with_place(mapping, largest, full.level)
+    kept = any(largest in k.tensors for k in lighter.keep)
+    return lighter if kept else with_place(lighter, largest, outer)
+
+
+def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
+    """Keep a tensor in a memory or in an array's registers, or stop keeping it there.
+
+    Examples
+    --------
+    >>> one = with_place(Mapping(name="m", cascade="c"), "K", "latches")
+    >>> [(k.level, k.tensors) for k in one.keep]
+    [('latches', ('K',))]
+    >>> [k.tensors for k in with_place(one, "K", "latches").keep]
+    [()]
+    """
+    if all(k.level != place for k in mapping.keep):
+        return replace(mapping, keep=(*mapping.keep, Keep(level=place, tensors=(tensor,))))
+    keep = (
+        replace(k, tensors=toggled(k.tensors, tensor)) if k.level == place else k
+        for k in mapping.keep
+    )
+    return replace(mapping, keep=tuple(keep))
+
+
+def toggled(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return names without a given one, or with it at the end if it is not among them."""
+    return tuple(n for n in names if n != name) if name in names else (*names, name)

@@ -11,9 +11,10 @@ from time import monotonic
 
 from archsim.nest.record import Bound
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile
+from archsim.spec.mapping import EinsumMapping, Mapping, Tile
 from einsum_cascade.errors import InputError
 
+from ..construct.memory_trees import toggled, with_place
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Searched
 from ..problem.engine_run import EngineRun, bound_nests, run_mapping, run_to_beat
 from ..problem.protocol import SearchProblem
@@ -80,31 +81,6 @@ def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, i
     return replace(mapping, tiles=tiles)
 
 
-def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
-    """Keep a tensor in a memory or in an array's registers, or stop keeping it there.
-
-    Examples
-    --------
-    >>> one = with_place(Mapping(name="m", cascade="c"), "K", "latches")
-    >>> [(k.level, k.tensors) for k in one.keep]
-    [('latches', ('K',))]
-    >>> [k.tensors for k in with_place(one, "K", "latches").keep]
-    [()]
-    """
-    if all(k.level != place for k in mapping.keep):
-        return replace(mapping, keep=(*mapping.keep, Keep(level=place, tensors=(tensor,))))
-    keep = (
-        replace(k, tensors=_toggled(k.tensors, tensor)) if k.level == place else k
-        for k in mapping.keep
-    )
-    return replace(mapping, keep=tuple(keep))
-
-
-def _toggled(names: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """Return names without a given one, or with it at the end if it is not among them."""
-    return tuple(n for n in names if n != name) if name in names else (*names, name)
-
-
 def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
     """Swap the ranks along two dimensions of the array that an Einsum runs on."""
 
@@ -121,7 +97,7 @@ def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
     """Move an Einsum outside of a shared loop, or back inside of it."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
-        return replace(how, outside=_toggled(how.outside, loop))
+        return replace(how, outside=toggled(how.outside, loop))
 
     return _with_einsum(mapping, einsum, changed)
 

@@ -13,19 +13,13 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
-from archsim.legality.dependences import lost_results
-from archsim.legality.footprint import limited_requirements
-from archsim.nest.binder import bind_loops
-from archsim.nest.record import Bound
-from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Keep, Mapping, NestLevel
+from archsim.spec.mapping import Mapping, NestLevel
 from einsum_cascade.errors import InputError
 
-from ..construct.memory_trees import by_branches
+from ..construct.memory_trees import chains_of, lifted_from_chain, with_place
 from ..exact.branch_and_bound import exhaustive
 from ..exact.policy import BRIEF, USUAL, Effort
-from ..local.local_search import with_place
 from ..problem.certificate import INTERRUPTED, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY
@@ -83,104 +77,7 @@ def chain_relaxation(whole: Mapspace, chain: Architecture) -> Relaxation:
     """Return the relaxation of a mapspace to one chain of memories. Raises as ``Mapspace.of``."""
     projected = projected_constraints(whole, chain, whole.given)
     space = Mapspace.of(whole.program, chain, whole.given, projected, slow=whole.slow)
-    return Relaxation(space=space, lift=partial(lifted_from_chain, whole, chain))
-
-
-def chains_of(architecture: Architecture) -> Iterator[Architecture]:
-    """Yield the machine with all memories in a line, then one with each array's own memories only.
-
-    Examples
-    --------
-    >>> from dataclasses import replace
-    >>> machine = Architecture.load("fusemax")
-    >>> dram, buffer = machine.memories
-    >>> own = [replace(buffer, name=name, inside="DRAM") for name in ("left", "right")]
-    >>> arrays = [replace(a, reads=(m.name,)) for a, m in zip(machine.arrays, own)]
-    >>> split = replace(machine, memories=(dram, *own), arrays=tuple(arrays))
-    >>> [[m.name for m in chain.memories] for chain in chains_of(split)]
-    [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
-    """
-    tree, memories = architecture.tree, architecture.memories
-    ends = [levels[a.name][0] for levels in (tree.reads, tree.writes) for a in architecture.arrays]
-    for levels in dict.fromkeys((tuple(range(len(memories))), *(tree.paths[n] for n in ends))):
-        yield replace(
-            architecture,
-            memories=tuple(replace(memories[n], inside=None) for n in levels),
-            arrays=tuple(replace(a, reads=(), writes=()) for a in architecture.arrays),
-            mapping=None,
-        )
-
-
-def lifted_from_chain(space: Mapspace, chain: Architecture, mapping: Mapping) -> Iterator[Mapping]:
-    """Yield mappings of the memory tree for one mapping of a chain, each tensor in its own branch.
-
-    Memories outside of the chain keep nothing, or every tensor that passes them. A mapping that
-    names roles is yielded unchanged, as roles find their branches themselves.
-
-    Parameters
-    ----------
-    space : Mapspace
-        Mapspace of the machine itself.
-    """
-    program, architecture = space.program, space.architecture
-    arrays = {a.name for a in architecture.arrays}
-    if any(how.array not in arrays for how in mapping.einsums):
-        yield mapping
-        return
-    yield _legalised(space, by_branches(program, architecture, mapping))
-    on_chain = {m.name for m in chain.memories}
-    others = [m.name for m in architecture.memories if m.name not in on_chain]
-    if others:
-        more = tuple(Keep(level=name, tensors=program.tensors) for name in others)
-        everywhere = replace(mapping, keep=(*mapping.keep, *more))
-        yield _legalised(space, by_branches(program, architecture, everywhere))
-
-
-def _legalised(space: Mapspace, mapping: Mapping) -> Mapping:
-    """Return a mapping whose outermost memory keeps every tensor that no other memory can keep.
-
-    Some tensors would be evicted before they are read, as a memory of another branch kept them in
-    the chain. Others exceed the capacity of an inner memory.
-    """
-    outer = space.architecture.memories[0].name
-    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
-    given = {r: n for r, n in space.given.items() if r not in {t.member for t in mapping.tiles}}
-    # The loop ends: in each turn the outermost memory keeps more, or another memory keeps less.
-    while True:
-        try:
-            tiling = build_tiling(space.program, mapping, given, sizes)
-            bound = bind_loops(space.program, mapping, space.architecture, tiling)
-        except InputError:
-            return mapping  # the engine reports the error when it runs the mapping
-        kept = {t for k in mapping.keep if k.level == outer for t in k.tensors}
-        missing = tuple(t for t in lost_results(bound) if t not in kept)
-        if missing:
-            keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
-            others = tuple(k for k in mapping.keep if k.level != outer)
-            mapping = replace(mapping, keep=(keep, *others))
-            continue
-        lighter = _without_largest(bound, mapping)
-        if lighter == mapping:
-            return mapping
-        mapping = lighter
-
-
-def _without_largest(bound: Bound, mapping: Mapping) -> Mapping:
-    """Return a mapping without the largest tensor of the first memory that is too full.
-
-    The tensor moves to the outermost memory if no other memory keeps it. The mapping is returned
-    unchanged if no capacity is exceeded.
-    """
-    full = next((r for r in limited_requirements(bound) if not r.fits), None)
-    outer = bound.architecture.memories[0].name
-    if full is None or full.level == outer:
-        return mapping
-    largest = max(full.tensors, key=lambda t: t[1])[0]
-    if not any(largest in k.tensors for k in mapping.keep if k.level == full.level):
-        return mapping
-    lighter = with_place(mapping, largest, full.level)
-    kept = any(largest in k.tensors for k in lighter.keep)
-    return lighter if kept else with_place(lighter, largest, outer)
+    return Relaxation(space=space, lift=partial(lifted_from_chain, whole.mapping_problem, chain))
 
 
 def improve_residency(

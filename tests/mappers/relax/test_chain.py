@@ -15,12 +15,13 @@ from archsim.spec.mapping import Keep
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.memory_trees import chains_of, lifted_from_chain
 from mappers.cut.nest_search import search_machine
 from mappers.exact.policy import BRIEF
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
 from mappers.problem.protocol import SearchProblem, silent
-from mappers.relax.search import best_mapping, chains_of, lifted_from_chain
+from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 from mappers.workload_search import search_workload
 from workloads import load
@@ -126,7 +127,7 @@ def test_what_has_no_room_in_its_branch_goes_to_the_outermost_memory() -> None:
         Keep(level="tiles", tensors=("X", "W", "V", "Y", "S", "R")),
     )
     made = replace(einsum_by_einsum(program, line, shapes), keep=kept)
-    (whole,) = lifted_from_chain(roomy, line, made)
+    (whole,) = lifted_from_chain(roomy.mapping_problem, line, made)
     latency = objective_called("latency")
     run_mapping(roomy, whole, latency)
     far, *inner = roomy.architecture.memories
@@ -136,7 +137,7 @@ def test_what_has_no_room_in_its_branch_goes_to_the_outermost_memory() -> None:
         space = Mapspace.of(program, tight, shapes)
         with pytest.raises(MappingError, match="needs"):
             run_mapping(space, whole, latency)
-        (fitted,) = lifted_from_chain(space, line, made)
+        (fitted,) = lifted_from_chain(space.mapping_problem, line, made)
         run_mapping(space, fitted, latency)
 
 

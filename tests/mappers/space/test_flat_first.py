@@ -7,8 +7,7 @@ import pytest
 from archsim import Architecture
 from archsim.spec.mapping import EinsumMapping, Mapping, NestLevel
 from einsum_cascade import Cascade
-from mappers.construct.memory_trees import by_branches
-from mappers.relax.search import chains_of
+from mappers.construct.memory_trees import by_branches, chains_of
 from mappers.space.fusion import diversified, subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
