@@ -488,6 +488,8 @@ def _together(
     state: PartialMapping, names: tuple[str, ...]
 ) -> list[tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]]:
     """Return the placements that Einsums have in common, and the cycles of all of them."""
+    if len(names) == 1:
+        return [(loads, ((names[0], placement),)) for loads, placement in _options(state, names[0])]
     able = [{placement: loads for loads, placement in _options(state, name)} for name in names]
     common = [p for p in able[0] if all(p in other for other in able[1:])]
     if not common:  # The best of each: legality decides.
@@ -608,7 +610,7 @@ def _priced(
                 once = 0.0 if stays and not moved.again else moved.once
                 words = float(once + moved.again) * share
                 loads[len(arrays) + way[-1]] += words * rates[way[-1]]
-            found.append((loads, replace(placement, order=own)))
+            found.append((loads, EinsumPlacement(placement.array, placement.along, own)))
     found.sort(key=lambda option: _busy(option[0]))
     return found[: policy.MAX_OPTIONS]
 
