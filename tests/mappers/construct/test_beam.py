@@ -1,0 +1,183 @@
+"""The beam search: what it finds is legal, fits, computes the same, and is always the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+import pytest
+from machines import small
+
+from archsim.legality.binding import bind
+from archsim.legality.footprint import all_fits
+from archsim.plan.job import MakeMapping
+from archsim.spec.arch import Architecture
+from archsim.spec.files.mapping_text import mapping_text
+from archsim.spec.mapping import Mapping
+from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
+from einsum_cascade import Cascade
+from einsum_cascade.errors import NoLegalMappingError
+from einsum_cascade.yaml.library import builtin_names
+from mappers.construct.beam import Beam, construct, legalised
+from mappers.construct.generators import GENERATORS
+from mappers.space.mapspace import Mapspace
+from workloads.references import find_reference
+
+QUICK: Final = ("attention-3pass", "linear-layer-swiglu")
+"""Several passes, and one Einsum after the other."""
+
+LONG: Final = ("agent-attention",)
+"""Runs for minutes, value by value, at the smallest shapes that it draws."""
+
+KINDS: Final = (*QUICK, "attention-1pass", "rg-lru", "gla-recurrent", "kimi-delta-attention", "ssd-chunked")
+
+OTHERS: Final = (
+    "attention-1pass",
+    "attention-causal",
+    "ssd-chunked",
+    "gated-delta-rule",
+    "linear-layer-swiglu",
+    "rg-lru",
+)
+
+STATES: Final = 5
+"""Number of complete states that are run on numbers, spread over all of them."""
+
+
+def with_buffer(machine: Architecture, capacity_bytes: int | None) -> Architecture:
+    *outer, buffer = machine.memories
+    return replace(machine, memories=(*outer, replace(buffer, capacity_bytes=capacity_bytes)))
+
+
+def three_memories(machine: Architecture) -> Architecture:
+    """Return a machine with a smaller memory inside of the buffer."""
+    outer, buffer = machine.memories
+    inner = replace(buffer, name="inner_buffer", capacity_bytes=600)
+    return replace(machine, memories=(outer, replace(buffer, capacity_bytes=3000), inner))
+
+
+def check(name: str, make: MakeMapping, machine: Architecture) -> None:
+    """Run a mapped cascade on numbers; a machine that nothing fits is left out."""
+    cascade = Cascade.load(name)
+    shapes = {r.name: 5 for r in cascade.program.ranks if r.partition and not r.like}
+    try:
+        report = validate_cascade(
+            cascade,
+            reference=find_reference(cascade.program.reference),
+            shapes=shapes,
+            trials=1,
+            run=mapped_run(cascade, make, machine, GENERATORS),
+        )
+    except NoLegalMappingError:
+        return
+    assert report.ok, report
+
+
+def state_number(number: int) -> MakeMapping:
+    """Return a generator of the mapping of one legal state, the beam's best ones not preferred."""
+
+    def make(program, architecture, given) -> Mapping:  # type: ignore[no-untyped-def]
+        found = Beam(space=Mapspace.of(program, architecture, dict(given))).states()
+        spread = found[:: max(1, len(found) // (4 * STATES))]
+        legal = (b for s in spread if (b := legalised(s.sketch.region, s.mapping)) is not None)
+        bound = next(islice(legal, number, None), None)
+        if bound is None:
+            raise NoLegalMappingError("there are fewer states")
+        return bound.mapping
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in builtin_names("cascades")
+            if name not in (*QUICK, *LONG)
+        ),
+    ],
+)
+def test_every_cascade_computes_the_same(name: str) -> None:
+    """The mapped nest agrees with the independent reference, also where next to nothing fits."""
+    check(name, construct, with_buffer(small((4, 2), 3), 3000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in builtin_names("cascades") if n not in LONG])
+def test_every_cascade_computes_the_same_on_more_machines(name: str) -> None:
+    machine = small((4, 2), 3)
+    for other in (with_buffer(machine, None), three_memories(machine)):
+        check(name, construct, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(STATES))
+@pytest.mark.parametrize("name", KINDS)
+def test_every_state_that_is_legal_computes_the_same(name: str, number: int) -> None:
+    for machine in (with_buffer(small((4, 2), 3), 3000), three_memories(small((4, 2), 3))):
+        check(name, state_number(number), machine)
+
+
+@pytest.mark.parametrize(
+    "kib", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8, 16, 32, 64))]
+)
+@pytest.mark.parametrize(
+    "name", ["attention-3pass", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
+)
+def test_the_result_is_legal_and_fits_or_is_refused(name: str, kib: int) -> None:
+    """Binding again refuses what is illegal or does not fit."""
+    program = Cascade.load(name).program
+    machine = with_buffer(small((8, 8), 16), kib * 1024)
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    sizes = {"B": 1, "H": 2, "E": 32, "F": 32, "P0": 16, "M0": 16}
+    derived = {r.partition[0] for r in program.ranks if r.partition}
+    shapes = {r: sizes.get(r, 96) for r in ranks if r not in derived}
+    try:
+        found = construct(program, machine, shapes)
+    except NoLegalMappingError:
+        return
+    assert all_fits(bind(program, found, machine, dict(shapes)))
+
+
+SCRIPT: Final = """
+from archsim import Architecture
+from archsim.spec.files.mapping_text import mapping_text
+from einsum_cascade import Cascade
+from mappers.construct.beam import construct
+sizes = {"B": 1, "H": 4, "E": 64, "F": 64, "P": 512, "M": 512}
+for name in ("attention-3pass", "kimi-delta-attention"):
+    program = Cascade.load(name).program
+    shapes = {r: n for r, n in sizes.items() if r != "M" or "attention-3" in name}
+    print(mapping_text(construct(program, Architecture.load("fusemax"), shapes)))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same() -> None:
+    """No order depends on hashes, or on where objects are in memory."""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", f"unused = [object() for _ in range({n})]\n{SCRIPT}"],
+            env={**os.environ, "PYTHONHASHSEED": str(n)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for n in (1, 2, 77)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.slow
+def test_the_same_process_finds_the_same_again() -> None:
+    program, machine = Cascade.load("attention-1pass").program, small((8, 8), 16)
+    shapes = {"B": 1, "H": 2, "E": 8, "F": 8, "P": 32, "M": 32}
+    one, other = (mapping_text(construct(program, machine, shapes)) for _ in range(2))
+    assert one == other
