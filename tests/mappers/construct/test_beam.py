@@ -34,7 +34,14 @@ QUICK: Final = ("attention-3pass", "linear-layer-swiglu")
 LONG: Final = ("agent-attention",)
 """Runs for minutes, value by value, at the smallest shapes that it draws."""
 
-KINDS: Final = (*QUICK, "attention-1pass", "rg-lru", "gla-recurrent", "kimi-delta-attention", "ssd-chunked")
+KINDS: Final = (
+    *QUICK,
+    "attention-1pass",
+    "rg-lru",
+    "gla-recurrent",
+    "kimi-delta-attention",
+    "ssd-chunked",
+)
 
 OTHERS: Final = (
     "attention-1pass",
