@@ -260,7 +260,7 @@ def test_it_counts_what_the_meter_counts(name: str, data: st.DataObject) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PRODUCTS, *RUNNING])
-@quick(60)
+@quick(12)
 @given(data=st.data())
 def test_it_counts_in_many_states_what_the_meter_counts(name: str, data: st.DataObject) -> None:
     check = check_products if name in PRODUCTS else check_running
@@ -293,7 +293,7 @@ def test_words_that_arrive_in_a_buffer_are_those_of_the_memory_outside(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PRODUCTS, *RUNNING])
-@quick(40)
+@quick(10)
 @given(data=st.data())
 def test_words_that_arrive_in_many_buffers_are_those_of_the_memory_outside(
     name: str, data: st.DataObject
