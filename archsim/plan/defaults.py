@@ -335,8 +335,9 @@ def _none_is_legal(
     found = list(errors.values())
     if isinstance(found[-1], SpecError) or len({str(e) for e in found}) == 1:
         return found[-1]
-    # The generated mapping has no tiles to fit, so that it never lacks capacity alone.
-    short = all(isinstance(e, NoLegalMappingError) for e in found[:-1])
+    # The unfused mapping has no tiles to fit, so that it never lacks capacity alone.
+    tiled = (e for name, e in errors.items() if name != EINSUM_BY_EINSUM)
+    short = all(isinstance(e, NoLegalMappingError) for e in tiled)
     lines = [f"no mapping that is known is legal on {problem.architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
     hint = "write one for this machine, or search with --mapping auto"

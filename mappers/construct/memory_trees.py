@@ -93,17 +93,16 @@ def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLeve
 def chains_of(architecture: Architecture) -> Iterator[Architecture]:
     """Yield the machine with all memories in a line, then one with each array's own memories only.
 
-        Examples
-        --------
-        >>> from collections.abc import Iterator
-    from dataclasses import replace
-        >>> machine = Architecture.load("fusemax")
-        >>> dram, buffer = machine.memories
-        >>> own = [replace(buffer, name=name, inside="DRAM") for name in ("left", "right")]
-        >>> arrays = [replace(a, reads=(m.name,)) for a, m in zip(machine.arrays, own)]
-        >>> split = replace(machine, memories=(dram, *own), arrays=tuple(arrays))
-        >>> [[m.name for m in chain.memories] for chain in chains_of(split)]
-        [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> machine = Architecture.load("fusemax")
+    >>> dram, buffer = machine.memories
+    >>> own = [replace(buffer, name=name, inside="DRAM") for name in ("left", "right")]
+    >>> arrays = [replace(a, reads=(m.name,)) for a, m in zip(machine.arrays, own)]
+    >>> split = replace(machine, memories=(dram, *own), arrays=tuple(arrays))
+    >>> [[m.name for m in chain.memories] for chain in chains_of(split)]
+    [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
     """
     tree, memories = architecture.tree, architecture.memories
     ends = [levels[a.name][0] for levels in (tree.reads, tree.writes) for a in architecture.arrays]

@@ -192,7 +192,7 @@ def test_what_is_wrong_says_in_which_part() -> None:
     small = Architecture.load(MACHINE, ["memories.global_buffer.capacity=512 B"])
     with pytest.raises(
         MappingError,
-        match=r"query-projection: no mapping .* legal(?s:.)*linear-layer: global_buffer needs 1 K",
+        match=r"^attention: no mapping .* legal(?s:.)*fusemax-arch: global_buffer needs 129 K",
     ):
         simulate(load("bert-base", scope="block"), small)
 
