@@ -234,13 +234,12 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
                 beyond=beyond,
                 idle=idle_factor(architecture, partitioning),
             )
-    for partitioning in by_idle_cores[: policy.MAX_PARTITIONINGS_SEARCHED]:
-        yield KnownMapping(
-            BEAM,
-            partial(derived_mapping, problem, partitioning, BEAM),
-            beyond=policy.FLOOR_RATIO_TO_SEARCH,
-            idle=idle_factor(architecture, partitioning),
-        )
+    yield KnownMapping(
+        BEAM,
+        partial(derived_mapping, problem, by_idle_cores[0], BEAM),
+        beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
+        idle=idle_factor(architecture, by_idle_cores[0]),
+    )
     yield from _with_partitioned_tiles(problem)
     gathering = _shared_gather_partitioning(problem)
     if gathering is not None:

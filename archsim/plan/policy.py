@@ -48,12 +48,6 @@ It also holds for fused mappings once nests were tried. On a single core all nes
 partitioning, so that a cut gains less.
 """
 
-FLOOR_RATIO_TO_SEARCH: Final = 1.5
-"""Lower-bound ratio above which a beam search looks for a better fused mapping."""
-
-MAX_PARTITIONINGS_SEARCHED: Final = 2
-"""Largest number of partitionings with a beam search; those with fewest idle cores come first."""
-
 MAX_UNEQUAL_PARTITIONINGS: Final = 2
 """Largest number of partitionings with unequal tiles to try; those with most cores come first."""
 

@@ -9,12 +9,12 @@ best ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
-from itertools import combinations, islice, pairwise, permutations
+from itertools import combinations, islice, pairwise, permutations, zip_longest
 from math import prod
 from operator import attrgetter
 
@@ -137,8 +137,14 @@ class Beam(Memoized):
                     key = (id(grown.sketch), grown.shared, grown.orders)
                     groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
-            found = [state for group in ranked[: policy.BEAM_WIDTH] for state in group]
-        complete = (placed(x) for state in found for x in _innermost_orders(state))
+            found = [x for group in ranked[: policy.BEAM_WIDTH] for x in _sampled_states(group)]
+        # Of each group in turn, so that none crowds out the others.
+        by_region: dict[tuple[object, ...], list[PartialMapping]] = {}
+        for state in found:
+            for ordered in _innermost_orders(state):
+                by_region.setdefault((id(state.sketch), state.shared), []).append(ordered)
+        alternating = (x for row in zip_longest(*by_region.values()) for x in row if x is not None)
+        complete = map(placed, islice(alternating, policy.MAX_PLACED))
         return sorted(complete, key=attrgetter("score"))
 
     def _begun(self) -> Iterator[PartialMapping]:
@@ -175,6 +181,13 @@ class Beam(Memoized):
                     tiled = replace(region, cuts=cuts)
                     joined = replace(tiled, joined=True)
                     yield from (x for x in (tiled, joined) if x.turns)
+
+
+def _sampled_states(group: Sequence[PartialMapping]) -> list[PartialMapping]:
+    """Return the best state of a group, and some of the others, evenly."""
+    best = min(range(len(group)), key=lambda n: group[n].score)
+    chosen = np.linspace(0, len(group) - 1, policy.SAMPLES).round().astype(int)
+    return [group[n] for n in dict.fromkeys([best, *map(int, chosen)])]
 
 
 def _orders_of(region: Region, shared: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -145,6 +145,9 @@ MAX_OPTIONS = 48
 PLACEMENT_ROUNDS = 4
 """Number of rounds in which all Einsums change their placements."""
 
+MAX_PLACED = 128
+"""Number of states for which placements are decided; regions and shared ranks take turns."""
+
 MAX_LEAVES_ALIKE = 2
 """Number of complete states of one region and set of shared ranks that are run."""
 
