@@ -32,7 +32,6 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BEAM, Keep, Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.ir import Program
-from einsum_cascade.memo import Memoized
 
 from ..space.array_tiles import sides_of
 from ..space.factorisation import (
@@ -122,7 +121,7 @@ class PartialMapping:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beam(Memoized):
+class Beam:
     """Beam search of one mapspace."""
 
     space: Mapspace
@@ -232,7 +231,7 @@ class _Tilings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Expansion(Memoized):
+class _Expansion:
     """Expansion of a state by the loops of one memory and the tiles that the next one holds."""
 
     state: PartialMapping
@@ -255,7 +254,7 @@ class _Expansion(Memoized):
             words = np.broadcast_to(words * state.sketch.around * cycles, tilings.count)
             time = _over(words + state.arrived, outer.bandwidth_bytes_per_s)
             filling = _over(words, memory.bandwidth_bytes_per_s)
-            busy = np.maximum(np.maximum(time, filling), max((self._compute, *state.times)))
+            busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
             score = busy + policy.SUM_WEIGHT * (time + sum(state.times))
             for n in _sampled(score, tilings.held):
                 yield replace(
@@ -271,10 +270,6 @@ class _Expansion(Memoized):
                     times=(*state.times, float(time[n])),
                     score=float(score[n]),
                 )
-
-    @property
-    def _compute(self) -> float:
-        return self.state.sketch.region.bound
 
     def _tilings(self) -> _Tilings | None:
         """Return the tiles that fit the memory, or None if none do."""
@@ -371,8 +366,8 @@ class _Expansion(Memoized):
             if tensor in sketch.registered and tensor in tilings.bypassing:
                 outside[tensor] = outside[tensor] & ~tilings.bypassing[tensor]
             if tensor in outside:
-                else_ = written[tensor] if tensor in sketch.ends else 0.0
-                total = total + np.where(outside[tensor], apart[tensor], else_)
+                leaving = written[tensor] if tensor in sketch.ends else 0.0
+                total = total + np.where(outside[tensor], apart[tensor], leaving)
             else:
                 total = total + np.where(separate[tensor], apart[tensor], words)
         return total, outside
@@ -676,7 +671,10 @@ def construct(program: Program, architecture: Architecture, given: Sizes[str, in
     line = architecture if architecture.tree.is_line else next(chains_of(architecture))
     found = [*_run_leaves(problem, line)]
     if not found:
-        raise NoLegalMappingError("the beam search found no legal mapping")
+        raise NoLegalMappingError(
+            f"the beam search found no legal mapping that fits {architecture.name}",
+            hint="try --mapping einsum-by-einsum, or search longer with `archsim map`",
+        )
     _, best = min(found, key=lambda leaf: leaf[0])
     return replace(best.mapping, name=BEAM)
 

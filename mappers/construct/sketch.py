@@ -110,6 +110,11 @@ class Sketch(Memoized):
         return {c.rank: c.coarse for c in self.region.open_factorisations}
 
     @cached_property
+    def bound(self) -> float:
+        """Cycles that no mapping of the region takes less than."""
+        return self.region.bound
+
+    @cached_property
     def around(self) -> float:
         """Iterations of the loops over parallel ranks, which are outside of all others."""
         cuts = self.region.factorisations
