@@ -56,6 +56,15 @@ def test_a_class_name_has_one_meaning() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_a_constant_is_defined_once() -> None:
+    """A second definition in a file would change what code above it uses."""
+    for file in FILES:
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        targets = (t for node in body if isinstance(node, ast.Assign) for t in node.targets)
+        names = Counter(t.id for t in targets if isinstance(t, ast.Name))
+        assert [name for name, count in names.items() if count > 1] == [], file
+
+
 def test_a_file_of_tests_has_a_name_of_its_own() -> None:
     """Tests are in no packages: of two files with one name the second cannot be collected."""
     names = Counter(file.name for file in (ROOT / "tests").rglob("*.py"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-BEAM_WIDTH = 6
+LAYOUTS_CONTINUED = 6
 """Number of layouts of an array's first axes that are continued along the next axis."""
 
 MAX_STRETCH_LENGTHS = 3

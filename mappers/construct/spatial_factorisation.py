@@ -136,14 +136,14 @@ class LaidRanks:
                             more.append((fewer, room // length, state, (*along, run)))
             if not more:
                 break
-            beam = sorted(more, key=lambda x: (x[0], -x[1]))[: policy.BEAM_WIDTH]
+            beam = sorted(more, key=lambda x: (x[0], -x[1]))[: policy.LAYOUTS_CONTINUED]
             found += beam
         found.sort(key=lambda x: x[0])
         return [
             LaidRanks(
                 ranks, rounds, ((dimension.name, along), *self.along) if along else self.along
             )
-            for rounds, _, ranks, along in found[: policy.BEAM_WIDTH]
+            for rounds, _, ranks, along in found[: policy.LAYOUTS_CONTINUED]
         ]
 
 
@@ -165,7 +165,7 @@ def layouts_along(
         for dimension in order:
             beam = [x for state in beam for x in state.onto(dimension, cut=cut)]
             beam.sort(key=lambda x: x.rounds)
-            beam = beam[: policy.BEAM_WIDTH]
+            beam = beam[: policy.LAYOUTS_CONTINUED]
         found += beam
         if len({d.size for d in array.dimensions}) == 1:
             break
