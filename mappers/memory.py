@@ -1,4 +1,4 @@
-"""Remembered mappings: results of searches, kept between runs in the user's cache directory.
+"""Remembered texts, such as mappings that a search found, kept in the user's cache directory.
 
 A mapping is kept under the content of its problem: equations of the cascade, shapes, machine and
 technology, objective, and version of this package. A change of any of them is another problem. The
@@ -48,16 +48,10 @@ class MappingKey:
         """Hash of the content, as a file name."""
         machine = replace(self.architecture, source="")
         shapes = sorted(self.shapes.items())
-        parts = (
-            installed_version(),
-            program_text(self.program),
-            repr(self.program.formats),
-            repr(machine),
-            repr(shapes),
-            self.objective,
+        formats = repr(self.program.formats)
+        return content_key(
+            program_text(self.program), formats, repr(machine), repr(shapes), self.objective
         )
-        # No part contains a zero byte, so two problems never give the same text.
-        return sha256("\0".join(parts).encode()).hexdigest()
 
 
 RUNNER_UP = "-runner-up"
@@ -72,11 +66,13 @@ def recall(question: MappingKey, which: str = "") -> Mapping | None:
     which : str
         ``RUNNER_UP`` for the runner-up; empty for the best mapping.
     """
-    path = _path(question, f"{which}.yaml")
-    text = _kept(path)
+    name = f"{question.key}{which}.yaml"
+    folder, text = _folder(question.folder), recall_text(question.folder, name)
+    if folder is None or text is None:
+        return None
     # A file that can no longer be read is searched for again.
     with suppress(InputError):
-        return None if text is None else build_mapping(read_yaml(Source(str(path), text)))
+        return build_mapping(read_yaml(Source(str(folder / name), text)))
     return None
 
 
@@ -93,12 +89,12 @@ def remember(
         True if the mapping is of the cascade that it names, and not of the problem's own.
     """
     kept = mapping if another else replace(mapping, cascade=question.program.name)
-    _keep(_path(question, f"{which}.yaml"), mapping_text(kept))
+    remember_texts(question.folder, {f"{question.key}{which}.yaml": mapping_text(kept)})
 
 
 def recall_details(question: MappingKey) -> str | None:
     """Return the JSON text kept with a search; None if there is none."""
-    return _kept(_path(question, ".json"))
+    return recall_text(question.folder, f"{question.key}.json")
 
 
 def remember_details(question: MappingKey, text: str) -> None:
@@ -109,33 +105,55 @@ def remember_details(question: MappingKey, text: str) -> None:
     text : str
         Text that ``recall_details`` returns later.
     """
-    _keep(_path(question, ".json"), text)
+    remember_texts(question.folder, {f"{question.key}.json": text})
 
 
-def _keep(path: Path | None, text: str) -> None:
-    if path is None:
+def content_key(*parts: str) -> str:
+    """Return the hash of the texts on which a result depends, and of the version, as a file name.
+
+    Parameters
+    ----------
+    *parts : str
+        Texts without zero bytes, so that other texts never join to the same one.
+    """
+    return sha256("\0".join((installed_version(), *parts)).encode()).hexdigest()
+
+
+def remember_texts(folder: str, texts: Sizes[str, str]) -> None:
+    """Keep texts by file name; where the directory cannot be written, do nothing.
+
+    Parameters
+    ----------
+    folder : str
+        Folder below the cache directory.
+    """
+    path = _folder(folder)
+    if path is None or not texts:
         return
-    # Another process may read the file at this moment: it finds all of it, or nothing.
-    with suppress(InputError), OutputFolder(path.parent) as folder:
-        folder.text(path.name, f"{_checksum_line(path, text)}\n{text}")
+    # Another process may read a file at this moment: it finds all of it, or nothing.
+    with suppress(InputError), OutputFolder(path) as output:
+        for name, text in texts.items():
+            output.text(name, f"{_checksum_line(name, text)}\n{text}")
 
 
-def _kept(path: Path | None) -> str | None:
-    """Return the text of a file; None if there is none, or its checksum is wrong."""
-    if path is None or not file_exists(path):
+def recall_text(folder: str, name: str) -> str | None:
+    """Return a text that was kept; None if there is none, or its checksum is wrong."""
+    path = _folder(folder)
+    if path is None or not file_exists(path / name):
         return None
     with suppress(OSError, UnicodeDecodeError):
-        head, _, text = path.read_text(encoding="utf-8").partition("\n")
-        return text if head == _checksum_line(path, text) else None
+        head, _, text = (path / name).read_text(encoding="utf-8").partition("\n")
+        return text if head == _checksum_line(name, text) else None
     return None
 
 
-def _checksum_line(path: Path, text: str) -> str:
+def _checksum_line(name: str, text: str) -> str:
     """Return a YAML comment with the checksum of a text and of the name of its file."""
-    return f"# {sha256(f'{path.name} {text.rstrip()}'.encode()).hexdigest()}"
+    return f"# {sha256(f'{name} {text.rstrip()}'.encode()).hexdigest()}"
 
 
-def _path(question: MappingKey, suffix: str) -> Path | None:
+def _folder(name: str) -> Path | None:
+    """Return a folder below the cache directory; None if nothing can be kept."""
     named = os.environ.get(VARIABLE)
     if named == "":
         return None
@@ -154,4 +172,4 @@ def _path(question: MappingKey, suffix: str) -> Path | None:
             return None
     else:
         folder = Path(named)
-    return folder / question.folder / f"{question.key}{suffix}"
+    return folder / name

@@ -11,8 +11,17 @@ from typing import Any, NamedTuple
 
 from einsum_cascade.source import html_text
 
-from ..result.result import Result
-from .survey import LEGEND, MEASURES, SIZES, AtlasEntry, AtlasPlan, AtlasRun, Shown, utilization
+from .survey import (
+    LEGEND,
+    MEASURES,
+    SIZES,
+    AtlasEntry,
+    AtlasPlan,
+    AtlasRun,
+    RunMeasures,
+    Shown,
+    utilization,
+)
 
 
 def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
@@ -103,9 +112,8 @@ def _bodies(entries: tuple[AtlasEntry, ...], columns: list[_AtlasColumn]) -> Ite
 
 
 def _row(entry: AtlasEntry, columns: list[_AtlasColumn]) -> str:
-    program = entry.cascade.program
     most, over = entry.passes
-    name, title, doubt = map(html_text, (program.name, program.title, program.unverified))
+    name, title, doubt = map(html_text, (entry.name, entry.title, entry.unverified))
     cells = "".join(
         f'<td class="{c.kind}" data-field="{html_text(c.field)}"'
         f' data-label="{html_text(c.label)}"></td>'
@@ -128,22 +136,17 @@ def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str,
     runs: dict[str, Any] = {}
     best = _best_runs(entries)
     for entry in entries:
-        by_machine = runs.setdefault(entry.cascade.name, {})
+        by_machine = runs.setdefault(entry.name, {})
         for run in sorted(entry.runs, key=lambda r: r.result.latency_s if r.result else inf):
             # The fastest run comes first, and a refusal last.
             by_length = by_machine.setdefault(run.machine, {})
-            fastest = best.get((_function(entry), run.machine, run.length))
+            fastest = best.get((entry.function, run.machine, run.length))
             by_length.setdefault(run.length, _shown(run, arrays) | _shown_best(fastest))
-    return {"sized": {e.cascade.name: dict(e.sized) for e in entries}, "runs": runs}
+    return {"sized": {e.name: dict(e.sized) for e in entries}, "runs": runs}
 
 
-_Best = tuple[str, Result]
+_Best = tuple[str, RunMeasures]
 """Cascade and result of the fastest run."""
-
-
-def _function(entry: AtlasEntry) -> str:
-    """Return the name of the function that a cascade computes."""
-    return entry.cascade.program.reference or entry.cascade.name
 
 
 def _best_runs(entries: tuple[AtlasEntry, ...]) -> dict[tuple[str, str, str], _Best]:
@@ -151,10 +154,10 @@ def _best_runs(entries: tuple[AtlasEntry, ...]) -> dict[tuple[str, str, str], _B
     found: dict[tuple[str, str, str], _Best] = {}
     for entry in entries:
         for run in entry.runs:
-            place = (_function(entry), run.machine, run.length)
+            place = (entry.function, run.machine, run.length)
             so_far = found.get(place)
             if run.result and (not so_far or run.result.latency_s < so_far[1].latency_s):
-                found[place] = (entry.cascade.name, run.result)
+                found[place] = (entry.name, run.result)
     return found
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from einsum_cascade import Cascade
 from einsum_cascade.analysis_report import RankPasses
@@ -14,9 +17,10 @@ from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation import program_mathml
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
-from einsum_cascade.source import html_text
+from einsum_cascade.source import Source, html_text
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.construct.generators import GENERATORS
+from mappers.memory import content_key, recall_text, remember_texts
 from workloads.workload import Workload
 
 from ..document import html_table, names, numbers, table_of, texts
@@ -24,11 +28,29 @@ from ..plan.planner import evaluate_job, plan
 from ..plan.selection import mapping_called
 from ..processes import map_in_order
 from ..quantities import byte_size, energy, engineering, percent, seconds
-from ..result.record import Floor
 from ..result.result import Result
 from ..spec.arch import Architecture
+from ..spec.files.fields import Real
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from ..version import source_hash
 from ..views.analysis import analysis_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMeasures:
+    """Measures of a result that the page shows."""
+
+    mapping: str
+    latency_s: Real
+    traffic_bytes: Real
+    energy_pj: Real
+    bound_by: str
+    utilization: dict[str, Real]
+
+    @classmethod
+    def of(cls, result: Result) -> RunMeasures:
+        """Return the measures of a result."""
+        return cls(**{field.name: getattr(result, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +63,7 @@ class AtlasRun:
     length: str
     shapes: tuple[tuple[str, int], ...] = ()
     """Sizes of the cascade's ranks and values of its parameters."""
-    result: Result | None = None
+    result: RunMeasures | None = None
     refusal: str = ""
 
 
@@ -78,7 +100,7 @@ SIZES: Final[tuple[tuple[str, str, Callable[[Analysis], Shown]], ...]] = (
 )
 """Analysis with a workload's shapes: field, heading, measure."""
 
-MEASURES: Final[tuple[tuple[str, str, Callable[[Result], Shown]], ...]] = (
+MEASURES: Final[tuple[tuple[str, str, Callable[[RunMeasures], Shown]], ...]] = (
     ("latency", "latency", lambda r: (seconds(r.latency_s), r.latency_s, f"bound by {r.bound_by}")),
     ("traffic", "traffic", lambda r: (byte_size(r.traffic_bytes), r.traffic_bytes, "")),
     ("energy", "energy", lambda r: (energy(r.energy_pj), r.energy_pj, "")),
@@ -166,12 +188,17 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasEntry:
-    """Cascade, its analysis as text, and its runs.
+    """Cascade, its analysis as text, and its runs: everything that the page shows.
 
     The analysis stays in its process: to send its expressions takes longer than all else.
     """
 
-    cascade: Cascade
+    name: str
+    title: str
+    unverified: str
+    """Reason why nothing confirms the cascade; empty if something does."""
+    function: str
+    """Name of the function that the cascade computes."""
     passes: tuple[str, str]
     """Number of passes and ranks, as ``most_passes`` returns them."""
     sized: tuple[tuple[str, dict[str, Shown]], ...]
@@ -215,12 +242,14 @@ def survey(
 ) -> tuple[AtlasEntry, ...]:
     """Analyse and simulate all cascades of a plan.
 
+    Entries of earlier surveys are remembered as long as nothing changes on which they depend.
+
     Parameters
     ----------
     to_survey : AtlasPlan
     advance : callable
-        Function that is called with a short text before each of ``to_survey.steps`` steps; with
-        several processes, after all steps of a cascade.
+        Function that is called with a short text for each of ``to_survey.steps`` steps, after all
+        steps of a cascade.
     workers : int
         Processes.
 
@@ -231,32 +260,71 @@ def survey(
     InputError
         A process was killed.
     """
-    names = to_survey.cascades
-    if workers == 1 or len(names) < _MIN_CASCADES_FOR_PROCESSES:
-        return tuple(_entry(to_survey, name, advance) for name in names)
-    # Long tasks go first: at the end, all other processes would wait for one.
-    order = sorted(names, key=_length, reverse=True)
-    tasks = (to_survey.only(name) for name in order)
+    files = _entry_files(to_survey)
     found: dict[str, AtlasEntry] = {}
+    for name, file in files.items():
+        with suppress(ValidationError):
+            if (text := recall_text(_FOLDER, file)) is not None:
+                found[name] = _entries_as_json().validate_json(text)
+                for _ in range(to_survey.only(name).steps):
+                    advance(name)
+    # Long tasks go first: at the end, all other processes would wait for one.
+    order = sorted((name for name in files if name not in found), key=_length, reverse=True)
+    tasks = (to_survey.only(name) for name in order)
+    workers = workers if len(order) >= _MIN_CASCADES_FOR_PROCESSES else 1
     done = map_in_order(_entry_and_steps, tasks, workers, left="nothing was written")
-    for name, (entry, steps) in zip(order, done, strict=True):
-        found[name] = entry
-        for text in steps:
-            advance(text)
-    return tuple(found[name] for name in names)
+    made: dict[str, str] = {}
+    for name, (text, steps) in zip(order, done, strict=True):
+        made[name] = text
+        # The page is the same whether an entry comes from here or from the cache.
+        found[name] = _entries_as_json().validate_json(text)
+        for step in steps:
+            advance(step)
+    with suppress(InputError):  # A file may have changed, or gone, since it was read.
+        now = _entry_files(to_survey)
+        remember_texts(_FOLDER, {now[n]: made[n] for n in made if now[n] == files[n]})
+    return tuple(found[name] for name in to_survey.cascades)
+
+
+_FOLDER = "atlas"
+"""Folder of remembered entries below the cache directory."""
+
+
+def _entry_files(to_survey: AtlasPlan) -> dict[str, str]:
+    """Return, for each cascade, the name of the file that keeps its entry.
+
+    The name is a hash of the cascade's text, the other inputs of the survey, and the code.
+    """
+    given = (source_hash(), repr(to_survey.machines), repr(to_survey.scenarios))
+    key = content_key(*given)
+    return {
+        name: f"{content_key(key, repr(_source(name)), repr(to_survey.mappings_of(name)))}.json"
+        for name in to_survey.cascades
+    }
+
+
+@cache
+def _entries_as_json() -> TypeAdapter[AtlasEntry]:
+    return TypeAdapter(AtlasEntry)
+
+
+def _source(cascade: str) -> Source:
+    """Return the text of a cascade, of a file or built in."""
+    if is_file_name(cascade):
+        return read_source(cascade, CascadeError)
+    return builtin_source("cascades", cascade, CascadeError)
 
 
 def _length(cascade: str) -> int:
     """Return the length of a cascade's text, which grows with the time it takes."""
-    if is_file_name(cascade):
-        return len(read_source(cascade, CascadeError).text)
-    return len(builtin_source("cascades", cascade, CascadeError).text)
+    return len(_source(cascade).text)
 
 
-def _entry_and_steps(to_survey: AtlasPlan) -> tuple[AtlasEntry, list[str]]:
-    """Return the entry of the only cascade, and the texts of its steps."""
+def _entry_and_steps(to_survey: AtlasPlan) -> tuple[str, list[str]]:
+    """Return the entry of the only cascade as a JSON text, and the texts of its steps."""
     steps: list[str] = []
-    return _entry(to_survey, to_survey.cascades[0], steps.append), steps
+    entry = _entry(to_survey, to_survey.cascades[0], steps.append)
+    return _entries_as_json().dump_json(entry).decode(), steps
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:
@@ -264,16 +332,20 @@ def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> At
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
     runs = tuple(_runs(to_survey, name, advance))
+    program = cascade.program
     entry = AtlasEntry(
-        cascade=cascade,
+        name=program.name,
+        title=program.title,
+        unverified=program.unverified,
+        function=program.reference or program.name,
         passes=most_passes(analysis.passes.ranks),
         sized=tuple(_sized(analysis, to_survey.scenarios, runs)),
         runs=runs,
-        details=details_html(cascade.program, analysis, runs),
+        details=details_html(program, analysis, runs),
     )
     # Bindings of all cascades take so much memory that joblib starts other processes, which begin
     # anew.
-    cascade.program.forget()
+    program.forget()
     return entry
 
 
@@ -335,6 +407,4 @@ def _simulated(
         return replace(run, refusal="; ".join(p.message for p in error.problems))
     # A core runs tiles of the ranks that are partitioned over cores; all cores run the job's.
     shapes = dict(result.shape) | dict(job.shapes)
-    # To send the result would compute its floor, which the page does not show.
-    result = replace(result, floor=Floor())
-    return replace(run, shapes=tuple(shapes.items()), result=result)
+    return replace(run, shapes=tuple(shapes.items()), result=RunMeasures.of(result))

@@ -23,6 +23,7 @@ from archsim.compiled import KeptCode, compiled
 from archsim.processes import map_in_order
 from archsim.writing import OutputFolder, Write, write_whole
 from einsum_cascade.errors import InputError
+from einsum_cascade.yaml.library import builtin_names
 
 SMALL = ("bert-base", "fusemax", "--set", "seq_len=64", "--set", "batch=1")
 
@@ -132,8 +133,9 @@ def _twice(number: int) -> int:
 @pytest.mark.slow
 def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = r"a worker process was killed, perhaps for want of memory: nothing was written"
-    monkeypatch.setattr("archsim.atlas.survey._numbered", _dies)
-    nothing = AtlasPlan(cascades=("attention-1pass",) * 8, machines=(), mappings=(), scenarios=())
+    monkeypatch.setattr("archsim.atlas.survey._entry_and_steps", _dies)
+    names = builtin_names("cascades")[:8]
+    nothing = AtlasPlan(cascades=names, machines=(), mappings=(), scenarios=())
     with pytest.raises(InputError, match=told):
         survey(nothing, workers=2)
     with pytest.raises(InputError, match=told):

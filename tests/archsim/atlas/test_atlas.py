@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -31,6 +32,7 @@ from einsum_cascade.errors import MappingError
 from einsum_cascade.notation import program_mathml
 from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.construct.generators import GENERATORS
+from mappers.memory import remember_texts
 from workloads import load
 
 CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")
@@ -83,7 +85,7 @@ def test_built_in_cascades_have_their_entries(place: int, machine: str) -> None:
         scenarios=(Scenario(label=length, workload=load("bert-base", seq_len=length)),),
     )
     found = survey(everything)
-    assert [e.cascade.name for e in found] == list(names)
+    assert [e.name for e in found] == list(names)
     assert all((r.result is None) == bool(r.refusal) for e in found for r in e.runs)
     page = atlas_html(everything, found)
     assert all(name in page for name in names)
@@ -156,7 +158,7 @@ def test_every_run_is_what_simulate_says(plan: AtlasPlan, entries: tuple[AtlasEn
 def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
     plan: AtlasPlan, entries: tuple[AtlasEntry, ...]
 ) -> None:
-    by_name = {e.cascade.name: e for e in entries}
+    by_name = {e.name: e for e in entries}
     for run in by_name["attention-3pass"].runs:
         assert run.mapping == EINSUM_BY_EINSUM
         work = load("bert-base", cascade="attention-3pass", seq_len=run.length)
@@ -229,8 +231,78 @@ def test_several_processes_survey_the_same(
         found = survey(some, told.append, workers=2)
     assert len(told) == some.steps
     for entry, alone in zip(found, entries[1:], strict=True):
-        assert entry.cascade == alone.cascade
+        assert replace(entry, runs=(), details="") == replace(alone, runs=(), details="")
         assert entry.runs == tuple(r for r in alone.runs if r.machine == plan.machines[0].name)
+
+
+TINY = """
+cascade: tiny
+ranks: {M: keys}
+inputs: {A: [M]}
+output: Y
+einsums: |
+  Y = A[m] * A[m]
+"""
+
+
+def test_entries_are_remembered_until_something_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key covers texts of cascades, machines and settings; a damaged entry counts as none."""
+    monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    surveyed: list[str] = []
+
+    def counted(to_survey: AtlasPlan, name: str, advance: Callable[[str], object]) -> AtlasEntry:
+        surveyed.append(name)
+        return make(to_survey, name, advance)
+
+    make = surveys._entry
+    monkeypatch.setattr(surveys, "_entry", counted)
+    one, two = Path("one.yaml"), Path("two.yaml")
+    one.write_text(TINY, encoding="utf-8")
+    two.write_text(TINY.replace("tiny", "small"), encoding="utf-8")
+    machine = Path("machine.yaml")
+    machine.write_text(builtin_source("architectures", "flat").text, encoding="utf-8")
+
+    def again(*options: str) -> tuple[list[str], str]:
+        """Return the cascades that were surveyed, and the page."""
+        surveyed.clear()
+        names = ["--arch", f"./{machine}", "--length", "1K", "--length", "2K", "--out", "out"]
+        done = CliRunner().invoke(archsim, ["atlas", f"./{one}", f"./{two}", *names, *options])
+        assert done.exit_code == 0, done.output
+        return sorted(surveyed), Path("out/atlas.html").read_text(encoding="utf-8")
+
+    both = [f"./{one}", f"./{two}"]
+    made, page = again()
+    assert made == both
+    assert again() == ([], page)
+    monkeypatch.setenv("ARCHSIM_CACHE", "")
+    assert again() == (both, page)
+    monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
+
+    # A changed cascade; a setting of the machine; the machine's text; the code.
+    two.write_text(TINY.replace("tiny", "small").replace("* A[m]", "+ A[m]"), encoding="utf-8")
+    made, page = again()
+    assert made == both[1:]
+    assert "<mo>+</mo>" in page
+    assert again("--set", "architecture.clock=2 GHz")[0] == both
+    machine.write_text(machine.read_text("utf-8").replace("DRAM", "HBM"), encoding="utf-8")
+    made, page = again()
+    assert made == both
+    assert "bound by HBM" in page
+    with monkeypatch.context() as patch:
+        patch.setattr(surveys, "source_hash", lambda: "changed")
+        assert again() == (both, page)
+
+    assert again() == ([], page)
+    for file in (tmp_path / "cache" / "atlas").iterdir():
+        file.write_bytes(file.read_bytes()[:-20])
+    assert again() == (both, page)
+    # The checksum is right, and the text is no entry.
+    for file in (tmp_path / "cache" / "atlas").iterdir():
+        remember_texts("atlas", {file.name: '{"name": 3}'})
+    assert again() == (both, page)
 
 
 def test_what_cannot_be_counted_at_a_length_is_left_out_there(
@@ -335,7 +407,10 @@ einsums: |
     cascade = Cascade.parse(text)
     analysis = cascade.analyze()
     entry = AtlasEntry(
-        cascade=cascade,
+        name=cascade.name,
+        title=cascade.program.title,
+        unverified=cascade.program.unverified,
+        function="",
         passes=most_passes(analysis.passes.ranks),
         sized=(),
         runs=(),
