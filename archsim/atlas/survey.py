@@ -30,7 +30,6 @@ from ..processes import map_in_order
 from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
 from ..spec.arch import Architecture
-from ..spec.files.fields import Real
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from ..version import source_hash
 from ..views.analysis import analysis_tables
@@ -41,11 +40,11 @@ class RunMeasures:
     """Measures of a result that the page shows."""
 
     mapping: str
-    latency_s: Real
-    traffic_bytes: Real
-    energy_pj: Real
+    latency_s: float
+    traffic_bytes: int | float
+    energy_pj: float
     bound_by: str
-    utilization: dict[str, Real]
+    utilization: dict[str, float]
 
     @classmethod
     def of(cls, result: Result) -> RunMeasures:

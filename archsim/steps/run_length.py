@@ -5,8 +5,9 @@ Run lengths may also grow evenly from one repetition to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from einsum_cascade.errors import InputError
 from einsum_cascade.memo import cached_property
@@ -208,12 +209,13 @@ class StepsError(InputError):
     """
 
 
-def extrapolated(first: RunLengths, second: RunLengths, n: int) -> RunLengths | None:
-    """Return repetition ``n``, from 0, of a run that grows evenly; None if it does not grow
-    evenly.
+def growth(first: RunLengths, second: RunLengths) -> Callable[[int], RunLengths] | None:
+    """Return a function of ``n`` that returns repetition ``n``, from 0, of a run that grows evenly.
+
+    The result is None if the run does not grow evenly.
 
     >>> tiles = [sequence([repeat(n, OneStep(0)), OneStep(1)]) for n in (3, 5)]
-    >>> run_lengths_text(extrapolated(*tiles, 2))
+    >>> run_lengths_text(growth(*tiles)(2))
     'a^7 b'
 
     Parameters
@@ -222,19 +224,27 @@ def extrapolated(first: RunLengths, second: RunLengths, n: int) -> RunLengths | 
         First two repetitions of the run.
     """
     if first is second or first == second:
-        return first
+        return lambda _: first
     match first, second:
-        case Repeat(), Repeat():
-            body = extrapolated(first.body, second.body, n)
-            assert not isinstance(body, Repeat), "grown like what it grew from"
-            count = first.count + n * (second.count - first.count)
-            return None if body is None else Repeat(count, body)
-        case Seq(), Seq() if len(first.parts) == len(second.parts):
-            pairs = zip(first.parts, second.parts, strict=True)
-            parts = [extrapolated(*pair, n) for pair in pairs]
-            grown = [part for part in parts if isinstance(part, OneStep | Repeat)]
-            return Seq(tuple(grown)) if len(grown) == len(parts) else None
+        case Repeat(count, one), Repeat(then, other):
+            body = growth(one, other)
+            return None if body is None else partial(_longer, count, then - count, body)
+        case Seq(ones), Seq(others) if len(ones) == len(others):
+            parts = [growth(*pair) for pair in zip(ones, others, strict=True)]
+            grown = [part for part in parts if part is not None]
+            return partial(_joined, grown) if len(grown) == len(parts) else None
     return None
+
+
+def _longer(count: int, more: int, body: Callable[[int], RunLengths], n: int) -> Repeat:
+    found = body(n)
+    assert not isinstance(found, Repeat), "grown like what it grew from"
+    return Repeat(count + n * more, found)
+
+
+def _joined(parts: list[Callable[[int], RunLengths]], n: int) -> Seq:
+    found = [part(n) for part in parts]
+    return Seq(tuple(part for part in found if not isinstance(part, Seq)))
 
 
 def rows_grown(
@@ -257,8 +267,8 @@ def rows_grown(
     iterator of RunLengths or None
         Every run of every row, in order; None if a run does not grow evenly from row to row.
     """
-    pairs = list(zip(first, second, strict=True))
-    if [extrapolated(*pair, times - 1) for pair in pairs] != list(last):
+    each = [growth(*pair) for pair in zip(first, second, strict=True)]
+    grown = [run for run in each if run is not None]
+    if len(grown) < len(each) or [run(times - 1) for run in grown] != list(last):
         return None
-    grown = (extrapolated(*pair, n) for n in range(times) for pair in pairs)
-    return (part for part in grown if part is not None)
+    return (run(n) for n in range(times) for run in grown)

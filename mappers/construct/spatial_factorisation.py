@@ -119,7 +119,7 @@ class LaidRanks:
         beam: _Beam = [(self.rounds, dimension.size, self.ranks, ())]
         found = [*beam]
         for _ in range(policy.MAX_RANKS_PER_AXIS):
-            more: _Beam = []
+            more: list[tuple[int, int, CutRank, str, dict[str, CutRank], tuple[Run, ...]]] = []
             for rounds, room, ranks, along in beam:
                 have = {name for name, _ in along}
                 for name, rank in ranks.items():
@@ -127,16 +127,23 @@ class LaidRanks:
                     if name in have or before == 1 or room == 1:
                         continue
                     for laid, length in rank.within(room, cut=cut):
-                        if laid.rounds < before:
-                            run = (name, laid.strides[rank.laid : laid.laid])
-                            state = ranks | {name: laid}
+                        if (after := laid.rounds) < before:
                             # ``rounds`` is a product over all ranks: the factor of this rank is
                             # replaced.
-                            fewer = rounds // before * laid.rounds
-                            more.append((fewer, room // length, state, (*along, run)))
+                            fewer = rounds // before * after
+                            more.append((fewer, room // length, laid, name, ranks, along))
             if not more:
                 break
-            beam = sorted(more, key=lambda x: (x[0], -x[1]))[: policy.LAYOUTS_CONTINUED]
+            more = sorted(more, key=lambda x: (x[0], -x[1]))[: policy.LAYOUTS_CONTINUED]
+            beam = [
+                (
+                    rounds,
+                    room,
+                    ranks | {name: laid},
+                    (*along, (name, laid.strides[ranks[name].laid : laid.laid])),
+                )
+                for rounds, room, laid, name, ranks, along in more
+            ]
             found += beam
         found.sort(key=lambda x: x[0])
         return [
@@ -452,12 +459,14 @@ def _fitted(
     """
     able_ranks = layable(context, e)  # a set: the Einsum's ranks give the order among equals
     ranks = {r: context.parts(r)[::-1] for r in context.ranks(e) if r in able_ranks}
-    cut = {r: CutRank(context.shapes[r], tuple(p.stride for p in ps)) for r, ps in ranks.items()}
+    cut = tuple(
+        (r, CutRank(context.shapes[r], tuple(p.stride for p in ps))) for r, ps in ranks.items()
+    )
     found = [
         _layout(context, e, a, tuple((d, _parts_of(context, runs)) for d, runs in x.along), takes)
         for a in able
         for takes in (a.cycles_of(einsum_operations(context.program, e)),)
-        for x in layouts_along(a, cut, cut=False)
+        for x in context.memo(_layouts_along, a, cut, False)
     ]
 
     def slowness(x: ArrayLayout) -> tuple[Fraction, int, int]:
@@ -634,19 +643,22 @@ def _best(context: MappingContext, e: Einsum, cuts: dict[str, tuple[int, ...]]) 
         if r in able and context.shapes[r] > 1
     )
     found = (
-        (_point_cycles(context, e, array), context.memo(_fewest_rounds, array, ranks))
+        (_point_cycles(context, e, array), context.memo(_layouts_along, array, ranks, True)[0])
         for array in arrays_of(context.program, e, context.architecture)
     )
     _, best = min(found, key=lambda x: x[0] * x[1].rounds)
     return best
 
 
-def _fewest_rounds(
-    context: MappingContext, array: ProcessingArray, ranks: tuple[tuple[str, CutRank], ...]
-) -> LaidRanks:
-    """Return the layout on an array with the fewest temporal iterations."""
+def _layouts_along(
+    context: MappingContext,
+    array: ProcessingArray,
+    ranks: tuple[tuple[str, CutRank], ...],
+    cut: bool,
+) -> list[LaidRanks]:
+    """Return ``layouts_along`` for ranks in a form that ``MappingContext.memo`` can compare."""
     del context
-    return layouts_along(array, dict(ranks), cut=True)[0]
+    return layouts_along(array, dict(ranks), cut=cut)
 
 
 def _point_cycles(context: MappingContext, e: Einsum, array: ProcessingArray) -> Fraction:
