@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from archsim.validation.inputs import random_inputs, random_parameters, random_s
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
-from einsum_cascade.yaml.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.construct.generators import GENERATORS
 
 if TYPE_CHECKING:
@@ -31,7 +32,14 @@ def picks(program: Program) -> bool:
     return any(isinstance(i, Gather) and i.access.tensor in program.einsum_of for i in indices)
 
 
-PICKING = [n for n in builtin_names("cascades") if picks(Cascade.load(n).program)]
+def source(name: str) -> str:
+    """Return the text of a cascade."""
+    return builtin_source("cascades", name).text
+
+
+# To gather takes an index inside an index: to parse all cascades would take seconds.
+WITHIN = [n for n in builtin_names("cascades") if re.search(r"\[[^]]*\[", source(n))]
+PICKING = [n for n in WITHIN if picks(Cascade.load(n).program)]
 
 
 def cut(program: Program, stages: tuple[Names, ...], shapes: dict[str, int]) -> Mapping:
