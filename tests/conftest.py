@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
+from hypothesis import settings
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer random examples where slow tests are left out."""
+    if "not slow" in config.option.markexpr:
+        settings.register_profile("fast", settings(), max_examples=30)
+        settings.load_profile("fast")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

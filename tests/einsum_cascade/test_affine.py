@@ -7,6 +7,7 @@ from math import prod
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade import Cascade
 from einsum_cascade.affine import Families
@@ -39,7 +40,7 @@ def value(form: Affine, at: dict[str, int]) -> int:
     )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(st.lists(TERMS, max_size=3), st.lists(st.sampled_from(M), max_size=3), st.integers(-1, 2))
 def test_a_folded_form_is_the_same_number(
     terms: list[AffineTerm], digits: list[AffineTerm], change: int

@@ -8,6 +8,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.algebra.sympy_bridge import Bridge, constant
@@ -49,7 +50,7 @@ expressions = st.recursive(leaves, _grown, max_leaves=8)
 
 
 @given(expressions, st.sampled_from((None, 0, 1, -INFINITE)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_the_rules_find_is_what_sympy_finds(expression: Any, known: Any) -> None:
     bridge = Bridge(PROGRAM)
     short = simplified(expression, {} if known is None else {A: ir.Number(known)})

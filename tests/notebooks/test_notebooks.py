@@ -56,7 +56,10 @@ def test_outputs_are_stripped(path: Path) -> None:
         assert cell.execution_count is None
 
 
-LONG = ("4-softmax-against-lightning", "6-your-own-attention")
+LONG = (
+    *("2-passes-and-rewrites", "3-flat-against-fusemax", "4-softmax-against-lightning"),
+    "6-your-own-attention",
+)
 """Half a minute each on a busy machine."""
 
 

@@ -6,6 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+
+def examples(count: int) -> int:
+    """Return how many examples a run draws of as many as `make test` draws."""
+    return -(-count * settings().max_examples // 100)
 
 
 def portions(count: int, size: int, quick: int = 1) -> list[Any]:

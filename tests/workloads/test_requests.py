@@ -13,7 +13,7 @@ from commands import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import T5
-from portions import left
+from portions import examples, left
 
 from archsim import Architecture, Result, simulate
 from workloads import Workload, load, summarize
@@ -33,7 +33,7 @@ def request(name: str, prompt: int, answer: int, *more: str, **fields: Any) -> W
     return load(name, more, phase="request", **lengths, **fields)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(prompt=st.integers(1, 10**6), answer=st.integers(1, 4000))
 def test_stretches_are_all_tokens(prompt: int, answer: int) -> None:
     """As many, and as many keys in all, but for the half that an odd number of halves leaves."""

@@ -160,7 +160,7 @@ def test_registers_that_keep_an_operand_give_it_in_the_order_of_the_machine() ->
 # ------------------------------------------------------------------ where nobody says how
 
 
-@pytest.mark.parametrize("seed", portions(10, 1, quick=3))
+@pytest.mark.parametrize("seed", portions(10, 1, quick=2))
 def test_default_mappings_ask_for_no_names_and_no_order_of_keys(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     tree = odd_machine(random)
@@ -187,7 +187,7 @@ def test_default_mappings_ask_for_no_names_and_no_order_of_keys(seed: int, tmp_p
         assert found.energy_pj == pytest.approx(expected.energy_pj, rel=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", portions(8, 1, quick=3))
 def test_axes_may_be_written_in_any_order(seed: int, tmp_path: Path) -> None:
     """Where no role stands for them: the mapping is made for the machine."""
     random = Random(seed)

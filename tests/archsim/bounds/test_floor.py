@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from machines import small
 from nest_cases import billed_case
 from nest_mappings import random_mapping
-from portions import left
+from portions import examples, left
 from random_picks import SHAPES, picked, touched_in_a_run
 
 from archsim import Architecture, simulate
@@ -65,7 +65,7 @@ def test_every_mapping_of_a_cascade_has_the_same_floor(cascade: str, machine: st
 
 @pytest.mark.parametrize("name", ["latency", *(left(n) for n in OBJECTIVES if n != "latency")])
 def test_the_floor_is_below_what_a_search_finds(name: str) -> None:
-    work = load("bert-base", cascade="attention-naive", seq_len=64, batch=1, H=1)
+    work = load("bert-base", cascade="attention-naive", seq_len=16, batch=1, H=1)
     objective = OBJECTIVES[name]
     machine = Architecture.load("fusemax")
     best = search_workload(work, machine, objective, effort=BRIEFLY).result
@@ -256,7 +256,7 @@ def test_operands_are_read_from_registers_and_results_written_to_them() -> None:
     assert found.energy_pj > found.floor.energy_pj
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=examples(25), deadline=None, derandomize=True)
 @given(picked(), st.integers(0, 2**20))
 def test_the_floor_moves_no_more_than_a_run_touches(text: str, seed: int) -> None:
     """Of what is gathered the picks that are certain to differ are moved, and no others."""

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim import Architecture, simulate
 from archsim.bounds import makespan as assigned
@@ -37,7 +38,7 @@ def some(cycles: tuple[int, ...], unit: int) -> Cycles:
 EINSUMS = st.builds(some, st.tuples(*[st.integers(-2, 30)] * 3), st.sampled_from([1, 3, 7]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(EINSUMS, min_size=1, max_size=6))
 def test_no_way_to_assign_einsums_is_below_it_and_one_is_as_good(einsums: list[Cycles]) -> None:
     found = makespan_bound(einsums, 3)

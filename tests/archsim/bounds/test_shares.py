@@ -7,6 +7,7 @@ from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.bounds.makespan import tie_shares
 
@@ -30,7 +31,7 @@ def bound(work: Work) -> Fraction:
     return max(least(work, shares) for shares in tie_shares(work, ARRAYS, Fraction(1)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(works)
 def test_no_way_to_share_out_is_below(work: Work) -> None:
     for chosen in product(*(able.items() for able in work)):
@@ -40,7 +41,7 @@ def test_no_way_to_share_out_is_below(work: Work) -> None:
         assert bound(work) <= max(load)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(works, weights)
 def test_no_other_shares_of_three_arrays_say_more(work: Work, shares: tuple[Fraction, ...]) -> None:
     assert least(work, shares) <= bound(work)

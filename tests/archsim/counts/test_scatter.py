@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nest_mappings import random_machine, random_mapping
 from nest_walker import NestWalker
+from portions import examples
 
 from archsim import Architecture
 from archsim.counts.accesses import count_einsum
@@ -73,7 +74,7 @@ def by_hand(given: dict[str, Any]) -> dict[str, Any]:
     return result | {"S": result["C"].sum(axis=0)}
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=examples(10), deadline=None, derandomize=True)
 @given(st.integers(0, 999))
 def test_each_element_is_where_its_position_says(seed: int) -> None:
     cascade, _, inputs = drawn(GIVEN, seed)

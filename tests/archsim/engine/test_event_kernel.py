@@ -12,6 +12,7 @@ import pytest
 from event_unrolled import run_unrolled, written_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 from random_programs_of_events import random_program, random_run_lengths
 
 from archsim.engine.events import run_program, time_unit
@@ -86,7 +87,7 @@ def test_words_are_spelled() -> None:
 # ------------------------------------------------------------------ the kernel
 
 
-@settings(max_examples=60 if COMPILED else 20, deadline=None)
+@settings(max_examples=examples(60 if COMPILED else 20), deadline=None)
 @given(st.integers(0, 10**9))
 def test_jumping_or_not_equals_the_unrolled_run(seed: int) -> None:
     program = random_program(Random(seed))
@@ -205,7 +206,7 @@ def running_ahead(random: Random) -> StepProgram:
     )
 
 
-@settings(max_examples=60 if COMPILED else 10, deadline=None)
+@settings(max_examples=examples(60 if COMPILED else 10), deadline=None)
 @given(st.integers(0, 10**9))
 def test_tasks_that_run_ahead_equal_the_unrolled_run(seed: int) -> None:
     program = running_ahead(Random(seed))

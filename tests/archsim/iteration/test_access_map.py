@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.iteration.access_map import AccessMap, AccessMapper
 from archsim.iteration.loops import Axis, Extents
@@ -87,14 +88,14 @@ def value(index: Affine | Gather, at: dict[str, int]) -> object:
 boxes = st.tuples(*(st.integers(1, a.extent) for a in AXES))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(st.lists(st.sampled_from(INDICES), max_size=4), boxes)
 def test_size_equals_the_set(indices: list[str], extents: Extents) -> None:
     found = build(*indices)
     assert found.size(extents) == elements(found.access, extents)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from(("p", "m1", "m0", "n1", "p + r")), max_size=4), boxes)
 def test_live_keeps_one_copy(indices: list[str], extents: Extents) -> None:
     rank = frozenset({"m1"})

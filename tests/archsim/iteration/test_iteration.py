@@ -7,6 +7,7 @@ from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.iteration.loop_nest import LoopNest
 from archsim.iteration.loops import (
@@ -85,7 +86,7 @@ def test_count_distinct(case: tuple[tuple[Loop, ...], Extents], flags: list[bool
     assert count_distinct(loops, counted, extents) == len(seen)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(nests(), st.lists(st.booleans(), min_size=5, max_size=5))
 def test_deliveries(case: tuple[tuple[Loop, ...], Extents], flags: list[bool]) -> None:
     """A tile arrives when a relevant index differs from the step before."""

@@ -11,7 +11,7 @@ from portions import some
 from archsim.legality.footprint import requirements
 
 
-@pytest.mark.parametrize("first", some(range(1000, 1120, 20), 2))
+@pytest.mark.parametrize("first", some(range(1000, 1120, 20), 3))
 def test_required_bytes_equal_the_walk(first: int) -> None:
     for seed in range(first, first + 20):
         case = random_case(seed)

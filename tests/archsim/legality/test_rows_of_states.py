@@ -66,11 +66,11 @@ def _is_held(case: Bound) -> bool:
 
 
 @pytest.mark.parametrize("text", [SOLVED, INVERSE])
-@pytest.mark.parametrize("first", portions(3000, 500))
+@pytest.mark.parametrize("first", portions(3000, 250))
 def test_what_is_legal_finds_all_rows(text: str, first: int) -> None:
     """Run value by value, whatever loops there are and wherever a state is kept."""
     legal = refused = held = 0
-    for seed, case in _cases(text, first, 500):
+    for seed, case in _cases(text, first, 250):
         found = bound(case)
         problems = illegalities(found)
         wrong = Lockstep(walker(case)).run()

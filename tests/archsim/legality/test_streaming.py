@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from nest_cases import Case
 from nest_loops import Element, Nest, Tag, WalkedLoop
 from nest_mappings import random_machine, random_mapping
+from portions import examples
 
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
@@ -219,7 +220,7 @@ def test_what_is_held_is_what_is_alive_at_a_time() -> None:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_schedule_has_more_tiles_in_flight_than_are_held(seed: int) -> None:
     for _, lowered in legal(seed, 1):
         for tensor, level in intermediates(lowered):

@@ -62,10 +62,10 @@ def of_whole_blocks(bound: Bound, block: int, moved: int) -> bool:
     return moved % block == 0
 
 
-@pytest.mark.parametrize("first", portions(400, 100))
+@pytest.mark.parametrize("first", portions(400, 50))
 def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are(first: int) -> None:
     exact = windows = 0
-    for seed in range(first, first + 100):
+    for seed in range(first, first + 50):
         case, block, moved = random_blocks(seed)
         lowered = masked(case)
         walker = MaskedWalker(case, lowered)

@@ -166,7 +166,7 @@ def test_operands_come_from_memories_in_turn_and_results_go_to_another() -> None
 @pytest.mark.parametrize("mapping", [None, "einsum-by-einsum", "fused"])
 def test_mappings_made_for_any_machine_run_on_branches(mapping: str | None) -> None:
     machine = two_branches("middle")
-    work = workloads.load("bert-base", seq_len=32, batch=1, H=1, E=16, F=16)
+    work = workloads.load("bert-base", seq_len=16, batch=1, H=1, E=8, F=8)
     one, event = (simulate(work, machine, mapping, engine=x) for x in ("analytical", "event"))
     assert untimed(one) == untimed(event)
     assert one.latency_s == event.latency_s

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from masked_cases import MASKS, ONE_PASS, masked, masked_attention, one_pass
 from nest_cases import random_case
 from nest_masks import MaskedWalker
-from portions import left, portions
+from portions import examples, left, portions
 
 from archsim import Architecture, Mapping, simulate
 from archsim.counts.accesses import count_einsum
@@ -46,7 +46,7 @@ SIDES = st.integers(1, 12)
 
 
 @given(SIDES, SIDES, st.integers(-14, 14), st.integers(-2, 20), SIDES, st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_runs_are_the_tiles_with_points(
     wide: int, deep: int, low: int, spread: int, size: int, plus: bool
 ) -> None:
@@ -68,7 +68,7 @@ def test_runs_are_the_tiles_with_points(
 
 
 @given(SIDES, SIDES, st.integers(-14, 14), st.integers(-3, 20))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_points_of_a_band_are_those_one_by_one(wide: int, deep: int, low: int, spread: int) -> None:
     band = Band(low, low + spread, wide, deep)
     inside = [low <= x - y <= low + spread for x, y in product(range(wide), range(deep))]
@@ -266,10 +266,10 @@ def test_distinct_tiles_have_the_size_of_the_fullest(seed: int, sized: set[int])
 # ------------------------------------------------------------------ counts
 
 
-@pytest.mark.parametrize("first", portions(60, 20))
+@pytest.mark.parametrize("first", portions(60, 10))
 def test_counts_of_masked_attention_equal_the_walk(first: int) -> None:
     idle = 0
-    for seed in range(first, first + 20):
+    for seed in range(first, first + 10):
         case = masked_attention(seed)
         lowered = masked(case)
         walker = MaskedWalker(case, lowered)

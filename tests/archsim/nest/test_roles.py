@@ -12,7 +12,7 @@ from evaluated import evaluate_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import small
-from portions import some
+from portions import examples, some
 
 from archsim import Architecture, Mapping, Result
 from archsim.legality.binding import bind
@@ -142,7 +142,7 @@ def agrees(mapping: str, machine: Architecture) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     mapping=st.sampled_from(("fusemax-binding", "fusemax-causal", "flat", "retnet-chunked")),
     array=st.sampled_from(("array_2d", "array_1d")),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import small
 from masked_cases import ONE_OR_ANOTHER, masked, masked_attention, one_pass
-from portions import some
+from portions import left, some
 
 from archsim import Architecture, Mapping, simulate
 from archsim.engine.evaluate import evaluate_bound
@@ -79,19 +79,19 @@ def test_no_point_of_a_mask_is_outside_of_its_window() -> None:
 
 @pytest.mark.parametrize("mask", some(ONE_OR_ANOTHER, 16))
 @pytest.mark.parametrize("make", [einsum_by_einsum, fused])
+@pytest.mark.parametrize(("wide", "deep", "tile"), [(8, 10, 2), left(11, 7, 3), left(16, 16, 1)])
 def test_floors_are_no_more_than_what_is_left_of_such_masks_takes(
-    mask: str, make: MakeMapping
+    mask: str, make: MakeMapping, wide: int, deep: int, tile: int
 ) -> None:
     program = one_pass(mask).program
-    for wide, deep, tile in ((8, 10, 2), (11, 7, 3), (16, 16, 1)):
-        shapes = {"B": 1, "E": 2, "P": wide, "M": deep, "M0": tile}
-        for machine in (small((4, 2), 3), small((1, 2), 1)):
-            bound = bind(program, make(program, machine, shapes), machine, shapes)
-            result = evaluate_bound(bound)
-            assert result.floor.latency_s <= result.latency_s * (1 + 1e-12)
-            assert result.floor.energy_pj <= result.energy_pj * (1 + 1e-9)
-            event = evaluate_bound(bound, engine="event")
-            assert event.cycles == pytest.approx(result.cycles, rel=0.02)
+    shapes = {"B": 1, "E": 2, "P": wide, "M": deep, "M0": tile}
+    for machine in (small((4, 2), 3), small((1, 2), 1)):
+        bound = bind(program, make(program, machine, shapes), machine, shapes)
+        result = evaluate_bound(bound)
+        assert result.floor.latency_s <= result.latency_s * (1 + 1e-12)
+        assert result.floor.energy_pj <= result.energy_pj * (1 + 1e-9)
+        event = evaluate_bound(bound, engine="event")
+        assert event.cycles == pytest.approx(result.cycles, rel=0.02)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])

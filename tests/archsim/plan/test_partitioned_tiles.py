@@ -116,7 +116,7 @@ def test_tiles_that_need_one_another_are_in_no_parts() -> None:
     assert divisible_tiles(Cascade.load("retnet-chunked").program) == ()
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, left(1)])
 def test_spread_so_they_compute_the_same(number: int) -> None:
     known, machine = Cascade.load(GRADIENTS), Architecture.load("h100-sxm")
     given = {"B": 1, "G": 2, "S": 2, "E": 2, "F": 3, "P": 8, "M": 8}

@@ -38,7 +38,10 @@ def test_a_machine_on_which_nothing_takes_time() -> None:
     )
     memories = tuple(replace(m, bandwidth_bytes_per_s=None) for m in machine.memories)
     with pytest.raises(InputError, match="nothing takes time"):
-        simulate(load("bert-base"), replace(machine, arrays=arrays, memories=memories))
+        simulate(
+            load("bert-base", seq_len=16, batch=1, H=1),
+            replace(machine, arrays=arrays, memories=memories),
+        )
 
 
 def test_a_wrong_entry_does_not_make_its_list_too_short(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim import Architecture, Mapping, Result, simulate
 from workloads import load
@@ -70,7 +71,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(case=cases())
 def test_cascade(case: Case) -> None:
     result = case.run("cascade-on-flat-micro24", "fusemax-cascade")
@@ -91,7 +92,7 @@ def test_cascade(case: Case) -> None:
     assert cycles * (1 - 1e-12) - case.f <= result.cycles <= cycles * 1.01 + 3 * tile + 2 * first
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(case=cases())
 def test_unfused(case: Case) -> None:
     result = case.run("flat-micro24", "unfused")

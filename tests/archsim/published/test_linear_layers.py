@@ -21,6 +21,7 @@ from evaluated import evaluate_mapping
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from places import PUBLICATIONS
+from portions import examples, left
 
 from archsim import Architecture, Mapping, Result, simulate
 from einsum_cascade import Cascade
@@ -181,7 +182,7 @@ def agrees(result: Result, case: Case) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES.values())
-@pytest.mark.parametrize("tokens", [2**10, 2**14, 2**20])
+@pytest.mark.parametrize("tokens", [2**10, left(2**14), 2**20])
 @pytest.mark.parametrize(
     ("model", "heads", "width", "d", "s"),
     [
@@ -222,7 +223,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(n, d, j, rows, columns, max(256, draw(st.integers(tile // 4, 3 * d * (n + j)))))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=cases())
 def test_shapes_and_machines_of_no_paper(case: Case) -> None:
     assume(case.features > 1)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import PUBLICATIONS
+from portions import examples
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.spill import count_mapping
@@ -154,7 +155,7 @@ def on_machine(case: tuple[dict[str, int], int, int, int], mapping: str) -> tupl
     return simulate(load("bert-base", **ranks), machine, how), average
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(case=machines(), mapping=st.sampled_from(CONFIGURATIONS))
 def test_shapes_and_machines_of_no_paper(
     case: tuple[dict[str, int], int, int, int], mapping: str

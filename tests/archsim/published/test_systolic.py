@@ -15,6 +15,7 @@ import pytest
 from evaluated import evaluate_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.occupancy import busy_cycles
@@ -99,7 +100,7 @@ def test_the_worked_example(tmp_path: Path, kind: str, reported: int) -> None:
     assert cycles(tmp_path, kind, shapes, 256, 256) == reported + 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kind=st.sampled_from(sorted(STATIONARY)),
     m=st.integers(1, 70),
@@ -182,7 +183,7 @@ def test_a_load_longer_than_a_folds_work_is_waited_for(tmp_path: Path) -> None:
     assert 65_536 <= found.cycles == 256 * 256 + 1 + 510
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     m=st.integers(1, 90),
     n=st.integers(1, 100),
@@ -204,7 +205,7 @@ def test_loads_go_on_beside_work(
     assert found.cycles == worked + skew
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     kind=st.sampled_from(sorted(STATIONARY)),
     shapes=st.fixed_dictionaries({r: st.integers(1, 300) for r in "MNK"}),

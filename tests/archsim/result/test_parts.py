@@ -10,6 +10,7 @@ import pytest
 from commands import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.result.merge import merged
@@ -72,7 +73,7 @@ def fields(draw: st.DrawFn) -> dict[str, int | str]:
 SCOPES = st.sampled_from(["block", "model"])
 
 
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=examples(2), deadline=None)
 @given(given_fields=fields(), machine=st.sampled_from(["fusemax", MACHINE]))
 def test_everything_adds_up(given_fields: dict[str, int | str], machine: str) -> None:
     whole = simulate(load("bert-base", **given_fields), Architecture.load(machine))
@@ -149,7 +150,7 @@ def test_queries_and_keys_are_projected_apart() -> None:
 
 
 def test_round_trip() -> None:
-    first = of_scope("model", seq_len=777)
+    first = of_scope("model", seq_len="1K")
     text = json.dumps(first.to_dict(), allow_nan=False)
     again = Result.from_dict(json.loads(text))
     assert again == first

@@ -10,6 +10,7 @@ import networkx as nx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.schedule.event_graph import DeadlockError, TimedEdge, maximum_cycle_mean
 
@@ -47,7 +48,7 @@ def graphs() -> st.SearchStrategy[tuple[int, list[TimedEdge]]]:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(graphs())
 def test_equals_the_best_simple_cycle(case: tuple[int, list[TimedEdge]]) -> None:
     nodes, edges = case

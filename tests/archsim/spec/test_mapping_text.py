@@ -14,7 +14,7 @@ from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nest_cases import varied_case
-from portions import some
+from portions import examples, some
 
 from archsim import Architecture
 from archsim.legality.binding import bind
@@ -68,7 +68,7 @@ def written(mapping: Mapping) -> str:
 # ------------------------------------------------------------------------- mappings there are
 
 
-@pytest.mark.parametrize("name", builtin_names("mappings"))
+@pytest.mark.parametrize("name", some(builtin_names("mappings"), 3))
 def test_built_in_mappings(name: str) -> None:
     mapping = Mapping.load(name)
     text = written(mapping)
@@ -77,7 +77,7 @@ def test_built_in_mappings(name: str) -> None:
     assert max(map(len, text.splitlines())) < 100
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 8, 1))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 24, 1))
 @pytest.mark.parametrize("size", [3, 700])
 def test_mappings_made_for_every_cascade(name: str, size: int) -> None:
     program = Cascade.load(name).program
@@ -334,13 +334,13 @@ def mappings(draw: st.DrawFn) -> Mapping:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings())
 def test_whatever_a_mapping_holds(mapping: Mapping) -> None:
     written(mapping)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings(), st.data())
 def test_every_field_is_written(mapping: Mapping, data: st.DataObject) -> None:
     """Mappings that differ have texts that differ."""

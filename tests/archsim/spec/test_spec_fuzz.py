@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.architecture import (
@@ -57,7 +58,7 @@ def scalars(node: YamlNode) -> list[Any]:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_value_anywhere_in_a_file(file: str, data: st.DataObject) -> None:
     kind, _, name = file.partition("/")
@@ -90,7 +91,7 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(path=FIELDS, value=st.sampled_from(ODD) | st.text(max_size=20))
 def test_any_setting(path: list[str], value: str) -> None:
     message = "--set "
@@ -105,7 +106,9 @@ def test_any_setting(path: list[str], value: str) -> None:
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes(tmp_path: Path, data: bytes) -> None:

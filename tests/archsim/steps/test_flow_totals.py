@@ -6,6 +6,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.iteration.access_map import AccessMap, Digits
 from archsim.iteration.loops import Extents, Loop, inside, iterations
@@ -72,7 +73,7 @@ def one_by_one(flow: Flow, now: Extents, fresh: bool, depth: int) -> tuple[int, 
     return arrives, again
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(seed=st.integers(0, 10**6), fresh=st.booleans())
 def test_all_steps_together_move_what_each_does(seed: int, fresh: bool) -> None:
     random = Random(seed)

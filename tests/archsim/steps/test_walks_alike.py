@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from masked_cases import MASKS, masked, masked_attention
 from nest_cases import random_case
+from portions import examples
 from slow_walk import slow_walk
 
 from archsim import Architecture, Mapping
@@ -56,7 +57,7 @@ def same(group: FusionGroup, wanted: frozenset[str]) -> int:
     return len(fast.classes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = bound(random_case(seed))
@@ -65,7 +66,7 @@ def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = masked(masked_attention(seed))
@@ -75,7 +76,7 @@ def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(
     mask=st.sampled_from(MASKS[:4]),
     queries=st.integers(1, 100),

@@ -12,6 +12,7 @@ from commands import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
+from portions import examples
 
 from archsim.sweeping.file import read_sweep, sweep_of
 from archsim.sweeping.spec import measured, point_at, shuffled
@@ -62,7 +63,7 @@ def test_written_values_stay_as_they_are_written_and_generated_ones_are_plain_nu
     st.integers(2, 40),
     st.sampled_from(["linear", "log"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_generated_values_hold_both_ends_and_rise_by_even_steps(
     first: int, last: int, steps: int, scale: str
 ) -> None:
@@ -91,7 +92,7 @@ def test_points_go_through_the_grid_with_the_last_axis_fastest() -> None:
 
 
 @given(st.integers(1, 500), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_shuffled_numbers_are_the_numbers(total: int, seed: int) -> None:
     found = [shuffled(n, total, seed) for n in range(total)]
     assert sorted(found) == list(range(total))

@@ -13,6 +13,7 @@ import pytest
 from commands import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 import archsim
 from archsim.dominance import undominated
@@ -68,7 +69,7 @@ def ran(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "ok"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
 def test_a_front_is_what_no_other_point_is_better_than(costs: list[tuple[int, int]]) -> None:
     found = undominated(costs, (0, 0))

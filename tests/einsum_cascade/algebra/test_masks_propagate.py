@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pointwise import Pointwise, Refused
-from portions import some
+from portions import examples, some
 from random_cascades import cascades
 
 from archsim import Architecture
@@ -109,7 +109,7 @@ def checked(program: ir.Program, oracle: Pointwise, shapes: dict[str, int], text
 def test_masks_of_chains_reach_what_reads_them() -> None:
     masked = 0
 
-    @settings(max_examples=100, deadline=None, derandomize=True)
+    @settings(max_examples=examples(100), deadline=None, derandomize=True)
     @given(chains(), st.integers(0, 2**20))
     def chain(text: str, seed: int) -> None:
         nonlocal masked
@@ -126,7 +126,10 @@ def test_masks_of_chains_reach_what_reads_them() -> None:
 
 @pytest.mark.slow
 @settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(80),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(cascades(), st.integers(0, 2**20))
 def test_counted_points_are_those_that_are_there(text: str, seed: int) -> None:
@@ -146,7 +149,7 @@ def test_counted_points_are_those_that_are_there(text: str, seed: int) -> None:
     checked(program, oracle, {**shapes, "H": 1}, text)
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 24, 5))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 48, 5))
 def test_a_mask_repeated_changes_nothing(name: str) -> None:
     """Written out wherever it is implied: the same values, and the same counts."""
     program = Cascade.load(name).program
@@ -187,7 +190,7 @@ einsums: |
 """
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
 @example(HEAD + WHOLE, 0)  # nothing at all is there, of a tensor without ranks
 @given(chains(), st.integers(0, 2**20))
 def test_a_mapped_run_has_the_same_elements(text: str, seed: int) -> None:

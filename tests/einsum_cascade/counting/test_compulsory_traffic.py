@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 from random_picks import SHAPES, picked, touched_in_a_run
 
 from einsum_cascade import Cascade, ir
@@ -26,7 +27,7 @@ def least_of_inputs(program: ir.Program, shapes: dict[str, int]) -> int:
     return int(analyze(program).subs(shapes).traffic_min) - written
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(picked(), st.integers(0, 2**20))
 def test_no_run_touches_less(text: str, seed: int) -> None:
     # What uses every input whole would hide what gathers touch.

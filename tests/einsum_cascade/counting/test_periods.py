@@ -10,6 +10,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade.counting.point_counts import (
     Inequality,
@@ -43,7 +44,7 @@ def inequalities(draw: st.DrawFn) -> sympy.Expr:
     return sign * (sympy.ceiling((X - Y) / below) + apart)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     forms=st.lists(inequalities(), min_size=1, max_size=3),
     size=st.integers(1, 40),
@@ -71,7 +72,7 @@ def test_points_are_those_of_going_through_them(
         assert (found is None) == (periodic_steps(X, Y, read) is None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     bounds=st.lists(st.tuples(st.booleans(), st.integers(-2, 2), OFFSETS), max_size=4),
     slopes=st.tuples(st.sampled_from([-2, -1, 1, 2]), st.sampled_from([-2, -1, 1, 2])),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pass_cascades import CASES
 from pass_search import unroll
-from portions import some
+from portions import examples, some
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.analysis_report import pass_rows
@@ -132,7 +132,7 @@ def test_gates_are_computed_once_for_a_head_and_a_query() -> None:
     assert not any({"floor", "compare"} & k.keys() for n, k in kinds.items() if n != "IX")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_counts_are_exact_for_any_shapes(data: st.DataObject) -> None:
     """Tiles that are cut short, masks and iterative ranks, counted point by point."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portions import some
+from portions import examples, some
 from random_programs import TEXTS, programs
 
 from einsum_cascade import Cascade, ir
@@ -16,7 +16,7 @@ from einsum_cascade.yaml.library import builtin_names
 from einsum_cascade.yaml.source import read_yaml
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 3))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 9))
 def test_every_built_in_cascade_survives_a_round_trip(name: str) -> None:
     cascade = Cascade.load(name)
     text = cascade.text()
@@ -25,7 +25,7 @@ def test_every_built_in_cascade_survives_a_round_trip(name: str) -> None:
     assert again.text() == text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(programs())
 def test_any_program_survives_a_round_trip(program: ir.Program) -> None:
     assert verify(program) == ()
@@ -38,7 +38,7 @@ def test_any_program_survives_a_round_trip(program: ir.Program) -> None:
         assert [repr(n.value) for n in numbers] == [repr(n.value) for n in others]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(programs())
 def test_every_program_can_be_shown(program: ir.Program) -> None:
     cascade = Cascade(program)
@@ -180,7 +180,7 @@ einsums: "Y = A[m] where m < 3"
     assert "m < 3" not in shown
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(programs(), st.data())
 def test_programs_that_differ_print_differently(program: ir.Program, data: st.DataObject) -> None:
     other = data.draw(programs())

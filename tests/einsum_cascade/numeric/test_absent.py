@@ -6,12 +6,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointwise import evaluate_pointwise
+from portions import examples
 from random_picks import HEAD, picked
 
 from einsum_cascade import Cascade
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=examples(80), deadline=None, derandomize=True)
 @given(picked(), st.integers(0, 2**20))
 def test_a_pick_that_does_not_exist_is_absent_for_whatever_comes_later(
     text: str, seed: int

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
-from portions import some
+from portions import examples, some
 from random_cascades import cascades
 
 from archsim.validation.inputs import random_inputs, random_parameters, windowed_ranks
@@ -22,7 +22,10 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(80),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(cascades(), st.integers(0, 2**20))
 def test_random_cascades_mean_what_they_say(text: str, seed: int) -> None:
@@ -67,7 +70,7 @@ as windows that overlap: ``tests/zoo`` has their sizes, and an independent refer
 
 
 @pytest.mark.parametrize(
-    "name", some([n for n in builtin_names("cascades") if n not in SHAPED_OTHERWISE], 12, 3)
+    "name", some([n for n in builtin_names("cascades") if n not in SHAPED_OTHERWISE], 24, 3)
 )
 def test_builtin_cascades_mean_what_they_say(name: str) -> None:
     """Every tensor of every built-in cascade, tiles that divide their rank and that do not."""

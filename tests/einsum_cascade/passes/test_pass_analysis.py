@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pass_cascades import CASES, PASSES, TURNED
 from pass_random import random_cascade, random_masked_cascade
 from pass_search import passes_needed, sweeps_needed
-from portions import left, portions, some
+from portions import examples, left, portions, some
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError
@@ -54,7 +54,7 @@ def test_every_case_has_an_expectation() -> None:
     assert set(CASES) == set(PASSES)
 
 
-@pytest.mark.parametrize(("name", "rank", "count"), some(ALL, 2))
+@pytest.mark.parametrize(("name", "rank", "count"), some(ALL, 3))
 def test_no_order_of_elements_needs_fewer_passes(name: str, rank: str, count: int) -> None:
     cascade = program(name)
     turned = TURNED.get(name, ())
@@ -81,21 +81,21 @@ def test_passes_of_built_in_cascades(name: str, passes: dict[str, int]) -> None:
     assert {rank: cascade.passes(rank).count for rank in passes} == passes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_one_rank(source: random.Random) -> None:
     text = random_cascade(source, ("k",), "K: elements")
     _agrees(text, {"K": 5}, exact=("K",))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_two_ranks(source: random.Random) -> None:
     text = random_cascade(source, ("k", "p"), "K: elements, P: rows")
     _agrees(text, {"K": 4, "P": 4}, exact=("K", "P"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_a_partitioned_rank(source: random.Random) -> None:
     text = random_cascade(source, ("m1", "m0"), "M: {is: elements, partition: [M1, M0]}")
@@ -161,7 +161,7 @@ def test_a_mask_ties_a_reader_to_the_elements_before_it(
     assert (found.count, found.at_most) == (count, at_most)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_no_masked_cascade_needs_more_passes_than_counted(source: random.Random) -> None:
     text = random_masked_cascade(source, ("k <= p", "p <= k", "k < p"))
@@ -169,7 +169,7 @@ def test_no_masked_cascade_needs_more_passes_than_counted(source: random.Random)
         assert count >= needed, text
 
 
-@pytest.mark.parametrize("seed", portions(400, 40, quick=3))
+@pytest.mark.parametrize("seed", portions(400, 40))
 def test_passes_of_masked_cascades_are_exact_or_said_to_be_a_bound(seed: int) -> None:
     found = []
     for number in range(seed, seed + 40):

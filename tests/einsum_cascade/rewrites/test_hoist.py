@@ -10,6 +10,7 @@ from commands import run as command
 from element_by_element import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.products import hoistable
@@ -59,7 +60,7 @@ def test_what_stands_inside_a_sum(line: str, factors: str | None) -> None:
 FACTORS = ("Q[p, e]", "K[m, e]", "W[p]", "C", "lam", "2", "sqrt(E)", "exp(K[m, e])", "(W[p] + 1)")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=examples(40), deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.sampled_from("*/"), st.sampled_from(FACTORS)), min_size=1, max_size=4),
     st.sampled_from(["", " where m <= p"]),

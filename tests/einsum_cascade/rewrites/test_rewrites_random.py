@@ -10,6 +10,7 @@ import pytest
 from element_by_element import run
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade import Cascade, RewriteError
 from einsum_cascade.algebra.sympy_bridge import Bridge
@@ -103,7 +104,7 @@ def tame(program: Program, inputs: dict[str, np.ndarray]) -> bool:
     return all(np.abs(v[np.isfinite(v)]).max(initial=0) < 1e6 for v in values.values())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(text=cascades(), tiles=st.booleans(), seed=st.integers(0, 99))
 def test_what_is_derived_is_equal_and_never_worse(text: str, tiles: bool, seed: int) -> None:
     try:
@@ -150,7 +151,7 @@ EQUATIONS = (
 NAMES = ("Q", "K", "V", "QK", "GM", "SN", "SD", "A", "AV")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     names=st.permutations(
         ["C", "L", "R", "P_", "U", "RGM", "LSD", "CGM", "Zz", "Rr", "X1", "PSD", "F_", "SNV"]
@@ -211,7 +212,7 @@ def _grown(children: st.SearchStrategy[Expression]) -> st.SearchStrategy[Express
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(expression=st.recursive(_LEAVES, _grown, max_leaves=6))
 def test_an_expression_survives_sympy(expression: Expression) -> None:
     """There and back through sympy it may look different but is the same number."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from einsum_cascade import Cascade, CascadeError, ir
 from einsum_cascade.errors import Problem
@@ -413,7 +414,7 @@ FRAGMENTS = (
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from(builtin_names("cascades")), st.data())
 def test_a_damaged_file_is_a_cascade_or_a_message(name: str, data: st.DataObject) -> None:
     text = builtin_source("cascades", name).text

@@ -114,7 +114,7 @@ def can_do(array: ProcessingArray, program: Program, einsum: Einsum) -> bool:
     return all(array.operation(kind) for kind, _ in einsum_operations(program, einsum))
 
 
-@pytest.mark.parametrize("first", portions(CASES, 50, quick=2))
+@pytest.mark.parametrize("first", portions(CASES, 50))
 def test_it_is_legal_for_any_cascade_on_any_machine_that_can_do_it(first: int) -> None:
     """Legality is checked by ``bind``; a machine may have no array for an operation."""
     legal = 0

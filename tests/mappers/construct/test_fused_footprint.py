@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from machines import small
+from portions import left
 
 from archsim.legality.footprint import requirement
 from archsim.nest.record import Bound
@@ -21,10 +22,10 @@ from mappers.construct.fused_tiles import exceeds_capacity, least_bytes
     ("name", "own"),
     [
         ("attention-3pass", {}),
-        ("recycled-attention", {}),
+        left("recycled-attention", {}),
         # Gathers: blocks of keys, and keys one by one.
         ("mixture-of-block-attention", {"M": 16, "U": 3, "J": 4}),
-        ("deepseek-sparse-attention-shared", {"M": 16, "J": 3, "R": 2}),
+        left("deepseek-sparse-attention-shared", {"M": 16, "J": 3, "R": 2}),
     ],
 )
 def test_it_is_no_more_than_is_needed_and_the_same_mapping_is_made(

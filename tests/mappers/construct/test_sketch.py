@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machines import small
+from portions import examples
 
 from archsim.counts.accesses import count_einsum
 from archsim.nest.record import Bound
@@ -240,9 +241,9 @@ def check_arriving(states: list[PartialMapping]) -> None:
             assert found == pytest.approx(words)
 
 
-def quick(examples: int) -> settings:
+def quick(count: int) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=examples(count),
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -318,7 +319,7 @@ def walked(loops: Drawn, ranks: set[str]) -> tuple[int, int]:
 LOOPS: Final = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(1, 3)), max_size=5)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=examples(80), deadline=None, derandomize=True)
 @given(loops=LOOPS, ranks=st.sets(st.sampled_from("ABC")))
 def test_tiles_come_as_often_as_in_a_walk_with_one_tile_of_memory(
     loops: Drawn, ranks: set[str]
@@ -326,7 +327,7 @@ def test_tiles_come_as_often_as_in_a_walk_with_one_tile_of_memory(
     assert repetitions(loops, ranks) == walked(loops, ranks)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=examples(25), deadline=None, derandomize=True)
 @given(
     loops=st.lists(
         st.tuples(st.sampled_from("ABC"), st.lists(st.integers(1, 3), min_size=3, max_size=3)),

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from archsim.compiled import compiled
 from mappers.exact.kernels.bounds import EINSUM, TENSOR, Choices, least_to_go, planned
@@ -141,7 +142,7 @@ def least_of_access(
     return min((float(cost[row]) for row in rows if row >= 0), default=np.inf)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(choices(), st.integers(0, 99))
 def test_what_is_to_go_is_the_least_of_all_choices(c: Choices, seed: int) -> None:
     cost = np.random.default_rng(seed).integers(0, 50, len(c.rows)).astype(np.float64)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from portions import examples
 
 from archsim import Architecture
 from archsim.compiled import compiled
@@ -86,7 +87,7 @@ def test_of_two_tensors_one_fits() -> None:
 amounts = st.lists(st.integers(0, 20), min_size=4, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.tuples(amounts, amounts, amounts), st.tuples(*[st.integers(1, 9)] * 3), st.booleans())
 def test_a_bound_is_no_higher_than_what_fits(
     columns: tuple[list[int], ...], room: tuple[int, ...], of_energy: bool

@@ -398,7 +398,7 @@ def test_constraints_that_leave_nothing_say_which_and_why(
     if forbidden:
         text = f"constraints: {forbidden}"
         arguments += ["--forbid", written(tmp_path, text, "forbid.yaml")]
-    few = [word for setting in ("batch=1", "H=2", "seq_len=512") for word in ("--set", setting)]
+    few = [word for setting in ("batch=1", "H=1", "seq_len=512") for word in ("--set", setting)]
     told = refused("map", "bert-base", "fusemax", *few, *arguments, code=3)
     assert all(message in told for message in messages)
     assert "fix.yaml:1:" in told or "forbid.yaml:1:" in told

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from portions import examples
 
 from mappers.space.grid import Cells, busiest
 
@@ -37,13 +38,13 @@ def shared_out(costs: Costs) -> Cells:
 
 
 @given(costs(einsums=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_few_einsums_are_all_told_apart(costs: Costs) -> None:
     assert busiest(costs, ARRAYS, (CELLS,)) == pytest.approx(shared_out(costs))
 
 
 @given(costs(einsums=7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_way_is_below_the_bound(costs: Costs) -> None:
     found = busiest(costs, ARRAYS, (CELLS,))
     assert (found <= shared_out(costs) * (1 + 1e-9)).all()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import LLAMA_4_SCOUT, WHISPER, model_of
+from portions import examples
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
@@ -25,7 +26,7 @@ def of_fields(folder: Path, fields: dict[str, Any], **more: Any) -> Workload:
     return load(str(path), **more)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     chunk=st.integers(1, 9),
     cached=st.integers(0, 40),
@@ -55,7 +56,7 @@ def test_chunks_see_their_own_tokens(chunk: int, cached: int, queries: int, batc
     assert shape["B"] * own.attended_pairs() == batch * pairs
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(reach=st.integers(0, 20), length=st.integers(1, 30))
 def test_a_window_that_looks_both_ways(reach: int, length: int) -> None:
     """Against every query and every key."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_cases import LLAMA, PUBLISHED, model_of
+from portions import examples
 
 from einsum_cascade.errors import InputError
 from einsum_cascade.source import Source
@@ -48,7 +49,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(damaged())
 def test_only_our_errors_on_damaged_configurations(fields: dict[str, Any]) -> None:
     try:
@@ -60,7 +61,9 @@ def test_only_our_errors_on_damaged_configurations(fields: dict[str, Any]) -> No
 
 
 @settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=examples(150),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(_junk(), st.sampled_from(["", "workload", "config"]))
 def test_only_our_errors_on_any_json(tmp_path: Path, value: Any, under: str) -> None:
