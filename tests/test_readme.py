@@ -58,7 +58,7 @@ def test_the_python_shown_runs() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(c, marks=pytest.mark.slow) if c.startswith("atlas") else c
+        pytest.param(c, marks=pytest.mark.slow) if c.startswith(("atlas", "map")) else c
         for c in re.findall(r"\| `archsim (.*?)` \|", README)
     ],
 )

@@ -85,9 +85,9 @@ def test_floors_of_parts_add_up() -> None:
     [
         "attention-1pass",
         "attention-causal-1pass",
-        "lightning-attention-2",
+        left("lightning-attention-2"),
         "ssd-chunked",
-        "ssd-chunked-prefill",
+        left("ssd-chunked-prefill"),
     ],
 )
 def test_the_floor_is_that_of_any_sizes_of_the_cascades_own_tiles(cascade: str) -> None:

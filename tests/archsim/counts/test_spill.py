@@ -70,7 +70,7 @@ def weighed(
     return total
 
 
-@pytest.mark.parametrize("first", portions(400, 40, quick=3))
+@pytest.mark.parametrize("first", portions(400, 40))
 def test_spilled_counts_are_weighed_accesses(first: int) -> None:
     fractional = 0
     for seed in range(first, first + 40):

@@ -9,6 +9,7 @@ import pytest
 from evaluated import evaluate_mapping
 from masked_product import CASCADE
 from one_lane import two_memories
+from portions import left
 
 from archsim import Architecture, Mapping
 from archsim.counts.cores import counts_at_ports, counts_of_all_cores, unique_halo_shares
@@ -40,7 +41,7 @@ LET_THROUGH: dict[str, Callable[[int, int, int], bool]] = {
 
 
 @pytest.mark.parametrize("where", LET_THROUGH)
-@pytest.mark.parametrize(("queries", "keys"), [(12, 12), (11, 17), (17, 14)])
+@pytest.mark.parametrize(("queries", "keys"), [left(12, 12), (11, 17), left(17, 14)])
 @pytest.mark.parametrize("parts", ["P", "{P: balanced}"])
 def test_every_key_that_some_part_needs_is_read_once(
     tmp_path: Path, where: str, queries: int, keys: int, parts: str

@@ -9,6 +9,7 @@ import pytest
 from evaluated import evaluate_mapping
 from masked_product import CASCADE
 from one_lane import ARRAYS
+from portions import left
 
 from archsim import Architecture, Mapping
 from archsim.counts.cores import counts_at_ports
@@ -119,7 +120,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize("where", LET_THROUGH)
-@pytest.mark.parametrize("outer", ["[M1]", "[P1, M1]"])
+@pytest.mark.parametrize("outer", ["[M1]", left("[P1, M1]")])
 def test_a_shared_memory_holds_the_tiles_at_which_parts_are_together(
     tmp_path: Path, where: str, outer: str
 ) -> None:

@@ -38,7 +38,7 @@ def renamed(machine: Architecture) -> Architecture:
     return replace(machine, name="other", arrays=tuple(arrays), memories=tuple(memories))
 
 
-@pytest.mark.parametrize("bandwidth", ["400 GB/s", "3.35 TB/s"])
+@pytest.mark.parametrize("bandwidth", ["400 GB/s", left("3.35 TB/s")])
 @pytest.mark.parametrize("batch", [1, left(8), 64])
 def test_decode_leaves_no_array_idle_that_another_mapping_fills(bandwidth: str, batch: int) -> None:
     machine = Architecture.load("fusemax", [f"memories.DRAM.bandwidth={bandwidth}"])

@@ -41,6 +41,7 @@ def test_a_machine_on_which_nothing_takes_time() -> None:
         simulate(
             load("bert-base", seq_len=16, batch=1, H=1),
             replace(machine, arrays=arrays, memories=memories),
+            "fusemax-binding",
         )
 
 

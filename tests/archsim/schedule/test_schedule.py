@@ -11,6 +11,7 @@ from bound_cases import bound, walker
 from event_queue import run_events
 from nest_cases import Case, random_case, varied_case
 from nest_walker import NestWalker
+from portions import left
 
 import workloads
 from archsim import Architecture, Mapping, simulate
@@ -215,7 +216,7 @@ def test_more_bandwidth_never_hurts(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mapping", ["fusemax-binding", "fusemax-arch"])
-@pytest.mark.parametrize("memory", ["DRAM", "global_buffer"])
+@pytest.mark.parametrize("memory", ["DRAM", left("global_buffer")])
 def test_more_bandwidth_never_hurts_on_fusemax(mapping: str, memory: str) -> None:
     before = float("inf")
     workload = workloads.load("bert-base", seq_len=4096, batch=1, H=3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from portions import some
 
 from archsim import Architecture
 from archsim.nest.sequence import join_nests, nest_part
@@ -53,7 +54,7 @@ def cut(program: Program, stages: tuple[Names, ...], shapes: dict[str, int]) -> 
 
 
 @pytest.mark.parametrize("stages_of", [stages_by_gathers, stages_by_passes])
-@pytest.mark.parametrize("name", PICKING)
+@pytest.mark.parametrize("name", some(PICKING, 2))
 def test_nests_of_picking_cascades_compute_what_their_equations_say(
     name: str, stages_of: Callable[..., tuple[Names, ...]]
 ) -> None:

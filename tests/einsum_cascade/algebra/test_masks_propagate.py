@@ -149,7 +149,7 @@ def test_counted_points_are_those_that_are_there(text: str, seed: int) -> None:
     checked(program, oracle, {**shapes, "H": 1}, text)
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 48, 5))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 96, 5))
 def test_a_mask_repeated_changes_nothing(name: str) -> None:
     """Written out wherever it is implied: the same values, and the same counts."""
     program = Cascade.load(name).program

@@ -28,7 +28,7 @@ MASKS = [
 ]
 
 
-@pytest.mark.parametrize("mask", some(MASKS, 2))
+@pytest.mark.parametrize("mask", some(MASKS, 4))
 def test_counts_are_those_of_the_interpreter(mask: str) -> None:
     sides = (f"m < {mask.format('p')}", f"not {mask.format('W')} >= m and {mask.format('m')} <= p")
     for where in sides:

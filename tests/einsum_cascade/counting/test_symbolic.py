@@ -205,7 +205,7 @@ def test_points_of_a_mask_are_gone_through_once(monkeypatch: pytest.MonkeyPatch)
     assert count_points(program, program.einsums[0], shapes | {"M": 735}) == 3 * 7
 
 
-@pytest.mark.parametrize("mask", some(MASKS, 3))
+@pytest.mark.parametrize("mask", some(MASKS, 6))
 def test_masks_are_counted_exactly(mask: str) -> None:
     body = f"O[p] = A[m] * B[p] * C[w] where {mask}"
     text = f"""

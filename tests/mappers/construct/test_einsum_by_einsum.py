@@ -36,13 +36,13 @@ from workloads.references import find_reference
 CASES = 400
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 24, 2))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 48, 2))
 def test_every_cascade_computes_the_same(name: str) -> None:
     """The mapped nest of every cascade agrees with its independent reference."""
     computes_the_same(name, small((4, 8), 6))
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 42, 2))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 84, 2))
 def test_every_cascade_computes_the_same_without_room(name: str) -> None:
     """Tensors that an Einsum uses once bypass a memory that is too small for an array's
     operands."""

@@ -170,7 +170,7 @@ def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -
     assert cut > 5
 
 
-@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("before", [left(0), 1])
 @pytest.mark.parametrize("objective", ["latency", "energy"])
 def test_a_search_that_ends_while_regions_are_opened_knows_nothing_of_the_others(
     monkeypatch: pytest.MonkeyPatch, objective: str, before: int

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from commands import refused
 from places import ROOT
+from portions import left
 from test_exhaustive import LITTLE, mappings, small_space
 
 from archsim import Architecture, Mapping
@@ -362,7 +363,7 @@ def test_names_that_are_not_there_are_refused_where_they_stand(
 @pytest.mark.parametrize(
     ("fixed", "forbidden", "messages"),
     [
-        (
+        left(
             "{keep: {global_buffer: Q}}",
             "{keep: {nearest: [K, Q]}}",
             (
