@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import pytest
 from browser import chromium, document_after
 from click.testing import CliRunner
-from joblib import parallel_config
 from portions import some
 
 from archsim import Architecture, Mapping, simulate
@@ -226,9 +225,7 @@ def test_several_processes_survey_the_same(
     monkeypatch.setattr(surveys, "_MIN_CASCADES_FOR_PROCESSES", 1)
     some = replace(plan, cascades=CASCADES[1:], machines=plan.machines[:1])
     told: list[str] = []
-    # Threads take the work as processes do, and need not be started.
-    with parallel_config(backend="threading"):
-        found = survey(some, told.append, workers=2)
+    found = survey(some, told.append, workers=2)
     assert len(told) == some.steps
     for entry, alone in zip(found, entries[1:], strict=True):
         assert replace(entry, runs=(), details="") == replace(alone, runs=(), details="")
