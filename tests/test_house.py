@@ -132,6 +132,8 @@ def test_files_and_functions_are_small() -> None:
         if text.count("\n") > 800:
             long.append(f"{file.relative_to(ROOT)}: {text.count(chr(10))} lines")
         most = 120 if "kernel" in str(file.relative_to(ROOT)) else 80
+        if text.count("\n") < most:  # no function in it is longer
+            continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
                 size = node.end_lineno - node.lineno + 1

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from masked_cases import MASKS, masked, masked_attention
 from nest_cases import random_case
-from portions import examples
+from portions import examples, left
 from slow_walk import slow_walk
 
 from archsim import Architecture, Mapping
@@ -93,7 +93,9 @@ def test_long_bands_are_walked_alike(
         same(group, frozenset(asked))
 
 
-@pytest.mark.parametrize(("mask", "queries", "keys", "inner"), [(0, 400, 300, 1), (2, 300, 400, 3)])
+@pytest.mark.parametrize(
+    ("mask", "queries", "keys", "inner"), [(0, 400, 300, 1), left(2, 300, 400, 3)]
+)
 def test_tiles_that_grow_evenly_are_those_gone_to(
     monkeypatch: pytest.MonkeyPatch, mask: int, queries: int, keys: int, inner: int
 ) -> None:

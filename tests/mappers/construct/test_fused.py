@@ -81,7 +81,7 @@ def test_every_cascade_computes_the_same(name: str, capacity: int | None) -> Non
     ("cascade", "times"),
     [
         ("attention-t5-bias-1pass", 1.3),
-        ("rwkv-6-recurrent", 2),
+        pytest.param("rwkv-6-recurrent", 2, marks=pytest.mark.slow),
         pytest.param("forgetting-attention-1pass", 1.5, marks=pytest.mark.slow),
         pytest.param("kimi-delta-attention", 3, marks=pytest.mark.slow),
         pytest.param("kimi-delta-attention-chunked", 3, marks=pytest.mark.slow),

@@ -21,7 +21,7 @@ from mappers.construct.fused_loops import SharedLoops
     [
         left("mlstm-chunked", True),
         ("kimi-delta-attention", True),
-        ("attention-sliding-window", False),
+        left("attention-sliding-window", False),
         ("attention-3pass", False),
     ],
 )
