@@ -48,8 +48,14 @@ class Mechanism:
 
     name: str
     cascades: tuple[str, ...]
-    papers: tuple[str, ...]
+    stated: tuple[str, ...]
+    """Papers that the list names instead of those that the files of the cascades name."""
     note: str
+
+    def papers(self) -> tuple[str, ...]:
+        """Return its papers, by their numbers on arXiv."""
+        sources = (Cascade.load(name).program.origin for name in self.cascades)
+        return self.stated or tuple(dict.fromkeys(p for s in sources for p in _PAPER.findall(s)))
 
 
 def groups() -> dict[str, tuple[Mechanism, ...]]:
@@ -60,12 +66,10 @@ def groups() -> dict[str, tuple[Mechanism, ...]]:
 
 def _mechanism(row: dict[str, Any]) -> Mechanism:
     names = tuple(n for pattern in row.get("cascades", ()) for n in CASCADES if fnmatch(n, pattern))
-    sources = (Cascade.load(name).program.origin for name in names)
-    papers = dict.fromkeys(p for source in sources for p in _PAPER.findall(source))
     return Mechanism(
         name=row["mechanism"],
         cascades=names,
-        papers=tuple(row.get("arxiv", papers)),
+        stated=tuple(row.get("arxiv", ())),
         note=row.get("note", ""),
     )
 
@@ -116,7 +120,7 @@ def row(mechanism: Mechanism) -> str:
     used = [f"`{user}`" for user in run[:MOST_WORKLOADS]]
     cells = (
         mechanism.name,
-        ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in mechanism.papers),
+        ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in mechanism.papers()),
         "; ".join(filter(None, told)),
         ", ".join(f"`{reference}`" for reference in checked if reference),
         _count(set(able(names[0])).intersection(*map(able, names))) if names else "",
