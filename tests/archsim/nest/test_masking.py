@@ -266,10 +266,10 @@ def test_distinct_tiles_have_the_size_of_the_fullest(seed: int, sized: set[int])
 # ------------------------------------------------------------------ counts
 
 
-@pytest.mark.parametrize("first", portions(60, 10))
-def test_counts_of_masked_attention_equal_the_walk(first: int) -> None:
+@pytest.mark.parametrize(("first", "count"), [(0, 10), left(0, 20), left(20, 20), left(40, 20)])
+def test_counts_of_masked_attention_equal_the_walk(first: int, count: int) -> None:
     idle = 0
-    for seed in range(first, first + 10):
+    for seed in range(first, first + count):
         case = masked_attention(seed)
         lowered = masked(case)
         walker = MaskedWalker(case, lowered)

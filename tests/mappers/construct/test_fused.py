@@ -72,7 +72,6 @@ def test_every_cascade_computes_the_same(name: str, capacity: int | None) -> Non
             cascade, reference=reference, shapes=shapes_of(cascade), trials=1, run=how
         )
     except NoLegalMappingError:
-        assert capacity is not None
         return
     assert report.ok, report
 
