@@ -7,7 +7,7 @@ and may lie anywhere, so that each run of neighbours is fetched in lines of its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -216,29 +216,35 @@ def contiguous_words(access: Access, read: Mapping[str, int], whole: Mapping[str
     whole : mapping of str to int
         Number of all coordinates, by rank variable.
     """
-    used = [v for index in access.indices for v in _variables_of(index)]
     found = 1
+    for variable in adjacent_variables(access, read):
+        found *= read[variable]
+        # A rank that is not read in full leaves a gap before the next position outside.
+        if read[variable] < whole[variable]:
+            break
+    return found
+
+
+def adjacent_variables(access: Access, among: Container[str]) -> Iterator[str]:
+    """Yield the rank variables that move an access to neighbours of a position, innermost first."""
+    used = [v for index in access.indices for v in _variables_of(index)]
     for index in reversed(access.indices):
         # Neighbours of the gathered position may be read: in K[I[j]*T + t], those of t.
         moved = index.offset if isinstance(index, Gather) else index
         terms = {term.shapes: term for term in moved.terms if term.coefficient == 1}
         if len(terms) < len(moved.terms):
-            break
+            return
         inside: tuple[str, ...] = ()
         # In r*T + t, values of t are adjacent, and those of the next r follow all of them.
         while inside in terms:
             variable = terms.pop(inside).variable
             # A variable in two indices moves both, so that no neighbours are read.
-            if variable is None or variable not in read or used.count(variable) > 1:
-                return found
-            found *= read[variable]
-            # A rank that is not read in full leaves a gap before the next position outside.
-            if read[variable] < whole[variable]:
-                return found
+            if variable is None or variable not in among or used.count(variable) > 1:
+                return
+            yield variable
             inside = (variable.upper(), *inside)
         if moved is not index or terms:
-            break
-    return found
+            return
 
 
 def _variables_of(index: Index) -> tuple[str, ...]:

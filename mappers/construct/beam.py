@@ -9,19 +9,21 @@ best ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
-from itertools import combinations, islice, pairwise, permutations, zip_longest
+from itertools import combinations, islice, permutations, zip_longest
 from math import prod
 from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.legality.binding import bind
+from archsim.engine.evaluate import takes_longer
+from archsim.legality.binding import bind, with_parameters
 from archsim.legality.dependences import illegalities, lost_results
 from archsim.legality.footprint import all_fits
 from archsim.nest.binder import bind_loops
@@ -32,92 +34,21 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BEAM, Keep, Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 
 from ..space.array_tiles import sides_of
-from ..space.factorisation import (
-    EinsumPlacement,
-    strongly_connected_components,
-    tile_sizes,
-    turned_ranks,
-)
+from ..space.factorisation import tile_sizes, turned_ranks
 from ..space.fusion import shareable_ranks
 from ..space.mapspace import Mapspace
-from ..space.region import Region, Skeleton, mapping_of
+from ..space.region import Region
 from . import policy
+from .array_cuts import promising_regions
 from .fused import in_registers, run_cycles
 from .memory_trees import chains_of, lifted_from_chain
-from .sketch import Amount, Moved, Sketch, Trips, Use, repetitions
+from .partial_mapping import PartialMapping, placed
+from .sketch import Amount, Moved, Sketch, Trips, Use
 
-Loads = NDArray[np.float64]
-"""Cycles of each array, of each memory, and of each group of Einsums that take turns."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartialMapping:
-    """Decisions on one nest, so far."""
-
-    sketch: Sketch
-    shared: tuple[str, ...]
-    orders: tuple[tuple[str, ...], ...] = ()
-    """Order of the shared loops of each memory, from the outermost one on."""
-    held: tuple[tuple[int, ...], ...] = ()
-    """Coarse tiles of each open rank that each inner memory holds."""
-    outside: tuple[frozenset[str], ...] = ()
-    """For each inner memory, the results that pass through the memory outside of it."""
-    bypassing: tuple[frozenset[str], ...] = ()
-    """For each inner memory, the tensors that it does not keep."""
-    arrived: float = 0.0
-    """Machine words that arrive in the last memory that is decided."""
-    times: tuple[float, ...] = ()
-    """Cycles of each memory that is decided."""
-    score: float = 0.0
-    placements: tuple[tuple[str, EinsumPlacement], ...] = ()
-
-    @property
-    def trips(self) -> list[dict[str, int]]:
-        """Iterations of the loops of each memory, the last one with all that it holds."""
-        ranks = self.sketch.open
-        chain = ((*self.sketch.coarse.values(),), *self.held, (1,) * len(ranks))
-        return [
-            {r: -(-a // b) for r, a, b in zip(ranks, outer, inner, strict=True)}
-            for outer, inner in pairwise(chain)
-        ]
-
-    def kept(self, tensor: str) -> tuple[int, ...]:
-        """Return the memories that keep a tensor, outermost first; none for one in registers."""
-        levels, first = len(self.held) + 1, 0
-        if tensor in self.registered:
-            return ()
-        if tensor not in self.sketch.ends:
-            passed = (n for n, tensors in enumerate(self.outside) if tensor in tensors)
-            first = next(passed, levels - 1)
-        gone = {n + 1 for n, tensors in enumerate(self.bypassing) if tensor in tensors}
-        return tuple(n for n in range(first, levels) if n not in gone) or (0,)
-
-    @property
-    def registered(self) -> frozenset[str]:
-        """Results that stay in the registers of an array."""
-        gone = frozenset[str]().union(*self.bypassing)
-        return gone & self.sketch.registered.keys()
-
-    @property
-    def mapping(self) -> Mapping:
-        """Mapping with all decisions."""
-        region, ranks, trips = self.sketch.region, self.sketch.open, self.trips
-        levels = range(len(trips))
-        members = {r: region.factorisation_of[r].levelled for r in ranks}
-        order = tuple(
-            tuple(members[r][n] for r in self.orders[n] if trips[n][r] > 1) for n in levels
-        )
-        own = {members[r][n] for n in levels for r in ranks if trips[n][r] > 1}
-        sizes = [trips[n][r] for r in ranks for n in reversed(levels[1:])]
-        skeleton = Skeleton(shared=self.shared, order=order, own=frozenset(own.difference(*order)))
-        names = [m.name for m in region.architecture.memories]
-        placements = dict(self.placements)
-        places = {t: tuple(names[n] for n in self.kept(t)) for t in region.program.tensors}
-        places |= {t: (placements[t].array,) for t in self.registered}
-        rows = np.array(sizes, dtype=np.int64)
-        return mapping_of(region, skeleton, rows, placements, places)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,21 +67,44 @@ class Beam:
                     key = (id(grown.sketch), grown.shared, grown.orders)
                     groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
-            found = [x for group in ranked[: policy.BEAM_WIDTH] for x in _sampled_states(group)]
-        # Of each group in turn, so that none crowds out the others.
-        by_region: dict[tuple[object, ...], list[PartialMapping]] = {}
-        for state in found:
-            for ordered in _innermost_orders(state):
-                by_region.setdefault((id(state.sketch), state.shared), []).append(ordered)
-        alternating = (x for row in zip_longest(*by_region.values()) for x in row if x is not None)
-        complete = map(placed, islice(alternating, policy.MAX_PLACED))
-        return sorted(complete, key=attrgetter("score"))
+            turns = _taking_turns(ranked, key=lambda group: id(group[0].sketch))
+            turns = _taking_turns(turns, key=lambda group: group[0].sketch.kind)
+            legal = (group for group in turns if self._has_legal_loops(group[0]))
+            found = [
+                x for group in islice(legal, policy.BEAM_WIDTH) for x in _sampled_states(group)
+            ]
+        ordered = (x for state in found for x in _innermost_orders(state))
+        inner = _taking_turns(ordered, key=lambda state: (id(state.sketch), state.shared))
+        able = (state for state in inner if self._has_legal_loops(state))
+        complete = [
+            placed(replace(state, in_registers=held))
+            for state in islice(able, policy.MAX_PLACED)
+            for held in ((False, True) if state.sketch.alike else (False,))
+        ]
+        best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
+        return [*_taking_turns(best, key=attrgetter("in_registers"))]
+
+    def _has_legal_loops(self, state: PartialMapping) -> bool:
+        """Return whether the shared loops are legal; of loops that do so, tiles hardly matter."""
+        region, trips = state.sketch.region, state.trips
+        iterating = tuple(
+            tuple(r for r in order if at[r] > 1)
+            for order, at in zip(state.orders, trips, strict=False)
+        )
+        key = (state.shared, iterating, region.joined, tuple(region.turns))
+        if key not in self._legal:
+            self._legal[key] = _bound(region, _filled(state).mapping) is not None
+        return self._legal[key]
+
+    @cached_property
+    def _legal(self) -> dict[Hashable, bool]:
+        return {}
 
     def _begun(self) -> Iterator[PartialMapping]:
         """Yield a state for each region and set of shared ranks."""
         crossed: dict[str, bool] = {}
-        for region in self._regions():
-            sketch = Sketch(region=region)
+        for sketch in self._sketches():
+            region = sketch.region
             able = tuple(r for r in shareable_ranks(region, crossed) if r in sketch.open)
             turned = {*region.program.memo(turned_ranks), *region.turns}
             needed = turned.intersection(sketch.open)
@@ -160,7 +114,7 @@ class Beam:
                     if needed <= {*shared} and apart <= {*shared}:
                         yield PartialMapping(sketch, shared)
 
-    def _regions(self) -> Iterator[Region]:
+    def _sketches(self) -> Iterator[Sketch]:
         """Yield promising regions, and those in which some Einsums take turns inside of a tile."""
         program, sides = self.space.program, sides_of(self.space.architecture)
         running = {r for ranks in program.iterative.values() for r in ranks}
@@ -168,8 +122,8 @@ class Beam:
         most = max(
             policy.MIN_BEAM_REGIONS, policy.BEAM_REGIONS_TIMES_EINSUMS // len(program.einsums)
         )
-        for region in self.space.regions(min(most, policy.BEAM_REGIONS), diverse=True):
-            yield region
+        for region in promising_regions(self.space, min(most, policy.BEAM_REGIONS)):
+            yield Sketch(region=region)
             for number, (rank, cut) in enumerate(region.cuts):
                 if rank not in running or cut:
                     continue
@@ -179,7 +133,17 @@ class Beam:
                     cuts = (*region.cuts[:number], (rank, (side,)), *region.cuts[number + 1 :])
                     tiled = replace(region, cuts=cuts)
                     joined = replace(tiled, joined=True)
-                    yield from (x for x in (tiled, joined) if x.turns)
+                    yield from (Sketch(region=x) for x in (tiled, joined) if x.turns)
+
+
+def _taking_turns(found: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[T]:
+    """Yield the first one of each kind, then the second of each, so that none crowds out others."""
+    kinds: dict[Hashable, list[T]] = {}
+    for one in found:
+        kinds.setdefault(key(one), []).append(one)
+    missing = object()
+    for row in zip_longest(*kinds.values(), fillvalue=missing):
+        yield from (one for one in row if one is not missing)  # type: ignore[misc]
 
 
 def _sampled_states(group: Sequence[PartialMapping]) -> list[PartialMapping]:
@@ -386,9 +350,10 @@ class _Expansion:
     ) -> list[tuple[Use, Moved]]:
         """Return what an Einsum moves, with its own loops in the order that moves least."""
         sketch, shared = self.state.sketch, self.state.shared
-        share, uses = sketch.share(name, shared), sketch.uses(name)
+        share, uses = sketch.share(name, shared, tilings.held), sketch.uses(name)
         own = [r for r in sketch.ranks(name) if r in sketch.coarse and r not in shared]
-        tiles = [sketch.moving_tile(use, tilings.held) for use in uses]
+        outer = sketch.region.architecture.memories[self.level - 1]
+        tiles = [sketch.moving_tile(use, tilings.held, outer) for use in uses]
         best: list[Moved] = []
         least: Amount = 0.0
         for order in sketch.orders(name)[: None if len(own) > 1 else 1]:
@@ -449,181 +414,33 @@ def _cheapest_to_stream(sketch: Sketch) -> tuple[str, ...]:
     return tuple(sorted(cost, key=cost.__getitem__))
 
 
-def placed(state: PartialMapping) -> PartialMapping:
-    """Return a state with the placements that keep all arrays and memories least busy.
-
-    Einsums change their placement in turn while that lowers the time of the busiest.
-    """
+def _filled(state: PartialMapping) -> PartialMapping:
+    """Return a state with any decisions in place of those that are still open."""
     sketch = state.sketch
-    options = [_together(state, names) for names in _tied(state)]
-    chosen = [able[0] for able in options]
-    total = sum((loads for loads, _ in chosen), np.zeros(()))
-    for _ in range(policy.PLACEMENT_ROUNDS):
-        before = total.max()
-        for number, able in enumerate(options):
-            rest = total - chosen[number][0]
-            chosen[number] = min(able, key=lambda option, rest=rest: _busy(rest + option[0]))  # type: ignore[misc]
-            total = rest + chosen[number][0]
-        if total.max() >= before:
-            break
-    machine = sketch.region.architecture
-    arrays, memories = len(machine.arrays), len(machine.memories)
+    depth = len(sketch.region.architecture.memories)
+    more, orders = depth - 1 - len(state.held), depth - len(state.orders)
+    placements = (
+        (name, replace(sketch.layouts(name)[0][0], order=sketch.orders(name)[0]))
+        for name in sketch.names
+    )
     return replace(
         state,
-        score=_busy(total),
-        times=tuple(map(float, total[arrays : arrays + memories])),
-        placements=tuple(pair for _, placements in chosen for pair in placements),
+        orders=(*state.orders, *state.orders[-1:] * orders),
+        held=(*state.held, *state.held[-1:] * more),
+        outside=(*state.outside, *state.outside[-1:] * more),
+        bypassing=(*state.bypassing, *[frozenset[str]()] * more),
+        placements=tuple(placements),
     )
-
-
-def _tied(state: PartialMapping) -> list[tuple[str, ...]]:
-    """Return groups of Einsums that hand on results in registers, so that they run alike."""
-    groups: list[set[str]] = []
-    for name in state.sketch.names:
-        mine = {name}.union(
-            *(
-                state.sketch.registered[t]
-                for t in state.registered
-                if name in state.sketch.registered[t]
-            )
-        )
-        apart = [g for g in groups if not g & mine]
-        groups = [*apart, mine.union(*(g for g in groups if g & mine))]
-    return [tuple(n for n in state.sketch.names if n in group) for group in groups]
-
-
-def _together(
-    state: PartialMapping, names: tuple[str, ...]
-) -> list[tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]]:
-    """Return the placements that Einsums have in common, and the cycles of all of them."""
-    if len(names) == 1:
-        return [(loads, ((names[0], placement),)) for loads, placement in _options(state, names[0])]
-    able = [{placement: loads for loads, placement in _options(state, name)} for name in names]
-    common = [p for p in able[0] if all(p in other for other in able[1:])]
-    if not common:  # The best of each: legality decides.
-        best = [next(iter(x.items())) for x in able]
-        loads = sum((loads for _, loads in best), np.zeros(()))
-        return [(loads, tuple((n, p) for n, (p, _) in zip(names, best, strict=True)))]
-    found = [
-        (sum((x[p] for x in able), np.zeros(())), tuple((n, p) for n in names)) for p in common
-    ]
-    return sorted(found, key=lambda option: _busy(option[0]))
-
-
-def _turns(program: Program) -> list[frozenset[str]]:
-    """Return groups of Einsums that wait for one another at every step, so that cycles add up."""
-    groups = program.memo(strongly_connected_components)
-    return [frozenset(group) for group in groups if len(group) > 1]
-
-
-def _busy(loads: Loads) -> float:
-    return float(loads.max() + policy.SUM_WEIGHT * loads.sum())
-
-
-def _options(state: PartialMapping, name: str) -> list[tuple[Loads, EinsumPlacement]]:
-    """Return the placements of an Einsum and the cycles they take, the best ones first."""
-    sketch, trips = state.sketch, state.trips
-    ranks = {*sketch.ranks(name)}
-    uses = sketch.uses(name)
-    return sketch.memo(
-        _priced,
-        name,
-        tuple(r for r in state.shared if r in ranks),
-        tuple(tuple(r for r in order if r in ranks) for order in state.orders),
-        tuple(tuple((r, n) for r, n in at.items() if r in ranks) for at in trips),
-        tuple(
-            tuple((r, n) for r, n in zip(sketch.open, held, strict=True) if r in ranks)
-            for held in state.held
-        ),
-        tuple(_ways(state, name, use) for use in uses),
-        sketch.slowdown(name, state.shared),
-    )
-
-
-def _ways(state: PartialMapping, name: str, use: Use) -> tuple[int, ...]:
-    """Return the memories that an access of an Einsum moves a tensor through, outermost first."""
-    kept = state.kept(use.tensor)
-    found = [n for n in kept[1:] if _finds(state, name, use, n)]
-    return kept[kept.index(found[-1]) :] if found else kept
-
-
-def _finds(state: PartialMapping, name: str, use: Use, level: int) -> bool:
-    """Return whether an Einsum finds a tile in a memory that another Einsum brought or left."""
-    sketch, program = state.sketch, state.sketch.region.program
-    held = dict(zip(sketch.open, state.held[level - 1], strict=True))
-    cut = (r not in state.shared and held[r] < sketch.coarse[r] for r in use.all_ranks if r in held)
-    if use.written or any(cut):
-        return False
-    if use.tensor in program.einsum_of:
-        if use.tensor not in state.outside[level - 1]:
-            return True
-        loops = sketch.loops(name, state.shared, state.orders[:level], state.trips[:level], ())
-        tiles, times = repetitions([*loops], use.all_ranks)
-        return sketch.follows(name, use.tensor) and bool(tiles == times)
-    first = next(x for x in sketch.names if any(u.tensor == use.tensor for u in sketch.uses(x)))
-    return first != name
-
-
-Counts = tuple[tuple[tuple[str, int], ...], ...]
-
-
-def _priced(
-    sketch: Sketch,
-    name: str,
-    shared: tuple[str, ...],
-    orders: tuple[tuple[str, ...], ...],
-    trips: Counts,
-    held: Counts,
-    ways: tuple[tuple[int, ...], ...],
-    slowdown: float,
-) -> list[tuple[Loads, EinsumPlacement]]:
-    """Return the placements of an Einsum and the cycles they take, the best ones first."""
-    machine = sketch.region.architecture
-    arrays = [a.name for a in machine.arrays]
-    turns = sketch.region.program.memo(_turns)
-    taken = [n for n, group in enumerate(turns) if name in group]
-    cycles = float(machine.word_bytes * machine.clock_hz) * sketch.around
-    rates = [
-        0.0 if m.bandwidth_bytes_per_s is None else cycles / float(m.bandwidth_bytes_per_s)
-        for m in machine.memories
-    ]
-    loops_of = [dict[str, Amount](at) for at in trips]
-    tiles_of = [dict[str, Amount](at) for at in held]
-    share, uses = sketch.share(name, shared), sketch.uses(name)
-    found: list[tuple[Loads, EinsumPlacement]] = []
-    for own in sketch.orders(name):
-        outer = np.zeros(len(rates))
-        last = len(rates) - 1
-        loops = [*sketch.loops(name, shared, orders[:last], loops_of[:last], own)]
-        loops += [(r, loops_of[last][r]) for r in orders[last]]
-        inside = {r: n for r, n in loops_of[last].items() if r not in shared}
-        for use, way in zip(uses, ways, strict=True):
-            for memory, inner in pairwise(way):
-                around = [*sketch.loops(name, shared, orders[:inner], loops_of[:inner], own)]
-                tile = sketch.moving_tile(use, tiles_of[inner - 1])
-                moved = sketch.moved(name, use, around, tile, share, shared)
-                outer[memory] += float(moved.once + moved.again) * rates[memory]
-                outer[inner] += float(moved.into) * rates[inner]
-        for placement, work in sketch.layouts(name):
-            loads = np.zeros(len(arrays) + len(rates) + len(turns))
-            loads[arrays.index(placement.array)] = work * slowdown
-            loads[len(arrays) : len(arrays) + len(rates)] = outer
-            for n in taken:
-                loads[len(arrays) + len(rates) + n] = work * slowdown
-            for use, way in zip(uses, ways, strict=True):
-                if not way:
-                    continue
-                moved = sketch.fed(name, use, placement, loops, inside, own)
-                stays = use.runs and use.written and use.tensor not in sketch.ends
-                once = 0.0 if stays and not moved.again else moved.once
-                words = float(once + moved.again) * share
-                loads[len(arrays) + way[-1]] += words * rates[way[-1]]
-            found.append((loads, EinsumPlacement(placement.array, placement.along, own)))
-    found.sort(key=lambda option: _busy(option[0]))
-    return found[: policy.MAX_OPTIONS]
 
 
 def legalised(region: Region, mapping: Mapping) -> Bound | None:
+    """Return a mapping bound, with lost results kept further out; None if it is illegal or does not
+    fit."""
+    bound = _bound(region, mapping)
+    return bound if bound is not None and all_fits(bound) else None
+
+
+def _bound(region: Region, mapping: Mapping) -> Bound | None:
     """Return a mapping bound, with lost results kept further out; None if it is illegal."""
     program, machine = region.program, region.architecture
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
@@ -639,7 +456,7 @@ def legalised(region: Region, mapping: Mapping) -> Bound | None:
             return None
         lost = {*lost_results(bound)} - outer
         if not lost:
-            return None if illegalities(bound) or not all_fits(bound) else bound
+            return None if illegalities(bound) else bound
         outer |= lost
         mapping = replace(
             mapping, keep=tuple(_with(k, outer, program.tensors) for k in mapping.keep)
@@ -667,21 +484,22 @@ def construct(program: Program, architecture: Architecture, given: Sizes[str, in
     MappingError
         No state is a legal mapping.
     """
-    problem = MappingProblem(program, architecture, dict(given))
+    program, shapes = with_parameters(program, dict(given))
+    problem = MappingProblem(program, architecture, shapes)
     line = architecture if architecture.tree.is_line else next(chains_of(architecture))
-    found = [*_run_leaves(problem, line)]
-    if not found:
+    found = _fastest_leaf(problem, line)
+    if found is None:
         raise NoLegalMappingError(
             f"the beam search found no legal mapping that fits {architecture.name}",
             hint="try --mapping einsum-by-einsum, or search longer with `archsim map`",
         )
-    _, best = min(found, key=lambda leaf: leaf[0])
-    return replace(best.mapping, name=BEAM)
+    return replace(found.mapping, name=BEAM)
 
 
-def _run_leaves(problem: MappingProblem, line: Architecture) -> Iterator[tuple[Fraction, Bound]]:
-    """Yield the best mappings and their cycles, searched on a machine with memories in a line."""
+def _fastest_leaf(problem: MappingProblem, line: Architecture) -> Bound | None:
+    """Return the fastest of the best mappings, searched on a machine with memories in a line."""
     space = Mapspace.of(problem.program, line, problem.shapes)
+    best, least = None, Fraction(0)
     for bound in islice(_leaves(Beam(space=space).states()), policy.LEAVES):
         lifted = [bound.mapping]
         if line is not problem.architecture:
@@ -689,23 +507,23 @@ def _run_leaves(problem: MappingProblem, line: Architecture) -> Iterator[tuple[F
         for mapping in lifted:
             with suppress(MappingError):
                 whole = bind(problem.program, mapping, problem.architecture, space.given)
-                yield run_cycles(whole, space.given), whole
+                if best is not None and takes_longer(whole, float(least / line.clock_hz)):
+                    continue
+                cycles = run_cycles(whole, space.given)
+                if best is None or cycles < least:
+                    best, least = whole, cycles
+    return best
 
 
 def _leaves(states: Iterable[PartialMapping]) -> Iterator[Bound]:
-    """Yield legal mappings of states in order, few of each region and set of shared ranks.
-
-    Whether loops are legal hardly depends on tiles: of loops that are not, others are not tried.
-    """
+    """Yield legal mappings of states in order, few of each region and set of shared ranks."""
     alike: dict[tuple[object, ...], int] = {}
-    refused: set[tuple[object, ...]] = set()
     for state in states:
-        key, loops = (id(state.sketch), state.shared), (state.shared, state.orders)
-        if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE or loops in refused:
+        key = (id(state.sketch), state.shared)
+        if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE:
             continue
         bound = legalised(state.sketch.region, state.mapping)
         if bound is None:
-            refused.add(loops)
             continue
         alike[key] = alike.get(key, 0) + 1
         yield in_registers(bound)

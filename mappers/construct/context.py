@@ -19,6 +19,7 @@ from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from ..space.array_tiles import array_strides, outer_parts_first
 from ..space.factorisation import strongly_connected_components
+from .sketch import repeated_gather
 
 
 def gathers(access: Access) -> bool:
@@ -254,18 +255,8 @@ class MappingContext(Memoized):
         tile : mapping
             Size of the tile along each rank in coordinates.
         """
-        shapes = self.whole_shapes
-        gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
-        if len(gathered) != 1:
-            # Several gathers: each element comes once (1 < 2), and all ranks move it.
-            return RepeatedGather(indices=1, positions=2, moved_by=frozenset())
-        number, index = gathered[0]
-        others = (i for n, i in enumerate(access.indices) if n != number)
-        plain = {v for i in others for v in i.variables} | {*index.offset.variables}
-        moved_by = frozenset(v.upper() for v in index.access.variables if v not in plain)
-        step = index.coefficient * prod(shapes[s] for s in index.shapes)
-        length = shapes[self.program.tensor_ranks[access.tensor][number]]
-        indices, positions = prod(tile[r] for r in moved_by), -(-length // max(1, step))
+        moved_by, positions = repeated_gather(self.program, self.whole_shapes, access)
+        indices = prod(tile[r] for r in moved_by)
         return RepeatedGather(indices=indices, positions=positions, moved_by=moved_by)
 
     def capacity_bits(self, number: int, memory: Memory) -> float:

@@ -50,7 +50,7 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
     return _remembered(_FUSED, fused, program, architecture, given)
 
 
-_CONSTRUCTED = "beam search"
+_CONSTRUCTED = "beam search over cuts of ranks"
 """Key of stored mappings, which names the version of ``construct`` that made them."""
 
 

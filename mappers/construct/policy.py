@@ -106,6 +106,12 @@ MIN_REFITTING_GAIN = Fraction(19, 20)
 BEAM_REGIONS = 8
 """Number of regions that the beam begins with; families of tiles take turns."""
 
+CUTS_CONTINUED = 12
+"""Number of combinations of cuts to which cuts of another rank are added."""
+
+ROUNDS_OF_CUTS = 2
+"""Number of times that each rank is cut anew in the best combinations."""
+
 BEAM_REGIONS_TIMES_EINSUMS = 96
 """Product of regions and Einsums from which on larger cascades begin with fewer regions."""
 
@@ -145,7 +151,7 @@ MAX_OPTIONS = 48
 PLACEMENT_ROUNDS = 4
 """Number of rounds in which all Einsums change their placements."""
 
-MAX_PLACED = 128
+MAX_PLACED = 64
 """Number of states for which placements are decided; regions and shared ranks take turns."""
 
 MAX_LEAVES_ALIKE = 2

@@ -6,15 +6,18 @@ rank the decisions of a beam search; a mapping's own counts come from the meter.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.counts.meter import adjacent_variables
+from archsim.iteration.bands import Band, coverage
+from archsim.spec.arch import Memory, ProcessingArray
 from archsim.spec.tensor_words import words_of
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Access, Gather, Program
 from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from ..space.factorisation import EinsumPlacement
@@ -47,11 +50,38 @@ class Use:
     written: bool
     runs: bool
     """True for a value that runs along a rank: its last tile stays where it is."""
+    gathers: bool = False
+    """True if data decides which elements are accessed: then a memory reads whole lines."""
+    adjacent: tuple[str, ...] = ()
+    """Ranks of an access that gathers along which elements are neighbours, innermost first."""
+    gathered_by: frozenset[str] = frozenset()
+    """Ranks that change only the positions of a gathered index."""
+    positions: int = 2
+    """Positions that a gathered index may have; without one, more than there are indices."""
 
     @property
     def all_ranks(self) -> frozenset[str]:
         """Ranks along which other elements move: a running value moves at every step."""
         return self.ranks | self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class TileWords:
+    """Tile of a tensor."""
+
+    words: Amount
+    """Machine words."""
+    has_all_positions: NDArray[np.bool_] | bool = False
+    """True if it has all positions of a gathered index, so that no other one brings elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Operands of which each element of a systolic array keeps a value while others pass."""
+
+    tensors: frozenset[str]
+    cycles: int
+    """Cycles of a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +123,33 @@ def repetitions(loops: Loops, ranks: Collection[str]) -> tuple[Amount, Amount]:
     return tiles, times
 
 
+def stays(loops: Loops, use: Use, shared: Loops) -> bool:
+    """Return whether an array holds the same elements of a tensor until they are used.
+
+    Parameters
+    ----------
+    loops : sequence
+        All loops of an Einsum.
+    shared : sequence
+        Those of them that are outside of the Einsum's own.
+
+    Examples
+    --------
+    A state over E and F stays along P if only loops outside of P bring others:
+
+    >>> state = Use("S", frozenset("EF"), frozenset("P"), 1.0, 64.0, written=True, runs=True)
+    >>> for loops in ([("F", 4), ("P", 9), ("E", 1)], [("P", 9), ("F", 4)]):
+    ...     stays(loops, state, loops)
+    True
+    False
+    """
+    iterating = [rank for rank, trips in loops if np.any(np.asarray(trips) > 1)]
+    if not use.steps:
+        return use.ranks.isdisjoint(rank for rank, trips in loops[len(shared) :] if trips > 1)
+    steps = [n for n, rank in enumerate(iterating) if rank in use.steps]
+    return bool(steps) and use.ranks.isdisjoint(iterating[steps[0] :])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sketch(Memoized):
     """A region with the accesses of its Einsums."""
@@ -108,6 +165,12 @@ class Sketch(Memoized):
     def coarse(self) -> dict[str, int]:
         """Number of coarse tiles of each open rank."""
         return {c.rank: c.coarse for c in self.region.open_factorisations}
+
+    @cached_property
+    def kind(self) -> tuple[bool, ...]:
+        """Flags of a region: parallel ranks along arrays, turns inside of tiles, readers joined."""
+        laid = any(self.region.factorisation_of[r].fine for r in self.region.program.parallel)
+        return laid, bool(self.region.turns), self.region.joined
 
     @cached_property
     def bound(self) -> float:
@@ -155,6 +218,8 @@ class Sketch(Memoized):
             tensor = access.tensor
             running = program.iterative.get(tensor, ())
             ranks = frozenset(v.upper() for v in access.variables)
+            gathers = any(isinstance(index, Gather) for index in access.indices)
+            gathered_by, positions = repeated_gather(program, shapes, access)
             use = Use(
                 tensor=tensor,
                 ranks=ranks.difference(program.parallel, running),
@@ -163,6 +228,12 @@ class Sketch(Memoized):
                 most=float(prod(shapes.get(r, 1) for r in program.tensor_ranks[tensor])),
                 written=access is e.target,
                 runs=bool(running),
+                gathers=gathers,
+                adjacent=tuple(
+                    v.upper() for v in adjacent_variables(access, access.variables) if gathers
+                ),
+                gathered_by=gathered_by,
+                positions=positions,
             )
             known = found.get(tensor)
             if known is None or use.written or len(known.all_ranks) < len(use.all_ranks):
@@ -184,21 +255,40 @@ class Sketch(Memoized):
         These Einsums have the same ranks, so that one follows the other at every point. No reader
         waits for another one, which may need the whole tensor first.
         """
+        return {t: names for t, names in self.alike.items() if not self._waits(t, names)}
+
+    @cached_property
+    def whole(self) -> dict[str, frozenset[str]]:
+        """Tensors that an array may hold whole, in each iteration of shared loops or from one step
+        to the next, with the Einsums that touch them."""
+        return {t: names for t, names in self.alike.items() if self._waits(t, names)}
+
+    @cached_property
+    def alike(self) -> dict[str, frozenset[str]]:
+        """Einsums that touch each result, if they have the same ranks and an array in common."""
         program, found = self.region.program, dict[str, frozenset[str]]()
-        before = program.memo(_needed)
         for tensor in program.einsum_of:
-            names = [n for n in self.names if any(u.tensor == tensor for u in self.uses(n))]
+            uses = [(n, u) for n in self.names for u in self.uses(n) if u.tensor == tensor]
+            names = frozenset(n for n, _ in uses)
             arrays = [{p.array for p, _ in self.layouts(n)} for n in names]
             if (
                 tensor not in self.ends
-                and tensor not in program.iterative
                 and len({frozenset(self.ranks(n)) for n in names}) == 1
                 and len(names) > 1
-                and not any(other in before[n] for n in names for other in names if other != tensor)
+                # An array forgets the last value of a run, which others may read later.
+                and all(u.steps for _, u in uses if u.runs)
                 and set.intersection(*arrays)
             ):
-                found[tensor] = frozenset(names)
+                found[tensor] = names
         return found
+
+    def _waits(self, tensor: str, names: Collection[str]) -> bool:
+        """Return whether a tensor runs, or some Einsum that reads it waits for another one."""
+        program = self.region.program
+        before = program.memo(_needed)
+        return tensor in program.iterative or any(
+            other in before[name] for name in names for other in names if other != tensor
+        )
 
     @memoized
     def orders(self, name: str) -> tuple[tuple[str, ...], ...]:
@@ -207,28 +297,69 @@ class Sketch(Memoized):
 
     @memoized
     def layouts(self, name: str) -> tuple[tuple[EinsumPlacement, float], ...]:
-        """Return the placements of an Einsum, without an order, and their cycles."""
-        found = []
+        """Return the placements of an Einsum, without an order, and their cycles without masks."""
+        found, share = [], self._share(name) or 1.0
         for array, layouts in self.region.layouts_by_array[name].items():
             for cycles, layout in layouts[: policy.MAX_LAYOUTS]:
                 if cycles <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]:
-                    found.append((EinsumPlacement(array, layout.along, ()), cycles))
+                    found.append((EinsumPlacement(array, layout.along, ()), cycles / share))
         return tuple(found)
 
     @memoized
     def _share(self, name: str) -> float:
         return self.region.share(name)
 
-    @memoized
-    def share(self, name: str, shared: tuple[str, ...] = ()) -> float:
-        """Return the share of an Einsum's iterations that a mask leaves.
+    def share(self, name: str, shared: Collection[str], held: Trips) -> Amount:
+        """Return the share of an Einsum's iterations over tiles that a mask leaves.
 
         Only an Einsum with a mask of its own skips iterations of loops that are not shared.
+
+        Parameters
+        ----------
+        shared : collection of str
+            Ranks whose loops are shared.
+        held : dict
+            Coarse tiles held of each open rank.
         """
-        e = self.region.program.einsum_of[name]
-        if e.where is None and not self.masked(name) <= {*shared}:
+        return self._share_of_tiles(name, shared, lambda ranks: self._extent(ranks, held))
+
+    def array_share(self, name: str, shared: Collection[str], extents: Mapping[str, int]) -> float:
+        """Return the share of iterations that a mask leaves, for the coordinates on an array."""
+
+        def extent(ranks: Collection[str]) -> Amount:
+            return prod(extents.get(r, 1) for r in ranks)
+
+        return float(self._share_of_tiles(name, shared, extent))
+
+    def _share_of_tiles(
+        self, name: str, shared: Collection[str], extent: Callable[[Collection[str]], Amount]
+    ) -> Amount:
+        masks = self.region.masks
+        if name not in masks.bands:
+            return self._share(name) if self.masked(name) <= {*shared} else 1.0
+        band = masks.bands[name]
+        if band is None:
             return 1.0
-        return self._share(name)
+        wide, deep = (
+            1.0 if r is None else extent(self._members(name, r)) for r in (band.plus, band.minus)
+        )
+        return self._coverage(band.over(self.region.shapes), wide, deep)
+
+    def _members(self, name: str, rank: str) -> tuple[str, ...]:
+        """Return the parts of a rank that an Einsum has."""
+        mine = self.ranks(name)
+        return (
+            (rank,)
+            if rank in mine
+            else tuple(r for r in self.region.program.rank_of[rank].partition if r in mine)
+        )
+
+    def _coverage(self, band: Band, wide: Amount, deep: Amount) -> Amount:
+        """Return the share of tiles that hold a point of a band."""
+        tiles = np.stack(np.broadcast_arrays(wide, deep), axis=-1).astype(np.int64)
+        sizes, places = np.unique(tiles.reshape(-1, 2), axis=0, return_inverse=True)
+        shares = [self.region.program.memo(_covered, band, int(x), int(y)) for x, y in sizes]
+        return np.array(shares)[places].reshape(tiles.shape[:-1])
 
     @memoized
     def masked(self, name: str) -> frozenset[str]:
@@ -237,10 +368,6 @@ class Sketch(Memoized):
         if self._share(name) >= 1:
             return frozenset()
         return region.masks.ranks.intersection(self.ranks(name))
-
-    def slowdown(self, name: str, shared: tuple[str, ...]) -> float:
-        """Return the factor by which an Einsum's cycles exceed those of the points of its mask."""
-        return self.share(name, shared) / (self._share(name) or 1.0)
 
     def tile(self, use: Use, held: Trips, shared: Collection[str]) -> Amount:
         """Return the words of a tensor's tile, for coarse tiles held of each open rank.
@@ -258,11 +385,40 @@ class Sketch(Memoized):
         every = self._elements(use, use.all_ranks, held)
         return np.where(apart, every, one) * use.words
 
-    def moving_tile(self, use: Use, held: Trips) -> Amount:
-        """Return the words of a tensor's tile that move: those of all steps of a running value."""
-        return self._elements(use, use.all_ranks, held) * use.words
+    def moving_tile(self, use: Use, held: Trips, outer: Memory) -> TileWords:
+        """Return a tensor's tile that moves: that of all steps of a running value.
 
-    def _elements(self, use: Use, ranks: Collection[str], held: Trips) -> Amount:
+        Parameters
+        ----------
+        outer : Memory
+            Memory that the tile is read from.
+        """
+        words = self._elements(use, use.all_ranks, held) * use.words
+        run: Amount = 1.0
+        whole: NDArray[np.bool_] | bool = True
+        for rank in use.adjacent:
+            extent = self._extent((rank,), held)
+            run = run * np.where(whole, extent, 1)
+            whole = whole & (extent >= self.region.shapes[rank])
+        words = words * self._in_lines(use, run, outer)
+        return TileWords(words, self._extent(use.gathered_by, held) >= use.positions)
+
+    def _in_lines(self, use: Use, run: Amount, memory: Memory) -> Amount:
+        """Return the words of the lines that hold a run of neighbours, over those of the run."""
+        if not use.gathers:
+            return 1.0
+        line = memory.line_bits / (self.region.architecture.word_bits * use.words)
+        if line <= 1:
+            return 1.0
+        return np.ceil(np.ceil(run / line) * line) / run
+
+    def _elements(self, use: Use, ranks: frozenset[str], held: Trips) -> Amount:
+        gathered = np.minimum(use.positions, self._extent(use.gathered_by, held))
+        size = gathered * self._extent(ranks - use.gathered_by, held)
+        return np.minimum(size, use.most) * self._parallel_extent
+
+    def _extent(self, ranks: Collection[str], held: Trips) -> Amount:
+        """Return the product of the coordinates of some ranks that are held."""
         size: Amount = 1.0
         for rank in ranks:
             cut = self.region.factorisation_of.get(rank)
@@ -272,7 +428,7 @@ class Sketch(Memoized):
                 size = size * np.minimum(cut.size, cut.fine_size * held[rank])
             else:
                 size = size * (cut.fine_size if cut.outside else cut.size)
-        return np.minimum(size, use.most) * self._parallel_extent
+        return size
 
     @memoized
     def _stepping(self, tensor: str) -> frozenset[str]:
@@ -313,8 +469,8 @@ class Sketch(Memoized):
         name: str,
         use: Use,
         loops: Loops,
-        size: Amount,
-        share: float,
+        tile: TileWords,
+        share: Amount,
         shared: Collection[str] = (),
     ) -> Moved:
         """Return the words that an access moves, for the words of a tile and a mask's share.
@@ -322,14 +478,23 @@ class Sketch(Memoized):
         A running value comes back at every step if other tiles of it, or loops that are not shared,
         come in between.
         """
-        tiles, times = repetitions(loops, use.all_ranks)
-        once = size * tiles * (share if self.masked(name) <= use.all_ranks else 1.0)
-        again = size * share * (times - tiles)
+        size = tile.words
+
+        def counted(ranks: frozenset[str]) -> tuple[Amount, Amount]:
+            tiles, times = repetitions(loops, ranks)
+            once = size * tiles * (share if self.masked(name) <= ranks else 1.0)
+            return once, size * share * (times - tiles)
+
+        once, again = counted(use.all_ranks)
+        if use.gathered_by:
+            held, whole = tile.has_all_positions, counted(use.all_ranks - use.gathered_by)
+            once, again = np.where(held, whole[0], once), np.where(held, whole[1], again)
         if not use.written:
             return Moved(once, again, once + again)
         back: Amount = again
         if use.steps:
             kept, needed = repetitions(loops, use.ranks)
+            _, times = repetitions(loops, use.all_ranks)
             returns = needed > kept
             for rank, trips in loops:
                 if rank in use.all_ranks and rank not in shared:
@@ -345,7 +510,8 @@ class Sketch(Memoized):
         found = inf
         for placement, _ in self.layouts(name):
             for own in self.orders(name):
-                moved = self.fed(name, use, placement, (), dict(loops), own)
+                memory = self.region.architecture.home
+                moved = self.fed(name, use, placement, (), dict(loops), own, memory)
                 found = min(found, float(moved.once + moved.again))
         return found
 
@@ -357,6 +523,9 @@ class Sketch(Memoized):
         loops: Loops,
         inside: Trips,
         own: tuple[str, ...],
+        memory: Memory,
+        *,
+        held: bool = False,
     ) -> Moved:
         """Return the words that an access moves into the elements of an array.
 
@@ -370,20 +539,74 @@ class Sketch(Memoized):
             Iterations of its own loops at the innermost memory.
         own : tuple of str
             Order of its own loops, those over elements that no array takes at a time included.
+        memory : Memory
+            Memory that feeds the array.
+        held : bool
+            True if the array holds the tensor as long as no loop brings other elements.
         """
-        (turning, left), extents = self._on_array(name, placement)
+        (turning, left), extents = self.on_array(name, placement)
         within = [*loops, *turning]
         for r in own:
             within += [(r, trips[r]) for trips in (inside, left) if r in trips]
-        # Every tensor has the parallel ranks; arrays take them like any other.
         use = replace(use, ranks=use.ranks.union(self.region.program.parallel))
-        size = prod(extents.get(r, 1) for r in use.all_ranks) * use.words
+        if held and stays(within, use, loops):
+            return Moved(0.0, 0.0, 0.0)
+        size = TileWords(self.array_words(use, extents, memory))
         # Only a value that no memory outside keeps may stay in registers from step to step.
-        stays = () if use.tensor in self.ends else use.all_ranks
-        return self.moved(name, use, within, size, 1.0, stays)
+        shared = () if use.tensor in self.ends else use.all_ranks
+        return self.moved(name, use, within, size, 1.0, shared)
 
     @memoized
-    def _on_array(
+    def loads_of(self, name: str, placement: EinsumPlacement) -> Loading | None:
+        """Return what the elements of the array of a placement load and keep."""
+        array = self.region.architecture.array(placement.array)
+        assert array is not None, "arrays come from the machine"
+        rank_of = {m: c.rank for c in self.region.factorisations for m, _ in c.fine}
+        laid = {rank_of[m]: dimension for dimension, ms in placement.along for m in ms}
+        return self.loads(name, array, laid)
+
+    def loads(self, name: str, array: ProcessingArray, laid: Mapping[str, str]) -> Loading | None:
+        """Return what the elements of a systolic array load and keep; None for other arrays.
+
+        Parameters
+        ----------
+        laid : dict
+            Dimension along which each rank lies.
+        """
+        if array.operands == "broadcast" or len(array.dimensions) == 1 or not laid:
+            return None
+        used, parallel = {*laid.values()}, self.region.program.parallel
+        uses = self.uses(name)
+        shared = [
+            used - {d for r, d in laid.items() if r in use.all_ranks or r in parallel}
+            for use in uses
+        ]
+        least = min(map(len, shared))
+        reduced = next(axes for use, axes in zip(uses, shared, strict=True) if use.written)
+        along = [d.size for d in array.dimensions if d.name in reduced]
+        return Loading(
+            tensors=frozenset(
+                use.tensor
+                for use, axes in zip(uses, shared, strict=True)
+                if len(axes) == least and not use.written
+            ),
+            cycles=min(along or [d.size for d in array.dimensions]),
+        )
+
+    def array_words(self, use: Use, extents: Mapping[str, int], memory: Memory) -> float:
+        """Return the words that a memory reads for the coordinates that are on an array."""
+        run, shapes = 1, self.region.shapes
+        for rank in use.adjacent:
+            run *= extents.get(rank, 1)
+            if extents.get(rank, 1) < shapes[rank]:
+                break
+        # Every tensor has the parallel ranks; arrays take them like any other.
+        ranks = use.all_ranks.union(self.region.program.parallel)
+        words = prod(extents.get(r, 1) for r in ranks) * use.words
+        return words * float(self._in_lines(use, run, memory))
+
+    @memoized
+    def on_array(
         self, name: str, placement: EinsumPlacement
     ) -> tuple[tuple[tuple[tuple[str, float], ...], dict[str, float]], dict[str, int]]:
         """Return the loops inside of those of memories, and the coordinates laid out of each rank.
@@ -405,6 +628,30 @@ class Sketch(Memoized):
             if inner > 1:
                 left[rank] = float(inner)
         return (tuple(turned), left), extents
+
+
+def _covered(_: Program, band: Band, wide: int, deep: int) -> float:
+    return float(coverage(band, wide, deep, most_columns=policy.MAX_SAMPLED_TILE_ROWS))
+
+
+def repeated_gather(
+    program: Program, shapes: Mapping[str, int], access: Access
+) -> tuple[frozenset[str], int]:
+    """Return the ranks that change only a gathered index of an access, and its positions.
+
+    Without a gather there are no such ranks, and two positions for the only index. An access with
+    several gathered indices is assumed to read other elements each time.
+    """
+    gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
+    if len(gathered) != 1:
+        return frozenset(), 2
+    number, index = gathered[0]
+    others = (i for n, i in enumerate(access.indices) if n != number)
+    plain = {v for i in others for v in i.variables} | {*index.offset.variables}
+    ranks = frozenset(v.upper() for v in index.access.variables if v not in plain)
+    step = index.coefficient * prod(shapes[s] for s in index.shapes)
+    length = shapes[program.tensor_ranks[access.tensor][number]]
+    return ranks, -(-length // max(1, step))
 
 
 def _needed(program: Program) -> dict[str, frozenset[str]]:

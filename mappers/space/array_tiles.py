@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import permutations
 from math import inf, isqrt
 
 from archsim.nest.roles import missing_operations
@@ -36,6 +37,12 @@ def arrays_of(
 def sides_of(architecture: Architecture) -> tuple[int, ...]:
     """Return the sizes of all array dimensions, ascending, each once and without 1."""
     return tuple(sorted({d.size for a in architecture.arrays for d in a.dimensions} - {1}))
+
+
+def planes_of(architecture: Architecture) -> tuple[tuple[int, int], ...]:
+    """Return the sizes of any two dimensions of an array, in both orders."""
+    pairs = (pair for a in architecture.arrays for pair in permutations(a.dimensions, 2))
+    return tuple(dict.fromkeys((x.size, y.size) for x, y in pairs if min(x.size, y.size) > 1))
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:

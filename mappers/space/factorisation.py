@@ -22,7 +22,9 @@ from .array_tiles import nested_strides
 Cut = tuple[int, ...]
 
 
-def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
+def cuts_of(
+    size: int, sides: Iterable[int], planes: Iterable[tuple[int, int]] = ()
+) -> tuple[Cut, ...]:
     """Return the cuts of a rank that fill array dimensions.
 
     Parameters
@@ -31,6 +33,8 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
         Elements of the rank.
     sides : iterable of int
         Sizes of array dimensions.
+    planes : iterable of tuple of int
+        Sizes of two dimensions of an array, along which a rank may fit whole.
 
     Returns
     -------
@@ -43,24 +47,35 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
 
     >>> cuts_of(1024, (128, 1024))
     ((128,), (1024,), (128, 1024), ())
+
+    64 coordinates fit on an array of 24 by 14 elements along both dimensions:
+
+    >>> cuts_of(64, (14, 24), ((14, 24),))
+    ((14,), (24,), (14, 64), ())
     """
     sides = sorted({*sides} - {1})
     found: dict[Cut, None] = {}
     for depth in range(1, policy.MAX_NESTED_CUTS + 1):
         for chosen in combinations(sides, depth):
             found[nested_strides(chosen, size=size)] = None
+    found |= {(first, size): None for first, second in planes if first < size <= first * second}
     return (*(cut for cut in found if cut), ())
 
 
 def cuts_sharing_dimensions(
-    size: int, sides: Iterable[int], companions: Iterable[int]
+    size: int,
+    sides: Iterable[int],
+    companions: Iterable[int],
+    planes: Iterable[tuple[int, int]] = (),
 ) -> tuple[Cut, ...]:
     """Return the cuts of a rank that leave room for a shorter rank along an array dimension.
 
     Parameters
     ----------
     companions : iterable of int
-        Sizes of shorter ranks; the room they leave on a dimension becomes a stride.
+        Sizes of other ranks; the room they leave on a dimension becomes a stride.
+    planes : iterable of tuple of int
+        Sizes of two dimensions of an array, along which a companion may fit whole.
 
     Examples
     --------
@@ -68,13 +83,22 @@ def cuts_sharing_dimensions(
 
     >>> cuts_sharing_dimensions(1000, (256,), (64,))
     ((4,), (4, 256))
+
+    64 heads fill all 32 columns and two of 16 rows, so that eight keys fit beside them:
+
+    >>> cuts_sharing_dimensions(1000, (16, 32), (64,), ((32, 16),))
+    ((8,),)
     """
     found: dict[Cut, None] = {}
+    sides = [*sides]
     for companion in companions:
-        for side in sides:
+        for side in sides if companion < min(sides) else ():
             if 1 < (shared := side // companion) < min(size, side):
                 found[nested_strides((shared,), size=size)] = None
                 found[nested_strides((shared, side), size=size)] = None
+        for first, second in planes:
+            if first < companion and 1 < (shared := second // -(-companion // first)) < size:
+                found[shared,] = None
     return tuple(found)
 
 
@@ -424,6 +448,31 @@ def layouts_of(
         same = frozenset((sizes[name], frozenset(members)) for name, members in along)
         found.setdefault(same, Layout(tuple(along), times * still))
     return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
+
+
+def coverages(counts: Counts, rooms: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return the coordinates of each rank that layouts take, each combination once.
+
+    Parameters
+    ----------
+    counts : tuple of tuple of int
+        Coordinates of each rank's fine members, inner ones first.
+    rooms : sequence of int
+        Sizes of the dimensions of an array.
+
+    Examples
+    --------
+    16 coordinates of two ranks each, or 32 of the second rank along the longer dimension:
+
+    >>> coverages(((16,), (16, 2)), (32, 16))
+    ((16, 16), (16, 32))
+    """
+    taken = (ways[-1] for ways in _filled(counts, rooms, (0,) * len(counts)))
+    return tuple(
+        dict.fromkeys(
+            tuple(prod(rank[:k]) for rank, k in zip(counts, way, strict=True)) for way in taken
+        )
+    )
 
 
 def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:

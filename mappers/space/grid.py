@@ -145,7 +145,7 @@ class RegionGrid:
         for axis, (rank, cuts) in enumerate(self.options.items()):
             parallel = rank in self.base.program.parallel
             short = self.base.shapes[rank] <= min(sides_of(self.base.architecture), default=1)
-            oddities = [_oddity(cut, cuts[0], short, parallel) for cut in cuts]
+            oddities = [oddity(cut, cuts[0], short, parallel) for cut in cuts]
             odd += self._along_axis(axis, oddities)
         crowded = np.where(self._fits(), 1.0, policy.CROWDED_PENALTY)
         return usual * (1 + policy.ODDITY_PENALTY * odd) * crowded
@@ -324,7 +324,7 @@ class RegionGrid:
         return self.memo.get(key, fewest) * prod(r.size for r in laid if not r.fine)
 
 
-def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
+def oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
     """Return how unusual a cut is; 0 is usual.
 
     Parallel ranks rarely lie along an array, and long ranks nearly always do.

@@ -19,7 +19,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
 from . import policy
-from .array_tiles import arrays_of, decided_by, family_tiles, sides_of
+from .array_tiles import arrays_of, decided_by, family_tiles, planes_of, sides_of
 from .constraints import (
     NO_CONSTRAINTS,
     Constraints,
@@ -220,6 +220,16 @@ class Mapspace:
             for fixed, shapes in self.families
         )
 
+    def cuttable(self) -> Iterator[tuple[Region, Options, Options]]:
+        """Yield each uncut region with usual cuts of its ranks, and with all alternative ones."""
+        for base in self._uncut:
+            (_, usual), *others = self._options(base.shapes)
+            options = dict(usual)
+            for _, each in others:
+                for rank, cuts in each.items():
+                    options[rank] = tuple(dict.fromkeys((*options[rank], *cuts)))
+            yield base, usual, options
+
     @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
         memo = Iterations()
@@ -378,7 +388,7 @@ class Mapspace:
         The first alternatives fill an array dimension with one rank alone. The others share a
         dimension with another rank.
         """
-        sides = sides_of(self.architecture)
+        sides, planes = sides_of(self.architecture), planes_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
         einsums = self.program.einsums
         narrowest = min(sides, default=1)
@@ -387,7 +397,7 @@ class Mapspace:
             usual[rank] = ((),)
             if rank not in unlaid and shapes[rank] > 1:
                 *cuts, none = cuts_of(
-                    shapes[rank], (*sides, *self.constraints.named_spatial_sizes(rank))
+                    shapes[rank], (*sides, *self.constraints.named_spatial_sizes(rank)), planes
                 )
                 if rank in parallel or shapes[rank] > narrowest:
                     usual[rank] = (*cuts, none)
@@ -402,7 +412,7 @@ class Mapspace:
             if rank in parallel or rank in unlaid:
                 continue
             sharing = cuts_sharing_dimensions(
-                shapes[rank], sides, self._companions(rank, shapes, narrowest)
+                shapes[rank], sides, self._companions(rank, shapes), planes
             )
             if sharing := tuple(cut for cut in sharing if cut not in usual[rank]):
                 # A rank that fits whole seldom lies there in part.
@@ -411,12 +421,12 @@ class Mapspace:
                     usual | {rank: sharing},
                 )
 
-    def _companions(self, rank: str, shapes: dict[str, int], narrowest: int) -> list[int]:
-        """Return the sizes of shorter ranks that occur together with a rank in some Einsum."""
+    def _companions(self, rank: str, shapes: dict[str, int]) -> list[int]:
+        """Return the sizes of ranks that occur together with a rank in some Einsum."""
         together = (e.variables for e in self.program.einsums if rank.lower() in e.variables)
         others = {v.upper() for variables in together for v in variables} - {rank}
         others -= unlaid_ranks(self.program)
-        return sorted({shapes[r] for r in others if 1 < shapes[r] < narrowest})
+        return sorted({shapes[r] for r in others if shapes[r] > 1})
 
 
 def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:

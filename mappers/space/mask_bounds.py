@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bounds.minimal_domain import minimal_domains
+from archsim.iteration.bands import RankBand
 from archsim.iteration.loop_nest import LoopNest
 from archsim.nest.binder import bind_loops
 from archsim.nest.cores import point_by_point
+from archsim.nest.masks import mask_bands
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
@@ -33,6 +35,8 @@ class MaskShares:
     """Share of points that masks leave, for each Einsum that loses some."""
     ranks: frozenset[str]
     """Ranks that occur in the conditions of masks."""
+    bands: Mapping[str, RankBand | None] = field(default_factory=dict)
+    """Band of each masked Einsum; None if its mask skips no tiles."""
 
     def of(self, name: str, cuts: Iterable[tuple[str, int, float | Floats]]) -> float | Floats:
         """Return a lower bound of the share of an Einsum's iterations that masks leave.
@@ -88,7 +92,13 @@ def _least_shares(
             points = prod(shapes[v.upper()] for v in e.variables)
             found[e.name] = min(_points(nest) for nest in nests[e.name]) / points
     ranks = {rank for e in masked for rank in _ranks_in_mask(program, e)}
-    return MaskShares({name: share for name, share in found.items() if share < 1}, frozenset(ranks))
+    single = {axis.name: 1 for e in bound.einsums for axis in e.axes}
+    bands = mask_bands(bound, single).bands
+    return MaskShares(
+        of_points={name: share for name, share in found.items() if share < 1},
+        ranks=frozenset(ranks),
+        bands={e.name: bands.get(e.name) for e in masked},
+    )
 
 
 def _ranks_in_mask(program: Program, e: Einsum) -> Iterator[str]:

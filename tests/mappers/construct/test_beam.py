@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from machines import small
 
+from archsim.counts.accesses import count_einsum
 from archsim.legality.binding import bind
 from archsim.legality.footprint import all_fits
 from archsim.plan.job import MakeMapping
@@ -188,3 +189,27 @@ def test_the_same_process_finds_the_same_again() -> None:
     shapes = {"B": 1, "H": 2, "E": 8, "F": 8, "P": 32, "M": 32}
     one, other = (mapping_text(construct(program, machine, shapes)) for _ in range(2))
     assert one == other
+
+
+GATHER: Final = """cascade: blocks
+parallel: [H]
+ranks: {P: p, J: j, U: u, E: e, C: c}
+inputs: {Q: [P, E], K: [C, U, E], I: [P, J]}
+output: X
+einsums: |
+  X[p, j, u] = Q[p, e] * K[I[p, j], u, e]
+"""
+
+
+def test_gathered_tensors_that_fit_a_memory_are_read_once() -> None:
+    """64 queries gather 4 of 8 blocks each: with all blocks in the buffer no query brings one."""
+    program = Cascade.parse(GATHER).program
+    shapes = {"H": 2, "P": 64, "J": 4, "U": 4, "E": 8, "C": 8}
+    machine = with_buffer(small((4, 4), 4), 8192)
+    bound = bind(program, construct(program, machine, shapes), machine, shapes)
+    (e,) = bound.einsums
+    outer = machine.memories[0].name
+    reads = sum(
+        a.reads for a in count_einsum(bound, e).accesses if (a.tensor, a.place) == ("K", outer)
+    )
+    assert reads == 2 * 8 * 4 * 8

@@ -19,7 +19,8 @@ from archsim.counts.accesses import count_einsum
 from archsim.nest.record import Bound
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
-from mappers.construct.beam import Beam, PartialMapping, _options, legalised
+from mappers.construct.beam import Beam, legalised
+from mappers.construct.partial_mapping import PartialMapping, options_of
 from mappers.construct.sketch import repetitions
 from mappers.space.mapspace import Mapspace
 
@@ -181,7 +182,7 @@ def metered(bound: Bound) -> dict[str, list[float]]:
 def sketched(state: PartialMapping, name: str) -> list[float]:
     """Return the words that an Einsum moves at each memory, by the sketch."""
     machine, chosen = state.sketch.region.architecture, dict(state.placements)[name]
-    loads = next(loads for loads, placement in _options(state, name) if placement == chosen)
+    loads = next(loads for loads, placement in options_of(state, name) if placement == chosen)
     each = float(machine.word_bytes * machine.clock_hz)
     return [
         float(cycles) * float(memory.bandwidth_bytes_per_s) / each

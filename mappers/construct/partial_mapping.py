@@ -1,0 +1,293 @@
+"""Decisions on one nest, as a beam search makes them, and the placements that come last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.spec.mapping import Mapping
+from einsum_cascade.ir import Program
+
+from ..space.factorisation import EinsumPlacement, strongly_connected_components
+from ..space.region import Skeleton, mapping_of
+from . import policy
+from .sketch import Amount, Sketch, Use, repetitions, stays
+
+Loads = NDArray[np.float64]
+"""Cycles of each array, of each memory, and of each group of Einsums that take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialMapping:
+    """Decisions on one nest, so far."""
+
+    sketch: Sketch
+    shared: tuple[str, ...]
+    orders: tuple[tuple[str, ...], ...] = ()
+    """Order of the shared loops of each memory, from the outermost one on."""
+    held: tuple[tuple[int, ...], ...] = ()
+    """Coarse tiles of each open rank that each inner memory holds."""
+    outside: tuple[frozenset[str], ...] = ()
+    """For each inner memory, the results that pass through the memory outside of it."""
+    bypassing: tuple[frozenset[str], ...] = ()
+    """For each inner memory, the tensors that it does not keep."""
+    arrived: float = 0.0
+    """Machine words that arrive in the last memory that is decided."""
+    times: tuple[float, ...] = ()
+    """Cycles of each memory that is decided."""
+    score: float = 0.0
+    placements: tuple[tuple[str, EinsumPlacement], ...] = ()
+    in_registers: bool = False
+    """True if tensors are taken to stay in registers wherever they may: a bound mapping shows
+    whether they do, and memories keep the others."""
+
+    @property
+    def trips(self) -> list[dict[str, int]]:
+        """Iterations of the loops of each memory, the last one with all that it holds."""
+        ranks = self.sketch.open
+        chain = ((*self.sketch.coarse.values(),), *self.held, (1,) * len(ranks))
+        return [
+            {r: -(-a // b) for r, a, b in zip(ranks, outer, inner, strict=True)}
+            for outer, inner in pairwise(chain)
+        ]
+
+    def kept(self, tensor: str) -> tuple[int, ...]:
+        """Return the memories that keep a tensor, outermost first; none for one in registers."""
+        levels, first = len(self.held) + 1, 0
+        if tensor in self.registered:
+            return ()
+        if tensor not in self.sketch.ends:
+            passed = (n for n, tensors in enumerate(self.outside) if tensor in tensors)
+            first = next(passed, levels - 1)
+        gone = {n + 1 for n, tensors in enumerate(self.bypassing) if tensor in tensors}
+        return tuple(n for n in range(first, levels) if n not in gone) or (0,)
+
+    @property
+    def registered(self) -> frozenset[str]:
+        """Results that stay in the registers of an array."""
+        if self.in_registers:
+            return frozenset(self.sketch.registered)
+        gone = frozenset[str]().union(*self.bypassing)
+        return gone & self.sketch.registered.keys()
+
+    @property
+    def held_whole(self) -> frozenset[str]:
+        """Tensors that an array may hold whole, as far as loops at memories decide."""
+        trips, found = self.trips, set()
+        shared = [(r, at[r]) for order, at in zip(self.orders, trips, strict=True) for r in order]
+        for tensor, names in self.sketch.whole.items():
+            use = next(u for u in self.sketch.uses(min(names)) if u.tensor == tensor)
+            own = [(r, trips[-1][r]) for r in use.ranks.difference(self.shared) if r in trips[-1]]
+            if stays([*shared, *own], use, shared):
+                found.add(tensor)
+        return frozenset(found)
+
+    @property
+    def mapping(self) -> Mapping:
+        """Mapping with all decisions."""
+        region, ranks, trips = self.sketch.region, self.sketch.open, self.trips
+        levels = range(len(trips))
+        members = {r: region.factorisation_of[r].levelled for r in ranks}
+        order = tuple(
+            tuple(members[r][n] for r in self.orders[n] if trips[n][r] > 1) for n in levels
+        )
+        own = {members[r][n] for n in levels for r in ranks if trips[n][r] > 1}
+        sizes = [trips[n][r] for r in ranks for n in reversed(levels[1:])]
+        skeleton = Skeleton(shared=self.shared, order=order, own=frozenset(own.difference(*order)))
+        names = [m.name for m in region.architecture.memories]
+        placements = dict(self.placements)
+        places = {t: tuple(names[n] for n in self.kept(t)) for t in region.program.tensors}
+        places |= {t: (placements[t].array,) for t in self.registered}
+        rows = np.array(sizes, dtype=np.int64)
+        return mapping_of(region, skeleton, rows, placements, places)
+
+
+def placed(state: PartialMapping) -> PartialMapping | None:
+    """Return a state with the placements that keep all arrays and memories least busy.
+
+    Einsums change their placement in turn while that lowers the time of the busiest. Return None if
+    Einsums that hand on tensors in registers have no placement in common.
+    """
+    sketch = state.sketch
+    options = [_together(state, names) for names in _tied(state)]
+    if state.in_registers and not all(options):
+        return None
+    chosen = [able[0] for able in options]
+    total = sum((loads for loads, _ in chosen), np.zeros(()))
+    for _ in range(policy.PLACEMENT_ROUNDS):
+        before = total.max()
+        for number, able in enumerate(options):
+            rest = total - chosen[number][0]
+            chosen[number] = min(able, key=lambda option, rest=rest: _busy(rest + option[0]))  # type: ignore[misc]
+            total = rest + chosen[number][0]
+        if total.max() >= before:
+            break
+    machine = sketch.region.architecture
+    arrays, memories = len(machine.arrays), len(machine.memories)
+    return replace(
+        state,
+        score=_busy(total),
+        times=tuple(map(float, total[arrays : arrays + memories])),
+        placements=tuple(pair for _, placements in chosen for pair in placements),
+    )
+
+
+def _tied(state: PartialMapping) -> list[tuple[str, ...]]:
+    """Return groups of Einsums that hand on results in registers, so that they run alike."""
+    sketch, groups = state.sketch, list[set[str]]()
+    together = [sketch.registered[t] for t in state.registered]
+    if state.in_registers:
+        together += [sketch.whole[t] for t in state.held_whole]
+    for name in sketch.names:
+        mine = {name}.union(*(names for names in together if name in names))
+        apart = [g for g in groups if not g & mine]
+        groups = [*apart, mine.union(*(g for g in groups if g & mine))]
+    return [tuple(n for n in sketch.names if n in group) for group in groups]
+
+
+def _together(
+    state: PartialMapping, names: tuple[str, ...]
+) -> list[tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]]:
+    """Return the placements that Einsums have in common, and the cycles of all of them."""
+    if len(names) == 1:
+        return [
+            (loads, ((names[0], placement),)) for loads, placement in options_of(state, names[0])
+        ]
+    able = [{placement: loads for loads, placement in options_of(state, name)} for name in names]
+    common = [p for p in able[0] if all(p in other for other in able[1:])]
+    if not common and state.in_registers:
+        return []
+    if not common:  # The best of each: legality decides.
+        best = [next(iter(x.items())) for x in able]
+        loads = sum((loads for _, loads in best), np.zeros(()))
+        return [(loads, tuple((n, p) for n, (p, _) in zip(names, best, strict=True)))]
+    found = [
+        (sum((x[p] for x in able), np.zeros(())), tuple((n, p) for n in names)) for p in common
+    ]
+    return sorted(found, key=lambda option: _busy(option[0]))
+
+
+def _turns(program: Program) -> list[frozenset[str]]:
+    """Return groups of Einsums that wait for one another at every step, so that cycles add up."""
+    groups = program.memo(strongly_connected_components)
+    return [frozenset(group) for group in groups if len(group) > 1]
+
+
+def _busy(loads: Loads) -> float:
+    return float(loads.max() + policy.SUM_WEIGHT * loads.sum())
+
+
+def options_of(state: PartialMapping, name: str) -> list[tuple[Loads, EinsumPlacement]]:
+    """Return the placements of an Einsum and the cycles they take, the best ones first."""
+    sketch, trips = state.sketch, state.trips
+    ranks = {*sketch.ranks(name)}
+    uses = sketch.uses(name)
+    return sketch.memo(
+        _priced,
+        name,
+        tuple(r for r in state.shared if r in ranks),
+        tuple(tuple(r for r in order if r in ranks) for order in state.orders),
+        tuple(tuple((r, n) for r, n in at.items() if r in ranks) for at in trips),
+        tuple(
+            tuple((r, n) for r, n in zip(sketch.open, held, strict=True) if r in ranks)
+            for held in state.held
+        ),
+        tuple(_ways(state, name, use) for use in uses),
+        state.in_registers,
+    )
+
+
+def _ways(state: PartialMapping, name: str, use: Use) -> tuple[int, ...]:
+    """Return the memories that an access of an Einsum moves a tensor through, outermost first."""
+    kept = state.kept(use.tensor)
+    found = [n for n in kept[1:] if _finds(state, name, use, n)]
+    return kept[kept.index(found[-1]) :] if found else kept
+
+
+def _finds(state: PartialMapping, name: str, use: Use, level: int) -> bool:
+    """Return whether an Einsum finds a tile in a memory that another Einsum brought or left."""
+    sketch, program = state.sketch, state.sketch.region.program
+    held = dict(zip(sketch.open, state.held[level - 1], strict=True))
+    cut = (r not in state.shared and held[r] < sketch.coarse[r] for r in use.all_ranks if r in held)
+    if use.written or any(cut):
+        return False
+    if use.tensor in program.einsum_of:
+        if use.tensor not in state.outside[level - 1]:
+            return True
+        loops = sketch.loops(name, state.shared, state.orders[:level], state.trips[:level], ())
+        tiles, times = repetitions([*loops], use.all_ranks)
+        return sketch.follows(name, use.tensor) and bool(tiles == times)
+    first = next(x for x in sketch.names if any(u.tensor == use.tensor for u in sketch.uses(x)))
+    return first != name
+
+
+Counts = tuple[tuple[tuple[str, int], ...], ...]
+
+
+def _priced(
+    sketch: Sketch,
+    name: str,
+    shared: tuple[str, ...],
+    orders: tuple[tuple[str, ...], ...],
+    trips: Counts,
+    held: Counts,
+    ways: tuple[tuple[int, ...], ...],
+    in_registers: bool,
+) -> list[tuple[Loads, EinsumPlacement]]:
+    """Return the placements of an Einsum and the cycles they take, the best ones first."""
+    machine = sketch.region.architecture
+    arrays = [a.name for a in machine.arrays]
+    turns = sketch.region.program.memo(_turns)
+    taken = [n for n, group in enumerate(turns) if name in group]
+    cycles = float(machine.word_bytes * machine.clock_hz) * sketch.around
+    rates = [
+        0.0 if m.bandwidth_bytes_per_s is None else cycles / float(m.bandwidth_bytes_per_s)
+        for m in machine.memories
+    ]
+    loops_of = [dict[str, Amount](at) for at in trips]
+    tiles_of = [dict[str, Amount](at) for at in held]
+    uses = sketch.uses(name)
+    shares = [sketch.share(name, shared, tiles) for tiles in tiles_of]
+    found: list[tuple[Loads, EinsumPlacement]] = []
+    for own in sketch.orders(name):
+        outer = np.zeros(len(rates))
+        last = len(rates) - 1
+        loops = [*sketch.loops(name, shared, orders[:last], loops_of[:last], own)]
+        loops += [(r, loops_of[last][r]) for r in orders[last]]
+        inside = {r: n for r, n in loops_of[last].items() if r not in shared}
+        for use, way in zip(uses, ways, strict=True):
+            for memory, inner in pairwise(way):
+                around = [*sketch.loops(name, shared, orders[:inner], loops_of[:inner], own)]
+                tile = sketch.moving_tile(use, tiles_of[inner - 1], machine.memories[memory])
+                moved = sketch.moved(name, use, around, tile, shares[inner - 1], shared)
+                outer[memory] += float(moved.once + moved.again) * rates[memory]
+                outer[inner] += float(moved.into) * rates[inner]
+        for placement, work in sketch.layouts(name):
+            _, extents = sketch.on_array(name, placement)
+            share = sketch.array_share(name, shared, extents)
+            loading = sketch.loads_of(name, placement)
+            busy = work * share
+            loads = np.zeros(len(arrays) + len(rates) + len(turns))
+            loads[len(arrays) : len(arrays) + len(rates)] = outer
+            for use, way in zip(uses, ways, strict=True):
+                if not way:
+                    continue
+                feeds = machine.memories[way[-1]]
+                free = in_registers and use.tensor in sketch.whole
+                moved = sketch.fed(name, use, placement, loops, inside, own, feeds, held=free)
+                kept = use.runs and use.written and use.tensor not in sketch.ends
+                once = 0.0 if kept and not moved.again else moved.once
+                words = float(once + moved.again) * share
+                loads[len(arrays) + way[-1]] += words * rates[way[-1]]
+                if loading is not None and use.tensor in loading.tensors:
+                    fills = words / sketch.array_words(use, extents, feeds) * sketch.around
+                    busy = max(busy, fills * loading.cycles)
+            loads[arrays.index(placement.array)] = busy
+            for n in taken:
+                loads[len(arrays) + len(rates) + n] = busy
+            found.append((loads, EinsumPlacement(placement.array, placement.along, own)))
+    found.sort(key=lambda option: _busy(option[0]))
+    return found[: policy.MAX_OPTIONS]
