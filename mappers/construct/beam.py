@@ -74,7 +74,7 @@ class Beam:
                 x for group in islice(legal, policy.BEAM_WIDTH) for x in _sampled_states(group)
             ]
         ordered = (x for state in found for x in _innermost_orders(state))
-        inner = _taking_turns(ordered, key=lambda state: (id(state.sketch), state.shared))
+        inner = _taking_turns(ordered, key=lambda x: (id(x.sketch), x.shared, x.bypassing))
         able = (state for state in inner if self._has_legal_loops(state))
         complete = [
             placed(replace(state, in_registers=held))
