@@ -92,7 +92,7 @@ def cuts_sharing_dimensions(
     found: dict[Cut, None] = {}
     sides = [*sides]
     for companion in companions:
-        for side in sides if companion < min(sides) else ():
+        for side in sides if companion < min(sides, default=0) else ():
             if 1 < (shared := side // companion) < min(size, side):
                 found[nested_strides((shared,), size=size)] = None
                 found[nested_strides((shared, side), size=size)] = None

@@ -223,7 +223,7 @@ class Mapspace:
     def cuttable(self) -> Iterator[tuple[Region, Options, Options]]:
         """Yield each uncut region with usual cuts of its ranks, and with all alternative ones."""
         for base in self._uncut:
-            (_, usual), *others = self._options(base.shapes)
+            (_, usual), *others = self._options(base.shapes, planes_of(self.architecture))
             options = dict(usual)
             for _, each in others:
                 for rank, cuts in each.items():
@@ -382,13 +382,15 @@ class Mapspace:
         known |= {key for key, left in self._obeying.items() if not left}
         return min((grid.least_bound_outside(known) for grid in self._grids), default=inf)
 
-    def _options(self, shapes: dict[str, int]) -> Iterator[tuple[int, Options]]:
+    def _options(
+        self, shapes: dict[str, int], planes: tuple[tuple[int, int], ...] = ()
+    ) -> Iterator[tuple[int, Options]]:
         """Yield alternative cuts of each rank, parallel ranks first, and how unusual they are.
 
-        The first alternatives fill an array dimension with one rank alone. The others share a
-        dimension with another rank.
+        The first alternatives fill an array dimension with one rank alone, or one of the planes.
+        The others share a dimension with another rank.
         """
-        sides, planes = sides_of(self.architecture), planes_of(self.architecture)
+        sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
         einsums = self.program.einsums
         narrowest = min(sides, default=1)
