@@ -237,7 +237,9 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
     yield KnownMapping(
         BEAM,
         partial(derived_mapping, problem, by_idle_cores[0], BEAM),
-        beyond=policy.FLOOR_RATIO_TO_TRY_BEAM,
+        beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
+        if architecture.has_instances
+        else policy.FLOOR_RATIO_TO_TRY_BEAM,
         idle=idle_factor(architecture, by_idle_cores[0]),
     )
     yield from _with_partitioned_tiles(problem)

@@ -34,8 +34,8 @@ Each unequal tile is bound by itself.
 FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
 """Lower-bound ratio above which mappings that take long to generate are tried."""
 
-FLOOR_RATIO_TO_TRY_BEAM: Final = 1.25
-"""Lower-bound ratio above which a beam search is tried."""
+FLOOR_RATIO_TO_TRY_BEAM: Final = 1.5
+"""Lower-bound ratio above which a beam search is tried on a single core."""
 
 FLOOR_RATIO_TO_TRY_FUSED: Final = 1.4
 """Lower-bound ratio above which fused mappings are tried on a line of more than two memories.
