@@ -140,9 +140,11 @@ def test_decoding_reads_the_cache_of_a_group_once(name: str, heads: int, side_by
 def test_latent_attention_by_default() -> None:
     """A prefill of 128 heads with keys of their own; 576 words a token in decoding."""
     prefill = by_default("deepseek-v3", seq_len=1024)
+    assert prefill.mapping == "gqa-causal"
     pairs = 128 * 1024 * 1025 // 2
     assert operations(prefill, "BQK", "mac") == pairs * 192
     assert operations(prefill, "SLNV", "mac") == pairs * 128
+    assert prefill.schedule.steps == 128 * 10
     before, after = (
         by_default("deepseek-v3", phase="decode", cached_len=n, batch=2) for n in (4095, 4096)
     )
