@@ -36,7 +36,7 @@ Cuts = tuple[Cut, ...]
 """A cut of each rank."""
 
 State = tuple[float, Cuts]
-"""Cuts of some ranks, and the cycles of the Einsums that have no others."""
+"""Cycles of all Einsums, and the cuts of all ranks."""
 
 
 def promising_regions(space: Mapspace, most: int) -> list[Region]:
@@ -64,7 +64,7 @@ class ArrayCuts(Memoized):
     base: Region
     """Region in which no rank is cut."""
     usual: Options
-    """Cuts that fill an array dimension with one rank, or a rank's two dimensions."""
+    """Cuts with which a rank fills one dimension of an array, or two."""
     options: Options
     """All alternative cuts."""
 

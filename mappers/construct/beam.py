@@ -85,7 +85,7 @@ class Beam:
         return [*_taking_turns(best, key=attrgetter("in_registers"))]
 
     def _has_legal_loops(self, state: PartialMapping) -> bool:
-        """Return whether the shared loops are legal; of loops that do so, tiles hardly matter."""
+        """Return whether the shared loops are legal, which hardly depends on sizes of tiles."""
         region, trips = state.sketch.region, state.trips
         iterating = tuple(
             tuple(r for r in order if at[r] > 1)
@@ -428,7 +428,8 @@ def _filled(state: PartialMapping) -> PartialMapping:
         orders=(*state.orders, *state.orders[-1:] * orders),
         held=(*state.held, *state.held[-1:] * more),
         outside=(*state.outside, *state.outside[-1:] * more),
-        bypassing=(*state.bypassing, *[frozenset[str]()] * more),
+        # A tensor that cannot bypass a memory says nothing of the loops.
+        bypassing=(frozenset[str](),) * (depth - 1),
         placements=tuple(placements),
     )
 
