@@ -74,6 +74,18 @@ class Pattern(NamedTuple):
     """Least time from the start of each task to the end of all that wait for it."""
 
 
+def combinations(t: OrderTables) -> int:
+    """Return the number of combinations of orders of the resources.
+
+    The result has the type of any number; a product that begins with a literal has a type of its
+    own, for which kernels are compiled once more.
+    """
+    found = 1
+    for choices in t.choices:
+        found *= choices
+    return found
+
+
 def next_choice(t: OrderTables, choice: Numbers) -> int:
     """Advance to the next combination of orders, the last resource first.
 
@@ -643,9 +655,7 @@ def choose(
     int
         ``CHOSEN``, ``UNPLACED`` or ``ILLEGAL``.
     """
-    tasks, plain = len(t.resource), 1
-    for choices in t.choices:
-        plain *= choices
+    tasks, plain = len(t.resource), combinations(t)
     most = plain * (1 + len(slacks))
     stage, position = filled(most * tasks, 0), filled(most * tasks, 0)
     choice, row = filled(len(t.choices), 0), filled(tasks, 0)
@@ -683,7 +693,7 @@ def choose(
 
 
 HELPERS = (
-    *(next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _first_least),
+    *(combinations, next_choice, _grows_for_ever, _settle, _place, _phases, last_end, _first_least),
     *(_least_ends, _place_soonest, _relax, _write_issue, overlapped, in_order),
     *(by_position, _firing_order, least_end, end_of),
 )

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.compiled import compiled_inside
+from archsim.compiled import compiled_inside, copy_row
 
 from ...problem.objectives import ENERGY
 from .measures import Floats, Ints
 
 EINSUM, TENSOR = range(2)
+
+copied = compiled_inside(copy_row)
 
 
 class Choices(NamedTuple):
@@ -201,7 +203,9 @@ def planned(c: Choices) -> Plan:
         np.empty(rows, np.int64),
     )
     _states_planned(c, p, factors, placed)
-    done, end = np.zeros(p.first_group[decisions], np.bool_), 0
+    # Always 0; a literal would have a type of its own, for which kernels are compiled once more.
+    end = c.first_state[0]
+    done = np.zeros(p.first_group[decisions], np.bool_)
     for decision in range(decisions):
         if c.decisions[decision, 0] == TENSOR:
             each = c.decisions[decision, 2] * accesses[decision]
@@ -239,7 +243,7 @@ def _least_places(
     found[:] = np.inf if accesses else 0.0
     places = 0
     while begun < end:
-        value[:] = penalty[places]
+        copied(value, 0, penalty[places])
         for access in range(begun, begun + accesses):
             least[:] = np.inf
             for place in range(ranges[access], ranges[access + 1]):
@@ -273,7 +277,7 @@ def least_to_go(
     end, sums = c.decisions.shape[0], cost.shape[1]
     scratch = np.empty(sums), np.empty(sums)
     known = np.empty((p.first_group[end], sums))
-    to_go[c.first_state[end], :] = offset
+    copied(to_go[c.first_state[end]], 0, offset)
     # Backwards, so that the cost after each state is known.
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
@@ -553,12 +557,12 @@ def raise_multipliers(
     best, aim, shorter = -np.inf, goal, 1.0
     for _ in range(times):
         weighted = weighted_cost(cost, weights)
-        multipliers_of(c, sizes, weights, 0, column_limits, penalty, offset)
+        multipliers_of(c, sizes, weights, c.first_state[0], column_limits, penalty, offset)
         least_to_go(c, p, weighted, penalty, offset, to_go)
         bound = to_go[c.first_state[0], 0]
         if bound > best:
             best = bound
-            kept[:] = weights
+            copied(kept[0], 0, weights[0])
             # A goal far above the bound is approached step by step.
             aim = min(goal, 2 * best)
         else:
@@ -574,5 +578,5 @@ def raise_multipliers(
         _go(
             objective, weights, column_limits, columns, aim, along, (towards - bound) / aim / square
         )
-    weights[:] = kept
+    copied(weights[0], 0, kept[0])
     return best * (1 - _ROUNDING_SHARE)

@@ -15,6 +15,7 @@ from .bounds import (
     TENSOR,
     Choices,
     Plan,
+    copied,
     least_sizes,
     least_to_go,
     multipliers_of,
@@ -386,6 +387,15 @@ def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratc
 
 
 @compiled_inside
+def _sum(row: Floats) -> float:
+    """Return the sum of a row; numpy's own sum takes seconds to compile."""
+    total = 0.0
+    for value in row:
+        total += value
+    return total
+
+
+@compiled_inside
 def _descend(
     c: Choices,
     plan: Plan,
@@ -421,7 +431,7 @@ def _descend(
     result[VALUE] = result[TIE] = np.inf
     least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first, np.inf)
     x.state[0] = first
-    before, looked = tally.sum(), 0
+    before, looked = _sum(tally), 0
     result[LEAST] = least
     if least >= best * (1 - slack):
         tally[BOUND] += x.below[0]
@@ -465,7 +475,7 @@ def _descend(
             more = x.options[depth, choice, column]
             # Each decision has a row of its own: going back needs no undoing.
             x.so_far[depth + 1, column] = x.so_far[depth, column] + more
-        x.used[depth + 1, :] = x.used[depth]
+        copied(x.used[depth + 1], 0, x.used[depth])
         if c.decisions[depth, 0] == EINSUM:
             x.placed[number] = choice
         elif not fits(
@@ -490,7 +500,7 @@ def _descend(
             for step in range(end):
                 chosen[step] = x.order[step, x.at[step]]
     if looked == nodes:
-        tally[UNSEEN] += x.below[0] - (tally.sum() - before)
+        tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
         result[LEAST] = least
     else:
         # The search is complete: nothing beats the best by more than the slack.
@@ -615,4 +625,4 @@ def search_sized(
             if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
                 limit = s.values[size] = result[VALUE]
                 s.tilings[size] = tiling
-                s.chosen[size, :] = chosen
+                copied(s.chosen[size], 0, chosen)
