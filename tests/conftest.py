@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from einsum_cascade.errors import InputError
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,16 +41,34 @@ def _no_mapping_is_remembered() -> None:
     os.environ["ARCHSIM_CACHE"] = ""
 
 
+def _made_once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a generator of mappings that answers a second time what it answered the first."""
+
+    @cache
+    def known(program: Any, machine: Any, given: tuple[tuple[str, int], ...]) -> Any:
+        try:
+            return make(program, machine, dict(given))
+        except InputError as refused:
+            return refused.with_traceback(None)
+
+    def asked(program: Any, machine: Any, given: dict[str, int]) -> Any:
+        found = known(program, machine, tuple(given.items()))
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    return asked
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _what_is_made_is_made_once() -> Iterator[None]:
     """Mappings whose Einsums share loops take seconds to make, and follow from what they are made
     for alone. Tests of how they are made ask for that themselves."""
-    from mappers.construct import fused as make
+    from mappers.construct import beam, fused
 
-    fused = cache(lambda program, machine, given: make_fused(program, machine, dict(given)))
-    make_fused = make.fused
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "fused", lambda p, m, given: fused(p, m, tuple(given.items())))
+        patch.setattr(fused, "fused", _made_once(fused.fused))
+        patch.setattr(beam, "construct", _made_once(beam.construct))
         yield
 
 

@@ -6,6 +6,8 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -28,6 +30,44 @@ GONE_FROM_NAMES = (
     "tells_apart", "joined_loops", "words_moved", "folding", "sketch_turns", "first_graphs",
 )  # fmt: skip
 """Parts of names that say less than the field's terms: partition, gather, replication, band."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What several tests ask of a file, of which each part of the tree is visited once."""
+
+    constants: tuple[str, ...]
+    names: tuple[str, ...]
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+
+
+@cache
+def code_of(file: Path) -> Code:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    targets = (t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets)
+    names, imports = [file.stem], []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.append(node.id)
+        elif isinstance(node, ast.arg):
+            names.append(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            names.append(ast.unparse(node.target).rpartition(".")[2])
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            imports.append(node)
+    constants = (t.id for t in targets if isinstance(t, ast.Name))
+    return Code(tuple(constants), tuple(dict.fromkeys(names)), tuple(imports))
+
+
+def functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
+    """Functions among statements, however deep."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from functions(getattr(node, field, ()))
 
 
 def rooms(package: str) -> set[str]:
@@ -59,9 +99,7 @@ def test_a_class_name_has_one_meaning() -> None:
 def test_a_constant_is_defined_once() -> None:
     """A second definition in a file would change what code above it uses."""
     for file in FILES:
-        body = ast.parse(file.read_text(encoding="utf-8")).body
-        targets = (t for node in body if isinstance(node, ast.Assign) for t in node.targets)
-        names = Counter(t.id for t in targets if isinstance(t, ast.Name))
+        names = Counter(code_of(file).constants)
         assert [name for name, count in names.items() if count > 1] == [], file
 
 
@@ -87,16 +125,7 @@ def test_names_are_the_terms_of_the_field() -> None:
     gone = re.compile(rf"(?:^|_)(?:{'|'.join(GONE_FROM_NAMES)})(?:_|$)")
     found = []
     for file in FILES:
-        names = [file.stem]
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names.append(node.name)
-            elif isinstance(node, ast.AnnAssign):
-                names.append(ast.unparse(node.target).rpartition(".")[2])
-            elif isinstance(node, ast.arg):
-                names.append(node.arg)
-            elif isinstance(node, ast.Name):
-                names.append(node.id)
+        names = code_of(file).names
         words = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names)
         found += [f"{file.relative_to(ROOT)}: {word}" for word in words if gone.search(word)]
     assert found == []
@@ -134,22 +163,21 @@ def test_files_and_functions_are_small() -> None:
         most = 120 if "kernel" in str(file.relative_to(ROOT)) else 80
         if text.count("\n") < most:  # no function in it is longer
             continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
-                size = node.end_lineno - node.lineno + 1
-                if size > most:
-                    long.append(f"{file.relative_to(ROOT)}: {node.name} has {size} lines")
+        for node in functions(ast.parse(text).body):
+            size = (node.end_lineno or 0) - node.lineno + 1
+            if size > most:
+                long.append(f"{file.relative_to(ROOT)}: {node.name} has {size} lines")
     assert long == []
 
 
 def imported(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
     """Yield our modules that a file imports: at the top, inside functions or for types."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in code_of(file).imports:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             parts = package.split(".")
             above = parts[: len(parts) - node.level + 1] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])

@@ -55,10 +55,14 @@ def test_the_python_shown_runs() -> None:
     assert names["result"].latency_s > 0  # type: ignore[attr-defined]
 
 
+RUN_ELSEWHERE = ("atlas", "map", "reproduce", "rewrite", "validate")
+"""Commands that take long; tests of each of them run it in this way always."""
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(c, marks=pytest.mark.slow) if c.startswith(("atlas", "map")) else c
+        pytest.param(c, marks=pytest.mark.slow) if c.startswith(RUN_ELSEWHERE) else c
         for c in re.findall(r"\| `archsim (.*?)` \|", README)
     ],
 )

@@ -67,7 +67,7 @@ def test_usual_and_given_shapes_are_no_more_than_there_is_to_pick_from() -> None
 @pytest.mark.parametrize("name", [left("nsa"), "moba"])
 def test_short_sequences_of_what_picks_blocks_run(name: str) -> None:
     """Eight blocks of 64 of which 16 are to be picked; one of 512, of which 3 are."""
-    result = simulate(name, "fusemax", seq_len=512)
+    result = simulate(name, "fusemax", "fused", seq_len=512)
     assert any("there are no more candidates" in note for note in result.notes)
     assert result.cycles > 0
 

@@ -9,7 +9,7 @@ from bound_cases import bound, counted, walked, walker
 from nest_capacity import required
 from nest_cases import random_case, varied_case
 from nest_starts import StartWalker, started_case
-from portions import portions
+from portions import examples, portions
 
 from archsim.counts.accesses import count_einsum
 from archsim.legality.footprint import requirements
@@ -80,7 +80,7 @@ def test_what_running_values_begin_with_equals_the_walk(first: int) -> None:
 
 def test_the_cases_cover_what_they_should() -> None:
     """The generator reaches every kind of cascade, mapping and machine."""
-    cases = [random_case(seed) for seed in range(CASES)]
+    cases = [random_case(seed) for seed in range(examples(CASES))]
     text = [str(c.program.einsums) for c in cases]
     seen = Counter[str]()
     for case, written in zip(cases, text, strict=True):
@@ -127,4 +127,4 @@ def test_the_cases_cover_what_they_should() -> None:
     wanted += ["parallel", "shared", "outside", "ragged", "registers of another array"]
     wanted += [f"{n} memories" for n in (1, 2, 3, 4)] + [f"{n} einsums" for n in (1, 2, 3, 4, 5)]
     wanted += [f"{n} dimensions" for n in (0, 1, 2, 3)] + ["sequential", "pipelined"]
-    assert {name: seen[name] for name in wanted if seen[name] < 15} == {}
+    assert {name: seen[name] for name in wanted if seen[name] < examples(15)} == {}

@@ -15,6 +15,7 @@ from nest_capacity import required
 from nest_cases import Case, billed_case
 from nest_masks import MaskedWalker
 from nest_walker import NestWalker
+from portions import examples
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
@@ -56,9 +57,9 @@ def run(case: Case) -> Result | None:
 
 
 def results(first: int, count: int) -> list[tuple[Case, Result]]:
-    pairs = [(c, run(c)) for c in map(billed_case, range(first, first + count))]
+    pairs = [(c, run(c)) for c in map(billed_case, range(first, first + examples(count)))]
     found = [(c, r) for c, r in pairs if r is not None]
-    assert len(found) > count / 4
+    assert len(found) > examples(count) / 4
     return found
 
 

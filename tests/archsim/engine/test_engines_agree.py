@@ -11,7 +11,7 @@ import pytest
 from bound_cases import bound, untimed
 from evaluated import evaluate_mapping
 from nest_cases import random_case
-from portions import left, portions, some
+from portions import examples, left, portions, some
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.accesses import count_einsum
@@ -240,7 +240,7 @@ def test_every_cascade_runs_step_by_step_on_a_machine_of_odd_sizes(number: int) 
 def test_no_random_mapping_is_averaged_only_or_refused_only(first: int) -> None:
     """Whatever an average step answers, the real ones do, but for a few that say why."""
     averaged = ran = 0
-    for seed in range(first, first + 100):
+    for seed in range(first, first + examples(100)):
         lowered = bound(random_case(seed))
         if illegalities(lowered):
             continue
@@ -257,5 +257,5 @@ def test_no_random_mapping_is_averaged_only_or_refused_only(first: int) -> None:
         assert timing.cycles == time_bound(lowered, counts, "event").cycles
         averaged += timing.timed_by == "average"
         ran += 1
-    assert ran > 30
+    assert ran > examples(30)
     assert averaged <= ran / 20

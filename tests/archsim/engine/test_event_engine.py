@@ -10,7 +10,7 @@ import pytest
 from bound_cases import bert, bound, untimed
 from event_unrolled import run_unrolled
 from nest_cases import Case, random_case
-from portions import left, portions, some
+from portions import examples, left, portions, some
 
 import workloads
 from archsim import Architecture, Mapping, simulate
@@ -49,7 +49,7 @@ def scheduled(case: Case, kind: str) -> Case:
 def legal(first: int, count: int, kind: str) -> list[Bound]:
     """Bound random cases under one kind of schedule, illegal ones left out."""
     found: list[Bound] = []
-    for seed in range(first, first + count):
+    for seed in range(first, first + examples(count)):
         lowered = bound(scheduled(random_case(seed), kind))
         if not illegalities(lowered):
             found.append(lowered)
@@ -102,7 +102,7 @@ def test_never_below_the_bounds(kind: str) -> None:
         for memory in lowered.architecture.memories:
             moved = memory_bytes(lowered, counts, memory)
             assert cycles >= transfer_cycles(lowered, memory, moved)
-    assert ran > 10
+    assert ran > examples(10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ import pytest
 from event_unrolled import run_unrolled
 from masked_cases import MASKS, masked, masked_attention
 from nest_masks import MaskedWalker
-from portions import left
+from portions import examples, left
 
 import workloads
 from archsim import Architecture, Mapping, simulate
@@ -86,7 +86,7 @@ def test_steps_are_those_with_points_and_add_up(mask: str, shape: tuple[int, int
 
 def test_random_nests_have_the_steps_of_the_walk() -> None:
     tried = 0
-    for seed in range(120):
+    for seed in range(examples(120)):
         case = masked_attention(seed)
         lowered = masked(case)
         if lowered.no_op_band is None or illegalities(lowered):
@@ -98,7 +98,7 @@ def test_random_nests_have_the_steps_of_the_walk() -> None:
             if len(group.loops) == len(lowered.nest):
                 tried += 1
                 assert length(steps.run_lengths) == max(1, len(_live(case, lowered)))
-    assert tried > 5
+    assert tried > examples(5)
 
 
 def _live(case: object, lowered: Bound) -> list[tuple[int, ...]]:

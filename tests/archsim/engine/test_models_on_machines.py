@@ -212,9 +212,10 @@ def test_a_window_as_long_as_the_keys_is_none() -> None:
 
 def test_a_machine_that_cannot_run_the_mask(tmp_path: Path) -> None:
     """FLAT's own mapping knows none: it is named and not taken in silence."""
-    work = load("llama-3-8b", seq_len=256)
     # Its elements have no maximum, but its lanes do; a buffer too small for a tile is the end.
-    assert simulate(work, Architecture.load("flat")).mapping == "gqa-causal"
+    long = load("llama-3-8b", seq_len=4096)
+    assert simulate(long, Architecture.load("flat")).mapping == "gqa-causal"
+    work = load("llama-3-8b", seq_len=256)
     small = tmp_path / "flat.yaml"
     text = builtin_source("architectures", "flat").text
     small.write_text(text.replace("capacity: 32 MiB", "capacity: 1 KiB"), encoding="utf-8")

@@ -12,7 +12,7 @@ from bound_cases import bound, walker
 from lockstep import Lockstep
 from named_parts import by_name
 from nest_cases import Case, random_case, varied_case
-from portions import portions
+from portions import examples, portions
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
@@ -81,7 +81,7 @@ def test_legal_is_what_finds_all_it_reads(first: int) -> None:
     that is one refusal in 66.
     """
     refused = legal = unconfirmed = 0
-    for seed in range(first, first + 200):
+    for seed in range(first, first + examples(200)):
         case = random_case(seed)
         if not whole(case):
             continue
@@ -93,8 +93,8 @@ def test_legal_is_what_finds_all_it_reads(first: int) -> None:
         legal += not problems
         if problems and wrong is None:
             unconfirmed += not all(run_is_lenient(case, run, p.message) for p in problems)
-    assert refused > 33
-    assert legal > 60
+    assert refused > examples(33)
+    assert legal > examples(60)
     assert unconfirmed <= refused / 15  # two hundred cases are few: there may be three of them
 
 

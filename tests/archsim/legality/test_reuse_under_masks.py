@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from machines import small
 from nest_walker import NestWalker, allowed
+from portions import examples
 
 from archsim.counts.accesses import count_einsum
 from archsim.counts.spill import count_mapping
@@ -116,7 +117,7 @@ def _counted(bound: Bound) -> list[int]:
 
 def test_traffic_is_no_less_than_what_comes_tile_by_tile() -> None:
     seen = Counter[str]()
-    for seed in range(200):
+    for seed in range(examples(200)):
         rng = Random(seed)
         masks = [rng.choice(MASKS) for _ in range(3)]
         if rng.random() < 0.3:
@@ -131,7 +132,7 @@ def test_traffic_is_no_less_than_what_comes_tile_by_tile() -> None:
             assert counted == needed, f"seed {seed}"
             seen["exact"] += 1
         seen["more than once" if counted > needed else "once"] += 1
-    assert min(seen["exact"], seen["more than once"], seen["once"]) > 20
+    assert min(seen["exact"], seen["more than once"], seen["once"]) > examples(20)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def _is_held(case: Bound) -> bool:
 
 @pytest.mark.parametrize("text", [SOLVED, INVERSE])
 @pytest.mark.parametrize(
-    ("first", "count"), [(0, 250), *(left(first, 500) for first in range(0, 3000, 500))]
+    ("first", "count"), [(0, 100), *(left(first, 500) for first in range(0, 3000, 500))]
 )
 def test_what_is_legal_finds_all_rows(text: str, first: int, count: int) -> None:
     """Run value by value, whatever loops there are and wherever a state is kept."""
@@ -80,5 +80,5 @@ def test_what_is_legal_finds_all_rows(text: str, first: int, count: int) -> None
         refused += bool(problems)
         legal += not problems
         held += not problems and _is_held(found)
-    assert min(legal, refused) > 20
+    assert min(legal, refused) > count / 13
     assert held, "no state was held as a whole"

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from machines import small
 from nest_walker import NestWalker, allowed
-from portions import left
+from portions import examples, left
 
 from archsim import simulate
 from archsim.legality.binding import bind
@@ -108,7 +108,7 @@ def test_what_is_found_was_brought_element_by_element() -> None:
     seen = Counter[str]()
     machine = small((2, 3), 4)
     names = [m.name for m in machine.memories]
-    for seed in range(150):
+    for seed in range(examples(150)):
         rng = Random(seed)
         cascade = _cascade(rng)
         program, mapping = cascade.program, _mapping(rng, cascade, names)
@@ -123,8 +123,8 @@ def test_what_is_found_was_brought_element_by_element() -> None:
                 found = finds_tile_at(bound, e, number, 1)
                 assert not found or _left(walker, bound, e, number), f"seed {seed}, {e.name}"
                 seen["found" if found else "not found"] += 1
-    assert seen["found"] > 50
-    assert seen["not found"] > 50
+    assert seen["found"] > examples(50)
+    assert seen["not found"] > examples(50)
 
 
 @pytest.mark.parametrize(

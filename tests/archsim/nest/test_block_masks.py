@@ -11,7 +11,7 @@ from masked_cases import masked, one_pass
 from nest_cases import Case
 from nest_mappings import random_machine, random_mapping
 from nest_masks import MaskedWalker
-from portions import left, portions
+from portions import examples, left, portions
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_bound
@@ -65,7 +65,7 @@ def of_whole_blocks(bound: Bound, block: int, moved: int) -> bool:
 @pytest.mark.parametrize("first", portions(400, 50))
 def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are(first: int) -> None:
     exact = windows = 0
-    for seed in range(first, first + 50):
+    for seed in range(first, first + examples(50)):
         case, block, moved = random_blocks(seed)
         lowered = masked(case)
         walker = MaskedWalker(case, lowered)
@@ -78,8 +78,8 @@ def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are(fir
             where = f"seed {seed}, {e.name}"
             assert e.iterations == wanted or (wide and e.iterations > wanted), where
             exact += e.iterations == wanted < len(walker.walk_steps(e.einsum))
-    assert exact > 50
-    assert windows > 250
+    assert exact > examples(50)
+    assert windows > examples(250)
 
 
 def chunks(block: int, *, keys: int = 1024, queries: int = 1024) -> Bound:

@@ -198,7 +198,7 @@ def far_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[b
 def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes of tiles and counts of both kinds, with and without what long ramps save."""
     asked = []
-    for seed in range(120):
+    for seed in range(examples(120)):
         random = Random(seed)
         loops, extents, moves = far_nest(random)
         low = random.choice((-(10**9), random.randint(-500, 300)))
@@ -226,7 +226,7 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         walk.cache_clear()
     assert saved == [[count(*ask) for count in counts] for ask in asked]
     assert sum(x.end - x.begin for x in left) > 20 * len(asked)
-    assert shorter > 9
+    assert shorter > examples(9)
 
 
 @given(seed=st.integers(0, 10**6), sized=st.sets(st.integers(0, 2)))
@@ -266,7 +266,7 @@ def test_distinct_tiles_have_the_size_of_the_fullest(seed: int, sized: set[int])
 # ------------------------------------------------------------------ counts
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 10), left(0, 20), left(20, 20), left(40, 20)])
+@pytest.mark.parametrize(("first", "count"), [(0, 5), left(0, 20), left(20, 20), left(40, 20)])
 def test_counts_of_masked_attention_equal_the_walk(first: int, count: int) -> None:
     idle = 0
     for seed in range(first, first + count):
@@ -277,13 +277,13 @@ def test_counts_of_masked_attention_equal_the_walk(first: int, count: int) -> No
             found = counted(count_einsum(lowered, e))
             assert found == walked(walker.walk(e.einsum)), f"seed {seed}, {e.name}"
         idle += any(e.window and e.einsum.where is None for e in lowered.einsums)
-    assert idle >= 3
+    assert idle >= min(3, count // 5)
 
 
 def test_a_mask_written_once_counts_as_one_that_is_repeated() -> None:
     """Windows, steps and counts of the same nest, the mask on the scores alone."""
     fewer = 0
-    for seed in range(60):
+    for seed in range(examples(60)):
         case = masked_attention(seed)
         bare = [e if e.name == "BQK" else replace(e, where=None) for e in case.program.einsums]
         once = replace(case, program=replace(case.program, einsums=tuple(bare)))
@@ -295,7 +295,7 @@ def test_a_mask_written_once_counts_as_one_that_is_repeated() -> None:
             found = count_einsum(written_once, e)
             assert found == count_einsum(repeated, other), f"seed {seed}, {e.name}"
             fewer += e.name == "SLNV" and found.allowed < found.points
-    assert fewer >= 5
+    assert fewer >= examples(60) // 12
 
 
 @pytest.mark.parametrize("first", portions(600, 150))

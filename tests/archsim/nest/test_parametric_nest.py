@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from nest_cases import Case, random_case, varied_case
 from nest_starts import started_case
+from portions import examples
 
 from archsim import Architecture, Mapping
 from archsim.counts.accesses import PathStop, path_of
@@ -43,7 +44,7 @@ def test_other_sizes_are_bound_as_if_afresh(make: Callable[[int], Case | None]) 
     """The same loops and addresses, the same refusals, and legal where that is found anew."""
     random = Random(5)
     again = refused = illegal = 0
-    for seed in range(120):
+    for seed in range(examples(120)):
         if (case := make(seed)) is None:
             continue
         tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
@@ -68,9 +69,9 @@ def test_other_sizes_are_bound_as_if_afresh(make: Callable[[int], Case | None]) 
             illegal += bool(illegalities(fresh))
             last = found
             again += 1
-    assert again > 100
-    assert refused > 2
-    assert illegal > 2
+    assert again > examples(100)
+    assert refused > examples(2)
+    assert illegal > examples(2)
 
 
 def test_another_mapping_of_the_same_name_is_not_taken_for_one_that_is_known() -> None:

@@ -11,7 +11,7 @@ from bound_cases import bound, walker
 from event_queue import run_events
 from nest_cases import Case, random_case, varied_case
 from nest_walker import NestWalker
-from portions import left
+from portions import examples, left
 
 import workloads
 from archsim import Architecture, Mapping, simulate
@@ -82,7 +82,7 @@ def test_a_single_step_is_a_chain() -> None:
 def legal_cases(first: int, count: int, kind: str) -> list[tuple[Case, Bound]]:
     """Bound random cases under one kind of schedule, the illegal ones left out."""
     found = []
-    for seed in range(first, first + count):
+    for seed in range(first, first + examples(count)):
         case = random_case(seed)
         schedule = Schedule(kind="sequential" if kind == "sequential" else "pipelined")
         if kind == "phases":
@@ -113,7 +113,7 @@ def least(lowered: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
 @pytest.mark.parametrize("kind", ["sequential", "phases", "pipelined"])
 def test_never_below_the_bounds(kind: str) -> None:
     cases = legal_cases(0, 120, kind)
-    assert len(cases) > 40
+    assert len(cases) > examples(40)
     for _, lowered in cases:
         timing, counts = timed(lowered)
         assert timing.cycles >= least(lowered, counts)
@@ -123,7 +123,7 @@ def test_never_below_the_bounds(kind: str) -> None:
 
 def legal_groups(first: int, count: int) -> list[tuple[Case, Bound]]:
     """Bound random cases with groups of Einsums, the illegal ones left out."""
-    cases = [varied_case(seed) for seed in range(first, first + count)]
+    cases = [varied_case(seed) for seed in range(first, first + examples(count))]
     found = [(c, bound(c)) for c in cases if c.mapping.schedule.groups]
     return [(c, lowered) for c, lowered in found if not illegalities(lowered)]
 
@@ -132,7 +132,7 @@ def legal_groups(first: int, count: int) -> list[tuple[Case, Bound]]:
 def test_sequential_is_the_sum_of_the_longest_parts(grouped: bool) -> None:
     """From the walker's counts: iterations times cycles, bytes over bandwidth."""
     cases = legal_groups(500, 250) if grouped else legal_cases(500, 60, "sequential")
-    assert len(cases) > 20
+    assert len(cases) > examples(20)
     assert not grouped or any(len(g) > 1 for _, lowered in cases for g in lowered.groups)
     for case, lowered in cases:
         walk = walker(case)
@@ -177,7 +177,7 @@ def test_pipelined_equals_the_event_queue() -> None:
         end, _ = run_events(graph, modulo_schedule(graph))
         assert timing.cycles == end + program.fill_and_drain
         checked += 1
-    assert checked > 25
+    assert checked > examples(25)
 
 
 def test_phases_wait_for_no_result_that_nobody_reads() -> None:
@@ -191,7 +191,7 @@ def test_phases_wait_for_no_result_that_nobody_reads() -> None:
             hidden = replace(case, mapping=replace(case.mapping, schedule=schedule))
             assert timed(lowered)[0] == timed(bound(hidden))[0]
             checked += 1
-    assert checked > 3
+    assert checked > examples(3)
 
 
 def with_bandwidth(case: Case, bandwidth: int | None) -> Case:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from bound_cases import bert, bound, walker
 from nest_cases import random_case
-from portions import portions
+from portions import examples, portions
 
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.counts.occupancy import busy_cycles
@@ -78,7 +78,7 @@ def test_moves_are_hardly_ever_scaled() -> None:
     """A flow's own sum is what is counted, but for tiles that come back over a ragged edge
     (and for gathers, which are counted in lines)."""
     odd = total = 0
-    for seed in range(400):
+    for seed in range(examples(400)):
         lowered = bound(random_case(seed))
         if not illegalities(lowered):
             counts = counted(lowered)
@@ -87,7 +87,7 @@ def test_moves_are_hardly_ever_scaled() -> None:
                     continue
                 total += len(part.flows.moves)
                 odd += sum(m.scale != 1 for m in part.flows.moves)
-    assert total > 500
+    assert total > examples(500)
     assert odd <= total / 100
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from nest_cases import billed_case
-from portions import left, portions
+from portions import examples, left, portions
 
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
@@ -120,7 +120,7 @@ def results(space: Mapspace) -> list[Result]:
 @pytest.mark.parametrize("first", portions(SEEDS, BATCH))
 def test_nothing_is_better_than_what_is_found(first: int) -> None:
     compared = 0
-    for seed in range(first, first + BATCH):
+    for seed in range(first, first + examples(BATCH)):
         space = small_space(seed)
         if space is None:
             continue
@@ -143,14 +143,14 @@ def test_nothing_is_better_than_what_is_found(first: int) -> None:
             pruned = sum(count for _, count in certificate.reasons)
             assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}, {name}"
             compared += 1
-    assert compared > 2  # of 30 spaces some are small and without a mask
+    assert compared > examples(2)  # of 30 spaces some are small and without a mask
 
 
 @pytest.mark.parametrize("first", [0, left(1)])
 def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -> None:
     """Interrupted at any step, over its time, or content with little: the gap still holds."""
     cut = 0
-    for seed in range(2 * first, SEEDS, 4):
+    for seed in range(2 * first, examples(SEEDS), 4):
         space, random = small_space(seed), Random(seed)
         objective = OBJECTIVES[random.choice(("latency", "energy"))]
         runs = [] if space is None else engine_runs(space, objective)
@@ -167,7 +167,7 @@ def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -
             pruned = sum(count for _, count in certificate.reasons)
             assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}"
             cut += certificate.ended == INTERRUPTED
-    assert cut > 5
+    assert cut > examples(5)
 
 
 @pytest.mark.parametrize("before", [left(0), 1])

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from portions import some
+from portions import examples, some
 from test_tables import picked, priced
 
 from archsim import Architecture
@@ -65,11 +65,11 @@ def test_no_mapping_of_a_region_is_below_its_bound(cascade: str) -> None:
     random, seen = Random(cascade), 0
     for region in regions(cascade)[1]:
         every = subspaces_of(region)
-        for subspace in random.sample(every, min(2, len(every))):
+        for subspace in random.sample(every, min(examples(2), len(every))):
             for bound in chosen(region, subspace, random):
                 assert evaluate_bound(bound).cycles >= region.bound * (1 - 1e-9)
                 seen += 1
-    assert seen > 5
+    assert seen > examples(5)
 
 
 def test_small_tiles_of_a_window_are_within_the_bounds_of_their_regions() -> None:
@@ -125,7 +125,7 @@ def test_masked_mappings_are_estimated_by_the_tiles_that_are_left(cascade: str) 
     random, seen = Random(cascade), 0
     for region in regions(cascade)[1]:
         every = subspaces_of(region)
-        for subspace in random.sample(every, min(2, len(every))):
+        for subspace in random.sample(every, min(examples(2), len(every))):
             for bound, total in estimated(region, subspace, random):
                 for number, array in enumerate(bound.architecture.arrays, start=1):
                     runs = [e for e in bound.einsums if e.array.name == array.name]
@@ -133,7 +133,7 @@ def test_masked_mappings_are_estimated_by_the_tiles_that_are_left(cascade: str) 
                     assert total[number] == pytest.approx(busy, rel=0.05)
                 assert total[0] == pytest.approx(evaluate_bound(bound).energy_pj, rel=0.25)
                 seen += 1
-    assert seen > 5
+    assert seen > examples(5)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -378,8 +378,8 @@ def test_names_that_are_not_there_are_refused_where_they_stand(
             ("loops over M0 must be shared", "may be shared: P, M1"),
             marks=pytest.mark.slow,
         ),
-        ("{einsums: {SLN: {array: array_2d, spatial: {lanes: M0}}}}", "", ("both of them",)),
-        (
+        left("{einsums: {SLN: {array: array_2d, spatial: {lanes: M0}}}}", "", ("both of them",)),
+        left(
             "{tiles: {nearest: {P: {at_least: 8192}}}}",
             "",
             ("tiles of P in global_buffer must have at least 8,192", "may have 256, 512"),
