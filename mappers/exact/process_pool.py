@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import sys
@@ -164,8 +163,6 @@ class ProcessPool(Generic[W, A]):
         if self._forked or not _can_fork() or process_time() < self._fork_at:
             return
         self._forked = True
-        # Freezing keeps the collector from touching existing objects, whose pages would be copied.
-        gc.freeze()
         context = multiprocessing.get_context("fork")
         with interrupts_blocked():
             for _ in range(self.workers):
@@ -175,7 +172,6 @@ class ProcessPool(Generic[W, A]):
                 process.start()
                 there.close()
                 self._processes.append(_Worker(process, here))
-        gc.unfreeze()
         self._hand_out()
 
     def _hand_out(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import multiprocessing
 import os
 import re
 import resource
@@ -13,18 +14,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import python, refused
 
 from archsim import locks
 from archsim.locks import wait_for
-from archsim.processes import begin_worker
+from archsim.processes import begin_worker, interrupts_blocked, map_in_order, processes
 from archsim.sweeping.file import sweep_of
 from archsim.sweeping.store import StoredSweep, opened_for, wait_until_free
 from archsim.writing import alone_in, write_whole
@@ -43,6 +46,8 @@ SWEEP = {
     "axes": {"H": [1, 2]},
 }
 PATIENCE_S = 0.05
+UNINTERRUPTED = range(3 * 10**9)
+"""Numbers whose sum takes half a minute, in which no other thread of the process runs."""
 
 
 @contextmanager
@@ -70,14 +75,34 @@ def forked(work: Callable[[], object]) -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_helpers_of_a_search_end_with_it_busy_or_idle(how: int) -> None:
     def search() -> None:
-        pool = ProcessPool(time.sleep, 2, at_once=True)
+        pool = ProcessPool(sum, 2, at_once=True)
         pool.begin()
-        pool.submit(60)
+        pool.submit(UNINTERRUPTED)
 
     with forked(search) as (child, ends):
         os.kill(child, how)
-        assert select.select([ends], [], [], 20)[0], "somebody is left"
+        assert select.select([ends], [], [], 5)[0], "somebody is left"
         assert os.read(ends, 1) == b""
+
+
+def test_workers_of_a_sweep_end_with_it_starting_or_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(20)\n")  # A long import.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told, tell = os.pipe()
+    pools = ExitStack()
+
+    def sweep() -> None:
+        executor: Any = pools.enter_context(processes(2)).executor
+        executor.submit(sum, UNINTERRUPTED)
+        os.write(tell, json.dumps([*executor._processes]).encode())
+
+    with forked(sweep):
+        workers = [os.pidfd_open(number) for number in json.loads(os.read(told, 99))]
+    assert all(select.select([worker], [], [], 5)[0] for worker in workers), "somebody is left"
+    for file in (told, tell, *workers):
+        os.close(file)
 
 
 def test_a_worker_whose_parent_ended_while_it_started_ends() -> None:
@@ -86,6 +111,25 @@ def test_a_worker_whose_parent_ended_while_it_started_ends() -> None:
         time.sleep(20)
         os._exit(3)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def test_workers_end_with_results_that_nobody_wants_any_more() -> None:
+    results = map_in_order(time.sleep, [0, *[20] * 12], 2, left="")
+    next(results)
+    assert len(multiprocessing.active_children()) == 2
+    results.close()
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_waits_until_workers_have_started_whatever_thread_it_meets() -> None:
+    begins = threading.Event()
+    thread = threading.Thread(target=lambda: begins.wait() and signal.raise_signal(signal.SIGINT))
+    thread.start()
+    steps: list[None] = []
+    with pytest.raises(KeyboardInterrupt), interrupts_blocked():
+        steps += (step() for step in (begins.set, thread.join))
+    thread.join()
+    assert steps == [None, None]
 
 
 def names(folder: Path) -> list[str]:
