@@ -93,8 +93,9 @@ def test_titles_of_files_are_shown(written: Callable[[str, str], str]) -> None:
         _clean("show", cascade, "--format", form)
     _clean("rewrite", cascade, "defer_division")
     machine, work = written("architectures", "fusemax"), written("workloads", "bert-base")
-    json.loads(_clean("simulate", work, machine, *SHAPE, "--json"))
-    assert "latency" in _clean("simulate", work, machine, *SHAPE, "--explain")
+    how = (*SHAPE, "--mapping", "fusemax-binding")
+    json.loads(_clean("simulate", work, machine, *how, "--json"))
+    assert "latency" in _clean("simulate", work, machine, *how, "--explain")
     page = Cascade.load(cascade)._repr_html_()
     assert not unseen(page)
 

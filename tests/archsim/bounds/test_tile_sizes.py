@@ -91,7 +91,7 @@ def _cycles(bound: Bound) -> Fraction:
     return makespan_bound(ways, len(machine.arrays))
 
 
-@pytest.mark.parametrize("name", some(CHUNKED, 4))
+@pytest.mark.parametrize("name", some(CHUNKED, 8))
 @pytest.mark.parametrize("positions", [left(1), 6, left(11)])
 def test_the_floor_is_what_the_best_size_of_chunks_leaves(name: str, positions: int) -> None:
     bounds = _by_size(name, _machine(), positions)

@@ -97,7 +97,7 @@ def test_rewrite_refuses_wrong_input(arguments: list[str], said: str) -> None:
 
 
 def test_a_rewrite_that_costs_says_so_and_names_the_partition_that_it_lacks() -> None:
-    said = run("rewrite", "attention-3pass", "reduce_passes", "--set", "seq_len=512").stdout
+    said = run("rewrite", "attention-3pass", "reduce_passes", "--set", "seq_len=4096").stdout
     assert "for every tile, partition it first: partition:M=M1,M0" in said
     assert re.search(r"the rewrite costs: latency \d\.\d\dx, traffic \d\.\d\dx, energy", said)
 

@@ -40,7 +40,7 @@ def test_a_factor_is_divided_by_once(tmp_path: Path) -> None:
 
 
 def test_a_rewrite_that_costs_says_so() -> None:
-    asked = ("bert-base", "--set", "cascade=attention-3pass", "--set", "seq_len=256", "--json")
+    asked = ("bert-base", "--set", "cascade=attention-3pass", "--set", "seq_len=4096", "--json")
     found = Result.from_dict(
         json.loads(run("simulate", *asked, "--rewrite", "reduce_passes").stdout)
     )

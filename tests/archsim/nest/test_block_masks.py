@@ -92,7 +92,8 @@ def chunks(block: int, *, keys: int = 1024, queries: int = 1024) -> Bound:
 
 
 @pytest.mark.parametrize(
-    ("block", "late"), [(4, 0), (64, 0), (256, 0), (1024, 0), (4, 1024), (64, 1024), (256, 1024)]
+    ("block", "late"),
+    [(4, 0), left(64, 0), (256, 0), (1024, 0), (4, 1024), left(64, 1024), left(256, 1024)],
 )
 def test_steps_between_chunks_are_not_run(block: int, late: int) -> None:
     """They were all run but for those after the last key."""

@@ -56,7 +56,7 @@ def gathered(program: Program, name: str) -> set[str]:
     return {i.access.tensor for i in indices if isinstance(i, Gather)} & {*program.einsum_of}
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 9))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 18))
 def test_stages_are_nests_of_all_einsums_in_an_order_in_which_they_can_run(name: str) -> None:
     program = Cascade.load(name).program
     for stages in (stages_by_gathers(program, GIVEN), stages_by_passes(program, GIVEN)):

@@ -62,7 +62,7 @@ def test_a_wrong_entry_does_not_make_its_list_too_short(tmp_path: Path) -> None:
 
 def test_einsums_that_end_before_the_next_are_told_how_to_fuse() -> None:
     """A nest that is shared fuses nothing when Einsums run one after the other."""
-    machine, work = Architecture.load("flat"), load("bert-base")
+    machine, work = Architecture.load("flat"), load("bert-base", seq_len=512)
     apart = Mapping.load("flat", ["schedule={kind: sequential}"])
     with pytest.raises(InputError, match=r"QK has run over B, H by then") as no:
         simulate(work, machine, apart)

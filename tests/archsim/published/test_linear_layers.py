@@ -187,7 +187,7 @@ def agrees(result: Result, case: Case) -> None:
     ("model", "heads", "width", "d", "s"),
     [
         ("trxl-wt103", 16, 64, 1024, 4096),
-        ("t5-small", 8, 64, 512, 2048),
+        left("t5-small", 8, 64, 512, 2048),
         left("xlm", 16, 128, 2048, 8192),
     ],
 )

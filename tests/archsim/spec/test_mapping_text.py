@@ -77,7 +77,7 @@ def test_built_in_mappings(name: str) -> None:
     assert max(map(len, text.splitlines())) < 100
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 24, 1))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 48, 1))
 @pytest.mark.parametrize("size", [left(3), 700])
 def test_mappings_made_for_every_cascade(name: str, size: int) -> None:
     program = Cascade.load(name).program

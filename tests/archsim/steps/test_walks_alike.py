@@ -94,7 +94,7 @@ def test_long_bands_are_walked_alike(
 
 
 @pytest.mark.parametrize(
-    ("mask", "queries", "keys", "inner"), [(0, 400, 300, 1), left(2, 300, 400, 3)]
+    ("mask", "queries", "keys", "inner"), [(0, 200, 150, 1), left(2, 300, 400, 3)]
 )
 def test_tiles_that_grow_evenly_are_those_gone_to(
     monkeypatch: pytest.MonkeyPatch, mask: int, queries: int, keys: int, inner: int

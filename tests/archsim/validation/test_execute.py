@@ -41,7 +41,7 @@ def inputs(shapes: dict[str, int], seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("mapping", ["fusemax-binding", "fusemax-arch"])
 @pytest.mark.parametrize(
     ("p", "m"),
-    [(4, 8), left(8, 16), left(16, 8), (5, 9), (11, 23), (1, 1), left(13, 64), left(40, 7)],
+    [(4, 8), left(8, 16), left(16, 8), (5, 9), left(11, 23), (1, 1), left(13, 64), left(40, 7)],
 )
 def test_attention_as_mapped(mapping: str, p: int, m: int) -> None:
     shapes = {"B": 2, "H": 3, "E": 5, "F": 3, "P": p, "M": m}

@@ -54,7 +54,7 @@ def cut(program: Program, stages: tuple[Names, ...], shapes: dict[str, int]) -> 
 
 
 @pytest.mark.parametrize("stages_of", [stages_by_gathers, stages_by_passes])
-@pytest.mark.parametrize("name", some(PICKING, 2))
+@pytest.mark.parametrize("name", some(PICKING, 4))
 def test_nests_of_picking_cascades_compute_what_their_equations_say(
     name: str, stages_of: Callable[..., tuple[Names, ...]]
 ) -> None:

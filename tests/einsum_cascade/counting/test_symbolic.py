@@ -221,7 +221,7 @@ einsums: |
         assert found == true, (p, m, w)
 
 
-@pytest.mark.parametrize("mask", some(TILE_MASKS, 3))
+@pytest.mark.parametrize("mask", some(TILE_MASKS, 5))
 def test_masks_of_tiles_are_counted_exactly(mask: str) -> None:
     text = f"""
 cascade: mask

@@ -86,7 +86,7 @@ def test_built_in_cascades_lose_passes_by_tiles(
 
 @pytest.mark.parametrize(
     ("rules", "case"),
-    [*some(IN_TURN[0], 4), *(left(*c) for c in IN_TURN[1] + IN_TURN[2])],
+    [*some(IN_TURN[0], 8), *(left(*c) for c in IN_TURN[1] + IN_TURN[2])],
     ids=lambda v: v.name if isinstance(v, Case) else "then".join(v),
 )
 def test_other_cascades_lose_passes(case: Case, rules: tuple[str, ...]) -> None:

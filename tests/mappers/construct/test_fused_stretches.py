@@ -105,7 +105,7 @@ def test_layouts_nearly_as_soon_as_the_soonest_are_looked_at_there_alone() -> No
 
 
 @pytest.mark.parametrize("side", [4, left(6)])
-@pytest.mark.parametrize("name", ["kimi-delta-attention", "gated-delta-rule-chunked"])
+@pytest.mark.parametrize("name", ["kimi-delta-attention", left("gated-delta-rule-chunked")])
 def test_what_is_made_of_stretches_computes_the_same(
     name: str, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

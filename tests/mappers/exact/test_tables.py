@@ -90,6 +90,7 @@ def bound(space: Region, mapping: Mapping) -> tuple[Bound | None, str]:
             ("attention-1pass", "attention-2pass", "attention-3pass"),
             ("fusemax", "fusemax-micro24", "flat"),
         ),
+        8,
         4,
     ),
 )

@@ -33,7 +33,7 @@ def test_moments_keep_what_is_better_than_before() -> None:
 @pytest.mark.parametrize("objective", ["latency", left("energy")])
 def test_curves_are_those_of_the_history(objective: str, tmp_path: Path) -> None:
     found = search_workload(
-        load("bert-base", batch=2, H=2, seq_len=256, cascade="attention-naive"),
+        load("bert-base", batch=1, H=1, seq_len=16, cascade="attention-naive"),
         Architecture.load("fusemax"),
         objective_called(objective),
         effort=BRIEF,
