@@ -15,7 +15,7 @@ from hypothesis import settings
 def pytest_configure(config: pytest.Config) -> None:
     """Draw fewer random examples where slow tests are left out."""
     if "not slow" in config.option.markexpr:
-        settings.register_profile("fast", settings(), max_examples=30)
+        settings.register_profile("fast", settings(), max_examples=20)
         settings.load_profile("fast")
 
 

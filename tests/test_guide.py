@@ -41,7 +41,7 @@ def run_python(text: str) -> str:
     return said.getvalue()
 
 
-@pytest.mark.parametrize("page", some(GUIDE, 4), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", some(GUIDE, 4, 3), ids=lambda page: page.stem)
 def test_a_page_of_the_guide_shows_what_its_commands_print(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ def test_outputs_are_stripped(path: Path) -> None:
 
 LONG = (
     *("2-passes-and-rewrites", "3-flat-against-fusemax", "4-softmax-against-lightning"),
-    "6-your-own-attention",
+    *("5-machines-for-llama", "6-your-own-attention"),
 )
 """Half a minute each on a busy machine."""
 

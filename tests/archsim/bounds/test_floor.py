@@ -203,7 +203,7 @@ def test_a_window_brings_no_more_to_the_floor_than_its_points_do() -> None:
 def test_random_mappings_of_a_cascade_have_one_floor() -> None:
     """Also where some of them leave out steps that are idle under a mask, and others do not."""
     others = leaving = 0
-    for seed in range(examples(40)):
+    for seed in range(examples(60)):
         case = billed_case(seed)
         floors, left = set(), set()
         for n in range(4):

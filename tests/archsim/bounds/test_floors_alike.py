@@ -18,7 +18,6 @@ from einsum_cascade.yaml.library import builtin_names
 QUICK = (
     ("attention-causal-1pass", "cores", True),
     ("flash-decoding", "systolic", False),
-    ("flash-attention-2-backward-grouped", "one array", True),
     ("grouped-query-attention-window", "ring", True),
 )
 

@@ -37,7 +37,7 @@ def test_a_place_in_a_chunk_is_inside_of_the_sequence() -> None:
     assert spelt["W"] == "W[p1] = Y[p1, p0] * Y[p1, m0] where m0 <= p0"
 
 
-@pytest.mark.parametrize("name", some(CHUNKED, 2))
+@pytest.mark.parametrize("name", some(CHUNKED, 4))
 @pytest.mark.parametrize(("length", "chunk"), [(5, 3), left(4, 9)])
 def test_operations_are_those_of_the_tokens_there_are(
     tmp_path: Path, name: str, length: int, chunk: int

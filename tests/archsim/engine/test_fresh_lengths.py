@@ -29,7 +29,7 @@ LENGTHS = (1, 2, 3, 31, 64, 129, 255, 256, 257, 300, 512, 700, 1024, 2048, 3001)
 """Of one tile or several, the last one of them whole or not."""
 
 MAPPINGS = (
-    "fusemax-binding",
+    left("fusemax-binding"),
     left("fusemax-arch"),
     "fusemax-window",
     left("unfused"),

@@ -93,7 +93,7 @@ def test_legal_is_what_finds_all_it_reads(first: int) -> None:
         legal += not problems
         if problems and wrong is None:
             unconfirmed += not all(run_is_lenient(case, run, p.message) for p in problems)
-    assert refused > examples(33)
+    assert refused >= examples(33)
     assert legal > examples(60)
     assert unconfirmed <= refused / 15  # two hundred cases are few: there may be three of them
 

@@ -117,7 +117,7 @@ def _counted(bound: Bound) -> list[int]:
 
 def test_traffic_is_no_less_than_what_comes_tile_by_tile() -> None:
     seen = Counter[str]()
-    for seed in range(examples(200)):
+    for seed in range(examples(300)):
         rng = Random(seed)
         masks = [rng.choice(MASKS) for _ in range(3)]
         if rng.random() < 0.3:

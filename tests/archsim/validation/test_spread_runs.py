@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from machines import small
+from portions import left
 
 from archsim import Architecture
 from archsim.plan.partitioning import partition_mapping
@@ -73,14 +74,14 @@ def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> Validat
 @pytest.mark.parametrize(
     ("name", "spread"),
     [
-        ("linear-layer-gelu", {"N": 2, "J": 3}),
+        left("linear-layer-gelu", {"N": 2, "J": 3}),
         ("linear-layer-gelu", {"D": 3}),  # each has a partial sum
-        ("attention-3pass", {"H": 2, "P": 3}),
+        left("attention-3pass", {"H": 2, "P": 3}),
         ("grouped-query-attention-causal", {"G": 2, "P": 3}),  # parts under a mask differ
         ("flash-attention-2-backward-grouped", {"M1": 3}),  # so do tiles of a rank that is cut
         ("flash-decoding", {"H": 2, "M2": 2}),  # each has some of the splits of the keys
         ("attention-3pass", {"M": 4}),  # all need the maximum of all
-        ("titans-deep-chunked", {"N": 2}),  # partial results meet in every chunk
+        left("titans-deep-chunked", {"N": 2}),  # partial results meet in every chunk
     ],
 )
 def test_instances_compute_together_what_one_does(name: str, spread: dict[str, int]) -> None:

@@ -29,8 +29,8 @@ from mappers.construct.generators import GENERATORS
 from mappers.space.mapspace import Mapspace
 from workloads.references import find_reference
 
-QUICK: Final = ("attention-3pass", "linear-layer-swiglu")
-"""Several passes, and one Einsum after the other."""
+QUICK: Final = ("attention-3pass",)
+"""Several passes."""
 
 LONG: Final = ("agent-attention",)
 """Runs for minutes, value by value, at the smallest shapes that it draws."""
