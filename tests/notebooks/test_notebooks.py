@@ -60,7 +60,7 @@ LONG = (
     *("2-passes-and-rewrites", "3-flat-against-fusemax", "4-softmax-against-lightning"),
     *("5-machines-for-llama", "6-your-own-attention"),
 )
-"""Half a minute each on a busy machine."""
+"""Seconds each, most of them half a minute on a busy machine."""
 
 
 class CellShell(InteractiveShell):  # type: ignore[misc]
