@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import inf, prod
 
-from archsim.spec.arch import ProcessingArray
+from archsim.spec.arch import Memory, ProcessingArray
 from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.operations import operations_of
 
@@ -227,10 +227,12 @@ class ArrayCuts(Memoized):
         return least
 
     @cached_property
-    def _cycles_of_a_word(self) -> float:
+    def _feeding(self) -> list[tuple[Memory, float]]:
+        """Memories, the innermost one first, and the cycles in which each moves a word."""
         machine = self.base.architecture
-        rate = machine.memories[-1].bandwidth_bytes_per_s
-        return 0.0 if rate is None else float(machine.word_bytes * machine.clock_hz / rate)
+        rates = ((m, m.bandwidth_bytes_per_s) for m in reversed(machine.memories))
+        per_second = machine.word_bytes * machine.clock_hz
+        return [(m, 0.0 if rate is None else float(per_second / rate)) for m, rate in rates]
 
     def _fed(
         self,
@@ -251,13 +253,15 @@ class ArrayCuts(Memoized):
         times : dict
             Iterations of each rank.
         """
-        loading = self._sketch.loads(name, array, dict(zip(covered, covered, strict=True)))
-        memory, parallel = self.base.architecture.memories[-1], self.base.program.parallel
+        loading = self._sketch.loads(name, array, {r: {r} for r in covered})
+        parallel = self.base.program.parallel
         every, moving = prod(times.values()), [r for r, n in times.items() if n > 1]
         fed = dict.fromkeys(moving, 0.0) or {"": 0.0}
         busy = dict.fromkeys(fed, cycles)
         for use in self._sketch.uses(name):
-            size = self._sketch.array_words(use, covered, memory)
+            # An array may take gathered elements from any memory: lines are of different length.
+            able = self._feeding if use.tensor in self._sketch.gathered else self._feeding[:1]
+            size = min(self._sketch.array_words(use, covered, m) * each for m, each in able)
             lacking = [r for r in moving if r not in use.all_ranks and r not in parallel]
             # An array may keep a running value as long as steps are the innermost loop.
             lacking += self._steps(use, covered)
@@ -269,7 +273,7 @@ class ArrayCuts(Memoized):
                 fed[inner] += size * comes * back
                 if loading is not None and use.tensor in loading.tensors:
                     busy[inner] = max(busy[inner], comes * loading.cycles)
-        return min(busy[inner] + fed[inner] * self._cycles_of_a_word for inner in fed)
+        return min(busy[inner] + fed[inner] for inner in fed)
 
     def _steps(self, use: Use, covered: dict[str, int]) -> list[str]:
         """Return the ranks along which a running value stays, with some coordinates on an array.

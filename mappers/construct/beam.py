@@ -64,17 +64,13 @@ class Beam:
             groups: dict[tuple[object, ...], list[PartialMapping]] = {}
             for state in found:
                 for grown in _Expansion(state=state, level=level).states():
-                    key = (id(grown.sketch), grown.shared, grown.orders)
+                    key = (id(grown.sketch), grown.shared, grown.orders, grown.kind)
                     groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
-            turns = _taking_turns(ranked, key=lambda group: id(group[0].sketch))
-            turns = _taking_turns(turns, key=lambda group: group[0].sketch.kind)
-            legal = (group for group in turns if self._has_legal_loops(group[0]))
-            found = [
-                x for group in islice(legal, policy.BEAM_WIDTH) for x in _sampled_states(group)
-            ]
+            kept = islice(filter(self._has_legal_first, _with_quotas(ranked)), policy.BEAM_WIDTH)
+            found = [x for group in kept for x in _sampled_states(group)]
         ordered = (x for state in found for x in _innermost_orders(state))
-        inner = _taking_turns(ordered, key=lambda x: (id(x.sketch), x.shared, x.bypassing))
+        inner = _taking_turns(ordered, key=lambda x: (id(x.sketch), x.shared, x.bypassing, x.kind))
         able = (state for state in inner if self._has_legal_loops(state))
         complete = [
             placed(replace(state, in_registers=held))
@@ -83,6 +79,9 @@ class Beam:
         ]
         best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
         return [*_taking_turns(best, key=attrgetter("in_registers"))]
+
+    def _has_legal_first(self, group: Sequence[PartialMapping]) -> bool:
+        return self._has_legal_loops(group[0])
 
     def _has_legal_loops(self, state: PartialMapping) -> bool:
         """Return whether the shared loops are legal, which hardly depends on sizes of tiles."""
@@ -112,7 +111,8 @@ class Beam:
                 for shared in combinations(able, number):
                     apart = {a for a, b in region.parts if b in shared and a in sketch.open}
                     if needed <= {*shared} and apart <= {*shared}:
-                        yield PartialMapping(sketch, shared)
+                        for streamed in dict.fromkeys((frozenset[str](), sketch.gathered)):
+                            yield PartialMapping(sketch, shared, streamed)
 
     def _sketches(self) -> Iterator[Sketch]:
         """Yield promising regions, and those in which some Einsums take turns inside of a tile."""
@@ -144,6 +144,17 @@ def _taking_turns(found: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[
     missing = object()
     for row in zip_longest(*kinds.values(), fillvalue=missing):
         yield from (one for one in row if one is not missing)  # type: ignore[misc]
+
+
+def _with_quotas(ranked: Sequence[Sequence[PartialMapping]]) -> Iterator[Sequence[PartialMapping]]:
+    """Yield groups of states: half of them by kind, others by region, the best of each first."""
+    turns = _taking_turns(ranked, key=lambda group: (id(group[0].sketch), group[0].kind))
+    turns = _taking_turns(turns, key=lambda group: group[0].kind)
+    first = [*islice(turns, policy.BEAM_WIDTH // 2)]
+    yield from first
+    known = {id(group) for group in first}
+    others = [group for group in ranked if id(group) not in known]
+    yield from _taking_turns(others, key=lambda group: id(group[0].sketch))
 
 
 def _sampled_states(group: Sequence[PartialMapping]) -> list[PartialMapping]:
@@ -217,10 +228,12 @@ class _Expansion:
             words, outside = self._arriving(orders, [*before, tilings.trips], tilings)
             words = np.broadcast_to(words * state.sketch.around * cycles, tilings.count)
             time = _over(words + state.arrived, outer.bandwidth_bytes_per_s)
+            decided = [*zip(orders, [*before, tilings.trips], strict=True)]
             filling = _over(words, memory.bandwidth_bytes_per_s)
+            fed = state.sketch.refed(decided, tilings.held)
             busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
-            score = busy + policy.SUM_WEIGHT * (time + sum(state.times))
-            for n in _sampled(score, tilings.held):
+            score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + sum(state.times))
+            for n in _sampled(score, tilings.held, np.broadcast_to(fed > 0, tilings.count)):
                 yield replace(
                     state,
                     orders=orders,
@@ -233,6 +246,7 @@ class _Expansion:
                     arrived=float(words[n]),
                     times=(*state.times, float(time[n])),
                     score=float(score[n]),
+                    moves_states=bool(np.broadcast_to(fed, tilings.count)[n] > 0),
                 )
 
     def _tilings(self) -> _Tilings | None:
@@ -274,12 +288,12 @@ class _Expansion:
         room, shared = float(capacity / machine.word_bytes), self.state.shared
         tiles: dict[str, Amount] = {}
         for use in (u for name in sketch.names for u in sketch.uses(name)):
-            if use.tensor not in self.state.registered:
+            if use.tensor not in self.state.registered | self.state.streamed:
                 tiles[use.tensor] = np.maximum(
                     tiles.get(use.tensor, 0.0), sketch.tile(use, {**held}, shared)
                 )
         excess = np.broadcast_to(sum(tiles.values()) - room, valid.shape)
-        found: dict[str, NDArray[np.bool_]] = {}
+        found = {t: np.ones(valid.shape, dtype=np.bool_) for t in self.state.streamed}
         for tensor in (*sketch.registered, *sketch.memo(_cheapest_to_stream)):
             if tensor not in tiles:
                 continue
@@ -393,14 +407,18 @@ def _combinations(options: list[tuple[int, ...]]) -> list[NDArray[np.float64]]:
     return [grid.ravel() for grid in grids]
 
 
-def _sampled(score: NDArray[np.float64], held: Trips) -> list[int]:
-    """Return the best tiling, and some about as good, from large tiles to small ones."""
-    best = int(np.argmin(score))
-    (near,) = np.nonzero(score <= policy.NEARLY_BEST * score[best])
+def _sampled(score: NDArray[np.float64], held: Trips, kinds: NDArray[np.bool_]) -> list[int]:
+    """Return the best tiling of each kind, and some about as good, from large tiles to small."""
     volume = sum((np.log2(h) for h in held.values()), np.zeros(len(score)))
-    near = near[np.argsort(-volume[near], kind="stable")]
-    chosen = np.linspace(0, len(near) - 1, policy.SAMPLES).round().astype(int)
-    return [*dict.fromkeys([best, *(int(near[n]) for n in chosen)])]
+    found: list[int] = []
+    for kind in np.unique(kinds):
+        (mine,) = np.nonzero(kinds == kind)
+        best = int(mine[np.argmin(score[mine])])
+        near = mine[score[mine] <= policy.NEARLY_BEST * score[best]]
+        near = near[np.argsort(-volume[near], kind="stable")]
+        chosen = np.linspace(0, len(near) - 1, policy.SAMPLES).round().astype(int)
+        found += dict.fromkeys([best, *(int(near[n]) for n in chosen)])
+    return found
 
 
 def _cheapest_to_stream(sketch: Sketch) -> tuple[str, ...]:
@@ -508,10 +526,12 @@ def _fastest_leaf(problem: MappingProblem, line: Architecture) -> Bound | None:
         for mapping in lifted:
             with suppress(MappingError):
                 whole = bind(problem.program, mapping, problem.architecture, space.given)
-                if best is not None and takes_longer(whole, float(least / line.clock_hz)):
+                # Later ones are no better by estimates, which weigh the traffic of all memories.
+                most = least * policy.MAX_RATIO_OF_LATER_LEAF
+                if best is not None and takes_longer(whole, float(most / line.clock_hz)):
                     continue
                 cycles = run_cycles(whole, space.given)
-                if best is None or cycles < least:
+                if best is None or cycles < most:
                     best, least = whole, cycles
     return best
 

@@ -17,7 +17,7 @@ from . import policy
 from .sketch import Amount, Sketch, Use, repetitions, stays
 
 Loads = NDArray[np.float64]
-"""Cycles of each array, of each memory, and of each group of Einsums that take turns."""
+"""Cycles of each array, of each memory, and of each group of Einsums that wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class PartialMapping:
 
     sketch: Sketch
     shared: tuple[str, ...]
+    streamed: frozenset[str] = frozenset()
+    """Inputs that arrays take from the outermost memory, as no other one keeps them."""
     orders: tuple[tuple[str, ...], ...] = ()
     """Order of the shared loops of each memory, from the outermost one on."""
     held: tuple[tuple[int, ...], ...] = ()
@@ -43,6 +45,14 @@ class PartialMapping:
     in_registers: bool = False
     """True if tensors are taken to stay in registers wherever they may: a bound mapping shows
     whether they do, and memories keep the others."""
+
+    moves_states: bool = False
+    """True if loops bring other elements of a state at every step, so that no array keeps it."""
+
+    @property
+    def kind(self) -> tuple[bool, ...]:
+        """Flags of a state: those of its region, whether states move and whether inputs stream."""
+        return (*self.sketch.kind, self.moves_states, bool(self.streamed))
 
     @property
     def trips(self) -> list[dict[str, int]]:
@@ -286,8 +296,10 @@ def _priced(
                     fills = words / sketch.array_words(use, extents, feeds) * sketch.around
                     busy = max(busy, fills * loading.cycles)
             loads[arrays.index(placement.array)] = busy
-            for n in taken:
-                loads[len(arrays) + len(rates) + n] = busy
+            if taken:
+                steps, between = sketch.steps(name, placement, [x for x in loops if x[0] in shared])
+                waits = steps * sketch.around * sketch.latency(name, placement)
+                loads[[len(arrays) + len(rates) + n for n in taken]] = busy / between + waits
             found.append((loads, EinsumPlacement(placement.array, placement.along, own)))
     found.sort(key=lambda option: _busy(option[0]))
     return found[: policy.MAX_OPTIONS]

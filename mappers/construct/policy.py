@@ -109,7 +109,7 @@ BEAM_REGIONS = 8
 CUTS_CONTINUED = 12
 """Number of combinations of cuts to which cuts of another rank are added."""
 
-ROUNDS_OF_CUTS = 2
+ROUNDS_OF_CUTS = 3
 """Number of times that each rank is cut anew in the best combinations."""
 
 BEAM_REGIONS_TIMES_EINSUMS = 96
@@ -121,7 +121,7 @@ MIN_BEAM_REGIONS = 3
 TURNED_SIDES = 2
 """Number of array sides that tile a rank along which some Einsums take turns."""
 
-BEAM_WIDTH = 12
+BEAM_WIDTH = 24
 """Number of groups of states (region, shared ranks, orders) that go on to the next memory."""
 
 MAX_BEAM_TILINGS = 2048
@@ -159,3 +159,6 @@ MAX_LEAVES_ALIKE = 2
 
 LEAVES = 4
 """Number of complete states that the engine runs."""
+
+MAX_RATIO_OF_LATER_LEAF = Fraction(99, 100)
+"""Ratio of cycles to the best of the earlier complete states, below which one replaces it."""

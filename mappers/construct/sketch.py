@@ -6,7 +6,7 @@ rank the decisions of a beam search; a mapping's own counts come from the meter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -196,6 +196,13 @@ class Sketch(Memoized):
         return frozenset({*(t.name for t in program.inputs), *program.outputs})
 
     @cached_property
+    def gathered(self) -> frozenset[str]:
+        """Inputs whose elements data decides, and which are gathered more often than they have
+        positions."""
+        uses = (u for name in self.names for u in self.uses(name))
+        return frozenset(u.tensor for u in uses if u.gathered_by and u.tensor in self.ends)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of all Einsums."""
         return tuple(e.name for e in self.region.program.einsums)
@@ -289,6 +296,51 @@ class Sketch(Memoized):
         return tensor in program.iterative or any(
             other in before[name] for name in names for other in names if other != tensor
         )
+
+    def refed(self, loops: Sequence[tuple[Sequence[str], Trips]], held: Trips) -> Amount:
+        """Return the cycles in which the innermost memory feeds states that no array can keep.
+
+        Loops over a state's ranks inside of one over its steps bring other elements at every step.
+
+        Parameters
+        ----------
+        loops : sequence
+            Order and iterations of the shared loops of each memory that is decided.
+        held : dict
+            Coarse tiles of each open rank that are left for loops further in.
+        """
+        found: Amount = 0.0
+        for use, cycles in self._feeds_of_states:
+            stepping = moved = np.zeros((), dtype=np.bool_)
+            for order, trips in loops:
+                for rank in order:
+                    iterates = np.asarray(trips[rank]) > 1
+                    if rank in use.steps:
+                        stepping = stepping | iterates
+                    elif rank in use.ranks:
+                        moved = moved | (stepping & iterates)
+            for rank in use.ranks & held.keys():
+                moved = moved | (stepping & (np.asarray(held[rank]) > 1))
+            found = found + np.where(moved, cycles, 0.0)
+        return found
+
+    @cached_property
+    def _feeds_of_states(self) -> tuple[tuple[Use, float], ...]:
+        """Running values that an array may hold whole, with the cycles in which the innermost
+        memory reads and writes another element of each at every point."""
+        machine, found = self.region.architecture, list[tuple[Use, float]]()
+        rate = machine.memories[-1].bandwidth_bytes_per_s
+        if rate is None:
+            return ()
+        per_word = float(machine.word_bytes * machine.clock_hz / rate)
+        for tensor, names in self.whole.items():
+            name = min(names)
+            use = next(u for u in self.uses(name) if u.tensor == tensor)
+            every = use.all_ranks.union(self.region.program.parallel)
+            if use.steps and every.issuperset(self.ranks(name)):
+                points = prod(self.region.shapes[r] for r in self.ranks(name))
+                found.append((use, len(names) * points * use.words * per_word))
+        return tuple(found)
 
     @memoized
     def orders(self, name: str) -> tuple[tuple[str, ...], ...]:
@@ -556,29 +608,61 @@ class Sketch(Memoized):
         shared = () if use.tensor in self.ends else use.all_ranks
         return self.moved(name, use, within, size, 1.0, shared)
 
+    def steps(self, name: str, placement: EinsumPlacement, shared: Loops) -> tuple[float, float]:
+        """Return the iterations of shared loops down to the last one over steps, and of all others.
+
+        Inside of the last loop over steps of a running value, no Einsum waits for the step before.
+        """
+        program = self.region.program
+        running = {r for ranks in program.iterative.values() for r in ranks}
+        (turning, _), _ = self.on_array(name, placement)
+        loops = [*shared, *turning]
+        last = max(
+            (n + 1 for n, (r, trips) in enumerate(loops) if r in running and trips > 1), default=0
+        )
+        return prod(float(n) for _, n in loops[:last]), prod(float(n) for _, n in loops[last:])
+
+    @memoized
+    def latency(self, name: str, placement: EinsumPlacement) -> int:
+        """Return the cycles by which sums across an array are late."""
+        array, e = (
+            self.region.architecture.array(placement.array),
+            self.region.program.einsum_of[name],
+        )
+        assert array is not None, "arrays come from the machine"
+        rank_of = {m: c.rank for c in self.region.factorisations for m, _ in c.fine}
+        summed = {v.upper() for v in e.over}
+        across = {d for d, members in placement.along if any(rank_of[m] in summed for m in members)}
+        return sum(d.reduction_latency_cycles for d in array.dimensions if d.name in across)
+
     @memoized
     def loads_of(self, name: str, placement: EinsumPlacement) -> Loading | None:
         """Return what the elements of the array of a placement load and keep."""
         array = self.region.architecture.array(placement.array)
         assert array is not None, "arrays come from the machine"
         rank_of = {m: c.rank for c in self.region.factorisations for m, _ in c.fine}
-        laid = {rank_of[m]: dimension for dimension, ms in placement.along for m in ms}
+        laid = dict[str, set[str]]()
+        for dimension, members in placement.along:
+            for member in members:
+                laid.setdefault(rank_of[member], set()).add(dimension)
         return self.loads(name, array, laid)
 
-    def loads(self, name: str, array: ProcessingArray, laid: Mapping[str, str]) -> Loading | None:
+    def loads(
+        self, name: str, array: ProcessingArray, laid: Mapping[str, Set[str]]
+    ) -> Loading | None:
         """Return what the elements of a systolic array load and keep; None for other arrays.
 
         Parameters
         ----------
         laid : dict
-            Dimension along which each rank lies.
+            Dimensions along which each rank lies.
         """
         if array.operands == "broadcast" or len(array.dimensions) == 1 or not laid:
             return None
-        used, parallel = {*laid.values()}, self.region.program.parallel
-        uses = self.uses(name)
+        parallel, uses = self.region.program.parallel, self.uses(name)
+        used = frozenset[str]().union(*laid.values())
         shared = [
-            used - {d for r, d in laid.items() if r in use.all_ranks or r in parallel}
+            used.difference(*(d for r, d in laid.items() if r in use.all_ranks or r in parallel))
             for use in uses
         ]
         least = min(map(len, shared))
@@ -602,8 +686,9 @@ class Sketch(Memoized):
                 break
         # Every tensor has the parallel ranks; arrays take them like any other.
         ranks = use.all_ranks.union(self.region.program.parallel)
-        words = prod(extents.get(r, 1) for r in ranks) * use.words
-        return words * float(self._in_lines(use, run, memory))
+        gathered = min(use.positions, prod(extents.get(r, 1) for r in use.gathered_by))
+        others = prod(extents.get(r, 1) for r in ranks - use.gathered_by)
+        return gathered * others * use.words * float(self._in_lines(use, run, memory))
 
     @memoized
     def on_array(

@@ -13,6 +13,7 @@ import pytest
 from machines import small
 
 from archsim.counts.accesses import count_einsum
+from archsim.counts.occupancy import stationary_operand
 from archsim.legality.binding import bind
 from archsim.legality.footprint import all_fits
 from archsim.plan.job import MakeMapping
@@ -213,3 +214,52 @@ def test_gathered_tensors_that_fit_a_memory_are_read_once() -> None:
         a.reads for a in count_einsum(bound, e).accesses if (a.tensor, a.place) == ("K", outer)
     )
     assert reads == 2 * 8 * 4 * 8
+
+
+def test_an_array_keeps_states_that_a_memory_is_too_slow_for() -> None:
+    """A buffer that moves a word a cycle has no time to bring 256 values at each step, and back."""
+    machine = with_buffer(small((4, 4), 4), 1024)
+    *outer, buffer = machine.memories
+    rate = machine.word_bytes * machine.clock_hz
+    slow = replace(machine, memories=(*outer, replace(buffer, bandwidth_bytes_per_s=rate)))
+    shapes = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 64}
+    mapping = construct(Cascade.load("ssd-recurrent").program, slow, shapes)
+    kept = {k.level: k.tensors for k in mapping.keep}
+    (array,) = (a.name for a in slow.arrays if len(a.dimensions) == 2)
+    assert {"S", "DS"} <= {*kept[array]}
+
+
+def test_gathers_that_a_memory_is_too_slow_for_bypass_it() -> None:
+    """Blocks of the buffer come in lines of 64 words, those of the outermost memory in words."""
+    program = Cascade.parse(GATHER).program
+    shapes = {"H": 2, "P": 64, "J": 4, "U": 4, "E": 8, "C": 2}
+    machine = small((4, 4), 4)
+    outer, buffer = machine.memories
+    word = machine.word_bits
+    memories = (
+        replace(outer, line_bits=word, bandwidth_bytes_per_s=buffer.bandwidth_bytes_per_s),
+        replace(buffer, line_bits=64 * word),
+    )
+    mapping = construct(program, replace(machine, memories=memories), shapes)
+    assert "K" not in next(k.tensors for k in mapping.keep if k.level == buffer.name)
+
+
+def test_values_that_systolic_elements_load_are_those_that_the_engine_counts() -> None:
+    """A rank along both dimensions of an array leaves nothing to hop between its elements."""
+    machine = small((4, 4), 4)
+    arrays = tuple(replace(a, operands="systolic", overlap=True) for a in machine.arrays)
+    program = Cascade.load("gla-recurrent").program
+    shapes = {"B": 1, "H": 1, "E": 16, "F": 8, "P": 4}
+    space = Mapspace.of(program, replace(machine, arrays=arrays), shapes)
+    compared = set()
+    for state in Beam(space=space).states()[::8]:
+        bound = legalised(state.sketch.region, state.mapping)
+        for e in bound.einsums if bound is not None else ():
+            loading = state.sketch.loads_of(e.name, dict(state.placements)[e.name])
+            counted = stationary_operand(e)
+            if counted is None or loading is None:
+                continue
+            loaded = {e.access_maps[n].access.tensor for n in counted.loaded}
+            assert loading.tensors == loaded
+            compared.add((e.name, loading.tensors))
+    assert len(compared) > 5
