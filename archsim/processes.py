@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any, TypeVar
@@ -78,7 +78,8 @@ def processes(workers: int) -> Iterator[Pool]:
     if context is None:
         resource_tracker.ensure_running()  # It unblocks Ctrl-C when it starts.
     try:
-        with interrupts_blocked():
+        # Workers need a stream with a descriptor, which one that catches messages lacks.
+        with interrupts_blocked(), redirect_stderr(sys.__stderr__ or sys.stderr):
             executor.submit(os.getpid)  # Starts all workers.
         yield Pool(executor, workers)
     finally:

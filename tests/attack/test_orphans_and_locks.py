@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
+import io
 import json
 import logging
 import multiprocessing
@@ -17,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,18 @@ def test_workers_end_with_results_that_nobody_wants_any_more() -> None:
     assert len(multiprocessing.active_children()) == 2
     results.close()
     assert not multiprocessing.active_children()
+
+
+def test_workers_start_where_messages_are_caught() -> None:
+    """A notebook's stream of messages may have no descriptor, which a report of a crash needs."""
+    watched = faulthandler.is_enabled()
+    faulthandler.disable()
+    try:
+        with redirect_stderr(io.StringIO()):
+            assert [*map_in_order(abs, [-1, -2], 2, left="")] == [1, 2]
+    finally:
+        if watched:
+            faulthandler.enable(sys.__stderr__)
 
 
 def test_ctrl_c_waits_until_workers_have_started_whatever_thread_it_meets() -> None:
