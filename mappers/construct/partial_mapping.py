@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,13 @@ class PartialMapping:
             {r: -(-a // b) for r, a, b in zip(ranks, outer, inner, strict=True)}
             for outer, inner in pairwise(chain)
         ]
+
+    @property
+    def steps(self) -> float:
+        """Iterations of all shared loops, those over parallel ranks included."""
+        trips = self.trips
+        shared = prod(at[r] for order, at in zip(self.orders, trips, strict=True) for r in order)
+        return shared * self.sketch.around
 
     def kept(self, tensor: str) -> tuple[int, ...]:
         """Return the memories that keep a tensor, outermost first; none for one in registers."""
@@ -137,9 +145,11 @@ def placed(state: PartialMapping) -> PartialMapping | None:
             break
     machine = sketch.region.architecture
     arrays, memories = len(machine.arrays), len(machine.memories)
+    busy = total[:arrays]
     return replace(
         state,
-        score=_busy(total),
+        # Arrays wait for one another in the first step and in the last one.
+        score=_busy(total) + float(busy.sum() - busy.max()) / state.steps,
         times=tuple(map(float, total[arrays : arrays + memories])),
         placements=tuple(pair for _, placements in chosen for pair in placements),
     )
