@@ -693,7 +693,8 @@ def instead(
     more = found.certificate.runs if isinstance(found, Searched) else 0
     certificate = replace(first.certificate, runs=first.certificate.runs + more)
     certificate = certificate.bounded(problem.objective.of(found.result), certificate.bound)
-    return replace(first, mapping=mapping, result=found.result, certificate=certificate)
+    result = replace(found.result, mapping=mapping.name)
+    return replace(first, mapping=mapping, result=result, certificate=certificate)
 
 
 def exhaustive(

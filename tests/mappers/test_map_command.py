@@ -64,6 +64,12 @@ def test_json_is_a_simulation_with_a_certificate_and_a_mapping(fastest: dict[str
     assert fastest["cycles"] <= usual["cycles"]
 
 
+@pytest.mark.slow
+def test_the_best_of_equals_is_named_for_the_objective_of_the_search() -> None:
+    found = mapped("bert-base", "fusemax")
+    assert found["mapping"] == found["mapping_spec"]["mapping"]["name"] == "best-latency"
+
+
 @pytest.mark.parametrize("ending", ["json", "yaml"])
 def test_the_mapping_can_be_simulated(fastest: dict[str, Any], ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"mine.{ending}"
