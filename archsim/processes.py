@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty
 from typing import Any, TypeVar
 
@@ -79,7 +80,10 @@ def processes(workers: int) -> Iterator[Pool]:
         resource_tracker.ensure_running()  # It unblocks Ctrl-C when it starts.
     try:
         # Workers need a stream with a descriptor, which one that catches messages lacks.
-        with interrupts_blocked(), redirect_stderr(sys.__stderr__ or sys.stderr):
+        with ExitStack() as stack:
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stderr(sys.__stderr__ or nowhere))
+            stack.enter_context(interrupts_blocked())
             executor.submit(os.getpid)  # Starts all workers.
         yield Pool(executor, workers)
     finally:

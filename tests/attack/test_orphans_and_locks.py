@@ -123,8 +123,13 @@ def test_workers_end_with_results_that_nobody_wants_any_more() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_workers_start_where_messages_are_caught() -> None:
-    """A notebook's stream of messages may have no descriptor, which a report of a crash needs."""
+@pytest.mark.parametrize("usual", [sys.__stderr__, None])
+def test_workers_start_where_messages_are_caught(
+    usual: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook's stream of messages may have no descriptor, which a report of a crash needs, and
+    a shell may close the usual one."""
+    monkeypatch.setattr(sys, "__stderr__", usual)
     watched = faulthandler.is_enabled()
     faulthandler.disable()
     try:
@@ -132,7 +137,7 @@ def test_workers_start_where_messages_are_caught() -> None:
             assert [*map_in_order(abs, [-1, -2], 2, left="")] == [1, 2]
     finally:
         if watched:
-            faulthandler.enable(sys.__stderr__)
+            faulthandler.enable(2)
 
 
 def test_ctrl_c_waits_until_workers_have_started_whatever_thread_it_meets() -> None:
