@@ -230,7 +230,7 @@ class _Expansion:
             time = _over(words + state.arrived, outer.bandwidth_bytes_per_s)
             decided = [*zip(orders, [*before, tilings.trips], strict=True)]
             filling = _over(words, memory.bandwidth_bytes_per_s)
-            fed = state.sketch.refed(decided, tilings.held)
+            fed = state.sketch.state_feed_cycles(decided, tilings.held)
             busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
             score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + sum(state.times))
             for n in _sampled(score, tilings.held, np.broadcast_to(fed > 0, tilings.count)):

@@ -122,7 +122,7 @@ TURNED_SIDES = 2
 """Number of array sides that tile a rank along which some Einsums take turns."""
 
 BEAM_WIDTH = 24
-"""Number of groups of states (region, shared ranks, orders) that go on to the next memory."""
+"""Number of groups of states (region, shared ranks, orders, kind) that go on to the next memory."""
 
 MAX_BEAM_TILINGS = 2048
 """Number of combinations of tiles that are compared for one memory; others are thinned out."""

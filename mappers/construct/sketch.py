@@ -197,8 +197,7 @@ class Sketch(Memoized):
 
     @cached_property
     def gathered(self) -> frozenset[str]:
-        """Inputs whose elements data decides, and which are gathered more often than they have
-        positions."""
+        """Inputs of which a single gathered index decides the elements."""
         uses = (u for name in self.names for u in self.uses(name))
         return frozenset(u.tensor for u in uses if u.gathered_by and u.tensor in self.ends)
 
@@ -297,7 +296,9 @@ class Sketch(Memoized):
             other in before[name] for name in names for other in names if other != tensor
         )
 
-    def refed(self, loops: Sequence[tuple[Sequence[str], Trips]], held: Trips) -> Amount:
+    def state_feed_cycles(
+        self, loops: Sequence[tuple[Sequence[str], Trips]], held: Trips
+    ) -> Amount:
         """Return the cycles in which the innermost memory feeds states that no array can keep.
 
         Loops over a state's ranks inside of one over its steps bring other elements at every step.
