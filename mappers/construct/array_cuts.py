@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import inf, prod
 
 from archsim.spec.arch import Memory, ProcessingArray
+from einsum_cascade.ir import Program
 from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.operations import operations_of
 
@@ -143,11 +144,17 @@ class ArrayCuts(Memoized):
         """Return whether the smallest memory holds the smallest tiles of all tensors."""
         tiles: dict[str, float] = {}
         for name in self._sketch.names:
-            sizes = {r: self._cut(r, cuts[r]).fine_size for r in self._ranks(name)}
-            for use in self._sketch.uses(name):
-                words = prod(sizes.get(r, 1) for r in use.ranks) * use.words
-                tiles[use.tensor] = max(tiles.get(use.tensor, 0.0), words)
+            for tensor, words in self._tiles(name, tuple(cuts[r] for r in self._ranks(name))):
+                tiles[tensor] = max(tiles.get(tensor, 0.0), words)
         return sum(tiles.values()) <= self._room
+
+    @memoized
+    def _tiles(self, name: str, cuts: Cuts) -> tuple[tuple[str, float], ...]:
+        """Return the tensors of an Einsum, and the words of the smallest tile of each."""
+        ranks = self._ranks(name)
+        sizes = {r: self._cut(r, cut).fine_size for r, cut in zip(ranks, cuts, strict=True)}
+        uses = self._sketch.uses(name)
+        return tuple((u.tensor, prod(sizes.get(r, 1) for r in u.ranks) * u.words) for u in uses)
 
     @cached_property
     def _room(self) -> float:
@@ -193,12 +200,6 @@ class ArrayCuts(Memoized):
         return Sketch(region=self.base)
 
     @memoized
-    def _coverages(
-        self, counts: tuple[tuple[int, ...], ...], rooms: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], ...]:
-        return coverages(counts, rooms)
-
-    @memoized
     def _arrays(self, name: str) -> tuple[tuple[ProcessingArray, tuple[int, ...], float], ...]:
         """Return the arrays that can do an Einsum, their sides, and the cycles of an iteration."""
         program = self.base.program
@@ -217,7 +218,7 @@ class ArrayCuts(Memoized):
         counts = tuple(tuple(n for _, n in r.fine) for r in free)
         least = inf
         for array, rooms, each in self._arrays(name):
-            for taken in self._coverages(counts, rooms):
+            for taken in self.base.program.memo(_coverages, counts, rooms):
                 covered = {r.rank: n for r, n in zip(free, taken, strict=True) if n > 1}
                 times = {r.rank: -(-r.size // covered.get(r.rank, 1)) for r in ranks}
                 share = self._sketch.array_share(name, (), covered)
@@ -254,15 +255,14 @@ class ArrayCuts(Memoized):
             Iterations of each rank.
         """
         loading = self._sketch.loads(name, array, {r: {r} for r in covered})
-        parallel = self.base.program.parallel
         every, moving = prod(times.values()), [r for r, n in times.items() if n > 1]
         fed = dict.fromkeys(moving, 0.0) or {"": 0.0}
         busy = dict.fromkeys(fed, cycles)
-        for use in self._sketch.uses(name):
+        for use in self._sketch.array_uses(name):
             # An array may take gathered elements from any memory: lines are of different length.
             able = self._feeding if use.tensor in self._sketch.gathered else self._feeding[:1]
             size = min(self._sketch.array_words(use, covered, m) * each for m, each in able)
-            lacking = [r for r in moving if r not in use.all_ranks and r not in parallel]
+            lacking = [r for r in moving if r not in use.all_ranks]
             # An array may keep a running value as long as steps are the innermost loop.
             lacking += self._steps(use, covered)
             for inner in fed:
@@ -291,3 +291,9 @@ class ArrayCuts(Memoized):
         program = self.base.program
         names = program.memo(turned_ranks).get(step, frozenset())
         return frozenset(v.upper() for n in names for v in program.einsum_of[n].over)
+
+
+def _coverages(
+    _: Program, counts: tuple[tuple[int, ...], ...], rooms: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
+    return coverages(counts, rooms)

@@ -271,6 +271,10 @@ def _priced(
     tiles_of = [dict[str, Amount](at) for at in held]
     uses = sketch.uses(name)
     shares = [sketch.share(name, shared, tiles) for tiles in tiles_of]
+    on_array = dict[EinsumPlacement, tuple[dict[str, int], float]]()
+    for placement, _ in sketch.layouts(name):
+        _, extents = sketch.on_array(name, placement)
+        on_array[placement] = extents, sketch.array_share(name, shared, extents)
     found: list[tuple[Loads, EinsumPlacement]] = []
     for own in sketch.orders(name):
         outer = np.zeros(len(rates))
@@ -286,13 +290,12 @@ def _priced(
                 outer[memory] += float(moved.once + moved.again) * rates[memory]
                 outer[inner] += float(moved.into) * rates[inner]
         for placement, work in sketch.layouts(name):
-            _, extents = sketch.on_array(name, placement)
-            share = sketch.array_share(name, shared, extents)
+            extents, share = on_array[placement]
             loading = sketch.loads_of(name, placement)
             busy = work * share
             loads = np.zeros(len(arrays) + len(rates) + len(turns))
             loads[len(arrays) : len(arrays) + len(rates)] = outer
-            for use, way in zip(uses, ways, strict=True):
+            for use, way in zip(sketch.array_uses(name), ways, strict=True):
                 if not way:
                     continue
                 feeds = machine.memories[way[-1]]

@@ -247,6 +247,12 @@ class Sketch(Memoized):
         return tuple(found.values())
 
     @memoized
+    def array_uses(self, name: str) -> tuple[Use, ...]:
+        """Return the accesses of an Einsum, with parallel ranks: arrays take them like others."""
+        parallel = self.region.program.parallel
+        return tuple(replace(use, ranks=use.ranks.union(parallel)) for use in self.uses(name))
+
+    @memoized
     def follows(self, name: str, tensor: str) -> bool:
         """Return whether an Einsum reads just what another one has written in the same step."""
         e, writer = self.region.program.einsum_of[name], self.region.program.einsum_of.get(tensor)
@@ -409,10 +415,16 @@ class Sketch(Memoized):
 
     def _coverage(self, band: Band, wide: Amount, deep: Amount) -> Amount:
         """Return the share of tiles that hold a point of a band."""
-        tiles = np.stack(np.broadcast_arrays(wide, deep), axis=-1).astype(np.int64)
-        sizes, places = np.unique(tiles.reshape(-1, 2), axis=0, return_inverse=True)
-        shares = [self.region.program.memo(_covered, band, int(x), int(y)) for x, y in sizes]
-        return np.array(shares)[places].reshape(tiles.shape[:-1])
+
+        def share(x: Amount, y: Amount) -> float:
+            return self.region.program.memo(_covered, band, int(x), int(y))
+
+        if np.ndim(wide) == np.ndim(deep) == 0:
+            return share(wide, deep)
+        wides, deeps = np.broadcast_arrays(wide, deep)
+        pairs = [*zip(wides.ravel().tolist(), deeps.ravel().tolist(), strict=True)]
+        shares = {(x, y): share(x, y) for x, y in dict.fromkeys(pairs)}
+        return np.array([shares[pair] for pair in pairs]).reshape(wides.shape)
 
     @memoized
     def masked(self, name: str) -> frozenset[str]:
@@ -558,7 +570,7 @@ class Sketch(Memoized):
     @memoized
     def streamed(self, name: str, tensor: str) -> float:
         """Return the words of a tensor that an array takes if no memory keeps them, at least."""
-        (use,) = (u for u in self.uses(name) if u.tensor == tensor)
+        (use,) = (u for u in self.array_uses(name) if u.tensor == tensor)
         loops = [(r, float(n)) for r, n in self.coarse.items()]
         found = inf
         for placement, _ in self.layouts(name):
@@ -584,6 +596,8 @@ class Sketch(Memoized):
 
         Parameters
         ----------
+        use : Use
+            One of ``array_uses``.
         placement : EinsumPlacement
             Its array and layout.
         loops : sequence
@@ -601,7 +615,6 @@ class Sketch(Memoized):
         within = [*loops, *turning]
         for r in own:
             within += [(r, trips[r]) for trips in (inside, left) if r in trips]
-        use = replace(use, ranks=use.ranks.union(self.region.program.parallel))
         if held and stays(within, use, loops):
             return Moved(0.0, 0.0, 0.0)
         size = TileWords(self.array_words(use, extents, memory))
@@ -679,16 +692,22 @@ class Sketch(Memoized):
         )
 
     def array_words(self, use: Use, extents: Mapping[str, int], memory: Memory) -> float:
-        """Return the words that a memory reads for the coordinates that are on an array."""
+        """Return the words that a memory reads for the coordinates that are on an array.
+
+        Parameters
+        ----------
+        use : Use
+            One of ``array_uses``.
+        extents : dict
+            Coordinates of each rank that are laid out.
+        """
         run, shapes = 1, self.region.shapes
         for rank in use.adjacent:
             run *= extents.get(rank, 1)
             if extents.get(rank, 1) < shapes[rank]:
                 break
-        # Every tensor has the parallel ranks; arrays take them like any other.
-        ranks = use.all_ranks.union(self.region.program.parallel)
         gathered = min(use.positions, prod(extents.get(r, 1) for r in use.gathered_by))
-        others = prod(extents.get(r, 1) for r in ranks - use.gathered_by)
+        others = prod(n for r, n in extents.items() if r in use.all_ranks - use.gathered_by)
         return gathered * others * use.words * float(self._in_lines(use, run, memory))
 
     @memoized
