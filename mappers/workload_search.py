@@ -23,6 +23,7 @@ from workloads.parts.part import Part
 from workloads.workload import Workload
 
 from .construct.generators import GENERATORS, WITH_CACHE
+from .exact.process_pool import ProcessPool, usual_workers
 from .memory import MappingKey
 from .problem.certificate import INTERRUPTED, TIME_LIMIT, Searched, added_reasons
 from .problem.constraint_files import ConstraintFile
@@ -46,6 +47,7 @@ from .problem.protocol import (
     SearchProblem,
     at_once,
     infrequent_collection,
+    never,
     quiet,
 )
 from .problem.search_log import SearchLog
@@ -218,7 +220,7 @@ def search_workload(
     # The least products of all parts may give a larger product of the sums.
     is_sum = objective.code != EDP or len(workload.parts) == 1
     found: dict[Hashable, PartSearched] = {}
-    usual: dict[Hashable, EngineRun | None] = {}
+    defaults: dict[Hashable, tuple[Part, SearchProblem]] = {}
     waiting: dict[Hashable, tuple[Part, SearchProblem]] = {}
     times: dict[Hashable, int] = {}
     keys: list[Hashable] = []
@@ -229,13 +231,14 @@ def search_workload(
             space = replace(space, slow=objective.code != LATENCY)
             problem = SearchProblem(space, objective, tolerance=tolerance)
             before = None if effort or constraints else _remembered(part, problem, start)
-            if before is None or not is_sum:
-                usual[key] = default_run(part, problem)
             if before is None:
-                waiting[key] = part, replace(problem, known=usual[key])
+                waiting[key] = part, problem
             else:
                 found[key] = PartSearched(name=part.name, found=before)
+            if before is None or not is_sum:
+                defaults[key] = part, problem
         times[key] = times.get(key, 0) + part.times
+    usual = _default_runs(defaults)
     # All parts have a mapping by now, and share the time that is left.
     for number, (key, (part, problem)) in enumerate(waiting.items()):
         its = clock.part(len(waiting) - number)
@@ -243,12 +246,27 @@ def search_workload(
         is_over, is_late = its.most().share(1), its.late()
         if any(p.found.certificate.ended == INTERRUPTED for p in found.values()):
             is_over = is_late = at_once
-        problem = replace(problem, is_over=is_over, is_late=is_late)
+        problem = replace(problem, known=usual[key], is_over=is_over, is_late=is_late)
         found[key] = _searched(effort, part, problem, start, partial(progress, part.name))
     parts = {key: replace(found[key], times=times[key]) for key in times}
     default = {key: _with_run(parts[key], run) for key, run in usual.items()}
     able = (_ran(workload, architecture, objective, by, keys) for by in (parts, default))
     return next(able) if is_sum else min(able, key=lambda one: objective.of(one.result))
+
+
+def _default_runs(
+    parts: dict[Hashable, tuple[Part, SearchProblem]],
+) -> dict[Hashable, EngineRun | None]:
+    """Return the default run of each distinct part; on several processors parts run at a time."""
+    keys = [*parts]
+    pool = ProcessPool[int, "EngineRun | None"](
+        lambda number: default_run(*parts[keys[number]]), min(len(parts) or 1, usual_workers())
+    )
+    try:
+        numbers = [pool.submit(number) for number in range(len(keys))]
+        return {key: pool.answer(number, never) for key, number in zip(keys, numbers, strict=True)}
+    finally:
+        pool.close()
 
 
 def _key(part: Part, space: Mapspace) -> Hashable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from archsim.document import Column, Document, Fact, Table, names, numbers, table_of, texts
 from archsim.quantities import bar, byte_size, count, energy, percent, seconds
@@ -10,10 +11,13 @@ from archsim.result.record import limits
 from archsim.result.result import Result
 from archsim.spec.mapping import Mapping
 
-from ..pareto.capacity_search import CapacityCurves, CapacitySeries
-from ..pareto.front_search import Front
 from ..problem.certificate import INTERRUPTED, Certificate
 from ..workload_search import PartSearched, WorkloadSearched
+
+if TYPE_CHECKING:
+    # A search that has no time left does not wait for their compiled code.
+    from ..pareto.capacity_search import CapacityCurves, CapacitySeries
+    from ..pareto.front_search import Front
 
 _MAX_DIFFERENCES = 8
 """Differences from a runner-up that a table shows."""

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from archsim import Architecture, simulate
 from archsim.cli.application import archsim
+from mappers import workload_search
+from mappers.exact import policy
 from mappers.memory import VARIABLE
 from mappers.pareto.front_search import search_front
 from mappers.problem.certificate import TIME_LIMIT
@@ -44,6 +46,20 @@ def test_a_search_without_time_is_no_worse_than_the_default(
         assert found.certificate()["candidates"] == 0
         assert TIME_LIMIT in str(search_report(found))
     assert not [*tmp_path.glob("mappings/*")]
+
+
+def test_parts_that_run_at_a_time_have_the_mappings_of_parts_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr(policy, "FORK_AFTER_S", 0)
+    forked, alone = [], []
+    for workers, found in ((2, forked), (1, alone)):
+        monkeypatch.setattr(workload_search, "usual_workers", lambda workers=workers: workers)
+        searched = search_workload(BLOCK, TPU, LATENCY, time_limit_s=AT_ONCE_S)
+        found += [(p.name, p.found.mapping, p.found.result.cycles) for p in searched.parts]
+    assert len(alone) > 2
+    assert forked == alone
 
 
 def test_a_front_without_time_has_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
