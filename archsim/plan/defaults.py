@@ -8,7 +8,7 @@ many cores, and generated mappings, with fused loops or one Einsum after the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -39,6 +39,7 @@ from .partitioning import (
     gathers_along,
     idle_factor,
     machine_of_one_core,
+    partitioning_of,
     with_capacities,
 )
 from .parts import PartProblem, job_of, stands_in
@@ -77,7 +78,8 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
     errors: dict[str, InputError] = {}
     refused: tuple[Refusal, ...] = ()
     not_generated: InputError | None = None
-    for known in known_mappings(problem):
+    for candidate in known_mappings(problem):
+        known = candidate.refined(None if best is None else best.job.mapping)
         if (best is not None and not known.may_be_faster(best.result)) or not known.there():
             continue
         try:
@@ -150,6 +152,13 @@ class KnownMapping:
     """Number of the machine's cores divided by the number that the mapping uses."""
     there: Callable[[], bool] = lambda: True
     """Function that returns whether the mapping exists. It may take long, and is called last."""
+    refining: Callable[[Mapping], KnownMapping] | None = None
+    """Function that returns the candidate for the best mapping so far, if it depends on that
+    one."""
+
+    def refined(self, best: Mapping | None) -> KnownMapping:
+        """Return the candidate for the best mapping so far, if there is one."""
+        return self if best is None or self.refining is None else self.refining(best)
 
     def may_be_faster(self, best: Result) -> bool:
         """Return whether the mapping may be faster than the best mapping tried so far."""
@@ -234,14 +243,7 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
                 beyond=beyond,
                 idle=idle_factor(architecture, partitioning),
             )
-    yield KnownMapping(
-        BEAM,
-        partial(derived_mapping, problem, by_idle_cores[0], BEAM),
-        beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
-        if architecture.has_instances
-        else policy.FLOOR_RATIO_TO_TRY_BEAM,
-        idle=idle_factor(architecture, by_idle_cores[0]),
-    )
+    yield _beam_search(problem, by_idle_cores)
     yield from _with_partitioned_tiles(problem)
     gathering = _shared_gather_partitioning(problem)
     if gathering is not None:
@@ -253,6 +255,31 @@ def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
         )
     if not first:
         yield replace(nests, there=lambda: cuts().any)
+
+
+def _beam_search(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
+    """Return the beam search of one core, in the partitioning of the best mapping so far.
+
+    It takes as long as all other generators, so that it is not tried in every partitioning. If the
+    best mapping uses one core or has several nests, the first partitioning is taken.
+    """
+    architecture = problem.architecture
+
+    def searched(partitioning: Partitioning) -> KnownMapping:
+        return KnownMapping(
+            BEAM,
+            partial(derived_mapping, problem, partitioning, BEAM),
+            beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
+            if architecture.has_instances
+            else policy.FLOOR_RATIO_TO_TRY_BEAM,
+            idle=idle_factor(architecture, partitioning),
+        )
+
+    def refining(best: Mapping) -> KnownMapping:
+        its = partitioning_of(best, architecture)
+        return searched(its if its and its in partitionings else partitionings[0])
+
+    return replace(searched(partitionings[0]), refining=refining)
 
 
 def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:

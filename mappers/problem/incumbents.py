@@ -203,9 +203,11 @@ def incumbents_of(
     sparing = sparing and problem.objective.code == LATENCY
     deferred: list[KnownMapping] = []
     runs = _Runs(part, problem)
-    for known in known_mappings(PartProblem(part, problem.space.architecture, WITH_CACHE)):
+    for candidate in known_mappings(PartProblem(part, problem.space.architecture, WITH_CACHE)):
         if found and problem.is_over():
             break
+        best = min(found, key=lambda run: run.value, default=None)
+        known = candidate.refined(None if best is None else best.mapping)
         if not known.there():
             continue
         near = min((run.result.over_floor for run in found), default=inf)

@@ -12,9 +12,11 @@ from archsim.engine.evaluate import evaluate_bound, takes_longer
 from archsim.nest.record import Bound
 from archsim.plan import planner
 from archsim.plan.defaults import known_mappings
+from archsim.plan.partitioning import partitioning_of
 from archsim.plan.parts import PartProblem
 from archsim.plan.planner import evaluate_job
-from archsim.plan.selection import mapping_called
+from archsim.plan.selection import derived_mapping, mapping_called
+from archsim.spec.mapping import BEAM
 from einsum_cascade.errors import MappingError, SpecError
 from mappers.construct.generators import GENERATORS
 from workloads import load
@@ -76,6 +78,23 @@ def test_of_a_single_core_shared_loops_are_looked_at_sooner() -> None:
     found = simulate(work, machine)
     assert found.mapping == "fused"
     assert found.over_floor < 1.1
+
+
+def test_the_beam_search_keeps_the_partitioning_of_the_best_mapping() -> None:
+    """Six heads on ten cores took 1.87 times the floor cut in halves, and 1.2 times one by one."""
+    cores = ("memories.L2.instances={sms: 10}", "memories.L1.bandwidth=1 TB/s")
+    machine = Architecture.load("a100-80gb", cores)
+    work = load("bert-base", batch=1, H=6, seq_len=64)
+    problem = PartProblem(work.parts[0], machine, GENERATORS)
+    first, *others = problem.partitionings
+    (beam,) = (k for k in known_mappings(problem) if k.name == BEAM)
+    assert beam.refined(None) == beam
+    for its in (first, others[0]):
+        unfused = derived_mapping(problem, its)
+        assert partitioning_of(unfused, machine) == its
+        assert partitioning_of(beam.refined(unfused)(), machine) == its
+    alone = replace(unfused, nest=tuple(replace(at, spatial=()) for at in unfused.nest))
+    assert partitioning_of(beam.refined(alone)(), machine) == first
 
 
 def test_a_machine_keeps_the_mapping_it_was_designed_for() -> None:
