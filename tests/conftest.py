@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -20,8 +21,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Of what is imported and collected nothing goes before the end."""
+    """Of what is imported and collected nothing goes before the end, and no signal is ignored."""
     gc.disable()
+    # Shells start what runs in the background, or by nohup, without one or the other: tests that
+    # send these signals, and the commands that they start, would never be told.
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
