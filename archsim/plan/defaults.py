@@ -157,7 +157,7 @@ class KnownMapping:
     one."""
 
     def refined(self, best: Mapping | None) -> KnownMapping:
-        """Return the candidate for the best mapping so far, if there is one."""
+        """Return the candidate to try after the best mapping so far; ``None`` stands for none."""
         return self if best is None or self.refining is None else self.refining(best)
 
     def may_be_faster(self, best: Result) -> bool:

@@ -707,7 +707,8 @@ class Sketch(Memoized):
             if extents.get(rank, 1) < shapes[rank]:
                 break
         gathered = min(use.positions, prod(extents.get(r, 1) for r in use.gathered_by))
-        others = prod(n for r, n in extents.items() if r in use.all_ranks - use.gathered_by)
+        ranks = use.all_ranks - use.gathered_by
+        others = prod(n for r, n in extents.items() if r in ranks)
         return gathered * others * use.words * float(self._in_lines(use, run, memory))
 
     @memoized

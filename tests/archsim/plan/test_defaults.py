@@ -81,7 +81,7 @@ def test_of_a_single_core_shared_loops_are_looked_at_sooner() -> None:
 
 
 def test_the_beam_search_keeps_the_partitioning_of_the_best_mapping() -> None:
-    """Six heads on ten cores took 1.87 times the floor cut in halves, and 1.2 times one by one."""
+    """Chunked state spaces of six heads on ten cores took 1.87 times the floor, and now 1.2."""
     cores = ("memories.L2.instances={sms: 10}", "memories.L1.bandwidth=1 TB/s")
     machine = Architecture.load("a100-80gb", cores)
     work = load("bert-base", batch=1, H=6, seq_len=64)
