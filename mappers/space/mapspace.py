@@ -6,6 +6,7 @@ region has a lower bound of its cycles. The most promising regions come first.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -17,6 +18,7 @@ from archsim.spec.mapping import Tile
 from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of, decided_by, family_tiles, planes_of, sides_of
@@ -52,17 +54,19 @@ def _smaller(
 ) -> Iterator[Family]:
     """Yield tiles of the cascade half as long as the narrowest array is wide, a quarter, and so on.
 
-    They end once the number of points no longer falls. If the work grows with the tile, tiles as
-    long as an array is wide do not pay.
+    They end once the busiest array is no less busy. If its work grows with the tile, tiles as long
+    as an array is wide do not pay.
     """
-
     family = _of_width(program, architecture, given, width)
-    least = inf if family is None else _work(program, family)
+    least = inf if family is None else _work(program, architecture, family)
     while family is not None and (width := width // 2):
         family = _of_width(program, architecture, given, width)
         if family is None or family in known:
             continue
-        if not _has_equal_sizes(program, family) or (work := _work(program, family)) >= least:
+        if (
+            not _has_equal_sizes(program, family)
+            or (work := _work(program, architecture, family)) >= least
+        ):
             return
         least = work
         yield family
@@ -92,9 +96,13 @@ def _of_width(
         return None  # A given size contradicts it.
 
 
-def _have_less_work_in_small_tiles(program: Program, families: Collection[Family]) -> bool:
-    """Return whether smaller tiles of the cascade mean fewer points to compute."""
-    sized = sorted(([t.size for t in family[0]], _work(program, family)) for family in families)
+def _have_less_work_in_small_tiles(
+    program: Program, architecture: Architecture, families: Collection[Family]
+) -> bool:
+    """Return whether arrays are less busy with smaller tiles of the cascade."""
+    sized = sorted(
+        ([t.size for t in family[0]], _work(program, architecture, family)) for family in families
+    )
     return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
@@ -107,13 +115,24 @@ def _has_stationary_arrays(architecture: Architecture) -> bool:
     return any(a.operands == "systolic" and len(a.dimensions) > 1 for a in architecture.arrays)
 
 
-def _work(program: Program, family: Family) -> float:
-    """Return the number of points of all Einsums, without the padding of a rank's last tile."""
+def _work(program: Program, architecture: Architecture, family: Family) -> float:
+    """Return the cycles of the busiest array, if each Einsum fills its fastest array.
+
+    The padding of a rank's last tile does not count.
+    """
     sizes = {rank: float(size) for rank, size in family[1].items()}
     for rank in program.ranks:
         if rank.partition:
             sizes[rank.partition[0]] = sizes[rank.name] / prod(sizes[m] for m in rank.partition[1:])
-    return sum(prod(sizes[v.upper()] for v in e.variables) for e in program.einsums)
+    busy = defaultdict[str, float](float)
+    for e in program.einsums:
+        operations = program.memo(operations_of)[e.name]
+        cycles, name = min(
+            (float(array.cycles_of(operations)) / array.elements, array.name)
+            for array in arrays_of(program, e, architecture)
+        )
+        busy[name] += cycles * prod(sizes[v.upper()] for v in e.variables)
+    return max(busy.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +203,7 @@ class Mapspace:
             if family not in found and (not found or _has_equal_sizes(program, family)):
                 found.append(family)
         found += _smaller(program, architecture, given, sides[0], found)
-        if has_tradeoff := _have_less_work_in_small_tiles(program, found):
+        if has_tradeoff := _have_less_work_in_small_tiles(program, architecture, found):
             found += _between(program, architecture, given, found)
         fixed, shapes = found[0]
         left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+from machines import small
 from nest_cases import billed_case
 
 from archsim import Architecture
@@ -57,6 +58,18 @@ def test_chunks_are_as_short_as_leaves_least_to_do() -> None:
         space = Mapspace.of(program, Architecture.load("fusemax"), given)
         sizes[width] = min(shapes["P0"] for _, shapes in space.families)
     assert sizes == {2: 1, 64: 4}
+
+
+def test_chunks_are_as_short_as_the_busiest_array_wants() -> None:
+    """Decays of all pairs of a chunk are for lanes: shorter chunks leave them less, even if states
+    are then updated more often."""
+    program = Cascade.load("kimi-delta-attention-chunked").program
+    given = {"B": 1, "H": 4, "E": 64, "F": 64, "P": 256}
+    shortest = [
+        min(shapes["P0"] for _, shapes in Mapspace.of(program, machine, given).families)
+        for machine in (small((8, 8), 64), small((64, 64), 2))
+    ]
+    assert shortest[0] > shortest[1]
 
 
 def test_many_tiles_are_cut_by_divisors_and_halves() -> None:
