@@ -46,10 +46,12 @@ def promising_regions(space: Mapspace, most: int) -> list[Region]:
     Families of tiles take turns, and so do regions with and without parallel ranks along arrays:
     with heads there, memories hold tiles of several heads.
     """
+    families = [ArrayCuts(base=b, usual=u, options=o) for b, u, o in space.cuttable()]
+    # With usual cuts families differ more than other cuts change them.
+    families = sorted(families, key=lambda family: family.begun[0][0])[:most]
     found: list[tuple[int, float, int, ArrayCuts, Cuts]] = []
-    for place, (base, usual, options) in enumerate(space.cuttable()):
+    for place, cuts in enumerate(families):
         numbers = Counter[bool]()
-        cuts = ArrayCuts(base=base, usual=usual, options=options)
         for score, chosen in cuts.best(most):
             kind = cuts.lays_parallel(chosen)
             found.append((numbers[kind], score, place, cuts, chosen))
@@ -71,7 +73,7 @@ class ArrayCuts(Memoized):
 
     def best(self, most: int) -> list[State]:
         """Return the cuts that cost least, and their costs in cycles."""
-        states = [*self._continued(self._begun(), most)]
+        states = [*self._continued(self.begun, most)]
         for _ in range(policy.ROUNDS_OF_CUTS):
             known = {cuts for _, cuts in states}
             anew = {cuts for state in states for cuts in self._neighbours(state[1])} - known
@@ -93,8 +95,9 @@ class ArrayCuts(Memoized):
         parallel = self.base.program.parallel
         return any(c for r, c in zip(self._all_ranks, cuts, strict=True) if r in parallel)
 
-    def _begun(self) -> list[State]:
-        """Return the best combinations of usual cuts, without parallel ranks along arrays."""
+    @cached_property
+    def begun(self) -> list[State]:
+        """Best combinations of usual cuts, without parallel ranks along arrays."""
         parallel = self.base.program.parallel
         order = sorted(self._all_ranks, key=lambda r: (r not in parallel, -len(self._with(r))))
         states: list[tuple[float, dict[str, Cut]]] = [(0.0, {})]
