@@ -38,7 +38,7 @@ from einsum_cascade.memo import cached_property
 
 from ..space.array_tiles import sides_of
 from ..space.factorisation import tile_sizes, turned_ranks
-from ..space.fusion import shareable_ranks
+from ..space.fusion import einsums_alone, shareable_ranks
 from ..space.mapspace import Mapspace
 from ..space.region import Region
 from . import policy
@@ -64,13 +64,15 @@ class Beam:
             groups: dict[tuple[object, ...], list[PartialMapping]] = {}
             for state in found:
                 for grown in _Expansion(state=state, level=level).states():
-                    key = (id(grown.sketch), grown.shared, grown.orders, grown.kind)
+                    key = (id(grown.sketch), grown.shared, grown.alone, grown.orders, grown.kind)
                     groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
             kept = islice(filter(self._has_legal_first, _with_quotas(ranked)), policy.BEAM_WIDTH)
             found = [x for group in kept for x in _sampled_states(group)]
         ordered = (x for state in found for x in _innermost_orders(state))
-        inner = _taking_turns(ordered, key=lambda x: (id(x.sketch), x.shared, x.bypassing, x.kind))
+        inner = _taking_turns(
+            ordered, key=lambda x: (id(x.sketch), x.shared, x.alone, x.bypassing, x.kind)
+        )
         able = (state for state in inner if self._has_legal_loops(state))
         complete = [
             placed(replace(state, in_registers=held))
@@ -90,7 +92,7 @@ class Beam:
             tuple(r for r in order if at[r] > 1)
             for order, at in zip(state.orders, trips, strict=False)
         )
-        key = (state.shared, iterating, region.joined, tuple(region.turns))
+        key = (state.shared, state.alone, iterating, region.joined, tuple(region.turns))
         if key not in self._legal:
             self._legal[key] = _bound(region, _filled(state).mapping) is not None
         return self._legal[key]
@@ -104,15 +106,19 @@ class Beam:
         crossed: dict[str, bool] = {}
         for sketch in self._sketches():
             region = sketch.region
-            able = tuple(r for r in shareable_ranks(region, crossed) if r in sketch.open)
+            # Whether a pass crosses a rank's loops does not depend on who takes turns.
+            apart = replace(region, joined=False)
+            able = tuple(r for r in shareable_ranks(apart, crossed) if r in sketch.open)
             turned = {*region.program.memo(turned_ranks), *region.turns}
             needed = turned.intersection(sketch.open)
             for number in range(len(able), -1, -1):
                 for shared in combinations(able, number):
-                    apart = {a for a, b in region.parts if b in shared and a in sketch.open}
-                    if needed <= {*shared} and apart <= {*shared}:
-                        for streamed in dict.fromkeys((frozenset[str](), sketch.gathered)):
-                            yield PartialMapping(sketch, shared, streamed)
+                    outer = {a for a, b in region.parts if b in shared and a in sketch.open}
+                    if needed | outer <= {*shared}:
+                        streams = dict.fromkeys((frozenset[str](), sketch.gathered))
+                        for alone in region.program.memo(einsums_alone, shared):
+                            for streamed in streams:
+                                yield PartialMapping(sketch, shared, alone, streamed)
 
     def _sketches(self) -> Iterator[Sketch]:
         """Yield promising regions, and those in which some Einsums take turns inside of a tile."""
@@ -123,7 +129,10 @@ class Beam:
             policy.MIN_BEAM_REGIONS, policy.BEAM_REGIONS_TIMES_EINSUMS // len(program.einsums)
         )
         for region in promising_regions(self.space, min(most, policy.BEAM_REGIONS)):
-            yield Sketch(region=region)
+            sketch = Sketch(region=region)
+            # Values of all steps of a tile may exceed a memory, and those of one step fit.
+            joined = replace(region, joined=True)
+            yield sketch if sketch.may_fit or not joined.turns else Sketch(region=joined)
             for number, (rank, cut) in enumerate(region.cuts):
                 if rank not in running or cut:
                     continue
@@ -230,7 +239,7 @@ class _Expansion:
             time = _over(words + state.arrived, outer.bandwidth_bytes_per_s)
             decided = [*zip(orders, [*before, tilings.trips], strict=True)]
             filling = _over(words, memory.bandwidth_bytes_per_s)
-            fed = state.sketch.state_feed_cycles(decided, tilings.held)
+            fed = state.sketch.state_feed_cycles(decided, tilings.held, state.alone)
             busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
             score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + sum(state.times))
             for n in _sampled(score, tilings.held, np.broadcast_to(fed > 0, tilings.count)):
@@ -285,13 +294,14 @@ class _Expansion:
         capacity = machine.memories[self.level].capacity_bytes
         if capacity is None:
             return {}
-        room, shared = float(capacity / machine.word_bytes), self.state.shared
+        room = float(capacity / machine.word_bytes)
         tiles: dict[str, Amount] = {}
-        for use in (u for name in sketch.names for u in sketch.uses(name)):
-            if use.tensor not in self.state.registered | self.state.streamed:
-                tiles[use.tensor] = np.maximum(
-                    tiles.get(use.tensor, 0.0), sketch.tile(use, {**held}, shared)
-                )
+        elsewhere = self.state.registered | self.state.streamed
+        for name in sketch.names:
+            for use in (u for u in sketch.uses(name) if u.tensor not in elsewhere):
+                alone = name in self.state.alone
+                size = sketch.tile(use, {**held}, self.state.shared_by(name), alone=alone)
+                tiles[use.tensor] = np.maximum(tiles.get(use.tensor, 0.0), size)
         excess = np.broadcast_to(sum(tiles.values()) - room, valid.shape)
         found = {t: np.ones(valid.shape, dtype=np.bool_) for t in self.state.streamed}
         for tensor in (*sketch.registered, *sketch.memo(_cheapest_to_stream)):
@@ -309,7 +319,7 @@ class _Expansion:
         """Return the words that arrive in the memory or leave it, and the results that do.
 
         A result does so if some Einsum needs its tiles again, or if its tile is cut by loops that
-        are not shared.
+        are not shared, or by shared ones that a reader is not in.
         """
         sketch, program = self.state.sketch, self.state.sketch.region.program
         none = np.zeros(tilings.count, dtype=np.bool_)
@@ -322,11 +332,14 @@ class _Expansion:
             for use, moved in self._moved(name, orders, trips, tilings):
                 tensor = use.tensor
                 words = moved.again + moved.once
-                cut = self._is_cut(use, tilings) | none
+                cut = self._is_cut(name, use, tilings) | none
                 if tensor in self.state.registered:
                     continue
                 if tensor in program.einsum_of:
-                    outside[tensor] = outside.get(tensor, none) | cut | (moved.again > 0)
+                    later = [at[r] for r in sketch.after(name, tensor) for at in trips if r in at]
+                    passed = sum((np.asarray(n) > 1 for n in later), start=none)
+                    gone = cut | (moved.again > 0) | passed
+                    outside[tensor] = outside.get(tensor, none) | gone
                     if use.written:
                         written[tensor] = words
                 # Readers in the same step find the tile that another one brought.
@@ -350,12 +363,12 @@ class _Expansion:
                 total = total + np.where(separate[tensor], apart[tensor], words)
         return total, outside
 
-    def _is_cut(self, use: Use, tilings: _Tilings) -> NDArray[np.bool_] | bool:
+    def _is_cut(self, name: str, use: Use, tilings: _Tilings) -> NDArray[np.bool_] | bool:
         """Return whether loops that are not shared cut the tile of a tensor."""
-        sketch = self.state.sketch
+        sketch, shared = self.state.sketch, self.state.shared_by(name)
         found: NDArray[np.bool_] | bool = False
         for r in use.all_ranks:
-            if r in sketch.coarse and r not in self.state.shared:
+            if r in sketch.coarse and r not in shared:
                 found = found | (tilings.held[r] < sketch.coarse[r])
         return found
 
@@ -363,7 +376,8 @@ class _Expansion:
         self, name: str, orders: tuple[tuple[str, ...], ...], trips: list[Trips], tilings: _Tilings
     ) -> list[tuple[Use, Moved]]:
         """Return what an Einsum moves, with its own loops in the order that moves least."""
-        sketch, shared = self.state.sketch, self.state.shared
+        sketch, shared = self.state.sketch, self.state.shared_by(name)
+        orders = self.state.orders_by(name, orders)
         share, uses = sketch.share(name, shared, tilings.held), sketch.uses(name)
         own = [r for r in sketch.ranks(name) if r in sketch.coarse and r not in shared]
         outer = sketch.region.architecture.memories[self.level - 1]
@@ -438,8 +452,9 @@ def _filled(state: PartialMapping) -> PartialMapping:
     depth = len(sketch.region.architecture.memories)
     more, orders = depth - 1 - len(state.held), depth - len(state.orders)
     placements = (
-        (name, replace(sketch.layouts(name)[0][0], order=sketch.orders(name)[0]))
+        (name, replace(sketch.layouts(name, alone)[0][0], order=sketch.orders(name)[0]))
         for name in sketch.names
+        for alone in (name in state.alone,)
     )
     return replace(
         state,
@@ -540,7 +555,7 @@ def _leaves(states: Iterable[PartialMapping]) -> Iterator[Bound]:
     """Yield legal mappings of states in order, few of each region and set of shared ranks."""
     alike: dict[tuple[object, ...], int] = {}
     for state in states:
-        key = (id(state.sketch), state.shared)
+        key = (id(state.sketch), state.shared, state.alone)
         if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE:
             continue
         bound = legalised(state.sketch.region, state.mapping)

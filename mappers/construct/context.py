@@ -19,12 +19,31 @@ from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from ..space.array_tiles import array_strides, outer_parts_first
 from ..space.factorisation import strongly_connected_components
-from .sketch import repeated_gather
 
 
 def gathers(access: Access) -> bool:
     """Return whether an access is a gather: one of its indices is itself a tensor element."""
     return any(isinstance(index, Gather) for index in access.indices)
+
+
+def repeated_gather(
+    program: Program, shapes: Sizes[str, int], access: Access
+) -> tuple[frozenset[str], int]:
+    """Return the ranks that change only a gathered index of an access, and its positions.
+
+    Without a gather there are no such ranks, and two positions for the only index. An access with
+    several gathered indices is assumed to read other elements each time.
+    """
+    gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
+    if len(gathered) != 1:
+        return frozenset(), 2
+    number, index = gathered[0]
+    others = (i for n, i in enumerate(access.indices) if n != number)
+    plain = {v for i in others for v in i.variables} | {*index.offset.variables}
+    ranks = frozenset(v.upper() for v in index.access.variables if v not in plain)
+    step = index.coefficient * prod(shapes[s] for s in index.shapes)
+    length = shapes[program.tensor_ranks[access.tensor][number]]
+    return ranks, -(-length // max(1, step))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from archsim.spec.mapping import Mapping
 from einsum_cascade.ir import Program
 
+from ..space.array_tiles import outer_parts_first
 from ..space.factorisation import EinsumPlacement, strongly_connected_components
 from ..space.region import Skeleton, mapping_of
 from . import policy
@@ -27,6 +28,8 @@ class PartialMapping:
 
     sketch: Sketch
     shared: tuple[str, ...]
+    alone: frozenset[str] = frozenset()
+    """Einsums that run before all shared loops or after them."""
     streamed: frozenset[str] = frozenset()
     """Inputs that arrays take from the outermost memory, as no other one keeps them."""
     orders: tuple[tuple[str, ...], ...] = ()
@@ -52,8 +55,19 @@ class PartialMapping:
 
     @property
     def kind(self) -> tuple[bool, ...]:
-        """Flags of a state: those of its region, whether states move and whether inputs stream."""
-        return (*self.sketch.kind, self.moves_states, bool(self.streamed))
+        """Flags of a state: those of its region, whether states move, whether inputs stream, and
+        whether Einsums run alone."""
+        return (*self.sketch.kind, self.moves_states, bool(self.streamed), bool(self.alone))
+
+    def shared_by(self, name: str) -> tuple[str, ...]:
+        """Return the ranks whose loops an Einsum shares."""
+        return () if name in self.alone else self.shared
+
+    def orders_by(
+        self, name: str, orders: tuple[tuple[str, ...], ...]
+    ) -> tuple[tuple[str, ...], ...]:
+        """Return the orders of the shared loops around an Einsum."""
+        return ((),) * len(orders) if name in self.alone else orders
 
     @property
     def trips(self) -> list[dict[str, int]]:
@@ -86,10 +100,14 @@ class PartialMapping:
     @property
     def registered(self) -> frozenset[str]:
         """Results that stay in the registers of an array."""
+        together = (t for t, names in self.sketch.registered.items() if self._alike(names))
         if self.in_registers:
-            return frozenset(self.sketch.registered)
-        gone = frozenset[str]().union(*self.bypassing)
-        return gone & self.sketch.registered.keys()
+            return frozenset(together)
+        return frozenset[str]().union(*self.bypassing).intersection(together)
+
+    def _alike(self, names: frozenset[str]) -> bool:
+        """Return whether Einsums all share loops, or none of them does."""
+        return names <= self.alone or names.isdisjoint(self.alone)
 
     @property
     def held_whole(self) -> frozenset[str]:
@@ -97,6 +115,8 @@ class PartialMapping:
         trips, found = self.trips, set()
         shared = [(r, at[r]) for order, at in zip(self.orders, trips, strict=True) for r in order]
         for tensor, names in self.sketch.whole.items():
+            if not names.isdisjoint(self.alone):
+                continue
             use = next(u for u in self.sketch.uses(min(names)) if u.tensor == tensor)
             own = [(r, trips[-1][r]) for r in use.ranks.difference(self.shared) if r in trips[-1]]
             if stays([*shared, *own], use, shared):
@@ -208,8 +228,10 @@ def options_of(state: PartialMapping, name: str) -> list[tuple[Loads, EinsumPlac
     return sketch.memo(
         _priced,
         name,
-        tuple(r for r in state.shared if r in ranks),
-        tuple(tuple(r for r in order if r in ranks) for order in state.orders),
+        tuple(r for r in state.shared_by(name) if r in ranks),
+        tuple(
+            tuple(r for r in order if r in ranks) for order in state.orders_by(name, state.orders)
+        ),
         tuple(tuple((r, n) for r, n in at.items() if r in ranks) for at in trips),
         tuple(
             tuple((r, n) for r, n in zip(sketch.open, held, strict=True) if r in ranks)
@@ -217,6 +239,7 @@ def options_of(state: PartialMapping, name: str) -> list[tuple[Loads, EinsumPlac
         ),
         tuple(_ways(state, name, use) for use in uses),
         state.in_registers,
+        name in state.alone,
     )
 
 
@@ -231,16 +254,19 @@ def _finds(state: PartialMapping, name: str, use: Use, level: int) -> bool:
     """Return whether an Einsum finds a tile in a memory that another Einsum brought or left."""
     sketch, program = state.sketch, state.sketch.region.program
     held = dict(zip(sketch.open, state.held[level - 1], strict=True))
-    cut = (r not in state.shared and held[r] < sketch.coarse[r] for r in use.all_ranks if r in held)
+    shared = state.shared_by(name)
+    cut = (r not in shared and held[r] < sketch.coarse[r] for r in use.all_ranks if r in held)
     if use.written or any(cut):
         return False
     if use.tensor in program.einsum_of:
         if use.tensor not in state.outside[level - 1]:
             return True
-        loops = sketch.loops(name, state.shared, state.orders[:level], state.trips[:level], ())
+        orders = state.orders_by(name, state.orders[:level])
+        loops = sketch.loops(name, shared, orders, state.trips[:level], ())
         tiles, times = repetitions([*loops], use.all_ranks)
         return sketch.follows(name, use.tensor) and bool(tiles == times)
-    first = next(x for x in sketch.names if any(u.tensor == use.tensor for u in sketch.uses(x)))
+    alike = (x for x in sketch.names if (x in state.alone) == (name in state.alone))
+    first = next(x for x in alike if any(u.tensor == use.tensor for u in sketch.uses(x)))
     return first != name
 
 
@@ -256,6 +282,7 @@ def _priced(
     held: Counts,
     ways: tuple[tuple[int, ...], ...],
     in_registers: bool,
+    alone: bool,
 ) -> list[tuple[Loads, EinsumPlacement]]:
     """Return the placements of an Einsum and the cycles they take, the best ones first."""
     machine = sketch.region.architecture
@@ -271,30 +298,34 @@ def _priced(
     tiles_of = [dict[str, Amount](at) for at in held]
     uses = sketch.uses(name)
     shares = [sketch.share(name, shared, tiles) for tiles in tiles_of]
-    on_array = dict[EinsumPlacement, tuple[dict[str, int], float]]()
-    for placement, _ in sketch.layouts(name):
-        _, extents = sketch.on_array(name, placement)
-        on_array[placement] = extents, sketch.array_share(name, shared, extents)
+    last = len(rates) - 1
+    inside = {r: n for r, n in loops_of[last].items() if r not in shared}
+    iterating = frozenset(r for at in loops_of for r, n in at.items() if n > 1 and r not in shared)
+    outer = dict[tuple[str, ...], Loads]()
     found: list[tuple[Loads, EinsumPlacement]] = []
-    for own in sketch.orders(name):
-        outer = np.zeros(len(rates))
-        last = len(rates) - 1
-        loops = [*sketch.loops(name, shared, orders[:last], loops_of[:last], own)]
-        loops += [(r, loops_of[last][r]) for r in orders[last]]
-        inside = {r: n for r, n in loops_of[last].items() if r not in shared}
-        for use, way in zip(uses, ways, strict=True):
-            for memory, inner in pairwise(way):
-                around = [*sketch.loops(name, shared, orders[:inner], loops_of[:inner], own)]
-                tile = sketch.moving_tile(use, tiles_of[inner - 1], machine.memories[memory])
-                moved = sketch.moved(name, use, around, tile, shares[inner - 1], shared)
-                outer[memory] += float(moved.once + moved.again) * rates[memory]
-                outer[inner] += float(moved.into) * rates[inner]
-        for placement, work in sketch.layouts(name):
-            extents, share = on_array[placement]
-            loading = sketch.loads_of(name, placement)
+    for placement, work in sketch.layouts(name, alone):
+        _, extents = sketch.on_array(name, placement)
+        share = sketch.array_share(name, shared, extents)
+        loading = sketch.loads_of(name, placement)
+        for own in _distinct_orders(sketch, name, placement, iterating):
+            if own not in outer:
+                outer[own] = np.zeros(len(rates))
+                for use, way in zip(uses, ways, strict=True):
+                    for memory, inner in pairwise(way):
+                        around = [
+                            *sketch.loops(name, shared, orders[:inner], loops_of[:inner], own)
+                        ]
+                        tile = sketch.moving_tile(
+                            use, tiles_of[inner - 1], machine.memories[memory]
+                        )
+                        moved = sketch.moved(name, use, around, tile, shares[inner - 1], shared)
+                        outer[own][memory] += float(moved.once + moved.again) * rates[memory]
+                        outer[own][inner] += float(moved.into) * rates[inner]
+            loops = [*sketch.loops(name, shared, orders[:last], loops_of[:last], own)]
+            loops += [(r, loops_of[last][r]) for r in orders[last]]
             busy = work * share
             loads = np.zeros(len(arrays) + len(rates) + len(turns))
-            loads[len(arrays) : len(arrays) + len(rates)] = outer
+            loads[len(arrays) : len(arrays) + len(rates)] = outer[own]
             for use, way in zip(sketch.array_uses(name), ways, strict=True):
                 if not way:
                     continue
@@ -313,6 +344,23 @@ def _priced(
                 steps, between = sketch.steps(name, placement, [x for x in loops if x[0] in shared])
                 waits = steps * sketch.around * sketch.latency(name, placement)
                 loads[[len(arrays) + len(rates) + n for n in taken]] = busy / between + waits
-            found.append((loads, EinsumPlacement(placement.array, placement.along, own)))
+            found.append((loads, replace(placement, order=own)))
     found.sort(key=lambda option: _busy(option[0]))
     return found[: policy.MAX_OPTIONS]
+
+
+def _distinct_orders(
+    sketch: Sketch, name: str, placement: EinsumPlacement, iterating: frozenset[str]
+) -> list[tuple[str, ...]]:
+    """Return orders of an Einsum's own loops that differ in ranks which iterate.
+
+    Parameters
+    ----------
+    iterating : frozenset of str
+        Ranks with own loops at some memory.
+    """
+    (_, left), _ = sketch.on_array(name, placement)
+    moving = iterating.union(left)
+    alike = dict.fromkeys(tuple(r for r in own if r in moving) for own in sketch.orders(name))
+    still = [r for r in sketch.ranks(name) if r not in moving]
+    return [tuple(outer_parts_first(sketch.region.program, (*still, *order))) for order in alike]

@@ -118,10 +118,10 @@ BEAM_REGIONS_TIMES_EINSUMS = 96
 MIN_BEAM_REGIONS = 3
 """Smallest number of regions that the beam begins with."""
 
-TURNED_SIDES = 2
+TURNED_SIDES = 3
 """Number of array sides that tile a rank along which some Einsums take turns."""
 
-BEAM_WIDTH = 24
+BEAM_WIDTH = 16
 """Number of groups of states (region, shared ranks, orders, kind) that go on to the next memory."""
 
 MAX_BEAM_TILINGS = 2048

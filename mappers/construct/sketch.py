@@ -17,12 +17,13 @@ from archsim.counts.meter import adjacent_variables
 from archsim.iteration.bands import Band, coverage
 from archsim.spec.arch import Memory, ProcessingArray
 from archsim.spec.tensor_words import words_of
-from einsum_cascade.ir import Access, Gather, Program
+from einsum_cascade.ir import Gather, Program
 from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from ..space.factorisation import EinsumPlacement
 from ..space.region import Region
 from . import policy
+from .context import repeated_gather
 
 Amount = NDArray[np.float64] | float
 """One number for each of several tilings, or for all of them."""
@@ -260,6 +261,21 @@ class Sketch(Memoized):
             return False
         return all(a.indices == writer.target.indices for a in e.reads if a.tensor == tensor)
 
+    @memoized
+    def after(self, name: str, tensor: str) -> frozenset[str]:
+        """Return the ranks of a result along which an Einsum without them reads many elements."""
+        program = self.region.program
+        written = program.einsum_of[tensor].target.indices
+        pairs = (
+            (v.upper(), read)
+            for access in program.einsum_of[name].reads
+            if access.tensor == tensor
+            for read, index in zip(access.indices, written, strict=True)
+            for v in index.variables
+        )
+        mine = self.ranks(name)
+        return frozenset(rank for rank, read in pairs if read.variables and rank not in mine)
+
     @cached_property
     def registered(self) -> dict[str, frozenset[str]]:
         """Results that the registers of one array may hold, with the Einsums that touch them.
@@ -303,7 +319,10 @@ class Sketch(Memoized):
         )
 
     def state_feed_cycles(
-        self, loops: Sequence[tuple[Sequence[str], Trips]], held: Trips
+        self,
+        loops: Sequence[tuple[Sequence[str], Trips]],
+        held: Trips,
+        alone: frozenset[str] = frozenset(),
     ) -> Amount:
         """Return the cycles in which the innermost memory feeds states that no array can keep.
 
@@ -315,9 +334,13 @@ class Sketch(Memoized):
             Order and iterations of the shared loops of each memory that is decided.
         held : dict
             Coarse tiles of each open rank that are left for loops further in.
+        alone : frozenset of str
+            Einsums outside of the shared loops, whose states stay.
         """
         found: Amount = 0.0
         for use, cycles in self._feeds_of_states:
+            if not self.whole[use.tensor].isdisjoint(alone):
+                continue
             stepping = moved = np.zeros((), dtype=np.bool_)
             for order, trips in loops:
                 for rank in order:
@@ -355,13 +378,21 @@ class Sketch(Memoized):
         return self.region.orders(self.region.program.einsum_of[name], ())
 
     @memoized
-    def layouts(self, name: str) -> tuple[tuple[EinsumPlacement, float], ...]:
-        """Return the placements of an Einsum, without an order, and their cycles without masks."""
+    def layouts(self, name: str, alone: bool = False) -> tuple[tuple[EinsumPlacement, float], ...]:
+        """Return the placements of an Einsum, without an order, and their cycles without masks.
+
+        Parameters
+        ----------
+        alone : bool
+            True if the Einsum takes no turns with others.
+        """
         found, share = [], self._share(name) or 1.0
-        for array, layouts in self.region.layouts_by_array[name].items():
+        region = replace(self.region, joined=False) if alone else self.region
+        for array, layouts in region.layouts_by_array[name].items():
             for cycles, layout in layouts[: policy.MAX_LAYOUTS]:
                 if cycles <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]:
-                    found.append((EinsumPlacement(array, layout.along, ()), cycles / share))
+                    placement = EinsumPlacement(array, layout.along, (), alone=alone)
+                    found.append((placement, cycles / share))
         return tuple(found)
 
     @memoized
@@ -434,7 +465,9 @@ class Sketch(Memoized):
             return frozenset()
         return region.masks.ranks.intersection(self.ranks(name))
 
-    def tile(self, use: Use, held: Trips, shared: Collection[str]) -> Amount:
+    def tile(
+        self, use: Use, held: Trips, shared: Collection[str], *, alone: bool = False
+    ) -> Amount:
         """Return the words of a tensor's tile, for coarse tiles held of each open rank.
 
         A running value has one copy, unless Einsums that touch it step through the tile by
@@ -442,13 +475,26 @@ class Sketch(Memoized):
         """
         apart: NDArray[np.bool_] | bool = False
         for rank in use.steps if len(self._stepping(use.tensor)) > 1 else ():
-            turning = self._stepping(use.tensor) <= self.region.turns.get(rank, frozenset())
+            together = frozenset[str]() if alone else self.region.turns.get(rank, frozenset())
+            turning = self._stepping(use.tensor) <= together
             apart = apart | (self.region.factorisation_of[rank].fine_size > 1 and not turning)
             if rank not in shared and rank in held:
                 apart = apart | (held[rank] > 1)
         one = self._elements(use, use.ranks, held)
         every = self._elements(use, use.all_ranks, held)
         return np.where(apart, every, one) * use.words
+
+    @cached_property
+    def may_fit(self) -> bool:
+        """Whether every memory can hold the smallest tiles of all results."""
+        machine = self.region.architecture
+        held, found = dict.fromkeys(self.open, 1.0), dict[str, float]()
+        for use in (u for name in self.names for u in self.uses(name)):
+            if use.tensor not in self.ends | self.registered.keys():
+                size = float(self.tile(use, held, self.open))
+                found[use.tensor] = max(found.get(use.tensor, 0.0), size)
+        room = min((m.capacity_bytes for m in machine.memories if m.capacity_bytes), default=inf)
+        return sum(found.values()) * float(machine.word_bytes) <= room
 
     def moving_tile(self, use: Use, held: Trips, outer: Memory) -> TileWords:
         """Return a tensor's tile that moves: that of all steps of a running value.
@@ -720,7 +766,7 @@ class Sketch(Memoized):
         The loops are those that some Einsums take turns in, and then the Einsum's own.
         """
         laid = {m for _, members in placement.along for m in members}
-        turning = {*self.region.turning(name)}
+        turning = set[str]() if placement.alone else {*self.region.turning(name)}
         turned: list[tuple[str, float]] = []
         left: dict[str, float] = {}
         extents: dict[str, int] = {}
@@ -738,26 +784,6 @@ class Sketch(Memoized):
 
 def _covered(_: Program, band: Band, wide: int, deep: int) -> float:
     return float(coverage(band, wide, deep, most_columns=policy.MAX_SAMPLED_TILE_ROWS))
-
-
-def repeated_gather(
-    program: Program, shapes: Mapping[str, int], access: Access
-) -> tuple[frozenset[str], int]:
-    """Return the ranks that change only a gathered index of an access, and its positions.
-
-    Without a gather there are no such ranks, and two positions for the only index. An access with
-    several gathered indices is assumed to read other elements each time.
-    """
-    gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
-    if len(gathered) != 1:
-        return frozenset(), 2
-    number, index = gathered[0]
-    others = (i for n, i in enumerate(access.indices) if n != number)
-    plain = {v for i in others for v in i.variables} | {*index.offset.variables}
-    ranks = frozenset(v.upper() for v in index.access.variables if v not in plain)
-    step = index.coefficient * prod(shapes[s] for s in index.shapes)
-    length = shapes[program.tensor_ranks[access.tensor][number]]
-    return ranks, -(-length // max(1, step))
 
 
 def _needed(program: Program) -> dict[str, frozenset[str]]:

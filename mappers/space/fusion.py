@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from archsim.legality.dependences import crossed_passes
 from archsim.nest.binder import bind_loops, rebind_einsums
 from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import MappingError
+from einsum_cascade.ir import Access, Einsum, Gather, Program
 
 from . import policy
 from .factorisation import Factorisation, stepped_ranks
@@ -93,6 +94,78 @@ def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tu
 
     first = sorted(found, key=late)[: policy.MAX_SHARED_RANKS]
     return tuple(c.rank for c in found if c in first)
+
+
+def einsums_alone(program: Program, shared: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    """Return the sets of Einsums that may run outside of all shared loops; the first one is empty.
+
+    Results of which some Einsum reads other coordinates of a shared rank are complete before its
+    loops, or their readers come after. An Einsum whose values run along a shared rank, but which
+    lacks another one, would run anew for each coordinate of that one.
+
+    Parameters
+    ----------
+    shared : tuple of str
+        Ranks with shared loops.
+
+    Examples
+    --------
+    The gates of mLSTM do not run again for each part of the width F:
+
+    >>> from einsum_cascade import Cascade
+    >>> _, gates = einsums_alone(Cascade.load("mlstm-recurrent").program, ("F", "P"))
+    >>> sorted(gates)
+    ['DN', 'FA', 'HD', 'IA', 'KI', 'LF', 'MX', 'NS', 'QS']
+    """
+    readers: dict[str, set[str]] = {e.name: set() for e in program.einsums}
+    writers: dict[str, set[str]] = {e.name: set() for e in program.einsums}
+    lacking = {e.name for e in program.einsums if not _ranks(program, e).issuperset(shared)}
+    early, late = set[str](), set[str]()
+    for e in program.einsums:
+        if e.name in lacking.intersection(program.iterative):
+            early.update({e.name} if {*program.iterative[e.name]} & {*shared} else ())
+        for access in e.reads:
+            if access.tensor in readers:
+                readers[access.tensor].add(e.name)
+                writers[e.name].add(access.tensor)
+                if _reads_others(program, access, shared):
+                    early.add(access.tensor)
+                    late.add(e.name)
+    found = {frozenset[str](): None}
+    for seeds, near in ((early, writers), (late, readers)):
+        if seeds:
+            # Those that lack a rank, too, need not be in the loops.
+            apart = {name for name in lacking if _reached({name}, near) <= lacking}
+            alone = _reached(seeds | apart, near)
+            if not alone.union(lacking).issuperset(readers):
+                found[alone] = None
+    return tuple(found)
+
+
+def _ranks(program: Program, e: Einsum) -> frozenset[str]:
+    return frozenset((*program.parallel, *(v.upper() for v in e.variables)))
+
+
+def _reads_others(program: Program, access: Access, shared: Sequence[str]) -> bool:
+    """Return whether an access reads a result at other coordinates of a shared rank."""
+    target = program.einsum_of[access.tensor].target
+    for index, written in zip(access.indices, target.indices, strict=True):
+        mine = [v for v in written.variables if v.upper() in shared]
+        plain = not isinstance(index, Gather) and index.offset is not None
+        if mine and index.variables and not (plain and index.variables == (mine[0],)):
+            return True
+    return False
+
+
+def _reached(seeds: set[str], near: Mapping[str, set[str]]) -> frozenset[str]:
+    """Return some Einsums and all that are connected to them in one direction."""
+    found, left = set[str](), [*seeds]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += near[name]
+    return frozenset(found)
 
 
 def crossing(space: Region, rank: str, known: dict[str, bool]) -> bool | None:

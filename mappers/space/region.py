@@ -663,7 +663,7 @@ def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
 
 def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement) -> EinsumMapping:
     laid = {m for _, members in way.along for m in members}
-    turning = {*region.turning(name)}
+    turning = set[str]() if way.alone else {*region.turning(name)}
     loops: list[list[str]] = [[] for _ in region.architecture.memories]
     shared = () if way.alone else skeleton.shared
     nonunit = {m for order in skeleton.order for m in order} if way.alone else set[str]()

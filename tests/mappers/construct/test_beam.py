@@ -11,7 +11,10 @@ from typing import Final
 
 import pytest
 from machines import small
+from mapped_checks import computes_the_same
+from portions import left
 
+from archsim import simulate
 from archsim.counts.accesses import count_einsum
 from archsim.counts.occupancy import stationary_operand
 from archsim.legality.binding import bind
@@ -263,3 +266,55 @@ def test_values_that_systolic_elements_load_are_those_that_the_engine_counts() -
             assert loading.tensors == loaded
             compared.add((e.name, loading.tensors))
     assert len(compared) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "alone"),
+    [
+        ("mlstm-recurrent", {"DN", "FA", "HD", "IA", "KI", "LF", "MX", "NS", "QS"}),
+        ("attention-t5-bias-1pass", {"TA", "TB"}),
+    ],
+)
+def test_einsums_outside_of_shared_loops_compute_the_same(name: str, alone: set[str]) -> None:
+    """Halves of a state: its gates would run again for each. Biases of other queries: no loop over
+    queries was shared. Both went through the outermost memory, at 146 and 8.9 times the floor."""
+    cascade, machine = Cascade.load(name), with_buffer(small((4, 4), 4), None)
+    shapes = {"B": 1, "H": 2, "E": 4, "F": 8, "P": 9}
+    shapes |= {"M": 9, "N": 4, "M0": 3} if "M" in cascade.program.rank_of else {}
+    states = Beam(space=Mapspace.of(cascade.program, machine, shapes)).states()
+    legal = (
+        bound
+        for state in states
+        if state.alone == alone
+        and (bound := legalised(state.sketch.region, state.mapping)) is not None
+    )
+    for bound in islice(legal, STATES):
+        sizes = {t.member: t.size for t in bound.mapping.tiles if t.member == "M0"}
+        computes_the_same(cascade, bound.mapping, machine, {**shapes, **sizes})
+    assert construct(cascade.program, machine, shapes) is not None
+
+
+@pytest.mark.parametrize(
+    ("workload", "machine", "settings", "most"),
+    [
+        ("mlstm", "fusemax", ["cascade=mlstm-recurrent"], 1.2),
+        left("mamba-2-2.7b", "fusemax", [], 1.05),
+        # Einsums along a chunk fill 128 lanes: tiles of half as many left them idle, at 1.78.
+        ("rg-lru", "h100-sxm", [], 1.1),
+    ],
+)
+def test_recurrences_are_near_the_floor(
+    workload: str, machine: str, settings: list[str], most: float
+) -> None:
+    assert 1 <= simulate(workload, machine, "beam", settings=settings).over_floor < most
+
+
+def test_what_a_reader_waits_for_stays_in_the_buffer() -> None:
+    """W reads all steps of a chunk of U: loops over them were outside of the buffer, which then
+    had one step at a time, and U went through the outermost memory."""
+    outer, buffer = small((8, 8), 16).memories
+    slow = replace(outer, bandwidth_bytes_per_s=1e9)
+    machine = replace(small((8, 8), 16), memories=(slow, replace(buffer, capacity_bytes=1 << 16)))
+    program = Cascade.load("kimi-delta-attention-chunked").program
+    made = construct(program, machine, {"B": 1, "H": 2, "E": 16, "F": 16, "P": 64})
+    assert "U" not in next(k.tensors for k in made.keep if k.level == outer.name)
