@@ -159,10 +159,15 @@ def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, 
     >>> power.of(2), power.of(2)
     multiplying
     (8, 8)
+    >>> power.of(base=2)
+    Traceback (most recent call last):
+    ...
+    AssertionError: values are known by positional arguments alone
     """
 
     def memoizing(self: M, /, *given: P.args, **none: P.kwargs) -> T:
         # As ``memo``, without a second call: runs read these values thousands of times.
+        assert not none, "values are known by positional arguments alone"
         known, key = self._memo, (method, given)
         if key not in known:
             known[key] = method(self, *given, **none)
