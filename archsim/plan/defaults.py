@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from math import log2, prod
+from math import prod
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
@@ -26,7 +26,7 @@ from ..spec.index import mapping_entries
 from ..spec.mapping import BEAM, BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
-from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
+from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest, partitionings_by_bound
 from .partition_factors import Partitioning
 from .partitioned_tiles import (
     TilePartitioning,
@@ -197,89 +197,77 @@ def known_mappings(problem: PartProblem) -> Iterator[KnownMapping]:
         blocks = blocks_mapping(problem, partitioning)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
-    yield from _fused_and_after(problem)
+    yield from _generated(problem)
     yield from _split(problem)
 
 
-def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield generated mappings: fused loops, one Einsum after the other, and several nests."""
+def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
+    """Yield generated mappings: fused, one Einsum after the other, and in several nests."""
     architecture = problem.architecture
-    far = (
-        policy.FLOOR_RATIO_TO_TRY_FUSED
-        if len(architecture.memories) > 2 and architecture.tree.is_line
-        else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
-    )
     nests = KnownMapping(
         NEST_BY_NEST,
         partial(nest_by_nest, problem),
-        beyond=far if architecture.has_instances else policy.FLOOR_RATIO_TO_TRY_NESTS,
+        beyond=policy.FLOOR_RATIO_TO_TRY_FUSED
+        if architecture.has_instances
+        else policy.FLOOR_RATIO_TO_TRY_NESTS,
     )
     cuts = partial(cuts_of, problem)
     gathers = architecture.has_instances and gathered_inputs(problem.program)
     first = bool(gathers) and cuts().at_gathers
     if first:
         yield nests
-        far = policy.FLOOR_RATIO_TO_TRY_NESTS
-    replicating = problem.replicating_partitionings
-    # Partitionings with the most idle cores come last: a mapping found by then is often faster than
-    # they can be.
-    by_idle_cores = sorted(
-        (*problem.partitionings, *replicating), key=partial(_idle_half_octaves, architecture)
-    )
-    for name in (FUSED, EINSUM_BY_EINSUM):
-        for partitioning in by_idle_cores:
-            beyond = (
-                far
-                if name == FUSED or first
-                else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
-                if partitioning in replicating
-                else 0
-            )
-            if name == FUSED and not architecture.has_instances:
-                beyond = policy.FLOOR_RATIO_TO_TRY_FUSED
-            yield KnownMapping(
-                name,
-                partial(derived_mapping, problem, partitioning, name),
-                beyond=beyond,
-                idle=idle_factor(architecture, partitioning),
-            )
-    yield _beam_search(problem, by_idle_cores)
+    partitionings = partitionings_by_bound(problem.of_machine)
+    in_each = [
+        *((BEAM, p) for p in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]),
+        *((EINSUM_BY_EINSUM, p) for p in partitionings),
+    ]
+    for name, partitioning in in_each:
+        yield KnownMapping(
+            name,
+            partial(derived_mapping, problem, partitioning, name),
+            beyond=0
+            if name == EINSUM_BY_EINSUM
+            else policy.FLOOR_RATIO_TO_TRY_BEAM
+            if partitioning == partitionings[0]
+            else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
+            idle=idle_factor(architecture, partitioning),
+        )
+    yield _fused(problem, partitionings)
     yield from _with_partitioned_tiles(problem)
     gathering = _shared_gather_partitioning(problem)
     if gathering is not None:
         yield KnownMapping(
             FUSED,
             partial(fused_with_shared_gathers, problem, gathering),
-            beyond=max(far, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
+            beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
             idle=idle_factor(architecture, gathering),
         )
     if not first:
         yield replace(nests, there=lambda: cuts().any)
 
 
-def _beam_search(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
-    """Return the beam search of one core, in the partitioning of the best mapping so far.
+def _fused(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
+    """Return the fused mapping in the partitioning of the best mapping so far.
 
-    It takes as long as all other generators, so that it is not tried in every partitioning. If the
-    best mapping uses one core or has several nests, the first partitioning is taken.
+    If that one uses one core or has several nests, the first partitioning is taken.
     """
     architecture = problem.architecture
 
-    def searched(partitioning: Partitioning) -> KnownMapping:
+    def made(partitioning: Partitioning) -> KnownMapping:
         return KnownMapping(
-            BEAM,
-            partial(derived_mapping, problem, partitioning, BEAM),
+            FUSED,
+            partial(derived_mapping, problem, partitioning, FUSED),
             beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
             if architecture.has_instances
-            else policy.FLOOR_RATIO_TO_TRY_BEAM,
+            else policy.FLOOR_RATIO_TO_TRY_FUSED,
             idle=idle_factor(architecture, partitioning),
         )
 
     def refining(best: Mapping) -> KnownMapping:
         its = partitioning_of(best, architecture)
-        return searched(its if its and its in partitionings else partitionings[0])
+        return made(its if its and its in partitionings else partitionings[0])
 
-    return replace(searched(partitionings[0]), refining=refining)
+    return replace(made(partitionings[0]), refining=refining)
 
 
 def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
@@ -310,11 +298,6 @@ def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
         if sharers >= policy.MIN_CORES_WITH_SHARED_GATHERS:
             return partitioning
     return None
-
-
-def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -> int:
-    """Return the number of factors of sqrt(2) in the idle factor, rounded."""
-    return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:

@@ -415,7 +415,7 @@ class _CutCascade:
 
         At most ``most`` partitionings are tried. The result is None if no mapping is legal.
         """
-        for make, partitioning in product(makers, nest.memo(_partitionings)[:most]):
+        for make, partitioning in product(makers, nest.memo(partitionings_by_bound)[:most]):
             if best is not None:
                 least = best.result.floor.compute_s * idle_factor(nest.architecture, partitioning)
                 if (
@@ -467,7 +467,7 @@ class _CutCascade:
         return None
 
 
-def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
+def partitionings_by_bound(nest: MappingProblem) -> tuple[Partitioning, ...]:
     """Return the partitionings of a nest in ascending order of their bandwidth bounds."""
     found = (*nest.memo(usual_partitionings), *nest.memo(replicating_partitionings))
     times = dict(zip(found, bandwidth_bounds(nest, found), strict=True))

@@ -34,7 +34,7 @@ Each unequal tile is bound by itself.
 FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
 """Lower-bound ratio above which mappings that take long to generate are tried."""
 
-FLOOR_RATIO_TO_TRY_BEAM: Final = 1.5
+FLOOR_RATIO_TO_TRY_BEAM: Final = 1.4
 """Lower-bound ratio above which a beam search is tried on a single core."""
 
 FLOOR_RATIO_TO_TRY_FUSED: Final = 1.4
@@ -50,6 +50,9 @@ FLOOR_RATIO_TO_TRY_NESTS: Final = 4
 It also holds for fused mappings once nests were tried. On a single core all nests have the same
 partitioning, so that a cut gains less.
 """
+
+MAX_SEARCHED_PARTITIONINGS: Final = 2
+"""Number of partitionings to search by a beam; those with small bandwidth bounds come first."""
 
 MAX_UNEQUAL_PARTITIONINGS: Final = 2
 """Largest number of partitionings with unequal tiles to try; those with most cores come first."""

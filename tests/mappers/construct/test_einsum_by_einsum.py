@@ -203,7 +203,7 @@ def test_groups_run_in_the_first_order_that_networkx_finds(name: str) -> None:
 
 def test_a_cascade_without_a_mapping_runs_and_says_how() -> None:
     asked = ("simulate", "bert-base", "fusemax", "--set", "cascade=attention-naive")
-    assert "mapped by fused" in run(*asked).stdout
+    assert "mapped by beam" in run(*asked).stdout
     said = run(*asked, "--mapping", "einsum-by-einsum").stdout
     assert "mapped by einsum-by-einsum" in said
     assert "one Einsum after the other, every tensor through memory" in " ".join(said.split())
@@ -223,7 +223,7 @@ def test_a_cascade_in_a_file_runs_whatever_it_is_called(
     for more in ([], ["--trace", "trace.json"]):
         said = run("simulate", "--set", f"cascade=./{file}", "--set", "seq_len=1K", *more)
         assert said.exit_code == 0, said.stderr
-        assert "mapped by fused" in said.stdout
+        assert "mapped by beam" in said.stdout
         assert " tanh " in said.stdout
 
 

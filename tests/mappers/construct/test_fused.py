@@ -208,8 +208,8 @@ def test_the_engines_agree_on_it() -> None:
 def test_the_default_says_what_it_is() -> None:
     work = load("xlm", cascade="forgetting-attention", batch=1, seq_len=1024)
     found = simulate(work, Architecture.load("fusemax"))
-    assert found.mapping == "fused"
-    assert any("generated mapping: fused loops" in note for note in found.notes)
+    assert found.mapping == "beam"
+    assert any("generated mapping: the best that a short search finds" in n for n in found.notes)
 
 
 REVERSED = """

@@ -54,7 +54,7 @@ def known_without_dear_ones() -> Incumbents:
 
 def test_what_is_dear_is_deferred_where_a_plain_run_would_not_make_it(known: Incumbents) -> None:
     assert known.best is not None
-    assert [one.name for one in known.deferred] == ["fused", "beam"]
+    assert [one.name for one in known.deferred] == ["beam", "fused"]
     assert not {"fused", "beam"}.intersection(run.mapping.name for run in known.runs)
     assert [run.value for run in known.runs] == sorted(run.value for run in known.runs)
 
