@@ -332,7 +332,8 @@ def _priced(
                 feeds = machine.memories[way[-1]]
                 free = in_registers and use.tensor in sketch.whole
                 moved = sketch.fed(name, use, placement, loops, inside, own, feeds, held=free)
-                kept = use.runs and use.written and use.tensor not in sketch.ends
+                # Of values with readers of other ranks no array holds all until they are read.
+                kept = use.runs and use.written and use.tensor in sketch.whole
                 once = 0.0 if kept and not moved.again else moved.once
                 words = float(once + moved.again) * share
                 loads[len(arrays) + way[-1]] += words * rates[way[-1]]
