@@ -257,9 +257,7 @@ def _fused(problem: PartProblem, partitionings: Sequence[Partitioning]) -> Known
         return KnownMapping(
             FUSED,
             partial(derived_mapping, problem, partitioning, FUSED),
-            beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
-            if architecture.has_instances
-            else policy.FLOOR_RATIO_TO_TRY_FUSED,
+            beyond=policy.FLOOR_RATIO_TO_TRY_FUSED,
             idle=idle_factor(architecture, partitioning),
         )
 
