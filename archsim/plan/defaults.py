@@ -207,7 +207,7 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
     nests = KnownMapping(
         NEST_BY_NEST,
         partial(nest_by_nest, problem),
-        beyond=policy.FLOOR_RATIO_TO_TRY_FUSED
+        beyond=policy.FLOOR_RATIO_TO_TRY_BEAM
         if architecture.has_instances
         else policy.FLOOR_RATIO_TO_TRY_NESTS,
     )
@@ -249,23 +249,28 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
 def _fused(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
     """Return the fused mapping in the partitioning of the best mapping so far.
 
-    If that one uses one core or has several nests, the first partitioning is taken.
+    If that one uses one core or has several nests, the first partitioning is taken. A written
+    mapping for which the beam was not tried stays.
     """
     architecture = problem.architecture
 
-    def made(partitioning: Partitioning) -> KnownMapping:
+    def made(partitioning: Partitioning, beyond: float) -> KnownMapping:
         return KnownMapping(
             FUSED,
             partial(derived_mapping, problem, partitioning, FUSED),
-            beyond=policy.FLOOR_RATIO_TO_TRY_FUSED,
+            beyond=beyond,
             idle=idle_factor(architecture, partitioning),
         )
 
     def refining(best: Mapping) -> KnownMapping:
         its = partitioning_of(best, architecture)
-        return made(its if its and its in partitionings else partitionings[0])
+        searched = best.name == BEAM
+        return made(
+            its if its and its in partitionings else partitionings[0],
+            policy.FLOOR_RATIO_TO_TRY_FUSED if searched else policy.FLOOR_RATIO_TO_TRY_BEAM,
+        )
 
-    return replace(made(partitionings[0]), refining=refining)
+    return replace(made(partitionings[0], policy.FLOOR_RATIO_TO_TRY_BEAM), refining=refining)
 
 
 def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:

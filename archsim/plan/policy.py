@@ -35,20 +35,15 @@ FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
 """Lower-bound ratio above which mappings that take long to generate are tried."""
 
 FLOOR_RATIO_TO_TRY_BEAM: Final = 1.4
-"""Lower-bound ratio above which a beam search is tried on a single core."""
+"""Lower-bound ratio above which a beam search is tried, and several nests on many cores."""
 
-FLOOR_RATIO_TO_TRY_FUSED: Final = 1.4
-"""Lower-bound ratio above which fused mappings are tried on a line of more than two memories.
-
-Mappings written for one memory hardly use the innermost memory of such a line. The ratio also holds
-for a single core: there one mapping is generated, and not one for each partitioning.
-"""
+FLOOR_RATIO_TO_TRY_FUSED: Final = 1.2
+"""Lower-bound ratio above which a fused mapping is tried if the beam search found the best one."""
 
 FLOOR_RATIO_TO_TRY_NESTS: Final = 4
 """Lower-bound ratio above which several nests are tried on a single core.
 
-It also holds for fused mappings once nests were tried. On a single core all nests have the same
-partitioning, so that a cut gains less.
+There all nests have the same partitioning, so that a cut gains less.
 """
 
 MAX_SEARCHED_PARTITIONINGS: Final = 2

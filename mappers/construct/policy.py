@@ -121,7 +121,7 @@ MIN_BEAM_REGIONS = 3
 TURNED_SIDES = 3
 """Number of array sides that tile a rank along which some Einsums take turns."""
 
-BEAM_WIDTH = 16
+BEAM_WIDTH = 24
 """Number of groups of states (region, shared ranks, orders, kind) that go on to the next memory."""
 
 MAX_BEAM_TILINGS = 2048
