@@ -486,7 +486,7 @@ class Sketch(Memoized):
 
     @cached_property
     def may_fit(self) -> bool:
-        """Whether every memory can hold the smallest tiles of all results."""
+        """True if every memory can hold the smallest tiles of all results."""
         machine = self.region.architecture
         held, found = dict.fromkeys(self.open, 1.0), dict[str, float]()
         for use in (u for name in self.names for u in self.uses(name)):
