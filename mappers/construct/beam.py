@@ -106,7 +106,7 @@ class Beam:
         crossed: dict[str, bool] = {}
         for sketch in self._sketches():
             region = sketch.region
-            # Whether a pass crosses a rank's loops does not depend on who takes turns.
+            # Passes cross a rank's loops or not, whichever Einsums take turns.
             apart = replace(region, joined=False)
             able = tuple(r for r in shareable_ranks(apart, crossed) if r in sketch.open)
             turned = {*region.program.memo(turned_ranks), *region.turns}

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from math import inf, prod
+from operator import itemgetter
 
 from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
@@ -127,10 +128,12 @@ def _work(program: Program, architecture: Architecture, family: Family) -> float
     busy = defaultdict[str, float](float)
     for e in program.einsums:
         operations = program.memo(operations_of)[e.name]
-        cycles, name = min(
+        rates = (
             (float(array.cycles_of(operations)) / array.elements, array.name)
             for array in arrays_of(program, e, architecture)
         )
+        # Of equally fast arrays the first one of the machine, whatever their names.
+        cycles, name = min(rates, key=itemgetter(0))
         busy[name] += cycles * prod(sizes[v.upper()] for v in e.variables)
     return max(busy.values())
 
