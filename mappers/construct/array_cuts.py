@@ -75,9 +75,10 @@ class ArrayCuts(Memoized):
         """Return the cuts that cost least, and their costs in cycles."""
         states = [*self._continued(self.begun, most)]
         for _ in range(policy.ROUNDS_OF_CUTS):
-            known = {cuts for _, cuts in states}
-            anew = {cuts for state in states for cuts in self._neighbours(state[1])} - known
-            grown = [*states, *((self._total(cuts), cuts) for cuts in anew)]
+            known = {cuts: score for score, cuts in states}
+            for _, cuts in states:
+                self._add_neighbours(cuts, known)
+            grown = [(score, cuts) for cuts, score in known.items()]
             found = [*self._continued(sorted(grown, key=self._order), most)]
             if found == states:
                 break
@@ -116,11 +117,19 @@ class ArrayCuts(Memoized):
             key=self._order,
         )
 
-    def _neighbours(self, cuts: Cuts) -> Iterator[Cuts]:
-        """Yield the cuts that differ in one rank."""
+    def _add_neighbours(self, cuts: Cuts, known: dict[Cuts, float]) -> None:
+        """Add the cuts that differ in one rank, with their costs in cycles."""
+        names = self._sketch.names
+        costs = [self._cost(name, self._of(name, cuts)) for name in names]
         for place, rank in enumerate(self._all_ranks):
+            changed = [n for n, name in enumerate(names) if rank in self._ranks(name)]
             for cut in self.options[rank]:
-                yield (*cuts[:place], cut, *cuts[place + 1 :])
+                other = (*cuts[:place], cut, *cuts[place + 1 :])
+                if other not in known:
+                    anew = [*costs]
+                    for n in changed:
+                        anew[n] = self._cost(names[n], self._of(names[n], other))
+                    known[other] = sum(anew)
 
     def _continued(self, states: Iterable[State], most: int) -> Iterator[State]:
         """Yield the first states with, and without, parallel ranks along arrays.
@@ -139,15 +148,15 @@ class ArrayCuts(Memoized):
         score, cuts = state
         pairs = [*zip(self._all_ranks, cuts, strict=True)]
         odd = sum(self._oddity(r, c) for r, c in pairs)
-        crowded = 1.0 if self._fits(dict(pairs)) else CROWDED_PENALTY
+        crowded = 1.0 if self._fits(cuts) else CROWDED_PENALTY
         places = tuple(self.options[r].index(c) for r, c in pairs)
         return score * crowded * (1 + ODDITY_PENALTY * odd), places
 
-    def _fits(self, cuts: dict[str, Cut]) -> bool:
+    def _fits(self, cuts: Cuts) -> bool:
         """Return whether the smallest memory holds the smallest tiles of all tensors."""
         tiles: dict[str, float] = {}
         for name in self._sketch.names:
-            for tensor, words in self._tiles(name, tuple(cuts[r] for r in self._ranks(name))):
+            for tensor, words in self._tiles(name, self._of(name, cuts)):
                 tiles[tensor] = max(tiles.get(tensor, 0.0), words)
         return sum(tiles.values()) <= self._room
 
@@ -165,12 +174,16 @@ class ArrayCuts(Memoized):
         room = min((m.capacity_bytes for m in machine.memories if m.capacity_bytes), default=inf)
         return room / float(machine.word_bytes)
 
-    def _total(self, cuts: Cuts) -> float:
-        names = [e.name for e in self.base.program.einsums]
-        return self._sum(names, dict(zip(self._all_ranks, cuts, strict=True)))
-
     def _sum(self, names: Iterable[str], cuts: dict[str, Cut]) -> float:
         return sum(self._cost(name, tuple(cuts[r] for r in self._ranks(name))) for name in names)
+
+    def _of(self, name: str, cuts: Cuts) -> Cuts:
+        """Return the cuts of the ranks of an Einsum, from those of all ranks."""
+        return tuple([cuts[n] for n in self._places(name)])
+
+    @memoized
+    def _places(self, name: str) -> tuple[int, ...]:
+        return tuple(map(self._all_ranks.index, self._ranks(name)))
 
     @cached_property
     def _all_ranks(self) -> tuple[str, ...]:
