@@ -52,6 +52,20 @@ def _made_once(make: Callable[..., Any]) -> Callable[..., Any]:
     return lambda program, machine, given: known(program, machine, tuple(given.items()))
 
 
+def _constructed_once(construct: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a beam search that answers a second time what it answered the first."""
+    from archsim.plan.problem import MappingProblem
+
+    known = cache(
+        lambda program, machine, given, partitioning: construct(
+            MappingProblem(program, machine, dict(given)), partitioning
+        )
+    )
+    return lambda problem, partitioning=(): known(
+        problem.program, problem.architecture, tuple(problem.shapes.items()), partitioning
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _what_is_made_is_made_once() -> Iterator[None]:
     """Mappings whose Einsums share loops take seconds to make, and follow from what they are made
@@ -60,7 +74,7 @@ def _what_is_made_is_made_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "fused", _made_once(fused.fused))
-        patch.setattr(beam, "construct", _made_once(beam.construct))
+        patch.setattr(beam, "construct", _constructed_once(beam.construct))
         yield
 
 

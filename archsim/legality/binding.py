@@ -42,6 +42,7 @@ def bind(
     shapes: dict[str, int],
     *,
     choose: Choose | None = None,
+    alike: bool = False,
 ) -> Bound:
     """Bind a mapping, with its tiles fitted, and refuse the mapping if it is not legal.
 
@@ -52,6 +53,8 @@ def bind(
         which masks use.
     choose : Choose, optional
         Function that resolves open choices (``mapping.choices``).
+    alike : bool
+        As of ``bind_partitioned``: True for approximate counts of cores under a mask.
 
     Raises
     ------
@@ -75,7 +78,8 @@ def bind(
         mapping = program.memo(_BindingCaches).resolved.get(
             _key(mapping, architecture), partial(resolve_roles, program, mapping, architecture)
         )
-        return _MachineBinding(architecture, choose).on_all_cores(program, mapping, shapes)
+        binding = _MachineBinding(architecture, choose, alike)
+        return binding.on_all_cores(program, mapping, shapes)
     except InputError as wrong:
         if mapping.machine in ("", architecture.name):
             raise
@@ -91,6 +95,7 @@ class _MachineBinding:
 
     architecture: Architecture
     choose: Choose | None = None
+    alike: bool = False
 
     def on_all_cores(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
         """Bind a mapping that may partition ranks over cores."""
@@ -101,7 +106,13 @@ class _MachineBinding:
         rings = any(level.ring for level in mapping.nest)
         chip = replace(self, architecture=_with_unlimited_home(architecture)) if rings else self
         bound = bind_partitioned(
-            program, mapping, architecture, shapes, chip.on_one_core, self.unchecked
+            program,
+            mapping,
+            architecture,
+            shapes,
+            chip.on_one_core,
+            self.unchecked,
+            alike=self.alike,
         )
         bound = _with_architecture(architecture, bound) if rings else bound
         # The memories outside of the cores hold the tiles of all cores.

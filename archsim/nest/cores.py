@@ -164,6 +164,8 @@ def bind_partitioned(
     shapes: dict[str, int],
     bind_one: BindShapes,
     bind_whole: BindShapes,
+    *,
+    alike: bool = False,
 ) -> Bound:
     """Bind a mapping with partitioned ranks: return one core's nest, with the partitioning of the
     whole.
@@ -176,6 +178,9 @@ def bind_partitioned(
         Function that binds the mapping of a core, and refuses an illegal one.
     bind_whole : callable
         Function that binds all of the work, legal or not.
+    alike : bool
+        True if one core stands for all cores with other parts of a masked rank, whose counts it
+        approximates.
 
     Raises
     ------
@@ -202,7 +207,8 @@ def bind_partitioned(
         if s.balanced:
             partitions = _balanced(partitions, at, parts)
             parts = replace(parts, known={})
-        partitions = _ordered_by_work(partitions, at, parts)
+        order = _alike if alike else _ordered_by_work
+        partitions = order(partitions, at, parts)
     bound = parts.of(partitions, (0,) * len(partitions)) if masked else first
     every = product(*(range(len(s.kinds)) for s in partitions))
     others = tuple((kinds, parts.of(partitions, kinds)) for kinds in every if any(kinds))
@@ -304,6 +310,19 @@ def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Par
     work = [iterations_of_core(parts.masked(unordered, at, n)) for n in numbers]
     order = sorted(numbers, key=lambda n: -work[n])
     return with_partition(partitions, at, work_order=tuple(order))
+
+
+def _alike(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
+    """Return the partitions; one part of the masked rank stands for all others.
+
+    Parts of equal work differ in their reach, of which the middle one has about the mean. Of parts
+    of equal size the last whole one has most work under a causal mask.
+    """
+    del parts
+    masked = partitions[at]
+    one = masked.parts // 2 if masked.balanced else max(0, masked.parts - 1 - masked.ragged)
+    others = (n for n in range(masked.parts) if n != one)
+    return with_partition(partitions, at, work_order=(one, *others), alike=True)
 
 
 def _shapes(tiling: Tiling, partitions: Partitions, kinds: PartKinds) -> dict[str, int]:

@@ -52,11 +52,15 @@ class RankPartition:
     """True if parts have equal work instead of equal sizes."""
     begins: tuple[int, ...] = ()
     """First coordinate of each part; empty if parts have equal sizes."""
+    alike: bool = False
+    """True if parts under a mask count as equal: the first one in order stands for all."""
 
     @cached_property
     def kinds(self) -> tuple[Sequence[int], ...]:
         """Part numbers grouped by kind: parts of one kind are equal problems. The first kind
         stands for all."""
+        if self.alike:
+            return (self.work_order,)
         if self.work_order:
             return tuple((number,) for number in self.work_order)
         equal, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)

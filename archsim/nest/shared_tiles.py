@@ -183,7 +183,9 @@ def unique_halo(
     there = [halo for halo in halos if halo.end > halo.begin]
     if len({s.size(number) for number in range(s.parts - 1)}) > 1:
         # Some parts finish a tile sooner than others.
-        return UniqueHalo(axis, len(there), (Fraction(1),) * len(halos))
+        parts = [len(numbers) for numbers in s.kinds]
+        most = sum(n for n, halo in zip(parts, halos, strict=True) if halo.end > halo.begin)
+        return UniqueHalo(axis, most, tuple(map(Fraction, parts)))
     rows = _rows_in_turn(e, level, axis, s)
     if all(halos[0].has(halo, max(rows[1:]) - rows[0]) for halo in there):
         return None

@@ -18,6 +18,8 @@ from ..result.note import Note
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .partition_factors import Partitioning
+from .problem import MappingProblem
 
 MakeMapping = Callable[[Program, Architecture, dict[str, int]], Mapping]
 """Function that generates a mapping of a cascade on a machine, from shapes in elements by rank.
@@ -26,6 +28,12 @@ It raises MappingError if there is no mapping.
 """
 FindMapping = Callable[[Program, Architecture, dict[str, int]], Mapping | None]
 """Function that generates or recalls a mapping of a cascade on a machine; None if there is none."""
+
+ConstructMapping = Callable[[MappingProblem, Partitioning], Mapping]
+"""Function that searches a mapping of a whole machine with a given partitioning over its cores.
+
+It raises MappingError if it finds none.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +49,8 @@ class Generators:
     """Function that generates a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
     """Function that generates a fused mapping, whose Einsums share loops if capacity allows."""
-    construct: MakeMapping
-    """Function that searches a fused mapping by a beam search."""
+    construct: ConstructMapping
+    """Function that searches a fused mapping by a beam search, for a partitioning over cores."""
     choose: Choose
     """Function that selects among a mapping's open choices, and returns the bound mapping."""
     recall: FindMapping

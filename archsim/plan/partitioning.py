@@ -12,7 +12,13 @@ from operator import mul
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Einsum, Gather, Program, walk
 
-from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
+from ..nest.partition import (
+    has_mask_over,
+    is_local_gather,
+    is_partitioned_along,
+    shift_masks,
+    whole_lengths,
+)
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpatialRank
 from ..spec.roles import memory_called, memory_in_role
@@ -220,6 +226,25 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
         speed = None if speed is None else speed / sharing
         memories.append(replace(memory, capacity_bytes=capacity, bandwidth_bytes_per_s=speed))
     return replace(architecture, memories=tuple(memories))
+
+
+def problem_of_one_core(problem: MappingProblem, partitioning: Partitioning) -> MappingProblem:
+    """Return the problem of a core with the largest tile of each rank, on its share of the machine.
+
+    Masks are those of the core's part of a masked rank: the last part, or a middle one if all parts
+    have equal work.
+    """
+    program, given = problem.program, problem.shapes
+    shapes = critical_core_shapes(partitioning, given, program)
+    sizes = {**given, **outermost_tiles(program, given)}
+    for s in chain.from_iterable(ranks for _, ranks in partitioning):
+        if has_mask_over(program, s.rank):
+            left = sizes[s.rank] - shapes[s.rank]
+            begin = left // 2 if s.balanced else left
+            program = program.memo(
+                shift_masks, s.rank, begin, whole_lengths(program, s.rank, sizes)
+            )
+    return MappingProblem(program, machine_of_one_core(problem.architecture, partitioning), shapes)
 
 
 def _cores_inside(architecture: Architecture, parts: Sizes[str, int]) -> dict[str, int]:

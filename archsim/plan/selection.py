@@ -104,12 +104,13 @@ def derived_mapping(
         As ``MakeMapping``.
     """
     chosen = problem.partitionings[0] if partitioning is None else partitioning
+    if name == BEAM:
+        made = problem.generators.construct(problem.of_machine, chosen)
+        return replace(made, cascade=problem.cascade)
     core = machine_of_one_core(problem.architecture, chosen)
     shapes = critical_core_shapes(chosen, problem.shapes, problem.program)
     generators = problem.generators
-    make = {EINSUM_BY_EINSUM: generators.make, FUSED: generators.fuse, BEAM: generators.construct}[
-        name
-    ]
+    make = {EINSUM_BY_EINSUM: generators.make, FUSED: generators.fuse}[name]
     return partitioned_mapping(make(problem.program, core, shapes), chosen, problem)
 
 

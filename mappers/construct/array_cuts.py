@@ -31,7 +31,8 @@ from ..space.mapspace import Mapspace
 from ..space.policy import CROWDED_PENALTY, ODDITY_PENALTY
 from ..space.region import Region
 from . import policy
-from .sketch import Sketch, Use
+from .sketch import Sketch
+from .uses import Use
 
 Cuts = tuple[Cut, ...]
 """A cut of each rank."""

@@ -14,10 +14,10 @@ from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
-from itertools import combinations, islice, permutations, zip_longest
+from itertools import chain, combinations, islice, permutations, zip_longest
 from math import prod
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,11 @@ from archsim.legality.footprint import all_fits
 from archsim.nest.binder import bind_loops
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
+from archsim.plan.partition_factors import Partitioning
+from archsim.plan.partitioning import partition_mapping, problem_of_one_core
 from archsim.plan.problem import MappingProblem
-from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BEAM, Keep, Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
-from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
 from ..space.array_tiles import sides_of
@@ -43,10 +43,12 @@ from ..space.mapspace import Mapspace
 from ..space.region import Region
 from . import policy
 from .array_cuts import promising_regions
-from .fused import in_registers, run_cycles
+from .core_sharing import NO_SHARING, CoreSharing
+from .fused import in_registers, timed_cycles
 from .memory_trees import chains_of, lifted_from_chain
 from .partial_mapping import PartialMapping, placed
-from .sketch import Amount, Moved, Sketch, Trips, Use
+from .sketch import Sketch
+from .uses import Amount, Moved, Trips, Use
 
 T = TypeVar("T")
 
@@ -56,6 +58,9 @@ class Beam:
     """Beam search of one mapspace."""
 
     space: Mapspace
+    sharing: CoreSharing = NO_SHARING
+    branching: bool = False
+    """True if the machine's memories are a tree, and those searched one of its chains."""
 
     def states(self) -> list[PartialMapping]:
         """Return complete states, the most promising ones first."""
@@ -94,7 +99,7 @@ class Beam:
         )
         key = (state.shared, state.alone, iterating, region.joined, tuple(region.turns))
         if key not in self._legal:
-            self._legal[key] = _bound(region, _filled(state).mapping) is not None
+            self._legal[key] = legalised(region, _filled(state).mapping) is not None
         return self._legal[key]
 
     @cached_property
@@ -129,10 +134,11 @@ class Beam:
             policy.MIN_BEAM_REGIONS, policy.BEAM_REGIONS_TIMES_EINSUMS // len(program.einsums)
         )
         for region in promising_regions(self.space, min(most, policy.BEAM_REGIONS)):
-            sketch = Sketch(region=region)
+            sketch = Sketch(region=region, sharing=self.sharing, branching=self.branching)
             # Values of all steps of a tile may exceed a memory, and those of one step fit.
             joined = replace(region, joined=True)
-            yield sketch if sketch.may_fit or not joined.turns else Sketch(region=joined)
+            together = replace(sketch, region=joined)
+            yield sketch if sketch.may_fit or not joined.turns else together
             for number, (rank, cut) in enumerate(region.cuts):
                 if rank not in running or cut:
                     continue
@@ -142,7 +148,7 @@ class Beam:
                     cuts = (*region.cuts[:number], (rank, (side,)), *region.cuts[number + 1 :])
                     tiled = replace(region, cuts=cuts)
                     joined = replace(tiled, joined=True)
-                    yield from (Sketch(region=x) for x in (tiled, joined) if x.turns)
+                    yield from (replace(sketch, region=x) for x in (tiled, joined) if x.turns)
 
 
 def _taking_turns(found: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[T]:
@@ -201,6 +207,8 @@ class _Tilings:
     """Iterations of the loops of the memory outside."""
     bypassing: dict[str, NDArray[np.bool_]]
     """Tensors that the memory does not keep, in some tilings."""
+    free: NDArray[np.float64]
+    """Words that the tiles leave free."""
     count: int
 
     def some(self, chosen: NDArray[np.int64]) -> _Tilings:
@@ -210,8 +218,19 @@ class _Tilings:
             held={r: np.asarray(n)[chosen] for r, n in self.held.items()},
             trips={r: np.asarray(n)[chosen] for r, n in self.trips.items()},
             bypassing={t: gone for t, gone in bypassing.items() if gone.any()},
+            free=self.free[chosen],
             count=len(chosen),
         )
+
+
+class _Arriving(NamedTuple):
+    """Words that arrive in a memory or leave it, for one iteration of parallel loops."""
+
+    words: Amount
+    read: Amount
+    """Words that the memory outside reads or takes: several cores may read some together."""
+    outside: dict[str, NDArray[np.bool_]]
+    """Results that pass through the memory outside, in some tilings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,15 +253,21 @@ class _Expansion:
         before = [dict[str, Amount](at) for at in state.trips[:-1]]
         for order in _orders_of(region, state.shared):
             orders = (*state.orders, order)
-            words, outside = self._arriving(orders, [*before, tilings.trips], tilings)
-            words = np.broadcast_to(words * state.sketch.around * cycles, tilings.count)
-            time = _over(words + state.arrived, outer.bandwidth_bytes_per_s)
+            found = self._arriving(orders, [*before, tilings.trips], tilings)
+            words, read = (
+                np.broadcast_to(n * state.sketch.around * cycles, tilings.count)
+                for n in (found.words, found.read)
+            )
+            outside = found.outside
+            time = _over(read + state.arrived, outer.bandwidth_bytes_per_s)
             decided = [*zip(orders, [*before, tilings.trips], strict=True)]
             filling = _over(words, memory.bandwidth_bytes_per_s)
             fed = state.sketch.state_feed_cycles(decided, tilings.held, state.alone)
             busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
             score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + sum(state.times))
-            for n in _sampled(score, tilings.held, np.broadcast_to(fed > 0, tilings.count)):
+            free, fits = self._left(tilings, outside)
+            fed_again = np.broadcast_to(fed > 0, tilings.count)
+            for n in _sampled(score, tilings.held, fed_again, fits):
                 yield replace(
                     state,
                     orders=orders,
@@ -252,11 +277,53 @@ class _Expansion:
                         *state.bypassing,
                         frozenset(t for t, gone in tilings.bypassing.items() if gone[n]),
                     ),
+                    free=float(free[n]),
                     arrived=float(words[n]),
                     times=(*state.times, float(time[n])),
                     score=float(score[n]),
-                    moves_states=bool(np.broadcast_to(fed, tilings.count)[n] > 0),
+                    moves_states=bool(fed_again[n]),
                 )
+
+    def _left(
+        self, tilings: _Tilings, outside: Sizes[str, NDArray[np.bool_]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the words that are left free, and the tilings in which both memories have room.
+
+        Results that pass through the memory outside take room in both: before, it was open whether
+        they do.
+        """
+        state, sketch = self.state, self.state.sketch
+        free, room = tilings.free, np.full(tilings.count, state.free)
+        held_before = dict(zip(sketch.open, state.held[-1], strict=True)) if state.held else {}
+        for tensor, passes in outside.items():
+            if tensor in sketch.ends or tensor in self._counted:
+                continue
+            free = free - np.where(passes, self._words(tensor, tilings.held), 0.0)
+            if held_before:
+                room = room - np.where(passes, self._words(tensor, held_before), 0.0)
+        return free, (free >= 0) & (room >= 0)
+
+    @cached_property
+    def _counted(self) -> frozenset[str]:
+        """Tensors whose tiles the memory certainly holds, unless they bypass it."""
+        state, sketch = self.state, self.state.sketch
+        elsewhere = state.registered | state.streamed
+        innermost = self.level == len(sketch.region.architecture.memories) - 1
+        if innermost or sketch.branching:
+            return frozenset(sketch.region.program.tensors) - elsewhere
+        return sketch.ends.union(*state.outside) - elsewhere
+
+    def _words(self, tensor: str, held: Trips) -> Amount:
+        """Return the words of the largest tile of a tensor that some Einsum needs."""
+        sketch, state = self.state.sketch, self.state
+        found: Amount = 0.0
+        for name in sketch.names:
+            for use in (u for u in sketch.uses(name) if u.tensor == tensor):
+                size = sketch.tile(use, held, state.shared_by(name), alone=name in state.alone)
+                found = np.maximum(
+                    found, size * sketch.shares(use, self.level - 1, self.level, held)[0]
+                )
+        return found
 
     def _tilings(self) -> _Tilings | None:
         """Return the tiles that fit the memory, or None if none do."""
@@ -278,30 +345,25 @@ class _Expansion:
         for a, b in sketch.region.parts:
             if a in trips and b in shared:
                 valid &= (trips[b] <= 1) | (held[a] <= 1)
-        bypassing = self._bypassing(held, valid)
-        found = _Tilings(held=held, trips=trips, bypassing=bypassing, count=count)
+        bypassing, free = self._bypassing(held, valid)
+        found = _Tilings(held=held, trips=trips, bypassing=bypassing, free=free, count=count)
         return found.some(np.nonzero(valid)[0]) if valid.any() else None
 
     def _bypassing(
         self, held: Sizes[str, NDArray[np.float64]], valid: NDArray[np.bool_]
-    ) -> dict[str, NDArray[np.bool_]]:
-        """Return the tensors to keep out of the memory; tilings that do not fit are not valid.
+    ) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.float64]]:
+        """Return the tensors to keep out of the memory, and the words that others leave free.
 
         Tensors leave it one by one until the rest fits: those first that cost least if an array
-        takes them from the memory outside.
+        takes them from the memory outside. Tilings that do not fit are not valid.
         """
         sketch, machine = self.state.sketch, self.state.sketch.region.architecture
         capacity = machine.memories[self.level].capacity_bytes
         if capacity is None:
-            return {}
+            return {}, np.full(valid.shape, np.inf)
         room = float(capacity / machine.word_bytes)
-        tiles: dict[str, Amount] = {}
-        elsewhere = self.state.registered | self.state.streamed
-        for name in sketch.names:
-            for use in (u for u in sketch.uses(name) if u.tensor not in elsewhere):
-                alone = name in self.state.alone
-                size = sketch.tile(use, {**held}, self.state.shared_by(name), alone=alone)
-                tiles[use.tensor] = np.maximum(tiles.get(use.tensor, 0.0), size)
+        order = (t for t in sketch.region.program.tensors if t in self._counted)
+        tiles = {t: self._words(t, {**held}) for t in order}
         excess = np.broadcast_to(sum(tiles.values()) - room, valid.shape)
         found = {t: np.ones(valid.shape, dtype=np.bool_) for t in self.state.streamed}
         for tensor in (*sketch.registered, *sketch.memo(_cheapest_to_stream)):
@@ -311,11 +373,11 @@ class _Expansion:
             excess = excess - np.where(gone, tiles[tensor], 0.0)
             found[tensor] = gone
         valid &= excess <= 0
-        return found
+        return found, -excess
 
     def _arriving(
         self, orders: tuple[tuple[str, ...], ...], trips: list[Trips], tilings: _Tilings
-    ) -> tuple[Amount, dict[str, NDArray[np.bool_]]]:
+    ) -> _Arriving:
         """Return the words that arrive in the memory or leave it, and the results that do.
 
         A result does so if some Einsum needs its tiles again, or if its tile is cut by loops that
@@ -328,11 +390,13 @@ class _Expansion:
         separate: dict[str, NDArray[np.bool_]] = {}
         written: dict[str, Amount] = {}
         outside: dict[str, NDArray[np.bool_]] = {}
+        shares: dict[str, tuple[Amount, ...]] = {}
         for name in sketch.names:
             for use, moved in self._moved(name, orders, trips, tilings):
                 tensor = use.tensor
                 words = moved.again + moved.once
                 cut = self._is_cut(name, use, tilings) | none
+                shares[tensor] = sketch.shares(use, self.level - 1, self.level, tilings.held)
                 if tensor in self.state.registered:
                     continue
                 if tensor in program.einsum_of:
@@ -353,15 +417,19 @@ class _Expansion:
                 apart[tensor] = apart.get(tensor, 0.0) + words
                 separate[tensor] = separate.get(tensor, none) | cut
         total: Amount = 0.0
+        read: Amount = 0.0
         for tensor, words in together.items():
             if tensor in sketch.registered and tensor in tilings.bypassing:
                 outside[tensor] = outside[tensor] & ~tilings.bypassing[tensor]
             if tensor in outside:
                 leaving = written[tensor] if tensor in sketch.ends else 0.0
-                total = total + np.where(outside[tensor], apart[tensor], leaving)
+                words = np.where(outside[tensor], apart[tensor], leaving)
             else:
-                total = total + np.where(separate[tensor], apart[tensor], words)
-        return total, outside
+                words = np.where(separate[tensor], apart[tensor], words)
+            gone = tilings.bypassing.get(tensor, none)
+            mine, taken = (np.where(gone, 1.0, share) for share in shares[tensor][1:])
+            total, read = total + words * mine, read + words * taken
+        return _Arriving(total, read, outside)
 
     def _is_cut(self, name: str, use: Use, tilings: _Tilings) -> NDArray[np.bool_] | bool:
         """Return whether loops that are not shared cut the tile of a tensor."""
@@ -421,12 +489,16 @@ def _combinations(options: list[tuple[int, ...]]) -> list[NDArray[np.float64]]:
     return [grid.ravel() for grid in grids]
 
 
-def _sampled(score: NDArray[np.float64], held: Trips, kinds: NDArray[np.bool_]) -> list[int]:
+def _sampled(
+    score: NDArray[np.float64], held: Trips, kinds: NDArray[np.bool_], fits: NDArray[np.bool_]
+) -> list[int]:
     """Return the best tiling of each kind, and some about as good, from large tiles to small."""
     volume = sum((np.log2(h) for h in held.values()), np.zeros(len(score)))
     found: list[int] = []
     for kind in np.unique(kinds):
-        (mine,) = np.nonzero(kinds == kind)
+        (mine,) = np.nonzero((kinds == kind) & fits)
+        if not len(mine):
+            continue
         best = int(mine[np.argmin(score[mine])])
         near = mine[score[mine] <= policy.NEARLY_BEST * score[best]]
         near = near[np.argsort(-volume[near], kind="stable")]
@@ -468,13 +540,6 @@ def _filled(state: PartialMapping) -> PartialMapping:
 
 
 def legalised(region: Region, mapping: Mapping) -> Bound | None:
-    """Return a mapping bound, with lost results kept further out; None if it is illegal or does not
-    fit."""
-    bound = _bound(region, mapping)
-    return bound if bound is not None and all_fits(bound) else None
-
-
-def _bound(region: Region, mapping: Mapping) -> Bound | None:
     """Return a mapping bound, with lost results kept further out; None if it is illegal."""
     program, machine = region.program, region.architecture
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
@@ -501,15 +566,14 @@ def _with(kept: Keep, tensors: Collection[str], order: Collection[str]) -> Keep:
     return replace(kept, tensors=tuple(t for t in order if t in tensors or t in kept.tensors))
 
 
-def construct(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
+def construct(problem: MappingProblem, partitioning: Partitioning = ()) -> Mapping:
     """Return the fastest mapping of one nest among the best states of a beam search.
 
     Parameters
     ----------
-    architecture : Architecture
-        Machine of one core.
-    given : mapping
-        Shapes in elements by rank.
+    problem : MappingProblem
+    partitioning : Partitioning
+        Partitioning over the cores of the machine.
 
     Raises
     ------
@@ -518,48 +582,76 @@ def construct(program: Program, architecture: Architecture, given: Sizes[str, in
     MappingError
         No state is a legal mapping.
     """
-    program, shapes = with_parameters(program, dict(given))
-    problem = MappingProblem(program, architecture, shapes)
-    line = architecture if architecture.tree.is_line else next(chains_of(architecture))
-    found = _fastest_leaf(problem, line)
+    program, shapes = with_parameters(problem.program, problem.shapes)
+    problem = MappingProblem(program, problem.architecture, shapes)
+    found = _fastest_leaf(problem, partitioning)
     if found is None:
         raise NoLegalMappingError(
-            f"the beam search found no legal mapping that fits {architecture.name}",
+            f"the beam search found no legal mapping that fits {problem.architecture.name}",
             hint="try --mapping einsum-by-einsum, or search longer with `archsim map`",
         )
-    return replace(found.mapping, name=BEAM)
+    return replace(found, name=BEAM)
 
 
-def _fastest_leaf(problem: MappingProblem, line: Architecture) -> Bound | None:
-    """Return the fastest of the best mappings, searched on a machine with memories in a line."""
-    space = Mapspace.of(problem.program, line, problem.shapes)
-    best, least = None, Fraction(0)
-    for bound in islice(_leaves(Beam(space=space).states()), policy.LEAVES):
-        lifted = [bound.mapping]
-        if line is not problem.architecture:
-            lifted = [*lifted_from_chain(replace(problem, shapes=space.given), line, bound.mapping)]
-        for mapping in lifted:
+def _fastest_leaf(problem: MappingProblem, partitioning: Partitioning) -> Mapping | None:
+    """Return the fastest of the best mappings, searched for one core with its memories in a line.
+
+    Each is run on the whole machine, with one core for all those under a mask.
+    """
+    machine, core = problem.architecture, problem_of_one_core(problem, partitioning)
+    line = core.architecture
+    if not line.tree.is_line:
+        line = next(chains_of(line))
+    space = Mapspace.of(core.program, line, core.shapes)
+    sharing = CoreSharing(machine.memories, partitioning)
+
+    def runs(mapping: Mapping) -> list[tuple[Mapping, Bound]]:
+        lifted = [mapping]
+        if line is not core.architecture:
+            lifted = [*lifted_from_chain(replace(core, shapes=space.given), line, mapping)]
+        found: list[tuple[Mapping, Bound]] = []
+        for one in lifted:
+            whole = partition_mapping(one, partitioning, machine, problem.program)
             with suppress(MappingError):
-                whole = bind(problem.program, mapping, problem.architecture, space.given)
-                # Later ones are no better by estimates, which weigh the traffic of all memories.
-                most = least * policy.MAX_RATIO_OF_LATER_LEAF
-                if best is not None and takes_longer(whole, float(most / line.clock_hz)):
-                    continue
-                cycles = run_cycles(whole, space.given)
-                if best is None or cycles < most:
-                    best, least = whole, cycles
+                bound = bind(problem.program, whole, machine, problem.shapes, alike=True)
+                found.append((whole, bound))
+        return found
+
+    best, least = None, Fraction(0)
+    beam = Beam(space=space, sharing=sharing, branching=line is not core.architecture)
+    leaves = _leaves(beam.states(), runs)
+    for mapping, whole in chain.from_iterable(islice(leaves, policy.LEAVES)):
+        # Later ones are no better by estimates, which weigh the traffic of all memories.
+        most = least * policy.MAX_RATIO_OF_LATER_LEAF
+        if best is not None and takes_longer(whole, float(most / machine.clock_hz)):
+            continue
+        with suppress(MappingError):
+            cycles = timed_cycles(whole)
+            if best is None or cycles < most:
+                best, least = mapping, cycles
     return best
 
 
-def _leaves(states: Iterable[PartialMapping]) -> Iterator[Bound]:
-    """Yield legal mappings of states in order, few of each region and set of shared ranks."""
+def _leaves(
+    states: Iterable[PartialMapping], runs: Callable[[Mapping], list[tuple[Mapping, Bound]]]
+) -> Iterator[list[tuple[Mapping, Bound]]]:
+    """Yield legal runs of states in order, few of each region and set of shared ranks.
+
+    Parameters
+    ----------
+    runs : callable
+        Binds the mapping of one core on the whole machine; returns nothing if that is illegal.
+    """
     alike: dict[tuple[object, ...], int] = {}
     for state in states:
         key = (id(state.sketch), state.shared, state.alone)
         if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE:
             continue
         bound = legalised(state.sketch.region, state.mapping)
-        if bound is None:
+        # Inputs that cores share fit the whole machine only.
+        if bound is None or not (state.sketch.sharing.partitioning or all_fits(bound)):
             continue
-        alike[key] = alike.get(key, 0) + 1
-        yield in_registers(bound)
+        found = runs(in_registers(bound).mapping)
+        if found:
+            alike[key] = alike.get(key, 0) + 1
+            yield found

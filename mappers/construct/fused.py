@@ -639,7 +639,11 @@ def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]
 def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
     """Run a mapping in the analytical engine for given shapes, and return its cycles."""
     # Bound as in a run: tiles that masks leave empty are skipped.
-    bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
+    return timed_cycles(bind(made.program, made.mapping, made.architecture, dict(shapes)))
+
+
+def timed_cycles(bound: Bound) -> Fraction:
+    """Return the cycles of a bound mapping in the analytical engine."""
     counts = count_mapping(bound)
     return time_bound(bound, counts_at_ports(bound, counts), "analytical").cycles
 

@@ -15,6 +15,8 @@ from typing import Final
 from archsim.legality.binding import BindClosed
 from archsim.nest.record import Bound
 from archsim.plan.job import Generators
+from archsim.plan.partition_factors import Partitioning
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.ir import Program
@@ -50,15 +52,19 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
     return _remembered(_FUSED, fused, program, architecture, given)
 
 
-_CONSTRUCTED = "beam search over cuts of ranks"
+_CONSTRUCTED = "beam search, shared inputs"
 """Key of stored mappings, which names the version of ``construct`` that made them."""
 
 
-def _construct(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+def _construct(problem: MappingProblem, partitioning: Partitioning, /) -> Mapping:
     """Return the best mapping of a beam search (``construct``)."""
     from .beam import construct
 
-    return _remembered(_CONSTRUCTED, construct, program, architecture, given)
+    def made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
+        return construct(MappingProblem(program, architecture, dict(given)), partitioning)
+
+    version = f"{_CONSTRUCTED}: {partitioning}"
+    return _remembered(version, made, problem.program, problem.architecture, problem.shapes)
 
 
 def _remembered(

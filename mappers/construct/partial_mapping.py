@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import prod
+from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from ..space.array_tiles import outer_parts_first
 from ..space.factorisation import EinsumPlacement, strongly_connected_components
 from ..space.region import Skeleton, mapping_of
 from . import policy
-from .sketch import Amount, Sketch, Use, repetitions, stays
+from .sketch import Sketch
+from .uses import Amount, Use, repetitions, stays
 
 Loads = NDArray[np.float64]
 """Cycles of each array, of each memory, and of each group of Einsums that wait for one another."""
@@ -40,6 +41,8 @@ class PartialMapping:
     """For each inner memory, the results that pass through the memory outside of it."""
     bypassing: tuple[frozenset[str], ...] = ()
     """For each inner memory, the tensors that it does not keep."""
+    free: float = inf
+    """Machine words that are left free in the last memory that is decided."""
     arrived: float = 0.0
     """Machine words that arrive in the last memory that is decided."""
     times: tuple[float, ...] = ()
@@ -319,8 +322,12 @@ def _priced(
                             use, tiles_of[inner - 1], machine.memories[memory]
                         )
                         moved = sketch.moved(name, use, around, tile, shares[inner - 1], shared)
-                        outer[own][memory] += float(moved.once + moved.again) * rates[memory]
-                        outer[own][inner] += float(moved.into) * rates[inner]
+                        _, moved_share, read_share = map(
+                            float, sketch.shares(use, memory, inner, tiles_of[inner - 1])
+                        )
+                        read = float(moved.once + moved.again) * read_share
+                        outer[own][memory] += read * rates[memory]
+                        outer[own][inner] += float(moved.into) * moved_share * rates[inner]
             loops = [*sketch.loops(name, shared, orders[:last], loops_of[:last], own)]
             loops += [(r, loops_of[last][r]) for r in orders[last]]
             busy = work * share
@@ -336,7 +343,8 @@ def _priced(
                 kept = use.runs and use.written and use.tensor in sketch.whole
                 once = 0.0 if kept and not moved.again else moved.once
                 words = float(once + moved.again) * share
-                loads[len(arrays) + way[-1]] += words * rates[way[-1]]
+                read = words * sketch.share_fed(use.tensor, way[-1])
+                loads[len(arrays) + way[-1]] += read * rates[way[-1]]
                 if loading is not None and use.tensor in loading.tensors:
                     fills = words / sketch.array_words(use, extents, feeds) * sketch.around
                     busy = max(busy, fills * loading.cycles)

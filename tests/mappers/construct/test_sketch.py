@@ -16,12 +16,20 @@ from machines import small
 from portions import examples
 
 from archsim.counts.accesses import count_einsum
+from archsim.counts.cores import counts_at_ports
+from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
 from archsim.nest.record import Bound
+from archsim.plan.partitioning import partition_mapping, problem_of_one_core
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
+from archsim.spec.mapping import SpatialRank
 from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
 from mappers.construct.beam import Beam, legalised
+from mappers.construct.core_sharing import CoreSharing
 from mappers.construct.partial_mapping import PartialMapping, options_of
-from mappers.construct.sketch import repetitions
+from mappers.construct.uses import repetitions
 from mappers.space.mapspace import Mapspace
 
 SIZES: Final = (2, 3, 4, 5, 6, 8, 12)
@@ -311,6 +319,69 @@ def test_words_that_arrive_in_many_buffers_are_those_of_the_memory_outside(
     name: str, data: st.DataObject
 ) -> None:
     check_arriving(data.draw(states_of((PRODUCTS | RUNNING)[name], memories=1)))
+
+
+def of_cores(machine: Architecture, level: int, number: int, *, multicast: bool) -> Architecture:
+    """Return a machine with a number of cores below one of its memories."""
+    memories = [*machine.memories]
+    memories[level] = replace(
+        memories[level], instances=(("cores", number),), multicast=multicast, name="feeding"
+    )
+    return replace(machine, memories=tuple(memories))
+
+
+@st.composite
+def partitioned_states(draw: st.DrawFn, text: str) -> tuple[list[PartialMapping], MappingProblem]:
+    """Draw states of the beam for one of two to four cores, and the problem of the machine."""
+    program = Cascade.parse(f"cascade: drawn{text}").program
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    parts = draw(st.sampled_from((2, 4)))
+    split = draw(st.sampled_from([r for r in ("H", "P") if r in ranks]))
+    shapes = {r: draw(st.sampled_from((2, 4, 8))) * (parts if r == split else 1) for r in ranks}
+    machine = line((2, 2), 4, draw(st.sampled_from(((4000, 400), (100_000, 200), (2000, 2000)))))
+    level = draw(st.integers(0, 1))
+    machine = of_cores(machine, level, parts, multicast=draw(st.booleans()))
+    spatial = SpatialRank(instances="cores", rank=split, parts=parts)
+    partitioning = (("feeding", (spatial,)),)
+    problem = MappingProblem(program, machine, shapes)
+    core = problem_of_one_core(problem, partitioning)
+    space = Mapspace.of(core.program, core.architecture, core.shapes)
+    found = Beam(space=space, sharing=CoreSharing(machine.memories, partitioning)).states()
+    return found[:: max(1, len(found) // STATES)], problem
+
+
+def check_cores(state: PartialMapping, problem: MappingProblem) -> None:
+    """Where all tiles are alike, the words of all cores at the memories that they share are those
+    of the meter, which binds the mapping of the whole machine."""
+    sketch, machine = state.sketch, problem.architecture
+    bound = bound_as_sketched(state)
+    if bound is None or not divides(state) or state.in_registers:
+        return
+    partitioning = sketch.sharing.partitioning
+    try:
+        mapping = partition_mapping(bound.mapping, partitioning, machine, problem.program)
+        whole = bind(problem.program, mapping, machine, problem.shapes)
+    except MappingError:
+        return
+    counts = {c.einsum: c for c in counts_at_ports(whole, count_mapping(whole))}
+    feeding = [m.name for m in machine.memories].index("feeding")
+    for name in sketch.names:
+        words = Counter[str]()
+        for access in counts[name].accesses:
+            words[access.place] += (access.reads + access.writes) * whole.words.of(access.tensor)
+        for level, found in enumerate(sketched(state, name)):
+            memory, cores = machine.memories[level].name, partitioning[0][1][0].parts
+            every = cores if level <= feeding else 1
+            assert found * every == pytest.approx(words[memory])
+
+
+@pytest.mark.parametrize("name", ["product", "two products", "softmax"])
+@quick(3)
+@given(data=st.data())
+def test_inputs_that_cores_share_move_as_the_meter_counts(name: str, data: st.DataObject) -> None:
+    states, problem = data.draw(partitioned_states(PRODUCTS[name]))
+    for state in states:
+        check_cores(state, problem)
 
 
 Drawn = list[tuple[str, int]]
