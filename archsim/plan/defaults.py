@@ -12,21 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from math import prod
+from math import inf
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
-from einsum_cascade.ir import Program
 
-from ..legality.binding import bind
 from ..result.note import Note, noted
 from ..result.result import Result
-from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BEAM, BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
-from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest, partitionings_by_bound
+from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
 from .partition_factors import Partitioning
 from .partitioned_tiles import (
     TilePartitioning,
@@ -34,14 +31,7 @@ from .partitioned_tiles import (
     tile_partitionings,
     without_unequal_tiles,
 )
-from .partitioning import (
-    critical_core_shapes,
-    gathers_along,
-    idle_factor,
-    machine_of_one_core,
-    partitioning_of,
-    with_capacities,
-)
+from .partitioning import idle_factor, partitioning_of, partitionings_by_bound
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
     blocks_mapping,
@@ -213,37 +203,31 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
     )
     cuts = partial(cuts_of, problem)
     gathers = architecture.has_instances and gathered_inputs(problem.program)
-    first = bool(gathers) and cuts().at_gathers
-    if first:
-        yield nests
+    in_nests = bool(gathers) and cuts().at_gathers
     partitionings = partitionings_by_bound(problem.of_machine)
-    in_each = [
-        *((BEAM, p) for p in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]),
-        *((EINSUM_BY_EINSUM, p) for p in partitionings),
-    ]
-    for name, partitioning in in_each:
-        yield KnownMapping(
+    if in_nests:
+        yield nests
+
+    def derived(name: str, partitioning: Partitioning, beyond: float) -> KnownMapping:
+        return KnownMapping(
             name,
             partial(derived_mapping, problem, partitioning, name),
-            beyond=0
-            if name == EINSUM_BY_EINSUM
-            else policy.FLOOR_RATIO_TO_TRY_BEAM
-            if partitioning == partitionings[0]
-            else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
+            beyond=beyond,
             idle=idle_factor(architecture, partitioning),
         )
+
+    # Where several nests gather, one nest for all of them is the last resort.
+    beyond = inf if in_nests else policy.FLOOR_RATIO_TO_TRY_BEAM
+    for partitioning in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]:
+        yield derived(BEAM, partitioning, beyond)
+        beyond = max(beyond, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS)
+    for partitioning in partitionings:
+        yield derived(EINSUM_BY_EINSUM, partitioning, 0)
+    if in_nests:
+        return
     yield _fused(problem, partitionings)
     yield from _with_partitioned_tiles(problem)
-    gathering = _shared_gather_partitioning(problem)
-    if gathering is not None:
-        yield KnownMapping(
-            FUSED,
-            partial(fused_with_shared_gathers, problem, gathering),
-            beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
-            idle=idle_factor(architecture, gathering),
-        )
-    if not first:
-        yield replace(nests, there=lambda: cuts().any)
+    yield replace(nests, there=lambda: cuts().any)
 
 
 def _fused(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
@@ -291,16 +275,6 @@ def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
 
         idle = idle_factor(architecture, tiles.partitioning)
         yield KnownMapping(FUSED, made, beyond=policy.FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
-
-
-def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
-    """Return the first partitioning in which enough cores share a gather; None if there is none."""
-    partitionings = (*problem.replicating_partitionings, *problem.partitionings)
-    for partitioning in partitionings:
-        sharers = cores_with_shared_gathers(problem.program, partitioning)
-        if sharers >= policy.MIN_CORES_WITH_SHARED_GATHERS:
-            return partitioning
-    return None
 
 
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:
@@ -374,78 +348,3 @@ def _advice(problem: PartProblem) -> Iterator[Problem]:
     if lacking:
         text = f"{architecture.name} was designed for mapping '{own.name}'; with it "
         yield Problem(text + "; ".join(lacking), hint=f"--mapping {own.name} --approximate")
-
-
-def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> int:
-    """Return the number of cores that share a gather.
-
-    Parameters
-    ----------
-    program : Program
-    partitioning : Partitioning
-
-    Examples
-    --------
-    Each of four heads has its own keys, from which 27 tiles of the queries gather:
-
-    >>> from archsim.spec.mapping import SpatialRank
-    >>> from einsum_cascade import Cascade
-    >>> ranks = [SpatialRank(instances="sms", rank=r, parts=n) for r, n in (("H", 4), ("P", 27))]
-    >>> program = Cascade.load("mixture-of-block-attention").program
-    >>> cores_with_shared_gathers(program, (("L2", tuple(ranks)),))
-    27
-    """
-    partitioned = (s for _, ranks in partitioning for s in ranks)
-    return prod(s.parts or 1 for s in partitioned if gathers_along(program, s.rank))
-
-
-def with_shared_gather_capacity(
-    program: Program, architecture: Architecture, partitioning: Partitioning
-) -> Iterator[Architecture]:
-    """Yield one-core views of a machine with more capacity than a core's share, the largest first.
-
-    Parameters
-    ----------
-    program : Program
-    architecture : Architecture
-        The whole machine.
-    partitioning : Partitioning
-    """
-    core = machine_of_one_core(architecture, partitioning)
-    sharers = cores_with_shared_gathers(program, partitioning)
-    whole = {m.name: m.capacity_bytes or 0 for m in architecture.memories}
-    own = {m.name: m.capacity_bytes for m in core.memories if m.capacity_bytes is not None}
-    for divisor in policy.SHARED_GATHER_CAPACITY_DIVISORS:
-        times = sharers // divisor
-        if times >= 2:
-            yield with_capacities(core, {n: min(whole[n], times * c) for n, c in own.items()})
-
-
-def fused_with_shared_gathers(problem: PartProblem, partitioning: Partitioning) -> Mapping:
-    """Generate a fused mapping for the largest capacity with which it fits the whole machine.
-
-    Parameters
-    ----------
-    partitioning : Partitioning
-        Partitioning in which several cores share a gather.
-
-    Raises
-    ------
-    MappingError
-        No mapping fits; gives the reason for the smallest capacity.
-    """
-    program, architecture = problem.program, problem.architecture
-    shapes = critical_core_shapes(partitioning, problem.shapes, program)
-    why: MappingError | None = None
-    for core in with_shared_gather_capacity(program, architecture, partitioning):
-        try:
-            made = problem.generators.fuse(program, core, shapes)
-            mapping = partitioned_mapping(made, partitioning, problem)
-            named = replace(mapping, cascade=program.name)
-            bind(program, named, architecture, problem.shapes)
-        except MappingError as wrong:
-            why = wrong.with_traceback(None)
-            continue
-        return mapping
-    assert why is not None, "shared gathers leave more capacity"
-    raise why

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 
@@ -27,17 +28,14 @@ from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.mapping import NEST_BY_NEST, Mapping
 from . import policy
-from .bandwidth_bound import bandwidth_bounds
 from .job import FindMapping, Generators
 from .partition_factors import Partitioning
 from .partitioning import (
     critical_core_shapes,
     idle_factor,
     machine_of_one_core,
-    machines_with_shared_capacity,
     partition_mapping,
-    replicating_partitionings,
-    usual_partitionings,
+    partitionings_by_bound,
 )
 from .parts import PartProblem
 from .problem import MappingProblem
@@ -286,34 +284,64 @@ class _CutCascade:
 
         Raises InputError if the Einsums have no legal mapping.
         """
+        return self._no_slower(names, self._one(names))
+
+    def _one(self, names: Names) -> _MadeNest | None:
+        """Return some Einsums mapped as one fused nest; None if none is legal."""
         nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
-        most = 1 if len(_stages_of_cascade(nest)) > 1 else policy.MAX_PARTITIONINGS_PER_NEST
-        one = self._fastest(nest, None, (self.generators.fuse,), most)
+        most = 1 if len(_stages_of_cascade(nest)) > 1 else policy.MAX_SEARCHED_PARTITIONINGS
+        return self._fastest(nest, None, (self._search,), most)
+
+    def _no_slower(self, names: Names, one: _MadeNest | None) -> tuple[_MadeNest, ...]:
+        """Return one mapped nest, or several that are faster. Raises as ``best``."""
         if one is not None and one.result.over_floor <= policy.FLOOR_RATIO_TO_TRY_CUTS:
             return (one,)
-        worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
-        try:
-            several = self.pieces(names, worth)
-        except InputError:
-            several = ()
-        if several and (
-            one is None
-            or sum(run.result.latency_s for run in several)
-            < policy.MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
-        ):
+        several = self._several(names, one)
+        if several and (one is None or _are_faster(several, one)):
             return several
         if one is None or one.result.over_floor > policy.FLOOR_RATIO_TO_TRY_UNFUSED:
-            others = (self.generators.make_blocks, self.generators.make)
-            one = self._fastest(nest, one, others, policy.MAX_PARTITIONINGS_PER_NEST)
+            generators = (self.generators.make_blocks, self.generators.make)
+            others = tuple(partial(_mapping_of_one_core, make) for make in generators)
+            nest = self._excerpt(names)
+            one = self._fastest(nest, one, others, policy.MAX_SEARCHED_PARTITIONINGS)
         if one is None:
             raise NoLegalMappingError(f"no mapping of {names[0]} to {names[-1]} is legal")
         return (one,)
 
-    def pieces(self, names: Names, worth_s: float | None = None) -> tuple[_MadeNest, ...]:
-        """Return the mapped nests of some Einsums, after at least one cut.
+    def _several(self, names: Names, one: _MadeNest | None) -> tuple[_MadeNest, ...]:
+        """Return the mapped nests of some Einsums after a cut; none if a cut does not pay.
 
-        The result is empty if there is no cut, or if the transfer at the cut takes most of the
+        Pieces are cut further only if they are already faster than all Einsums together.
+        """
+        worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
+        pieces = self._cut(names, worth)
+        made = [self._one(piece) for piece in pieces]
+        known = [run for run in made if run is not None]
+        if one is not None and len(known) == len(made) and not _are_faster(known, one):
+            return ()
+        try:
+            pairs = zip(pieces, made, strict=True)
+            return tuple(run for piece, one in pairs for run in self._no_slower(piece, one))
+        except InputError:
+            return ()
+
+    @property
+    def _search(self) -> FindPartitioned:
+        """Generator of fused nests: on one core a beam has searched all Einsums together."""
+        if self.problem.architecture.has_instances:
+            return self.generators.construct
+        return partial(_mapping_of_one_core, self.generators.fuse)
+
+    def pieces(self, names: Names) -> tuple[_MadeNest, ...]:
+        """Return the mapped nests of some Einsums, after at least one cut; none if there is no
+        cut."""
+        return tuple(run for piece in self._cut(names, None) for run in self.best(piece))
+
+    def _cut(self, names: Names, worth_s: float | None) -> tuple[Names, ...]:
+        """Return groups of Einsums after a cut.
+
+        There is none if there is no place to cut, or if the transfer at the cut takes most of the
         possible gain.
         """
         nest = self._excerpt(names)
@@ -322,8 +350,7 @@ class _CutCascade:
             stages = self._cheapest_cut(nest, worth_s)
         if len(stages) < 2:
             return ()
-        pieces = (piece for stage in stages for piece in self.negligible_cuts(stage))
-        return tuple(run for piece in pieces for run in self.best(piece))
+        return tuple(piece for stage in stages for piece in self.negligible_cuts(stage))
 
     def _cheapest_cut(self, nest: MappingProblem, worth_s: float | None) -> tuple[Names, ...]:
         """Return two groups of Einsums, cut where the transfer between them is smallest.
@@ -408,7 +435,7 @@ class _CutCascade:
         self,
         nest: MappingProblem,
         best: _MadeNest | None,
-        makers: tuple[FindMapping, ...],
+        makers: tuple[FindPartitioned, ...],
         most: int,
     ) -> _MadeNest | None:
         """Return the fastest mapped nest among generated ones and ``best``.
@@ -420,7 +447,7 @@ class _CutCascade:
                 least = best.result.floor.compute_s * idle_factor(nest.architecture, partitioning)
                 if (
                     best.result.latency_s <= least
-                    or best.result.over_floor <= policy.ACCEPTED_FLOOR_RATIO
+                    or best.result.over_floor <= policy.FLOOR_RATIO_TO_TRY_CUTS
                 ):
                     continue
             run = self._run(nest, make, partitioning, best)
@@ -435,43 +462,48 @@ class _CutCascade:
     def _run(
         self,
         nest: MappingProblem,
-        make: FindMapping,
+        make: FindPartitioned,
         partitioning: Partitioning,
         best: _MadeNest | None,
     ) -> _MadeNest | None:
-        """Return a nest mapped with one partitioning, for the largest capacity in which it fits.
+        """Return a nest mapped with one partitioning.
 
         The result is None if no mapping is legal, or if it takes longer than ``best``.
         """
         program, machine, shapes = nest.program, nest.architecture, nest.shapes
-        core_shapes = critical_core_shapes(partitioning, shapes, program)
-        for core in (
-            *machines_with_shared_capacity(machine, partitioning),
-            machine_of_one_core(machine, partitioning),
-        ):
-            try:
-                made = make(program, core, core_shapes)
-                if made is None:
-                    continue
-                partitioned = partition_mapping(made, partitioning, machine, program)
-                (mapping,) = join_nests(self.whole, (partitioned,)).nests
-                bound = bind(program, mapping, machine, shapes)
-                if best is not None and takes_longer(
-                    bound, policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
-                ):
-                    return None
-                result = bound.memo(result_of_nest, nest_name(_names(program)), "analytical")
-                return _MadeNest(nest, mapping, bound, result)
-            except InputError:
-                continue
+        with suppress(InputError):
+            partitioned = make(nest, partitioning)
+            if partitioned is None:
+                return None
+            (mapping,) = join_nests(self.whole, (partitioned,)).nests
+            bound = bind(program, mapping, machine, shapes)
+            if best is not None and takes_longer(
+                bound, policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
+            ):
+                return None
+            result = bound.memo(result_of_nest, nest_name(_names(program)), "analytical")
+            return _MadeNest(nest, mapping, bound, result)
         return None
 
 
-def partitionings_by_bound(nest: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return the partitionings of a nest in ascending order of their bandwidth bounds."""
-    found = (*nest.memo(usual_partitionings), *nest.memo(replicating_partitionings))
-    times = dict(zip(found, bandwidth_bounds(nest, found), strict=True))
-    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(nest.architecture, p))))
+def _are_faster(several: Sequence[_MadeNest], one: _MadeNest) -> bool:
+    """Return whether several nests, one after the other, are clearly faster than one nest."""
+    latency_s = sum(run.result.latency_s for run in several)
+    return latency_s < policy.MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
+
+
+FindPartitioned = Callable[[MappingProblem, Partitioning], Mapping | None]
+"""Function that generates a mapping of a nest, partitioned over cores; None if there is none."""
+
+
+def _mapping_of_one_core(
+    make: FindMapping, nest: MappingProblem, partitioning: Partitioning
+) -> Mapping | None:
+    """Return a mapping of a nest that is generated for one core with its share of the machine."""
+    program, machine = nest.program, nest.architecture
+    core = machine_of_one_core(machine, partitioning)
+    made = make(program, core, critical_core_shapes(partitioning, nest.shapes, program))
+    return None if made is None else partition_mapping(made, partitioning, machine, program)
 
 
 def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:

@@ -23,7 +23,7 @@ from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpatialRank
 from ..spec.roles import memory_called, memory_in_role
 from . import policy
-from .bandwidth_bound import bandwidth_optimal
+from .bandwidth_bound import bandwidth_bounds, bandwidth_optimal
 from .partition_factors import (
     Partitioning,
     cores_used,
@@ -148,6 +148,13 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
     return tuple(p for p in dict.fromkeys((*gathering, *more, *found)) if p and p not in usual)
 
 
+def partitionings_by_bound(problem: MappingProblem) -> tuple[Partitioning, ...]:
+    """Return the partitionings of a cascade in ascending order of their bandwidth bounds."""
+    found = (*problem.memo(usual_partitionings), *problem.memo(replicating_partitionings))
+    times = dict(zip(found, bandwidth_bounds(problem, found), strict=True))
+    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(problem.architecture, p))))
+
+
 def gathers_along(program: Program, rank: str) -> bool:
     """Return whether the gathered indices of some access vary along a rank."""
     indices = (i for e in program.einsums for a in e.reads for i in a.indices)
@@ -251,33 +258,6 @@ def _cores_inside(architecture: Architecture, parts: Sizes[str, int]) -> dict[st
     """Return the number of used cores below each memory, from the number that each feeds."""
     names = [m.name for m in reversed(architecture.memories)]
     return dict(zip(names, accumulate((parts.get(name, 1) for name in names), mul), strict=True))
-
-
-def machines_with_shared_capacity(
-    architecture: Architecture, partitioning: Partitioning
-) -> Iterator[Architecture]:
-    """Yield the machine of one core with more than its share of capacity, the largest first.
-
-    Cores with tiles of a masked rank share the tensors without this rank. A mapping generated for
-    more capacity may not fit: it has to be bound on the whole machine.
-    """
-    core = machine_of_one_core(architecture, partitioning)
-    parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
-    if max(parts.values(), default=1) == 1:
-        return
-    inside = _cores_inside(architecture, parts)
-    own = {m.name: m.capacity_bytes for m in core.memories if m.capacity_bytes is not None}
-    for share in policy.SHARED_CAPACITY_SHARES:
-        yield with_capacities(core, {n: max(c, int(c * inside[n] * share)) for n, c in own.items()})
-
-
-def with_capacities(architecture: Architecture, capacities: Sizes[str, int]) -> Architecture:
-    """Return a machine with other capacities in bytes, given by memory."""
-    memories = (
-        replace(m, capacity_bytes=capacities.get(m.name, m.capacity_bytes))
-        for m in architecture.memories
-    )
-    return replace(architecture, memories=tuple(memories))
 
 
 def partition_mapping(

@@ -7,7 +7,6 @@ trade planning time for the quality of the default mapping.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Final
 
 ACCEPTED_FLOOR_RATIO: Final = 1.1
@@ -47,25 +46,11 @@ There all nests have the same partitioning, so that a cut gains less.
 """
 
 MAX_SEARCHED_PARTITIONINGS: Final = 2
-"""Number of partitionings to search by a beam; those with small bandwidth bounds come first."""
+"""Number of partitionings to search by a beam, of a cascade or a nest; those with small bandwidth
+bounds come first."""
 
 MAX_UNEQUAL_PARTITIONINGS: Final = 2
 """Largest number of partitionings with unequal tiles to try; those with most cores come first."""
-
-# Gathers that cores share.
-
-SHARED_GATHER_CAPACITY_DIVISORS: Final = (4, 8)
-"""Divisors of the capacity that a mapping may use for a gather shared by all cores, in the order of
-trials.
-
-Each core has results of its own beside the shared gather, so that it cannot use all capacity.
-"""
-
-MIN_CORES_WITH_SHARED_GATHERS: Final = 8
-"""Smallest number of cores with a shared gather for which mappings with shared capacity are tried.
-
-Each core then has at least twice its share of the capacity.
-"""
 
 # Cuts of a cascade into nests.
 
@@ -74,9 +59,6 @@ FLOOR_RATIO_TO_TRY_CUTS: Final = 1.5
 
 FLOOR_RATIO_TO_TRY_UNFUSED: Final = 2
 """Lower-bound ratio of a nest above which mappings of one Einsum after the other are tried."""
-
-MAX_PARTITIONINGS_PER_NEST: Final = 3
-"""Largest number of partitionings to try per nest; small bandwidth bounds come first."""
 
 MAIN_TRAFFIC_SHARE: Final = 0.5
 """Smallest share of a cascade's compulsory traffic at which gathered inputs count as most of it.
@@ -113,12 +95,6 @@ MAX_UNEQUAL_TILES: Final = 32
 
 MAX_UNEQUAL_TILES_OF_ONE_RANK: Final = 128
 """Largest number of unequal tiles of one added rank; each tile is counted by itself."""
-
-SHARED_CAPACITY_SHARES: Final = (Fraction(9, 10), Fraction(3, 4))
-"""Shares of their joint capacity that cores with masked tiles may each use, in the order of trials.
-
-The cores share tensors without the masked rank, but each has queries and results of its own.
-"""
 
 # Partial results of split sums.
 

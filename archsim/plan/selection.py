@@ -24,6 +24,7 @@ from .partitioning import (
     critical_core_shapes,
     machine_of_one_core,
     partition_mapping,
+    partitionings_by_bound,
     splits_reduction,
     usual_partitionings,
 )
@@ -94,7 +95,8 @@ def derived_mapping(
     Parameters
     ----------
     partitioning : Partitioning, optional
-        Partitioning over the cores; by default the first of the usual ones.
+        Partitioning over the cores; by default the first of the usual ones, or the one with the
+        smallest bandwidth bound for a beam search.
     name : str
         Which of the generated mappings (``MADE``).
 
@@ -103,10 +105,13 @@ def derived_mapping(
     SpecError, MappingError
         As ``MakeMapping``.
     """
-    chosen = problem.partitionings[0] if partitioning is None else partitioning
     if name == BEAM:
+        chosen = (
+            partitionings_by_bound(problem.of_machine)[0] if partitioning is None else partitioning
+        )
         made = problem.generators.construct(problem.of_machine, chosen)
         return replace(made, cascade=problem.cascade)
+    chosen = problem.partitionings[0] if partitioning is None else partitioning
     core = machine_of_one_core(problem.architecture, chosen)
     shapes = critical_core_shapes(chosen, problem.shapes, problem.program)
     generators = problem.generators

@@ -12,8 +12,7 @@ from archsim.engine.evaluate import evaluate_bound, takes_longer
 from archsim.nest.record import Bound
 from archsim.plan import planner
 from archsim.plan.defaults import known_mappings
-from archsim.plan.nest_cuts import partitionings_by_bound
-from archsim.plan.partitioning import partitioning_of
+from archsim.plan.partitioning import partitioning_of, partitionings_by_bound
 from archsim.plan.parts import PartProblem
 from archsim.plan.planner import evaluate_job
 from archsim.plan.selection import derived_mapping, mapping_called

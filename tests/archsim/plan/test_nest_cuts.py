@@ -20,10 +20,9 @@ from archsim.plan.nest_cuts import (
     stages_by_gathers,
     stages_by_passes,
 )
-from archsim.plan.partitioning import machine_of_one_core, machines_with_shared_capacity
 from archsim.plan.parts import PartProblem, job_of
 from archsim.plan.planner import evaluate_job
-from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpatialRank
+from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
@@ -159,23 +158,6 @@ def test_gates_are_summed_in_a_nest_of_their_own() -> None:
     found = simulate(load("fox", seq_len=1024), Architecture.load("a100-80gb"))
     assert found.mapping == NEST_BY_NEST
     assert found.over_floor < 1.7
-
-
-def test_parts_under_a_mask_have_more_room_than_a_share_each() -> None:
-    machine = Architecture.load("a100-80gb")
-    heads = SpatialRank(instances="sms", rank="H", parts=16)
-    queries = SpatialRank(instances="sms", rank="P", parts=4, balanced=True)
-    partitioning = (("L2", (heads, queries)),)
-    share = [m.capacity_bytes for m in machine_of_one_core(machine, partitioning).memories]
-    more = [
-        [m.capacity_bytes for m in x.memories]
-        for x in machines_with_shared_capacity(machine, partitioning)
-    ]
-    # None outside of the L2, four shares of it at the most, and inside as much as there is.
-    whole = [None, 40 << 20, share[2]]
-    assert share == [None, whole[1] // 64, whole[2]]
-    assert more == [[None, whole[1] // 64 * 4 * n // 20, whole[2]] for n in (18, 15)]
-    assert not [*machines_with_shared_capacity(machine, (("L2", (heads,)),))]
 
 
 @pytest.mark.slow

@@ -313,9 +313,13 @@ def test_einsums_outside_of_shared_loops_compute_the_same(name: str, alone: set[
         left("path", "fusemax", ["seq_len=1K", "H=4"], 3.5),
         # Einsums along a chunk fill 128 lanes: tiles of half as many left them idle, at 1.78.
         ("rg-lru", "h100-sxm", [], 1.1),
+        # Cores with parts of the queries share the keys: the L2 counted as if each had its own.
+        ("xlm", "h100-sxm", [], 1.1),
+        # Scores that the L1 holds took room in the L2, which then did not hold all keys: at 3.0.
+        ("differential", "h100-sxm", [], 1.4),
     ],
 )
-def test_recurrences_are_near_the_floor(
+def test_the_beam_is_near_the_floor(
     workload: str, machine: str, settings: list[str], most: float
 ) -> None:
     assert 1 <= simulate(workload, machine, "beam", settings=settings).over_floor < most
