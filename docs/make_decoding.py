@@ -106,7 +106,8 @@ def row(kind: str) -> str:
 def page(text: str) -> str:
     """The page with its table from fresh runs."""
     heading = tables(text)["decoding"].splitlines(keepends=True)[:2]
-    return filled(text, {"decoding": "".join((*heading, *map(row, (*KINDS, HYBRID))))})
+    decoding = "".join((*heading, *map(row, (*KINDS, HYBRID))))
+    return filled(text, {**tables(text), "decoding": decoding})
 
 
 def draw(axes: Axes, cost: Callable[[str, int], float], unit: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import make_decoding
+import make_kernels
 import make_validation
 import pytest
 from portions import left
@@ -26,7 +27,7 @@ def test_each_picture_is_drawn_by_a_script() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [make_decoding, make_validation])
+@pytest.mark.parametrize("made", [make_decoding, make_kernels, make_validation])
 def test_a_page_tells_what_fresh_runs_find(made: ModuleType) -> None:
     text = made.PAGE.read_text(encoding="utf-8")
     assert made.page(text) == text

@@ -32,14 +32,15 @@ NEAR = {"fusemax": 1.45, "tpu-v4i": 1.6}
 FARTHER = {
     "fusemax": {"nsa": 1.8, "nsa-overlapped": 2.1, "path": 2},
     "tpu-v4i": {
-        "nsa": 1.7,
+        "nsa-overlapped": 1.7,
         "delta-product": 1.8,
-        "path": 2.3,
-        "log-linear": 2.7,
-        "rwkv-7": 2.8,
-        "mamba-3-mimo": 3.2,
-        "moba": 3.4,
-        "kda": 4,
+        "nsa": 1.8,
+        "moba": 2,
+        "mamba-3-mimo": 2.2,
+        "path": 2.5,
+        "log-linear": 2.6,
+        "rwkv-7": 3.1,
+        "kda": 4.7,
     },
 }
 """Floors do not know which picks of two queries agree; the rest is told in docs/models.md."""
