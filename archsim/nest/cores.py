@@ -207,8 +207,9 @@ def bind_partitioned(
         if s.balanced:
             partitions = _balanced(partitions, at, parts)
             parts = replace(parts, known={})
-        order = _alike if alike else _ordered_by_work
-        partitions = order(partitions, at, parts)
+        partitions = (
+            _all_alike(partitions, at) if alike else _ordered_by_work(partitions, at, parts)
+        )
     bound = parts.of(partitions, (0,) * len(partitions)) if masked else first
     every = product(*(range(len(s.kinds)) for s in partitions))
     others = tuple((kinds, parts.of(partitions, kinds)) for kinds in every if any(kinds))
@@ -312,13 +313,12 @@ def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Par
     return with_partition(partitions, at, work_order=tuple(order))
 
 
-def _alike(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
-    """Return the partitions; one part of the masked rank stands for all others.
+def _all_alike(partitions: Partitions, at: int) -> Partitions:
+    """Return the partitions, with one part of the masked rank in place of all others.
 
     Parts of equal work differ in their reach, of which the middle one has about the mean. Of parts
     of equal size the last whole one has most work under a causal mask.
     """
-    del parts
     masked = partitions[at]
     one = masked.parts // 2 if masked.balanced else max(0, masked.parts - 1 - masked.ragged)
     others = (n for n in range(masked.parts) if n != one)

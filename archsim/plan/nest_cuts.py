@@ -322,7 +322,7 @@ class _CutCascade:
             return ()
         try:
             pairs = zip(pieces, made, strict=True)
-            return tuple(run for piece, one in pairs for run in self._no_slower(piece, one))
+            return tuple(run for piece, nest in pairs for run in self._no_slower(piece, nest))
         except InputError:
             return ()
 
