@@ -316,11 +316,13 @@ def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Par
 def _all_alike(partitions: Partitions, at: int) -> Partitions:
     """Return the partitions, with one part of the masked rank in place of all others.
 
-    Parts of equal work differ in their reach, of which the middle one has about the mean. Of parts
-    of equal size the last whole one has most work under a causal mask.
+    It is the last one that is as long as the mean, so that all together need as much capacity: of
+    parts of equal work it has about the mean reach, and of parts of equal size it has most work
+    under a causal mask.
     """
     masked = partitions[at]
-    one = masked.parts // 2 if masked.balanced else max(0, masked.parts - 1 - masked.ragged)
+    sizes = [masked.size(number) for number in range(masked.parts)]
+    one = max(n for n, size in enumerate(sizes) if size * masked.parts >= sum(sizes))
     others = (n for n in range(masked.parts) if n != one)
     return with_partition(partitions, at, work_order=(one, *others), alike=True)
 
