@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, combinations, islice, permutations, zip_longest
 from math import prod
@@ -82,7 +82,7 @@ class Beam:
         complete = [
             placed(replace(state, in_registers=held))
             for state in islice(able, policy.MAX_PLACED)
-            for held in ((False, True) if state.sketch.alike else (False,))
+            for held in ((False, True) if state.sketch.whole else (False,))
         ]
         best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
         return [*_taking_turns(best, key=attrgetter("in_registers"))]
@@ -402,7 +402,7 @@ class _Expansion:
                 if tensor in program.einsum_of:
                     later = [at[r] for r in sketch.after(name, tensor) for at in trips if r in at]
                     passed = sum((np.asarray(n) > 1 for n in later), start=none)
-                    gone = cut | (moved.again > 0) | passed
+                    gone = cut | moved.leaves | passed
                     outside[tensor] = outside.get(tensor, none) | gone
                     if use.written:
                         written[tensor] = words
@@ -413,7 +413,7 @@ class _Expansion:
                     streamed = np.maximum(words, sketch.streamed(name, tensor))
                     words, cut = np.where(gone, streamed, words), cut | gone
                 if sketch.follows(name, tensor):
-                    words = np.where(cut | (moved.again > 0), words, 0.0)
+                    words = np.where(cut | moved.leaves, words, 0.0)
                 apart[tensor] = apart.get(tensor, 0.0) + words
                 separate[tensor] = separate.get(tensor, none) | cut
         total: Amount = 0.0
@@ -444,8 +444,22 @@ class _Expansion:
         self, name: str, orders: tuple[tuple[str, ...], ...], trips: list[Trips], tilings: _Tilings
     ) -> list[tuple[Use, Moved]]:
         """Return what an Einsum moves, with its own loops in the order that moves least."""
+        orders, mine = self.state.orders_by(name, orders), self.state.sketch.ranks(name)
+        key = (name, tuple(rank for rank in orders[-1] if rank in mine))
+        if key not in self._known:
+            self._known[key] = self._least_moved(name, orders, trips, tilings)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[Hashable, list[tuple[Use, Moved]]]:
+        """What Einsums move, by the order of those of the loops that they have."""
+        return {}
+
+    def _least_moved(
+        self, name: str, orders: tuple[tuple[str, ...], ...], trips: list[Trips], tilings: _Tilings
+    ) -> list[tuple[Use, Moved]]:
+        """Return what an Einsum moves, with its own loops in the order that moves least."""
         sketch, shared = self.state.sketch, self.state.shared_by(name)
-        orders = self.state.orders_by(name, orders)
         share, uses = sketch.share(name, shared, tilings.held), sketch.uses(name)
         own = [r for r in sketch.ranks(name) if r in sketch.coarse and r not in shared]
         outer = sketch.region.architecture.memories[self.level - 1]
@@ -466,12 +480,7 @@ class _Expansion:
                 continue
             better = cost < least
             least = np.where(better, cost, least)
-            best = [
-                Moved(
-                    *(np.where(better, a, b) for a, b in zip(astuple(x), astuple(y), strict=True))
-                )
-                for x, y in zip(found, best, strict=True)
-            ]
+            best = [x.where(better, y) for x, y in zip(found, best, strict=True)]
         return [*zip(uses, best, strict=True)]
 
 
@@ -643,9 +652,12 @@ def _leaves(
         Binds the mapping of one core on the whole machine; returns nothing if that is illegal.
     """
     alike: dict[tuple[object, ...], int] = {}
+    known = set[tuple[object, ...]]()
     for state in states:
         key = (id(state.sketch), state.shared, state.alone)
-        if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE:
+        # States with equal costs differ in ranks that hardly matter.
+        costs = (state.score, state.times, state.in_registers)
+        if alike.get(key, 0) == policy.MAX_LEAVES_ALIKE or costs in known:
             continue
         bound = legalised(state.sketch.region, state.mapping)
         # Inputs that cores share fit the whole machine only.
@@ -654,4 +666,5 @@ def _leaves(
         found = runs(in_registers(bound).mapping)
         if found:
             alike[key] = alike.get(key, 0) + 1
+            known.add(costs)
             yield found

@@ -22,6 +22,9 @@ from .uses import Amount, Use, repetitions, stays
 Loads = NDArray[np.float64]
 """Cycles of each array, of each memory, and of each group of Einsums that wait for one another."""
 
+Placed = tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]
+"""Cycles of some Einsums, and their placements."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartialMapping:
@@ -118,13 +121,18 @@ class PartialMapping:
         trips, found = self.trips, set()
         shared = [(r, at[r]) for order, at in zip(self.orders, trips, strict=True) for r in order]
         for tensor, names in self.sketch.whole.items():
-            if not names.isdisjoint(self.alone):
+            if not names.isdisjoint(self.alone) or tensor in self._passing:
                 continue
-            use = next(u for u in self.sketch.uses(min(names)) if u.tensor == tensor)
+            use = next(u for u in self.sketch.uses(tensor) if u.tensor == tensor)
             own = [(r, trips[-1][r]) for r in use.ranks.difference(self.shared) if r in trips[-1]]
             if stays([*shared, *own], use, shared):
                 found.add(tensor)
         return frozenset(found)
+
+    @property
+    def _passing(self) -> frozenset[str]:
+        """Results that pass through the memory outside of the innermost one."""
+        return self.outside[-1] if self.outside else frozenset()
 
     @property
     def mapping(self) -> Mapping:
@@ -152,17 +160,19 @@ def placed(state: PartialMapping) -> PartialMapping | None:
     Einsums change their placement in turn while that lowers the time of the busiest. Return None if
     Einsums that hand on tensors in registers have no placement in common.
     """
-    sketch = state.sketch
-    options = [_together(state, names) for names in _tied(state)]
-    if state.in_registers and not all(options):
+    sketch, groups = state.sketch, _tied(state)
+    options = [_together(state, names) for names in groups]
+    linked = _linked(state, groups) if state.in_registers else [(n,) for n in range(len(groups))]
+    able = [_by_array(options, numbers) for numbers in linked]
+    if not all(able):
         return None
-    chosen = [able[0] for able in options]
+    chosen = [_least_busy(alternatives, np.zeros(())) for alternatives in able]
     total = sum((loads for loads, _ in chosen), np.zeros(()))
     for _ in range(policy.PLACEMENT_ROUNDS):
         before = total.max()
-        for number, able in enumerate(options):
+        for number, alternatives in enumerate(able):
             rest = total - chosen[number][0]
-            chosen[number] = min(able, key=lambda option, rest=rest: _busy(rest + option[0]))  # type: ignore[misc]
+            chosen[number] = _least_busy(alternatives, rest)
             total = rest + chosen[number][0]
         if total.max() >= before:
             break
@@ -183,7 +193,7 @@ def _tied(state: PartialMapping) -> list[tuple[str, ...]]:
     sketch, groups = state.sketch, list[set[str]]()
     together = [sketch.registered[t] for t in state.registered]
     if state.in_registers:
-        together += [sketch.whole[t] for t in state.held_whole]
+        together += [sketch.tied(t) for t in state.held_whole]
     for name in sketch.names:
         mine = {name}.union(*(names for names in together if name in names))
         apart = [g for g in groups if not g & mine]
@@ -191,9 +201,47 @@ def _tied(state: PartialMapping) -> list[tuple[str, ...]]:
     return [tuple(n for n in sketch.names if n in group) for group in groups]
 
 
-def _together(
-    state: PartialMapping, names: tuple[str, ...]
-) -> list[tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]]:
+def _linked(state: PartialMapping, groups: list[tuple[str, ...]]) -> list[tuple[int, ...]]:
+    """Return the groups of Einsums, by number, that share tensors which one array holds whole."""
+    found = [{number} for number in range(len(groups))]
+    for tensor in state.held_whole:
+        names = state.sketch.whole[tensor]
+        mine = {n for n, group in enumerate(groups) if not names.isdisjoint(group)}
+        joined = mine.union(*(numbers for numbers in found if numbers & mine))
+        found = [*(numbers for numbers in found if not numbers & mine), joined]
+    return [tuple(sorted(numbers)) for numbers in found]
+
+
+def _by_array(options: list[list[Placed]], numbers: tuple[int, ...]) -> list[list[list[Placed]]]:
+    """Return alternatives, each with the placements to choose from for some groups of Einsums.
+
+    Several groups are on one array: there is an alternative for each array that all can be on.
+    """
+    if len(numbers) == 1:
+        return [[found] for number in numbers if (found := options[number])]
+    apart: list[dict[str, list[Placed]]] = []
+    for number in numbers:
+        apart.append({})
+        for option in options[number]:
+            apart[-1].setdefault(option[1][0][1].array, []).append(option)
+    arrays = [array for array in apart[0] if all(array in each for each in apart)]
+    return [[each[array] for each in apart] for array in arrays]
+
+
+def _least_busy(alternatives: list[list[list[Placed]]], rest: Loads) -> Placed:
+    """Return the placements that keep all arrays and memories least busy beside all others."""
+    found: list[Placed] = []
+    for groups in alternatives:
+        loads, placements = np.zeros(()), tuple[tuple[str, EinsumPlacement], ...]()
+        for able in groups:
+            before = rest + loads
+            more, placed_there = min(able, key=lambda option: _busy(before + option[0]))
+            loads, placements = loads + more, (*placements, *placed_there)
+        found.append((loads, placements))
+    return min(found, key=lambda option: _busy(rest + option[0]))
+
+
+def _together(state: PartialMapping, names: tuple[str, ...]) -> list[Placed]:
     """Return the placements that Einsums have in common, and the cycles of all of them."""
     if len(names) == 1:
         return [
@@ -340,7 +388,7 @@ def _priced(
                 free = in_registers and use.tensor in sketch.whole
                 moved = sketch.fed(name, use, placement, loops, inside, own, feeds, held=free)
                 # Of values with readers of other ranks no array holds all until they are read.
-                kept = use.runs and use.written and use.tensor in sketch.whole
+                kept = use.runs and use.written and sketch.all_tied(use.tensor)
                 once = 0.0 if kept and not moved.again else moved.once
                 words = float(once + moved.again) * share
                 read = words * sketch.share_fed(use.tensor, way[-1])

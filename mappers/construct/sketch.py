@@ -148,6 +148,7 @@ class Sketch(Memoized):
                 words=float(words.of(tensor)),
                 most=float(prod(shapes.get(r, 1) for r in program.tensor_ranks[tensor])),
                 written=access is e.target,
+                accumulates=any(a.tensor == e.name for a in e.reads),
                 runs=bool(running),
                 gathers=gathers,
                 adjacent=tuple(
@@ -197,17 +198,35 @@ class Sketch(Memoized):
         These Einsums have the same ranks, so that one follows the other at every point. No reader
         waits for another one, which may need the whole tensor first.
         """
-        return {t: names for t, names in self.alike.items() if not self._waits(t, names)}
+        return {
+            t: names
+            for t, names in self._on_one_array.items()
+            if self.all_tied(t) and not self._waits(t, names)
+        }
 
     @cached_property
     def whole(self) -> dict[str, frozenset[str]]:
-        """Tensors that an array may hold whole, in each iteration of shared loops or from one step
+        """Results that an array may hold whole, in each iteration of shared loops or from one step
         to the next, with the Einsums that touch them."""
-        return {t: names for t, names in self.alike.items() if self._waits(t, names)}
+        return {t: names for t, names in self._on_one_array.items() if t not in self.registered}
+
+    @memoized
+    def tied(self, tensor: str) -> frozenset[str]:
+        """Return the Einsums that touch a result and have its ranks and turns, so that they run
+        alike."""
+        names = self._on_one_array[tensor]
+        ranks, turns = {*self.ranks(tensor)}, {*self.region.turning(tensor)}
+        return frozenset(
+            n for n in names if {*self.ranks(n)} == ranks and {*self.region.turning(n)} == turns
+        )
+
+    def all_tied(self, tensor: str) -> bool:
+        """Return whether all Einsums that touch a result run alike on one array."""
+        return tensor in self._on_one_array and self.tied(tensor) == self._on_one_array[tensor]
 
     @cached_property
-    def alike(self) -> dict[str, frozenset[str]]:
-        """Einsums that touch each result, if they have the same ranks and an array in common."""
+    def _on_one_array(self) -> dict[str, frozenset[str]]:
+        """Einsums that touch each result, if some array can do all of them."""
         program, found = self.region.program, dict[str, frozenset[str]]()
         for tensor in program.einsum_of:
             uses = [(n, u) for n in self.names for u in self.uses(n) if u.tensor == tensor]
@@ -215,7 +234,6 @@ class Sketch(Memoized):
             arrays = [{p.array for p, _ in self.layouts(n)} for n in names]
             if (
                 tensor not in self.ends
-                and len({frozenset(self.ranks(n)) for n in names}) == 1
                 and len(names) > 1
                 # An array forgets the last value of a run, which others may read later.
                 and all(u.steps for _, u in uses if u.runs)
@@ -278,12 +296,11 @@ class Sketch(Memoized):
             return ()
         per_word = float(machine.word_bytes * machine.clock_hz / rate)
         for tensor, names in self.whole.items():
-            name = min(names)
-            use = next(u for u in self.uses(name) if u.tensor == tensor)
+            use = next(u for u in self.uses(tensor) if u.tensor == tensor)
             every = use.all_ranks.union(self.region.program.parallel)
-            if use.steps and every.issuperset(self.ranks(name)):
-                points = prod(self.region.shapes[r] for r in self.ranks(name))
-                found.append((use, len(names) * points * use.words * per_word))
+            if use.steps and every.issuperset(self.ranks(tensor)):
+                points = sum(prod(self.region.shapes[r] for r in self.ranks(n)) for n in names)
+                found.append((use, points * use.words * per_word))
         return tuple(found)
 
     @memoized
@@ -517,6 +534,7 @@ class Sketch(Memoized):
         if not use.written:
             return Moved(once, again, once + again)
         back: Amount = again
+        returns: NDArray[np.bool_] | bool = False
         if use.steps:
             kept, needed = repetitions(loops, use.ranks)
             _, times = repetitions(loops, use.all_ranks)
@@ -524,8 +542,10 @@ class Sketch(Memoized):
             for rank, trips in loops:
                 if rank in use.all_ranks and rank not in shared:
                     returns = returns | (trips > 1)
-            back = again + size * share * np.where(returns, times, 0.0)
-        return Moved(once, again + back, back)
+            # An Einsum that does not read its own value leaves that to others.
+            if use.accumulates:
+                back = again + size * share * np.where(returns, times, 0.0)
+        return Moved(once, again + back, back, returns)
 
     @memoized
     def streamed(self, name: str, tensor: str) -> float:
@@ -704,6 +724,7 @@ def _needed(program: Program) -> dict[str, frozenset[str]]:
     """Return, for each Einsum, the Einsums that it needs, directly or through others."""
     found: dict[str, frozenset[str]] = {}
     for e in program.einsums:
-        direct = {a.tensor for a in e.reads if a.tensor in program.einsum_of and a.tensor != e.name}
+        # A later Einsum hands on a value of the step before.
+        direct = {a.tensor for a in e.reads if a.tensor in found}
         found[e.name] = frozenset(direct).union(*(found.get(t, frozenset()) for t in direct))
     return found

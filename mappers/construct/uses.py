@@ -34,6 +34,8 @@ class Use:
     written: bool
     runs: bool
     """True for a value that runs along a rank: its last tile stays where it is."""
+    accumulates: bool = True
+    """True for a result whose Einsum reads it at the step before."""
     gathers: bool = False
     """True if data decides which elements are accessed: then a memory reads whole lines."""
     adjacent: tuple[str, ...] = ()
@@ -78,6 +80,22 @@ class Moved:
     """Words of tiles that come again, or leave and come back."""
     into: Amount
     """Words of all these that come in; others leave, which the memory itself does not count."""
+    returns: NDArray[np.bool_] | bool = False
+    """True if other tiles come between two steps of a running value, which leaves."""
+
+    @property
+    def leaves(self) -> NDArray[np.bool_] | bool:
+        """Return whether a tile leaves before it is used for the last time."""
+        return (self.again > 0) | self.returns
+
+    def where(self, better: NDArray[np.bool_] | bool, other: Moved) -> Moved:
+        """Return these words for some tilings, and those of another order for all others."""
+        return Moved(
+            np.where(better, self.once, other.once),
+            np.where(better, self.again, other.again),
+            np.where(better, self.into, other.into),
+            np.where(better, self.returns, other.returns),
+        )
 
 
 def repetitions(loops: Loops, ranks: Collection[str]) -> tuple[Amount, Amount]:

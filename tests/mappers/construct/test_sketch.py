@@ -108,6 +108,18 @@ einsums: |
   S[p+1, e, f] = S[p, e, f] * 0.5 + A[p, e] * R[p, f]
   Y[p, f] = A[p, e] * S[p+1, e, f] + V[p, f]
 """,
+    "handed on": """
+ranks: {P: p, E: e, F: f}
+inputs: {A: [P, E], V: [P, F]}
+output: Y
+init: |
+  S[0, e, f] = 0
+einsums: |
+  D[p, e, f] = S[p, e, f] * 0.5
+  T[p, e, f] = A[p, e] * V[p, f]
+  S[p+1, e, f] = D[p, e, f] + T[p, e, f]
+  Y[p, f] = A[p, e] * S[p+1, e, f]
+""",
     "output": """
 ranks: {P: p, E: e}
 inputs: {A: [P, E]}
