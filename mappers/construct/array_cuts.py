@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from math import inf, prod
 
 from archsim.spec.arch import Memory, ProcessingArray
@@ -44,21 +45,23 @@ State = tuple[float, Cuts]
 def promising_regions(space: Mapspace, most: int) -> list[Region]:
     """Return the most promising regions of a mapspace.
 
-    Families of tiles take turns, and so do regions with and without parallel ranks along arrays:
-    with heads there, memories hold tiles of several heads.
+    Families of tiles take turns, and so do numbers of heads (elements of parallel ranks) that lie
+    side by side along arrays: memories hold tiles of all these. Half of the regions have one head.
     """
     families = [ArrayCuts(base=b, usual=u, options=o) for b, u, o in space.cuttable()]
     # With usual cuts families differ more than other cuts change them.
     families = sorted(families, key=lambda family: family.begun[0][0])[:most]
-    found: list[tuple[int, float, int, ArrayCuts, Cuts]] = []
+    several, single = list[_Ranked](), list[_Ranked]()
     for place, cuts in enumerate(families):
-        numbers = Counter[bool]()
+        numbers = Counter[int]()
         for score, chosen in cuts.best(most):
-            kind = cuts.lays_parallel(chosen)
-            found.append((numbers[kind], score, place, cuts, chosen))
-            numbers[kind] += 1
-    found.sort(key=lambda one: one[:3])
-    return [cuts.region(chosen) for *_, cuts, chosen in found[:most]]
+            heads = cuts.parallel_elements(chosen)
+            ranked = several if heads > 1 else single
+            ranked.append((numbers[heads], score, place, cuts, chosen))
+            numbers[heads] += 1
+    rows = zip_longest(*(sorted(found, key=lambda one: one[:3]) for found in (several, single)))
+    turns = (one for row in rows for one in row if one is not None)
+    return [cuts.region(chosen) for *_, cuts, chosen in islice(turns, most)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +95,11 @@ class ArrayCuts(Memoized):
         region = replace(self.base, cuts=pairs, least_cycles=0)
         return replace(region, least_cycles=region.bound)
 
-    def lays_parallel(self, cuts: Cuts) -> bool:
-        """Return whether a parallel rank lies along an array."""
+    def parallel_elements(self, cuts: Cuts) -> int:
+        """Return the number of elements of parallel ranks that lie side by side along arrays."""
         parallel = self.base.program.parallel
-        return any(c for r, c in zip(self._all_ranks, cuts, strict=True) if r in parallel)
+        pairs = zip(self._all_ranks, cuts, strict=True)
+        return prod(self._cut(r, cut).fine_size for r, cut in pairs if r in parallel)
 
     @cached_property
     def begun(self) -> list[State]:
@@ -137,9 +141,9 @@ class ArrayCuts(Memoized):
 
         Of cuts that cost the same, which differ in ranks that lie along no array, one is enough.
         """
-        numbers, known = Counter[bool](), set[tuple[bool, float]]()
+        numbers, known = Counter[int](), set[tuple[int, float]]()
         for score, cuts in states:
-            kind = self.lays_parallel(cuts)
+            kind = self.parallel_elements(cuts)
             if (kind, score) not in known and numbers[kind] < most:
                 known.add((kind, score))
                 numbers[kind] += 1
@@ -314,3 +318,7 @@ def _coverages(
     _: Program, counts: tuple[tuple[int, ...], ...], rooms: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
     return coverages(counts, rooms)
+
+
+_Ranked = tuple[int, float, int, ArrayCuts, Cuts]
+"""Number of better cuts with as many heads, cycles, and number of the family; family and cuts."""

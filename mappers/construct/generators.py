@@ -52,7 +52,7 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
     return _remembered(_FUSED, fused, program, architecture, given)
 
 
-_CONSTRUCTED = "beam search, shared inputs"
+_CONSTRUCTED = "beam search, heads side by side"
 """Key of stored mappings, which names the version of ``construct`` that made them."""
 
 

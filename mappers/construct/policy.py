@@ -115,7 +115,7 @@ ROUNDS_OF_CUTS = 3
 BEAM_REGIONS_TIMES_EINSUMS = 96
 """Product of regions and Einsums from which on larger cascades begin with fewer regions."""
 
-MIN_BEAM_REGIONS = 3
+MIN_BEAM_REGIONS = 4
 """Smallest number of regions that the beam begins with."""
 
 TURNED_SIDES = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from math import prod
 
 import numpy as np
@@ -88,9 +88,18 @@ def cuts_sharing_dimensions(
 
     >>> cuts_sharing_dimensions(1000, (16, 32), (64,), ((32, 16),))
     ((8,),)
+
+    32 heads fill what 64 queries leave of the rows and 128 widths of the columns, four by two:
+
+    >>> cuts_sharing_dimensions(32, (256,), (64, 128), ((256, 256),))
+    ((4, 8), (2, 8), (4,), (4, 32), (2,), (2, 32))
     """
     found: dict[Cut, None] = {}
-    sides = [*sides]
+    sides, companions = [*sides], [*companions]
+    for (first, second), a, b in product(planes, companions, companions):
+        along, across = first // a, second // b
+        if a != b and min(along, across) > 1 and along * across < size:
+            found[along, along * across] = None
     for companion in companions:
         for side in sides if companion < min(sides, default=0) else ():
             if 1 < (shared := side // companion) < min(size, side):

@@ -433,7 +433,8 @@ class Mapspace:
                     usual[rank] = (none, *cuts) if common else (*cuts, none)
         yield 0, usual
         for rank in self._ranks:
-            if rank in parallel or rank in unlaid:
+            # In a grid each alternative of a parallel rank multiplies the regions of all others.
+            if rank in unlaid or (rank in parallel and not planes):
                 continue
             sharing = cuts_sharing_dimensions(
                 shapes[rank], sides, self._companions(rank, shapes), planes
@@ -447,8 +448,9 @@ class Mapspace:
 
     def _companions(self, rank: str, shapes: dict[str, int]) -> list[int]:
         """Return the sizes of ranks that occur together with a rank in some Einsum."""
-        together = (e.variables for e in self.program.einsums if rank.lower() in e.variables)
-        others = {v.upper() for variables in together for v in variables} - {rank}
+        variables = (e.variables for e in self.program.einsums)
+        together = (v for v in variables if rank in self.program.parallel or rank.lower() in v)
+        others = {v.upper() for each in together for v in each} - {rank}
         others -= unlaid_ranks(self.program)
         return sorted({shapes[r] for r in others if shapes[r] > 1})
 
