@@ -8,7 +8,7 @@ many cores, and generated mappings, with fused loops or one Einsum after the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -31,7 +31,7 @@ from .partitioned_tiles import (
     tile_partitionings,
     without_unequal_tiles,
 )
-from .partitioning import idle_factor, partitioning_of, partitionings_by_bound
+from .partitioning import idle_factor, partitionings_by_bound
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
     blocks_mapping,
@@ -217,52 +217,39 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
         )
 
     # Where several nests gather, one nest for all of them is the last resort.
-    beyond = inf if in_nests else policy.FLOOR_RATIO_TO_TRY_BEAM
-    for partitioning in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]:
-        yield derived(BEAM, partitioning, beyond)
-        beyond = max(beyond, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS)
+    searched = [
+        derived(BEAM, p, inf if in_nests else policy.FLOOR_RATIO_TO_TRY_BEAM)
+        for p in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]
+    ]
+    cut = replace(nests, there=lambda: cuts().any)
+    if architecture.has_instances and not in_nests:
+        searched.append(cut)
+    # Those that leave few cores idle come first: they may make the others pointless.
+    yield from sorted(searched, key=lambda known: max(known.idle, policy.MAX_IDLE_RATIO))
     for partitioning in partitionings:
         yield derived(EINSUM_BY_EINSUM, partitioning, 0)
-    if in_nests:
-        return
-    yield _fused(problem, partitionings)
-    yield from _with_partitioned_tiles(problem)
-    yield replace(nests, there=lambda: cuts().any)
+    if architecture.has_instances:
+        yield from () if in_nests else _with_partitioned_tiles(problem)
+    else:
+        yield from (_fused(problem), cut)
 
 
-def _fused(problem: PartProblem, partitionings: Sequence[Partitioning]) -> KnownMapping:
-    """Return the fused mapping in the partitioning of the best mapping so far.
+def _fused(problem: PartProblem) -> KnownMapping:
+    """Return the fused mapping for a single core, which is tried sooner after a beam search.
 
-    If that one uses one core or has several nests, the first partitioning is taken. A written
-    mapping for which the beam was not tried stays.
+    A written mapping for which the beam was not tried stays.
     """
-    architecture = problem.architecture
-
-    def made(partitioning: Partitioning, beyond: float) -> KnownMapping:
-        return KnownMapping(
-            FUSED,
-            partial(derived_mapping, problem, partitioning, FUSED),
-            beyond=beyond,
-            idle=idle_factor(architecture, partitioning),
-        )
-
-    def refining(best: Mapping) -> KnownMapping:
-        its = partitioning_of(best, architecture)
-        searched = best.name == BEAM
-        return made(
-            its if its and its in partitionings else partitionings[0],
-            policy.FLOOR_RATIO_TO_TRY_FUSED if searched else policy.FLOOR_RATIO_TO_TRY_BEAM,
-        )
-
-    return replace(made(partitionings[0], policy.FLOOR_RATIO_TO_TRY_BEAM), refining=refining)
+    first = KnownMapping(
+        FUSED, partial(derived_mapping, problem, (), FUSED), beyond=policy.FLOOR_RATIO_TO_TRY_BEAM
+    )
+    sooner = replace(first, beyond=policy.FLOOR_RATIO_TO_TRY_FUSED)
+    return replace(first, refining=lambda best: sooner if best.name == BEAM else first)
 
 
 def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield fused mappings that use idle cores: they partition a cascade's tiles, or have unequal
     tiles."""
     architecture = problem.architecture
-    if not architecture.has_instances:
-        return
     usual = map(without_unequal_tiles, problem.partitionings)
     uneven = [x for x in usual if x is not None][: policy.MAX_UNEQUAL_PARTITIONINGS]
     for tiles in (*tile_partitionings(problem.of_machine), *uneven):

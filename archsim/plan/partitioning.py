@@ -297,13 +297,6 @@ def partition_mapping(
     return replace(mapping, nest=tuple(nest), keep=keep)
 
 
-def partitioning_of(mapping: Mapping, architecture: Architecture) -> Partitioning:
-    """Return the partitioning of a mapping over the cores; an empty one of several nests."""
-    return tuple(
-        (memory_called(architecture, at.level), at.spatial) for at in mapping.nest if at.spatial
-    )
-
-
 def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tuple[Keep, ...]:
     """Return the kept tensors of all levels, with some tensors added at one level."""
     return tuple(

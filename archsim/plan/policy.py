@@ -130,7 +130,9 @@ The ratio compares the other cascade with the part's own cascade under any parti
 # Tiles of a cascade that are partitioned.
 
 MAX_IDLE_RATIO: Final = 1.25
-"""Largest ratio of a tile partitioning's idle factor to the smallest idle factor, to be tried."""
+"""Largest ratio of a tile partitioning's idle factor to the smallest idle factor, to be tried.
+
+Of searches those up to this idle factor come first, in the order of their bandwidth bounds."""
 
 MAX_TILE_PARTITIONINGS: Final = 2
 """Largest number of tile partitionings to try; a mapping is generated for each."""

