@@ -452,7 +452,7 @@ class _Expansion:
 
     @cached_property
     def _known(self) -> dict[Hashable, list[tuple[Use, Moved]]]:
-        """What Einsums move, by the order of those of the loops that they have."""
+        """Words that each Einsum moves, by the order of those loops that it has."""
         return {}
 
     def _least_moved(

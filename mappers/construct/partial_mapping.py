@@ -25,6 +25,9 @@ Loads = NDArray[np.float64]
 Placed = tuple[Loads, tuple[tuple[str, EinsumPlacement], ...]]
 """Cycles of some Einsums, and their placements."""
 
+Alternatives = list[list[list[Placed]]]
+"""Alternatives for some groups of Einsums: the placements that each group may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartialMapping:
@@ -162,10 +165,11 @@ def placed(state: PartialMapping) -> PartialMapping | None:
     """
     sketch, groups = state.sketch, _tied(state)
     options = [_together(state, names) for names in groups]
-    linked = _linked(state, groups) if state.in_registers else [(n,) for n in range(len(groups))]
-    able = [_by_array(options, numbers) for numbers in linked]
-    if not all(able):
+    if not all(options):
         return None
+    able = [[[found]] for found in options]
+    if state.in_registers:
+        able = _linked(state, groups, able)
     chosen = [_least_busy(alternatives, np.zeros(())) for alternatives in able]
     total = sum((loads for loads, _ in chosen), np.zeros(()))
     for _ in range(policy.PLACEMENT_ROUNDS):
@@ -201,34 +205,41 @@ def _tied(state: PartialMapping) -> list[tuple[str, ...]]:
     return [tuple(n for n in sketch.names if n in group) for group in groups]
 
 
-def _linked(state: PartialMapping, groups: list[tuple[str, ...]]) -> list[tuple[int, ...]]:
-    """Return the groups of Einsums, by number, that share tensors which one array holds whole."""
-    found = [{number} for number in range(len(groups))]
-    for tensor in state.held_whole:
-        names = state.sketch.whole[tensor]
-        mine = {n for n, group in enumerate(groups) if not names.isdisjoint(group)}
-        joined = mine.union(*(numbers for numbers in found if numbers & mine))
-        found = [*(numbers for numbers in found if not numbers & mine), joined]
-    return [tuple(sorted(numbers)) for numbers in found]
+def _linked(
+    state: PartialMapping, groups: list[tuple[str, ...]], able: list[Alternatives]
+) -> list[Alternatives]:
+    """Return the alternatives of Einsums that are on one array, which holds tensors between them.
 
-
-def _by_array(options: list[list[Placed]], numbers: tuple[int, ...]) -> list[list[list[Placed]]]:
-    """Return alternatives, each with the placements to choose from for some groups of Einsums.
-
-    Several groups are on one array: there is an alternative for each array that all can be on.
+    Groups stay apart if one array would take much longer for all of them.
     """
-    if len(numbers) == 1:
-        return [[found] for number in numbers if (found := options[number])]
+    sets = [({number}, alternatives) for number, alternatives in enumerate(able)]
+    held = state.held_whole
+    for tensor, names in state.sketch.whole.items():
+        mine = {n for n, group in enumerate(groups) if not names.isdisjoint(group)}
+        touched = [one for one in sets if one[0] & mine] if tensor in held else []
+        if len(touched) < 2:
+            continue
+        numbers = set[int]().union(*(one[0] for one in touched))
+        together = _on_one_array([able[n][0][0] for n in sorted(numbers)])
+        apart = sum((_least_busy(one[1], np.zeros(()))[0] for one in touched), np.zeros(()))
+        most = policy.MAX_SLOWDOWN_ON_ONE_ARRAY * _busy(apart)
+        if together and _busy(_least_busy(together, np.zeros(()))[0]) <= most:
+            sets = [*(one for one in sets if not one[0] & numbers), (numbers, together)]
+    return [alternatives for _, alternatives in sets]
+
+
+def _on_one_array(options: list[list[Placed]]) -> Alternatives:
+    """Return an alternative for each array that all groups of Einsums can be on."""
     apart: list[dict[str, list[Placed]]] = []
-    for number in numbers:
+    for found in options:
         apart.append({})
-        for option in options[number]:
+        for option in found:
             apart[-1].setdefault(option[1][0][1].array, []).append(option)
     arrays = [array for array in apart[0] if all(array in each for each in apart)]
     return [[each[array] for each in apart] for array in arrays]
 
 
-def _least_busy(alternatives: list[list[list[Placed]]], rest: Loads) -> Placed:
+def _least_busy(alternatives: Alternatives, rest: Loads) -> Placed:
     """Return the placements that keep all arrays and memories least busy beside all others."""
     found: list[Placed] = []
     for groups in alternatives:

@@ -148,6 +148,9 @@ MAX_LAYOUT_SLOWDOWN = 4
 MAX_OPTIONS = 48
 """Number of placements that are compared for an Einsum."""
 
+MAX_SLOWDOWN_ON_ONE_ARRAY = 1.25
+"""Ratio of the busiest array's cycles up to which Einsums are on one array that holds tensors."""
+
 PLACEMENT_ROUNDS = 4
 """Number of rounds in which all Einsums change their placements."""
 
