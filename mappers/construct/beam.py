@@ -85,7 +85,7 @@ class Beam:
             for held in ((False, True) if state.sketch.whole else (False,))
         ]
         best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
-        return [*_taking_turns(best, key=attrgetter("in_registers"))]
+        return [*_taking_turns(best, key=lambda x: (x.in_registers, x.sketch.kind[0]))]
 
     def _has_legal_first(self, group: Sequence[PartialMapping]) -> bool:
         return self._has_legal_loops(group[0])

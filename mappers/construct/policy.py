@@ -160,7 +160,7 @@ MAX_PLACED = 64
 MAX_LEAVES_ALIKE = 2
 """Number of complete states of one region and set of shared ranks that are run."""
 
-LEAVES = 4
+LEAVES = 6
 """Number of complete states that the engine runs."""
 
 MAX_RATIO_OF_LATER_LEAF = Fraction(99, 100)
