@@ -32,13 +32,13 @@ NEAR = {"fusemax": 1.45, "tpu-v4i": 1.6}
 FARTHER = {
     "fusemax": {"nsa": 1.8, "nsa-overlapped": 2.1, "path": 2},
     "tpu-v4i": {
-        "nsa-overlapped": 1.7,
+        "nsa-overlapped": 2.1,
         "delta-product": 1.8,
         "nsa": 1.8,
         "moba": 2,
         "mamba-3-mimo": 2.2,
-        "path": 2.5,
-        "log-linear": 2.6,
+        "path": 2.2,
+        "log-linear": 2.1,
         "rwkv-7": 3.1,
         "kda": 4.7,
     },
