@@ -85,7 +85,7 @@ class Beam:
             for held in ((False, True) if state.sketch.whole else (False,))
         ]
         best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
-        return [*_taking_turns(best, key=lambda x: (x.in_registers, x.sketch.kind[0]))]
+        return [*_taking_turns(best, key=lambda x: (x.in_registers, x.sketch.lays_parallel))]
 
     def _has_legal_first(self, group: Sequence[PartialMapping]) -> bool:
         return self._has_legal_loops(group[0])
@@ -443,7 +443,7 @@ class _Expansion:
     def _moved(
         self, name: str, orders: tuple[tuple[str, ...], ...], trips: list[Trips], tilings: _Tilings
     ) -> list[tuple[Use, Moved]]:
-        """Return what an Einsum moves, with its own loops in the order that moves least."""
+        """Return what an Einsum moves; only the order of loops over its own ranks matters."""
         orders, mine = self.state.orders_by(name, orders), self.state.sketch.ranks(name)
         key = (name, tuple(rank for rank in orders[-1] if rank in mine))
         if key not in self._known:

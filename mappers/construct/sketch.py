@@ -82,10 +82,14 @@ class Sketch(Memoized):
         return {c.rank: c.coarse for c in self.region.open_factorisations}
 
     @cached_property
+    def lays_parallel(self) -> bool:
+        """True if parallel ranks lie along arrays."""
+        return any(self.region.factorisation_of[r].fine for r in self.region.program.parallel)
+
+    @cached_property
     def kind(self) -> tuple[bool, ...]:
         """Flags of a region: parallel ranks along arrays, turns inside of tiles, readers joined."""
-        laid = any(self.region.factorisation_of[r].fine for r in self.region.program.parallel)
-        return laid, bool(self.region.turns), self.region.joined
+        return self.lays_parallel, bool(self.region.turns), self.region.joined
 
     @cached_property
     def bound(self) -> float:

@@ -405,12 +405,13 @@ class Mapspace:
         return min((grid.least_bound_outside(known) for grid in self._grids), default=inf)
 
     def _options(
-        self, shapes: dict[str, int], planes: tuple[tuple[int, int], ...] = ()
+        self, shapes: dict[str, int], planes: tuple[tuple[int, int], ...] | None = None
     ) -> Iterator[tuple[int, Options]]:
         """Yield alternative cuts of each rank, parallel ranks first, and how unusual they are.
 
         The first alternatives fill an array dimension with one rank alone, or one of the planes.
-        The others share a dimension with another rank.
+        The others share a dimension with another rank. Without planes, as in a grid, no part of a
+        parallel rank does: each alternative would multiply the regions of all other ranks.
         """
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
@@ -421,7 +422,9 @@ class Mapspace:
             usual[rank] = ((),)
             if rank not in unlaid and shapes[rank] > 1:
                 *cuts, none = cuts_of(
-                    shapes[rank], (*sides, *self.constraints.named_spatial_sizes(rank)), planes
+                    shapes[rank],
+                    (*sides, *self.constraints.named_spatial_sizes(rank)),
+                    planes or (),
                 )
                 if rank in parallel or shapes[rank] > narrowest:
                     usual[rank] = (*cuts, none)
@@ -433,11 +436,10 @@ class Mapspace:
                     usual[rank] = (none, *cuts) if common else (*cuts, none)
         yield 0, usual
         for rank in self._ranks:
-            # In a grid each alternative of a parallel rank multiplies the regions of all others.
-            if rank in unlaid or (rank in parallel and not planes):
+            if rank in unlaid or (rank in parallel and planes is None):
                 continue
             sharing = cuts_sharing_dimensions(
-                shapes[rank], sides, self._companions(rank, shapes), planes
+                shapes[rank], sides, self._companions(rank, shapes), planes or ()
             )
             if sharing := tuple(cut for cut in sharing if cut not in usual[rank]):
                 # A rank that fits whole seldom lies there in part.
