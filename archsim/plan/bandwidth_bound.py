@@ -10,9 +10,10 @@ from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from einsum_cascade.errors import InputError
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Access, Gather, Program
 from einsum_cascade.libraries import np
 from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import einsum_operations
 from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture
@@ -29,7 +30,10 @@ Amounts: TypeAlias = "npt.NDArray[np.float64]"
 
 
 def bandwidth_optimal(
-    problem: MappingProblem, choices: Collection[tuple[str, ...]], others: Collection[Partitioning]
+    problem: MappingProblem,
+    choices: Collection[tuple[str, ...]],
+    others: Collection[Partitioning],
+    masked: Collection[str] = (),
 ) -> Partitioning | None:
     """Return the partitioning with the smallest bandwidth bound, if it is clearly the smallest.
 
@@ -39,6 +43,8 @@ def bandwidth_optimal(
         Ranks that may be split together.
     others : collection
         Known partitionings.
+    masked : collection of str
+        Ranks under a mask, whose tiles get equal shares of the work.
 
     Returns
     -------
@@ -62,7 +68,12 @@ def bandwidth_optimal(
     if cores is None:
         return None
     sizes = [{r: given[r] for r in ranks if given[r] > 1} for ranks in choices]
-    tried = [parts for ranks in sizes for parts in all_partition_factors(ranks, cores.number)]
+    tried = [
+        parts
+        for ranks in sizes
+        for parts in all_partition_factors(ranks, cores.number)
+        if all(parts.get(r, 1) <= _most_unequal(parts, r) for r in masked)
+    ]
     known = [_parts(partitioning) for partitioning in others]
     times, sums = _BandwidthBound(problem, cores, (*tried, *known)).times()
     best = times[: len(tried)].min()
@@ -76,9 +87,17 @@ def bandwidth_optimal(
         min(fastest, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
     partitioned = tuple(
-        SpatialRank(instances=cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
+        SpatialRank(instances=cores.name, rank=r, parts=n, balanced=r in masked)
+        for r, n in found.items()
+        if n > 1
     )
     return ((cores.memory.name, partitioned),) if partitioned else None
+
+
+def _most_unequal(parts: Sizes[str, int], rank: str) -> int:
+    """Return the largest number of tiles of a masked rank, each of which is counted by itself."""
+    alone = all(n == 1 for r, n in parts.items() if r != rank)
+    return policy.MAX_UNEQUAL_TILES_OF_ONE_RANK if alone else policy.MAX_UNEQUAL_TILES
 
 
 def bandwidth_bounds(
@@ -155,9 +174,7 @@ class _BandwidthBound:
     def times(self) -> tuple[Amounts, Amounts]:
         """Return two times of each partitioning: that of the busiest unit, and the sum over all
         units."""
-        widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
-        rate = widest * float(self.architecture.clock_hz)
-        busy = [self._work() / rate, *self.moving()]
+        busy = [*self._work(), *self.moving()]
         return np.maximum.reduce(busy), np.add.reduce(busy)
 
     def moving(self, *, only_inputs: bool = False) -> list[Amounts]:
@@ -242,30 +259,39 @@ class _BandwidthBound:
             np.inf if most is None or None in capacities else policy.INPUT_CAPACITY_SHARE * most
         )
 
-    def _work(self) -> Amounts:
-        """Return the number of iteration points of the critical core, which has the largest tile
-        of each rank."""
-        work = 0 * self.one
+    def _work(self) -> list[Amounts]:
+        """Return the seconds of each array of the critical core, which has the largest tile of each
+        rank, with each Einsum on its fastest array."""
+        arrays = self.architecture.arrays
+        busy = [0 * self.one for _ in arrays]
         for e in self.program.einsums:
+            operations = einsum_operations(self.program, e)
+            able = [
+                (float(array.cycles_of(operations)) / array.elements, number)
+                for number, array in enumerate(arrays)
+                if not array.cannot_do([kind for kind, _ in operations])
+            ]
             points = self.one * prod(self._extents(e.variables).values())
             for rank, size in self._extents(e.variables).items():
                 if rank in self.parts:
                     # 100 keys in 3 tiles: the largest tile has 34.
                     points = points / size * np.ceil(size / self.parts[rank])
-            work = work + points
-        return work
+            if able:
+                cycles, number = min(able)
+                busy[number] = busy[number] + points * cycles
+        return [cycles / float(self.architecture.clock_hz) for cycles in busy]
 
     def _extents(self, variables: Collection[str]) -> dict[str, int]:
         """Return the number of coordinates of each rank in an Einsum.
 
         An Einsum may lack one tile of a rank that the cascade cuts. The innermost tile is then
-        assumed to be as long as an array is wide.
+        assumed to be as long as an array is wide, unless its size is given.
         """
         found = {r: self.problem.extent(r) for r in self._ranks(variables)}
         own = {v.upper() for v in variables}
         width = max(d.size for a in self.architecture.arrays for d in a.dimensions)
         for rank in (r for r in self.program.ranks if r.partition and r.name in found):
-            tile = min(width, found[rank.name])
+            tile = self.problem.shapes.get(rank.partition[-1], min(width, found[rank.name]))
             if rank.partition[-1] not in own and own & {*rank.partition}:
                 found[rank.name] = -(-found[rank.name] // tile)
             elif not own & {rank.name, *rank.partition[:-1]}:
@@ -275,10 +301,10 @@ class _BandwidthBound:
     def _served(self, only_inputs: bool) -> Amounts:
         """Return the bytes that the cores read from and write to the memory that feeds them.
 
-        A tensor counts for the Einsum that reads it on most cores. Partial results are written and
-        read in the memory in which they meet.
+        A tensor counts for the Einsum that reads most of it. Partial results are written and read
+        in the memory in which they meet.
         """
-        copies: dict[str, Amounts] = {}
+        taken: dict[str, Amounts] = {}
         delivered = 0 * self.one
         made = self.program.einsum_of
         for e in self.program.einsums:
@@ -289,7 +315,10 @@ class _BandwidthBound:
                     continue  # The tensor need not leave the core.
                 times = self._times(mine - own)
                 times = self.one if self.cores.memory.multicast else times
-                copies[access.tensor] = np.maximum(copies.get(access.tensor, self.one), times)
+                amount = self._bytes(access.tensor) * times
+                if not only_inputs:
+                    amount = np.maximum(amount, self._gathered(access, mine) * times)
+                taken[access.tensor] = np.maximum(taken.get(access.tensor, amount), amount)
             if only_inputs:
                 continue
             partial = self._times(mine - self._ranks(e.target.variables))
@@ -299,13 +328,40 @@ class _BandwidthBound:
             delivered = delivered + self._bytes(e.name) * np.where(
                 partial > 1, accesses * partial, 0
             )
-        for tensor, times in copies.items():
+        for tensor, amount in taken.items():
             again = self._refetches(tensor)
             if again > 1:
                 _, part = self._refetched_bytes(tensor)
-                times = times * np.where(self._fits_core_memory(part), 1, again)
-            delivered = delivered + self._bytes(tensor) * times
+                amount = amount * np.where(self._fits_core_memory(part), 1, again)
+            delivered = delivered + amount
         return delivered
+
+    def _gathered(self, access: Access, mine: set[str]) -> Amounts:
+        """Return the bytes that cores gather in all; none from a tensor that no index gathers from.
+
+        Each gathered element is read anew, unless a core can hold all that it may gather from.
+
+        Parameters
+        ----------
+        mine : set of str
+            Ranks of the Einsum that some partitioning splits.
+        """
+        plain = [i for i in access.indices if not isinstance(i, Gather)]
+        if len(plain) == len(access.indices):
+            return 0 * self.one
+        every = self.problem.elements(v.upper() for v in access.variables)
+        gathered = self.one * self.problem.tensor_bytes(access.tensor, every)
+        direct = self._ranks([v for i in plain for v in i.variables])
+        whole = self._bytes(access.tensor) * self._times(
+            (mine & self._ranks(access.variables)) - direct
+        )
+        at_a_time = prod(self.problem.extent(r) for r in self.program.parallel)
+        part = (
+            self._bytes(access.tensor)
+            / at_a_time
+            / self._times((mine & direct).difference(self.program.parallel))
+        )
+        return np.where(self._fits_core_memory(part), np.minimum(whole, gathered), gathered)
 
     def _times(self, ranks: set[str]) -> Amounts:
         """Return the product of the numbers of tiles over some ranks."""

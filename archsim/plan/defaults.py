@@ -31,7 +31,7 @@ from .partitioned_tiles import (
     tile_partitionings,
     without_unequal_tiles,
 )
-from .partitioning import idle_factor, partitionings_by_bound
+from .partitioning import idle_factor, number_to_search, partitionings_by_bound
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
     blocks_mapping,
@@ -219,7 +219,7 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
     # Where several nests gather, one nest for all of them is the last resort.
     searched = [
         derived(BEAM, p, inf if in_nests else policy.FLOOR_RATIO_TO_TRY_BEAM)
-        for p in partitionings[: policy.MAX_SEARCHED_PARTITIONINGS]
+        for p in partitionings[: problem.of_machine.memo(number_to_search)]
     ]
     cut = replace(nests, there=lambda: cuts().any)
     if architecture.has_instances and not in_nests:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from math import prod
 
 from einsum_cascade.algebra.excerpt import (
     crossing,
@@ -34,6 +33,7 @@ from .partitioning import (
     critical_core_shapes,
     idle_factor,
     machine_of_one_core,
+    number_to_search,
     partition_mapping,
     partitionings_by_bound,
 )
@@ -290,7 +290,7 @@ class _CutCascade:
         """Return some Einsums mapped as one fused nest; None if none is legal."""
         nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
-        most = 1 if len(_stages_of_cascade(nest)) > 1 else policy.MAX_SEARCHED_PARTITIONINGS
+        most = 1 if len(_stages_of_cascade(nest)) > 1 else nest.memo(number_to_search)
         return self._fastest(nest, None, (self._search,), most)
 
     def _no_slower(self, names: Names, one: _MadeNest | None) -> tuple[_MadeNest, ...]:
@@ -304,7 +304,7 @@ class _CutCascade:
             generators = (self.generators.make_blocks, self.generators.make)
             others = tuple(partial(_mapping_of_one_core, make) for make in generators)
             nest = self._excerpt(names)
-            one = self._fastest(nest, one, others, policy.MAX_SEARCHED_PARTITIONINGS)
+            one = self._fastest(nest, one, others, nest.memo(number_to_search))
         if one is None:
             raise NoLegalMappingError(f"no mapping of {names[0]} to {names[-1]} is legal")
         return (one,)
@@ -408,22 +408,7 @@ class _CutCascade:
 
     def bytes_of(self, nest: MappingProblem, tensor: str) -> float:
         """Return the bytes of a tensor, in the whole cascade or in the Einsums of a nest."""
-        program = nest.program
-        ranks = dict.fromkeys((*program.parallel, *program.tensor_ranks[tensor]))
-        return nest.tensor_bytes(tensor, prod(self._length(program, rank) for rank in ranks))
-
-    def _length(self, program: Program, rank: str) -> int:
-        """Return the number of coordinates of a rank.
-
-        For the outermost tile of a cut rank it is the number of tiles.
-        """
-        given = self.problem.shapes
-        if rank in given:
-            return given[rank]
-        whole = program.whole_rank(rank)
-        parts = program.rank_of[whole].partition if whole in program.rank_of else ()
-        inner = prod(given.get(m, 1) for m in parts[1:] if rank != whole)
-        return -(-given.get(whole, 1) // inner)
+        return nest.tensor_bytes(tensor, nest.elements(nest.program.tensor_ranks[tensor]))
 
     def _excerpt(self, names: Names) -> MappingProblem:
         whole = self.problem
@@ -440,10 +425,15 @@ class _CutCascade:
     ) -> _MadeNest | None:
         """Return the fastest mapped nest among generated ones and ``best``.
 
-        At most ``most`` partitionings are tried. The result is None if no mapping is legal.
+        Some ``most`` partitionings are tried, and further ones until a mapping is legal, but not a
+        single core. The result is None if no mapping is legal.
         """
-        for make, partitioning in product(makers, nest.memo(partitionings_by_bound)[:most]):
+        partitionings = nest.memo(partitionings_by_bound)
+        able = [p for n, p in enumerate(partitionings) if n < most or p]
+        for make, (number, partitioning) in product(makers, enumerate(able)):
             if best is not None:
+                if number >= most:
+                    continue
                 least = best.result.floor.compute_s * idle_factor(nest.architecture, partitioning)
                 if (
                     best.result.latency_s <= least

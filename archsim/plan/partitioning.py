@@ -72,8 +72,8 @@ def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
         for partitioning in idle
         for wider in _splitting_reduction(problem, partitioning, summed, all_idle=all_idle)
     ]
-    choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
-    least = bandwidth_optimal(problem, [*choices], [w for w in found if w])
+    choices = [(*parallel, *others, *r) for r in ((), *((r,) for r in (*summed, *masked)))]
+    least = bandwidth_optimal(problem, choices, [w for w in (*found, *more) if w], masked)
     every = (p for p in (*more, *found, *split, least, ()) if p is not None)
     return distinct_partitionings(every, program.parallel, given)
 
@@ -153,6 +153,16 @@ def partitionings_by_bound(problem: MappingProblem) -> tuple[Partitioning, ...]:
     found = (*problem.memo(usual_partitionings), *problem.memo(replicating_partitionings))
     times = dict(zip(found, bandwidth_bounds(problem, found), strict=True))
     return tuple(sorted(found, key=lambda p: (times[p], idle_factor(problem.architecture, p))))
+
+
+def number_to_search(problem: MappingProblem) -> int:
+    """Return the number of partitionings to search, of those in the order of their bounds.
+
+    Bounds of all of them are close to the smallest one.
+    """
+    first, *others = problem.memo(partitionings_by_bound)[: policy.MAX_SEARCHED_PARTITIONINGS]
+    least, *bounds = bandwidth_bounds(problem, (first, *others))
+    return 1 + sum(bound <= policy.MAX_BOUND_RATIO_TO_SEARCH * least for bound in bounds)
 
 
 def gathers_along(program: Program, rank: str) -> bool:

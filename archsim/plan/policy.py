@@ -49,6 +49,9 @@ MAX_SEARCHED_PARTITIONINGS: Final = 2
 """Number of partitionings to search by a beam, of a cascade or a nest; those with small bandwidth
 bounds come first."""
 
+MAX_BOUND_RATIO_TO_SEARCH: Final = 2
+"""Largest ratio of a partitioning's bandwidth bound to the smallest one, to be searched, too."""
+
 MAX_UNEQUAL_PARTITIONINGS: Final = 2
 """Largest number of partitionings with unequal tiles to try; those with most cores come first."""
 

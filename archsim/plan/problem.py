@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -50,10 +50,22 @@ class MappingProblem(Memoized):
     def elements(self, ranks: Iterable[str]) -> int:
         """Return the number of points that some ranks span together with the parallel ranks.
 
-        Tiles of a rank count as that rank.
+        Tiles of a rank count as that rank, except those of given sizes.
         """
-        wanted = (*self.program.parallel, *ranks)
-        return prod(map(self.extent, {self.program.whole_rank(rank) for rank in wanted}))
+        wanted = {*self.program.parallel, *ranks}
+        wholes = {self.program.whole_rank(rank) for rank in wanted}
+        return prod(self._spanned(whole, wanted) for whole in wholes)
+
+    def _spanned(self, whole: str, wanted: Collection[str]) -> int:
+        """Return the number of coordinates of a rank that some of its tiles span together."""
+        sizes, extent = self.shapes, self.extent(whole)
+        members = self.program.rank_of[whole].partition if whole in self.program.rank_of else ()
+        mine = [m for m in members if m in wanted]
+        if whole in wanted or not mine:
+            return extent
+        if all(m in sizes for m in mine):
+            return prod(sizes[m] for m in mine)
+        return -(-extent // prod(sizes[m] for m in members if m in sizes and m not in mine))
 
     def tensor_bytes(self, tensor: str, elements: int) -> float:
         """Return the bytes that a number of elements of a tensor takes."""

@@ -13,10 +13,13 @@ from archsim import Architecture
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.partition import has_mask_over
+from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.partitioning import (
     critical_core_shapes,
     machine_of_one_core,
+    number_to_search,
     partition_mapping,
+    partitionings_by_bound,
     replicating_partitionings,
     usual_partitionings,
 )
@@ -163,3 +166,41 @@ def test_what_is_only_a_length_is_not_spread() -> None:
     assert not any(
         s.rank == "N" for partitioning in ways for _, ranks in partitioning for s in ranks
     )
+
+
+def test_queries_that_pick_from_what_heads_share_are_split_before_heads() -> None:
+    """A core for each of 64 heads gathered all picks of all queries itself, at 100 times the floor:
+    its memory is too small for the keys, and what it gathers comes anew for each query."""
+    program = Cascade.load("deepseek-sparse-attention-shared").program
+    machine = Architecture.load("h100-sxm")
+    shapes = {"B": 1, "H": 64, "P": 4096, "M": 16384, "A": 192, "R": 64, "C": 512, "F": 256}
+    scores = excerpt(program, ("QC", "XC", "XR", "X", "GM"))
+    problem = MappingProblem(scores, machine, {**shapes, "J": 2048})
+    first = partitionings_by_bound(problem)[0]
+    assert [(s.rank, s.parts) for _, ranks in first for s in ranks] == [("P", 128)]
+    assert number_to_search(problem) == 1
+    by_head = next(
+        p
+        for p in partitionings_by_bound(problem)
+        if [s.rank for _, ranks in p for s in ranks] == ["H"]
+    )
+    # Each head gathers J keys of C + R words, of two bytes, for each query.
+    served = 64 * 4096 * 2048 * (512 + 64) * 2 / machine.memories[1].bandwidth_bytes_per_s
+    (found,) = bandwidth_bounds(problem, [by_head])
+    assert found == pytest.approx(float(served), rel=0.05)
+    # A memory that holds all keys gathers each once.
+    l1 = machine.memories[-1]
+    wide = replace(machine, memories=(*machine.memories[:-1], replace(l1, capacity_bytes=1 << 26)))
+    (found,) = bandwidth_bounds(MappingProblem(scores, wide, {**shapes, "J": 2048}), [by_head])
+    assert found < served / 20
+
+
+def test_elements_of_tiles_are_those_of_given_sizes() -> None:
+    """Means of blocks of 64 keys counted as all keys, and the keys in a block, too."""
+    program = Cascade.load("native-sparse-attention").program
+    shapes = {"B": 1, "G": 4, "S": 16, "P": 8192, "M": 8000, "U": 64}
+    problem = MappingProblem(program, Architecture.load("h100-sxm"), shapes)
+    for ranks, number in ((("N",), 125), (("U",), 64), (("N", "U"), 8000), (("M",), 8000)):
+        assert problem.elements(ranks) == 4 * number
+    del shapes["U"]
+    assert problem.elements(("U",)) == problem.elements(("N", "U")) == 4 * 8000
