@@ -67,12 +67,13 @@ class Beam:
         found = [*self._begun()]
         for level in range(1, len(self.space.architecture.memories)):
             groups: dict[tuple[object, ...], list[PartialMapping]] = {}
-            for state in found:
-                for grown in _Expansion(state=state, level=level).states():
+            for alike in _decided_alike(found):
+                for grown in _Expansion(alike=alike, level=level).states():
                     key = (id(grown.sketch), grown.shared, grown.alone, grown.orders, grown.kind)
                     groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
-            kept = islice(filter(self._has_legal_first, _with_quotas(ranked)), policy.BEAM_WIDTH)
+            legal = filter(None, map(self._with_legal_loops, _with_quotas(ranked)))
+            kept = islice(legal, policy.BEAM_WIDTH)
             found = [x for group in kept for x in _sampled_states(group)]
         ordered = (x for state in found for x in _innermost_orders(state))
         inner = _taking_turns(
@@ -87,8 +88,8 @@ class Beam:
         best = sorted((x for x in complete if x is not None), key=attrgetter("score"))
         return [*_taking_turns(best, key=lambda x: (x.in_registers, x.sketch.lays_parallel))]
 
-    def _has_legal_first(self, group: Sequence[PartialMapping]) -> bool:
-        return self._has_legal_loops(group[0])
+    def _with_legal_loops(self, group: Sequence[PartialMapping]) -> list[PartialMapping]:
+        return [state for state in group if self._has_legal_loops(state)]
 
     def _has_legal_loops(self, state: PartialMapping) -> bool:
         """Return whether the shared loops are legal, which hardly depends on sizes of tiles."""
@@ -179,6 +180,15 @@ def _sampled_states(group: Sequence[PartialMapping]) -> list[PartialMapping]:
     return [group[n] for n in dict.fromkeys([best, *map(int, chosen)])]
 
 
+def _decided_alike(found: Iterable[PartialMapping]) -> Iterable[Sequence[PartialMapping]]:
+    """Return groups of states that differ in sizes of tiles alone, which are expanded together."""
+    groups: dict[Hashable, list[PartialMapping]] = {}
+    for state in found:
+        decided = (state.shared, state.alone, state.orders, state.outside, state.bypassing)
+        groups.setdefault((id(state.sketch), *decided, state.kind), []).append(state)
+    return groups.values()
+
+
 def _orders_of(region: Region, shared: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Yield the orders of some shared ranks, outer members of a cut rank outside of inner ones."""
     for order in permutations(shared):
@@ -209,7 +219,13 @@ class _Tilings:
     """Tensors that the memory does not keep, in some tilings."""
     free: NDArray[np.float64]
     """Words that the tiles leave free."""
-    count: int
+    origin: NDArray[np.int64]
+    """Number of the state that each tiling continues."""
+
+    @property
+    def count(self) -> int:
+        """Number of tilings."""
+        return len(self.origin)
 
     def some(self, chosen: NDArray[np.int64]) -> _Tilings:
         """Return the tilings of the given numbers."""
@@ -219,7 +235,7 @@ class _Tilings:
             trips={r: np.asarray(n)[chosen] for r, n in self.trips.items()},
             bypassing={t: gone for t, gone in bypassing.items() if gone.any()},
             free=self.free[chosen],
-            count=len(chosen),
+            origin=self.origin[chosen],
         )
 
 
@@ -235,22 +251,36 @@ class _Arriving(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Expansion:
-    """Expansion of a state by the loops of one memory and the tiles that the next one holds."""
+    """Expansion of states by the loops of one memory and the tiles that the next one holds."""
 
-    state: PartialMapping
+    alike: Sequence[PartialMapping]
+    """States that differ in sizes of tiles alone."""
     level: int
     """Index of the memory that holds the tiles."""
+
+    @property
+    def state(self) -> PartialMapping:
+        """One of the states, for all decisions that they have in common."""
+        return self.alike[0]
 
     def states(self) -> Iterator[PartialMapping]:
         """Yield the best states for each order of the loops, with tiles of several sizes."""
         tilings = self._tilings()
-        if tilings is None:
+        if not tilings.count:
             return
         state, region = self.state, self.state.sketch.region
         machine = region.architecture
         outer, memory = machine.memories[self.level - 1 : self.level + 1]
         cycles = float(machine.word_bytes * machine.clock_hz)
-        before = [dict[str, Amount](at) for at in state.trips[:-1]]
+        before = self._before(tilings)
+        arrived, slowest, total = (
+            np.array(values)[tilings.origin]
+            for values in (
+                [s.arrived for s in self.alike],
+                [max((s.sketch.bound, *s.times)) for s in self.alike],
+                [float(sum(s.times)) for s in self.alike],
+            )
+        )
         for order in _orders_of(region, state.shared):
             orders = (*state.orders, order)
             found = self._arriving(orders, [*before, tilings.trips], tilings)
@@ -259,15 +289,17 @@ class _Expansion:
                 for n in (found.words, found.read)
             )
             outside = found.outside
-            time = _over(read + state.arrived, outer.bandwidth_bytes_per_s)
+            time = _over(read + arrived, outer.bandwidth_bytes_per_s)
             decided = [*zip(orders, [*before, tilings.trips], strict=True)]
             filling = _over(words, memory.bandwidth_bytes_per_s)
             fed = state.sketch.state_feed_cycles(decided, tilings.held, state.alone)
-            busy = np.maximum(np.maximum(time, filling), max((state.sketch.bound, *state.times)))
-            score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + sum(state.times))
+            busy = np.maximum(np.maximum(time, filling), slowest)
+            score = np.maximum(busy, fed) + policy.SUM_WEIGHT * (time + fed + total)
             free, fits = self._left(tilings, outside)
             fed_again = np.broadcast_to(fed > 0, tilings.count)
-            for n in _sampled(score, tilings.held, fed_again, fits):
+            kinds = 2 * tilings.origin + fed_again
+            for n in _sampled(score, tilings.held, kinds, fits):
+                state = self.alike[tilings.origin[n]]
                 yield replace(
                     state,
                     orders=orders,
@@ -284,6 +316,14 @@ class _Expansion:
                     moves_states=bool(fed_again[n]),
                 )
 
+    def _before(self, tilings: _Tilings) -> list[Trips]:
+        """Return the iterations of the loops of all memories further out, for each tiling."""
+        every = [s.trips[:-1] for s in self.alike]
+        return [
+            {r: _each([at[r] for at in trips], tilings.origin) for r in self.state.sketch.open}
+            for trips in zip(*every, strict=True)
+        ]
+
     def _left(
         self, tilings: _Tilings, outside: Sizes[str, NDArray[np.bool_]]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -292,23 +332,26 @@ class _Expansion:
         Results that pass through the memory outside take room in both: before, it was open whether
         they do.
         """
-        state, sketch = self.state, self.state.sketch
-        free, room = tilings.free, np.full(tilings.count, state.free)
-        held_before = dict(zip(sketch.open, state.held[-1], strict=True)) if state.held else {}
+        state = self.state
+        free, room = tilings.free, np.array([s.free for s in self.alike])[tilings.origin]
+        held_before = self._above(tilings.origin) if state.held else {}
         for tensor, passes in outside.items():
-            if tensor in sketch.ends or tensor in self._counted:
-                continue
-            free = free - np.where(passes, self._words(tensor, tilings.held), 0.0)
-            if held_before:
+            if tensor not in self._counted:
+                free = free - np.where(passes, self._words(tensor, tilings.held), 0.0)
+            if held_before and tensor not in self._counted_at(self.level - 1):
                 room = room - np.where(passes, self._words(tensor, held_before), 0.0)
         return free, (free >= 0) & (room >= 0)
 
     @cached_property
     def _counted(self) -> frozenset[str]:
         """Tensors whose tiles the memory certainly holds, unless they bypass it."""
+        return self._counted_at(self.level)
+
+    def _counted_at(self, level: int) -> frozenset[str]:
+        """Return the tensors whose tiles a memory certainly holds, unless they bypass it."""
         state, sketch = self.state, self.state.sketch
         elsewhere = state.registered | state.streamed
-        innermost = self.level == len(sketch.region.architecture.memories) - 1
+        innermost = level == len(sketch.region.architecture.memories) - 1
         if innermost or sketch.branching:
             return frozenset(sketch.region.program.tensors) - elsewhere
         return sketch.ends.union(*state.outside) - elsewhere
@@ -325,16 +368,25 @@ class _Expansion:
                 )
         return found
 
-    def _tilings(self) -> _Tilings | None:
-        """Return the tiles that fit the memory, or None if none do."""
+    def _above(self, origin: NDArray[np.int64]) -> dict[str, Amount]:
+        """Return the coarse tiles of each open rank that the memory further out holds."""
+        sketch = self.state.sketch
+        held = [s.held[-1] if s.held else (*sketch.coarse.values(),) for s in self.alike]
+        return {r: _each(n, origin) for r, *n in zip(sketch.open, *held, strict=True)}
+
+    def _tilings(self) -> _Tilings:
+        """Return the tiles that fit the memory, for all states."""
         sketch, shared = self.state.sketch, {*self.state.shared}
-        above = self.state.held[-1] if self.state.held else (*sketch.coarse.values(),)
-        cuts = sketch.region.open_factorisations
-        options = [(n,) if cut.whole else tile_sizes(n) for cut, n in zip(cuts, above, strict=True)]
-        held = dict(zip(sketch.open, _combinations(options), strict=True))
-        count = prod(map(len, [*held.values()][:1]))
-        trips = {r: np.ceil(n / held[r]) for r, n in zip(sketch.open, above, strict=True)}
-        valid = np.ones(count, dtype=np.bool_)
+        cuts, found = sketch.region.open_factorisations, list[list[NDArray[np.float64]]]()
+        for state in self.alike:
+            sizes = state.held[-1] if state.held else (*sketch.coarse.values(),)
+            pairs = zip(cuts, sizes, strict=True)
+            found.append(_combinations([(n,) if c.whole else tile_sizes(n) for c, n in pairs]))
+        counts = [len(grids[0]) if grids else 1 for grids in found]
+        origin = np.repeat(np.arange(len(self.alike)), counts)
+        held = {r: np.concatenate(n) for r, *n in zip(sketch.open, *found, strict=True)}
+        trips = {r: np.ceil(n / held[r]) for r, n in self._above(origin).items()}
+        valid = np.ones(len(origin), dtype=np.bool_)
         # Own loops are not outside of an inner memory's shared loops.
         for r in sketch.open:
             if r not in shared:
@@ -346,8 +398,8 @@ class _Expansion:
             if a in trips and b in shared:
                 valid &= (trips[b] <= 1) | (held[a] <= 1)
         bypassing, free = self._bypassing(held, valid)
-        found = _Tilings(held=held, trips=trips, bypassing=bypassing, free=free, count=count)
-        return found.some(np.nonzero(valid)[0]) if valid.any() else None
+        every = _Tilings(held=held, trips=trips, bypassing=bypassing, free=free, origin=origin)
+        return every.some(np.nonzero(valid)[0])
 
     def _bypassing(
         self, held: Sizes[str, NDArray[np.float64]], valid: NDArray[np.bool_]
@@ -488,6 +540,13 @@ def _over(words: NDArray[np.float64], bandwidth: Fraction | None) -> NDArray[np.
     return np.zeros_like(words) if bandwidth is None else words / float(bandwidth)
 
 
+def _each(numbers: Sequence[float], origin: NDArray[np.int64]) -> Amount:
+    """Return the number of each tiling's state; a single one if all states have the same."""
+    if all(n == numbers[0] for n in numbers):
+        return numbers[0]
+    return np.array(numbers, dtype=np.float64)[origin]
+
+
 def _combinations(options: list[tuple[int, ...]]) -> list[NDArray[np.float64]]:
     """Return all combinations of some numbers, one array for each; too many are thinned out."""
     lists = [[*numbers] for numbers in options]
@@ -499,7 +558,7 @@ def _combinations(options: list[tuple[int, ...]]) -> list[NDArray[np.float64]]:
 
 
 def _sampled(
-    score: NDArray[np.float64], held: Trips, kinds: NDArray[np.bool_], fits: NDArray[np.bool_]
+    score: NDArray[np.float64], held: Trips, kinds: NDArray[np.int64], fits: NDArray[np.bool_]
 ) -> list[int]:
     """Return the best tiling of each kind, and some about as good, from large tiles to small."""
     volume = sum((np.log2(h) for h in held.values()), np.zeros(len(score)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -20,17 +22,19 @@ from archsim.counts.occupancy import stationary_operand
 from archsim.legality.binding import bind
 from archsim.legality.footprint import all_fits
 from archsim.plan.job import MakeMapping
+from archsim.plan.partitioning import problem_of_one_core
 from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_text
-from archsim.spec.mapping import Mapping
+from archsim.spec.mapping import Mapping, SpatialRank
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_names
-from mappers.construct.beam import Beam, construct, legalised
+from mappers.construct.beam import Beam, _decided_alike, _Expansion, construct, legalised
 from mappers.construct.generators import GENERATORS
+from mappers.construct.partial_mapping import PartialMapping
 from mappers.space.mapspace import Mapspace
 from workloads.references import find_reference
 
@@ -202,6 +206,51 @@ def test_the_same_process_finds_the_same_again() -> None:
         mapping_text(construct(MappingProblem(program, machine, shapes))) for _ in range(2)
     )
     assert one == other
+
+
+def test_states_grow_together_as_each_does_by_itself() -> None:
+    """States that differ in sizes of tiles are expanded in one go."""
+    machine = problem_of_one_core(
+        MappingProblem(
+            Cascade.load("attention-2pass").program,
+            Architecture.load("h100-sxm"),
+            {"B": 1, "H": 2, "P": 300, "M": 300, "E": 64, "F": 64, "M0": 32},
+        ),
+        (("L2", (SpatialRank(instances="sms", rank="P", parts=2),)),),
+    )
+    space = Mapspace.of(machine.program, machine.architecture, machine.shapes)
+    begun = islice(Beam(space=space)._begun(), STATES)
+    first = [y for x in begun for y in _Expansion(alike=[x], level=1).states()]
+    together = [alike for alike in _decided_alike(first) if len(alike) > 1]
+    assert sum(map(len, together)) > 20
+
+    def grown(alike: Sequence[PartialMapping]) -> Counter[object]:
+        found = _Expansion(alike=alike, level=2).states()
+        return Counter((x.orders, x.held, x.outside, x.bypassing, x.free, x.score) for x in found)
+
+    for alike in together:
+        assert grown(alike) == sum((grown([x]) for x in alike), Counter[object]())
+
+
+def test_results_that_pass_through_a_memory_have_room_there() -> None:
+    """Scores that wait for their sum leave the innermost memory: the one outside was taken to hold
+    them in no room, and no state that was searched further fitted."""
+    machine = Architecture.load("h100-sxm", ["memories.L2.instances.sms=4"])
+    program = Cascade.load("attention-3pass").program
+    shapes = {"B": 1, "H": 4, "P": 2048, "M": 4096, "E": 64, "F": 64}
+    core = problem_of_one_core(
+        MappingProblem(program, machine, shapes),
+        (("L2", (SpatialRank(instances="sms", rank="H", parts=4),)),),
+    )
+    small_l2 = replace(core.architecture.memories[1], capacity_bytes=1 << 20)
+    outer, _, inner = core.architecture.memories
+    line = replace(core.architecture, memories=(outer, small_l2, inner))
+    space = Mapspace.of(core.program, line, core.shapes)
+    states = Beam(space=space).states()[:STATES]
+    bounds = [legalised(x.sketch.region, x.mapping) for x in states]
+    legal = [bound for bound in bounds if bound is not None]
+    assert legal
+    assert sum(map(all_fits, legal)) > len(legal) / 2
 
 
 GATHER: Final = """cascade: blocks
