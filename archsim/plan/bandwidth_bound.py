@@ -6,11 +6,11 @@ from collections.abc import Collection
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from einsum_cascade.errors import InputError
-from einsum_cascade.ir import Access, Gather, Program
+from einsum_cascade.ir import Access, Einsum, Gather, Program
 from einsum_cascade.libraries import np
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import einsum_operations
@@ -251,13 +251,16 @@ class _BandwidthBound:
 
     def _fits_core_memory(self, part: Amounts) -> npt.NDArray[np.bool_]:
         """Return whether a core's own memory can hold a number of bytes."""
+        return part <= self._core_room
+
+    @cached_property
+    def _core_room(self) -> float:
+        """Bytes that one input may fill in a core's own memory."""
         names = [m.name for m in self.architecture.memories]
         inner = self.architecture.memories[names.index(self.cores.memory.name) + 1 :]
         capacities = [m.capacity_bytes for m in inner]
         most = max((n for n in capacities if n is not None), default=None)
-        return part <= (
-            np.inf if most is None or None in capacities else policy.INPUT_CAPACITY_SHARE * most
-        )
+        return inf if most is None or None in capacities else policy.INPUT_CAPACITY_SHARE * most
 
     def _work(self) -> list[Amounts]:
         """Return the seconds of each array of the critical core, which has the largest tile of each
@@ -317,7 +320,7 @@ class _BandwidthBound:
                 times = self.one if self.cores.memory.multicast else times
                 amount = self._bytes(access.tensor) * times
                 if not only_inputs:
-                    amount = np.maximum(amount, self._gathered(access, mine) * times)
+                    amount = np.maximum(amount, self._gathered(e, access, mine) * times)
                 taken[access.tensor] = np.maximum(taken.get(access.tensor, amount), amount)
             if only_inputs:
                 continue
@@ -336,32 +339,34 @@ class _BandwidthBound:
             delivered = delivered + amount
         return delivered
 
-    def _gathered(self, access: Access, mine: set[str]) -> Amounts:
+    def _gathered(self, e: Einsum, access: Access, mine: set[str]) -> Amounts:
         """Return the bytes that cores gather in all; none from a tensor that no index gathers from.
 
-        Each gathered element is read anew, unless a core can hold all that it may gather from.
+        Each gathered element is read anew, or a core holds all that it may gather from: slice by
+        slice of other ranks of the result, with other operands read again for each.
 
         Parameters
         ----------
         mine : set of str
             Ranks of the Einsum that some partitioning splits.
         """
-        plain = [i for i in access.indices if not isinstance(i, Gather)]
-        if len(plain) == len(access.indices):
+        direct = [v for i in access.indices if not isinstance(i, Gather) for v in i.variables]
+        offsets = [v for i in access.indices if isinstance(i, Gather) for v in i.offset.variables]
+        if all(not isinstance(i, Gather) for i in access.indices):
             return 0 * self.one
+        size, split = self._bytes(access.tensor), self._ranks(direct)
         every = self.problem.elements(v.upper() for v in access.variables)
         gathered = self.one * self.problem.tensor_bytes(access.tensor, every)
-        direct = self._ranks([v for i in plain for v in i.variables])
-        whole = self._bytes(access.tensor) * self._times(
-            (mine & self._ranks(access.variables)) - direct
+        outside = {v.upper() for v in {*direct, *offsets} & {*e.target.variables}}
+        parallel = {*self.program.parallel}
+        whole = size / self.problem.elements(()) / self._times((mine & split) - parallel)
+        slices = np.ceil(np.minimum(whole / self._core_room, self.problem.elements(outside)))
+        others = sum(self._bytes(t) for t in {a.tensor for a in e.reads} - {access.tensor})
+        held = size * self._times((mine & self._ranks(access.variables)) - split) + slices * others
+        slice_of_one = (
+            size / self.problem.elements(outside) / self._times((mine & split) - outside - parallel)
         )
-        at_a_time = prod(self.problem.extent(r) for r in self.program.parallel)
-        part = (
-            self._bytes(access.tensor)
-            / at_a_time
-            / self._times((mine & direct).difference(self.program.parallel))
-        )
-        return np.where(self._fits_core_memory(part), np.minimum(whole, gathered), gathered)
+        return np.where(self._fits_core_memory(slice_of_one), np.minimum(held, gathered), gathered)
 
     def _times(self, ranks: set[str]) -> Amounts:
         """Return the product of the numbers of tiles over some ranks."""

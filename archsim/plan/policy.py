@@ -49,7 +49,7 @@ MAX_SEARCHED_PARTITIONINGS: Final = 2
 """Number of partitionings to search by a beam, of a cascade or a nest; those with small bandwidth
 bounds come first."""
 
-MAX_BOUND_RATIO_TO_SEARCH: Final = 2
+MAX_BOUND_RATIO_TO_SEARCH: Final = 3
 """Largest ratio of a partitioning's bandwidth bound to the smallest one, to be searched, too."""
 
 MAX_UNEQUAL_PARTITIONINGS: Final = 2

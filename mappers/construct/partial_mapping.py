@@ -300,7 +300,8 @@ def options_of(state: PartialMapping, name: str) -> list[tuple[Loads, EinsumPlac
             for held in state.held
         ),
         tuple(_ways(state, name, use) for use in uses),
-        state.in_registers,
+        # Elsewhere it makes no difference, and the same prices hold.
+        state.in_registers and any(use.tensor in sketch.whole for use in uses),
         name in state.alone,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from archsim import Architecture
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.partition import has_mask_over
+from archsim.plan import policy
 from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.partitioning import (
     critical_core_shapes,
@@ -193,6 +195,24 @@ def test_queries_that_pick_from_what_heads_share_are_split_before_heads() -> Non
     wide = replace(machine, memories=(*machine.memories[:-1], replace(l1, capacity_bytes=1 << 26)))
     (found,) = bandwidth_bounds(MappingProblem(scores, wide, {**shapes, "J": 2048}), [by_head])
     assert found < served / 20
+
+
+def test_blocks_that_a_core_holds_slice_by_slice_are_not_gathered_anew() -> None:
+    """Of 16 blocks of a head a core holds a slice of each; queries come again for each slice."""
+    program = excerpt(Cascade.load("mixture-of-block-attention").program, ("X", "GM"))
+    machine = Architecture.load("h100-sxm", ["memories.L2.bandwidth=100 GB/s"])
+    shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128}
+    problem = MappingProblem(program, machine, shapes)
+    by_head = next(
+        p
+        for p in partitionings_by_bound(problem)
+        if [(s.rank, s.parts) for _, ranks in p for s in ranks] == [("H", 32)]
+    )
+    keys, others = 32 * 8192 * 128 * 2, 32 * 8192 * (128 + 3) * 2  # Bytes; others: queries, picks.
+    slices = ceil(8192 * 128 * 2 / (policy.INPUT_CAPACITY_SHARE * 384 * 1024))
+    # All of them also come from the outermost memory.
+    served = keys + (slices + 1) * others + keys + others
+    assert bandwidth_bounds(problem, [by_head]) == (pytest.approx(served / 1e11),)
 
 
 def test_elements_of_tiles_are_those_of_given_sizes() -> None:
