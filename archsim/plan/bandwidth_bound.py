@@ -105,7 +105,8 @@ def bandwidth_bounds(
 ) -> tuple[float, ...]:
     """Return the least time of each partitioning in seconds, if each core reads its operands once.
 
-    All times are 0 if several memories feed cores, or if cores form a ring.
+    Gathered elements count for each index, though indices may coincide. All times are 0 if several
+    memories feed cores, or if cores form a ring.
     """
     cores = problem.unlinked_cores
     if cores is None:

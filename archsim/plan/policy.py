@@ -24,7 +24,7 @@ FLOOR_RATIO_TO_ADVISE_SEARCH: Final = 1.5
 
 # Default mappings: the lower-bound ratio above which a class of candidates is tried.
 
-FLOOR_RATIO_TO_TRY_UNEQUAL_TILES: Final = 1.2
+FLOOR_RATIO_TO_TRY_UNEQUAL_TILES: Final = 1.4
 """Lower-bound ratio above which partitionings with unequal tiles are tried.
 
 Each unequal tile is bound by itself.
