@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, combinations, islice, permutations, zip_longest
 from math import prod
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -67,10 +67,9 @@ class Beam:
         found = [*self._begun()]
         for level in range(1, len(self.space.architecture.memories)):
             groups: dict[tuple[object, ...], list[PartialMapping]] = {}
-            for alike in _decided_alike(found):
-                for grown in _Expansion(alike=alike, level=level).states():
-                    key = (id(grown.sketch), grown.shared, grown.alone, grown.orders, grown.kind)
-                    groups.setdefault(key, []).append(grown)
+            for grown in _expanded(found, level):
+                key = (id(grown.sketch), grown.shared, grown.alone, grown.orders, grown.kind)
+                groups.setdefault(key, []).append(grown)
             ranked = sorted(groups.values(), key=lambda group: min(s.score for s in group))
             legal = filter(None, map(self._with_legal_loops, _with_quotas(ranked)))
             kept = islice(legal, policy.BEAM_WIDTH)
@@ -180,13 +179,20 @@ def _sampled_states(group: Sequence[PartialMapping]) -> list[PartialMapping]:
     return [group[n] for n in dict.fromkeys([best, *map(int, chosen)])]
 
 
-def _decided_alike(found: Iterable[PartialMapping]) -> Iterable[Sequence[PartialMapping]]:
-    """Return groups of states that differ in sizes of tiles alone, which are expanded together."""
-    groups: dict[Hashable, list[PartialMapping]] = {}
-    for state in found:
+def _expanded(found: Sequence[PartialMapping], level: int) -> list[PartialMapping]:
+    """Return the states that some states grow to, in the order of these.
+
+    Those that differ in sizes of tiles alone are expanded together.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for number, state in enumerate(found):
         decided = (state.shared, state.alone, state.orders, state.outside, state.bypassing)
-        groups.setdefault((id(state.sketch), *decided, state.kind), []).append(state)
-    return groups.values()
+        groups.setdefault((id(state.sketch), *decided, state.kind), []).append(number)
+    grown: list[tuple[int, PartialMapping]] = []
+    for numbers in groups.values():
+        expansion = _Expansion(alike=[found[n] for n in numbers], level=level)
+        grown += ((numbers[origin], state) for origin, state in expansion.states())
+    return [state for _, state in sorted(grown, key=itemgetter(0))]
 
 
 def _orders_of(region: Region, shared: Iterable[str]) -> Iterator[tuple[str, ...]]:
@@ -263,8 +269,11 @@ class _Expansion:
         """One of the states, for all decisions that they have in common."""
         return self.alike[0]
 
-    def states(self) -> Iterator[PartialMapping]:
-        """Yield the best states for each order of the loops, with tiles of several sizes."""
+    def states(self) -> Iterator[tuple[int, PartialMapping]]:
+        """Yield the best states for each order of the loops, with tiles of several sizes.
+
+        The number of the state that each one continues comes first.
+        """
         tilings = self._tilings()
         if not tilings.count:
             return
@@ -299,21 +308,31 @@ class _Expansion:
             fed_again = np.broadcast_to(fed > 0, tilings.count)
             kinds = 2 * tilings.origin + fed_again
             for n in _sampled(score, tilings.held, kinds, fits):
-                state = self.alike[tilings.origin[n]]
-                yield replace(
-                    state,
-                    orders=orders,
-                    held=(*state.held, tuple(int(np.asarray(h)[n]) for h in tilings.held.values())),
-                    outside=(*state.outside, frozenset(t for t, out in outside.items() if out[n])),
-                    bypassing=(
-                        *state.bypassing,
-                        frozenset(t for t, gone in tilings.bypassing.items() if gone[n]),
+                origin = int(tilings.origin[n])
+                state = self.alike[origin]
+                yield (
+                    origin,
+                    replace(
+                        state,
+                        orders=orders,
+                        held=(
+                            *state.held,
+                            tuple(int(np.asarray(h)[n]) for h in tilings.held.values()),
+                        ),
+                        outside=(
+                            *state.outside,
+                            frozenset(t for t, out in outside.items() if out[n]),
+                        ),
+                        bypassing=(
+                            *state.bypassing,
+                            frozenset(t for t, gone in tilings.bypassing.items() if gone[n]),
+                        ),
+                        free=float(free[n]),
+                        arrived=float(words[n]),
+                        times=(*state.times, float(time[n])),
+                        score=float(score[n]),
+                        moves_states=bool(fed_again[n]),
                     ),
-                    free=float(free[n]),
-                    arrived=float(words[n]),
-                    times=(*state.times, float(time[n])),
-                    score=float(score[n]),
-                    moves_states=bool(fed_again[n]),
                 )
 
     def _before(self, tilings: _Tilings) -> list[Trips]:
