@@ -351,10 +351,11 @@ class _BandwidthBound:
         mine : set of str
             Ranks of the Einsum that some partitioning splits.
         """
-        direct = [v for i in access.indices if not isinstance(i, Gather) for v in i.variables]
-        offsets = [v for i in access.indices if isinstance(i, Gather) for v in i.offset.variables]
-        if all(not isinstance(i, Gather) for i in access.indices):
+        gathers = [i for i in access.indices if isinstance(i, Gather)]
+        if not gathers:
             return 0 * self.one
+        direct = [v for i in access.indices if not isinstance(i, Gather) for v in i.variables]
+        offsets = [v for i in gathers for v in i.offset.variables]
         size, split = self._bytes(access.tensor), self._ranks(direct)
         every = self.problem.elements(v.upper() for v in access.variables)
         gathered = self.one * self.problem.tensor_bytes(access.tensor, every)
@@ -363,7 +364,8 @@ class _BandwidthBound:
         whole = size / self.problem.elements(()) / self._times((mine & split) - parallel)
         slices = np.ceil(np.minimum(whole / self._core_room, self.problem.elements(outside)))
         others = sum(self._bytes(t) for t in {a.tensor for a in e.reads} - {access.tensor})
-        held = size * self._times((mine & self._ranks(access.variables)) - split) + slices * others
+        copies = self._times((mine & self._ranks(access.variables)) - split)
+        held = size * (self.one if self.cores.memory.multicast else copies) + slices * others
         slice_of_one = (
             size / self.problem.elements(outside) / self._times((mine & split) - outside - parallel)
         )

@@ -425,8 +425,8 @@ class _CutCascade:
     ) -> _MadeNest | None:
         """Return the fastest mapped nest among generated ones and ``best``.
 
-        Some ``most`` partitionings are tried, and further ones until a mapping is legal, but not a
-        single core. The result is None if no mapping is legal.
+        The first ``most`` partitionings are tried, and if none of them has a legal mapping, the
+        others on several cores until one has. The result is None if no mapping is legal.
         """
         partitionings = nest.memo(partitionings_by_bound)
         able = [p for n, p in enumerate(partitionings) if n < most or p]

@@ -88,6 +88,7 @@ class Beam:
         return [*_taking_turns(best, key=lambda x: (x.in_registers, x.sketch.lays_parallel))]
 
     def _with_legal_loops(self, group: Sequence[PartialMapping]) -> list[PartialMapping]:
+        """Return the states of a group whose loops are legal: loops that iterate differ."""
         return [state for state in group if self._has_legal_loops(state)]
 
     def _has_legal_loops(self, state: PartialMapping) -> bool:
@@ -310,30 +311,22 @@ class _Expansion:
             for n in _sampled(score, tilings.held, kinds, fits):
                 origin = int(tilings.origin[n])
                 state = self.alike[origin]
-                yield (
-                    origin,
-                    replace(
-                        state,
-                        orders=orders,
-                        held=(
-                            *state.held,
-                            tuple(int(np.asarray(h)[n]) for h in tilings.held.values()),
-                        ),
-                        outside=(
-                            *state.outside,
-                            frozenset(t for t, out in outside.items() if out[n]),
-                        ),
-                        bypassing=(
-                            *state.bypassing,
-                            frozenset(t for t, gone in tilings.bypassing.items() if gone[n]),
-                        ),
-                        free=float(free[n]),
-                        arrived=float(words[n]),
-                        times=(*state.times, float(time[n])),
-                        score=float(score[n]),
-                        moves_states=bool(fed_again[n]),
+                grown = replace(
+                    state,
+                    orders=orders,
+                    held=(*state.held, tuple(int(np.asarray(h)[n]) for h in tilings.held.values())),
+                    outside=(*state.outside, frozenset(t for t, out in outside.items() if out[n])),
+                    bypassing=(
+                        *state.bypassing,
+                        frozenset(t for t, gone in tilings.bypassing.items() if gone[n]),
                     ),
+                    free=float(free[n]),
+                    arrived=float(words[n]),
+                    times=(*state.times, float(time[n])),
+                    score=float(score[n]),
+                    moves_states=bool(fed_again[n]),
                 )
+                yield origin, grown
 
     def _before(self, tilings: _Tilings) -> list[Trips]:
         """Return the iterations of the loops of all memories further out, for each tiling."""

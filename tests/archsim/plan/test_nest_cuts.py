@@ -20,10 +20,13 @@ from archsim.plan.nest_cuts import (
     stages_by_gathers,
     stages_by_passes,
 )
+from archsim.plan.partition_factors import Partitioning
 from archsim.plan.parts import PartProblem, job_of
 from archsim.plan.planner import evaluate_job
+from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping
 from einsum_cascade import Cascade
+from einsum_cascade.errors import NoLegalMappingError
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
 from mappers.construct.generators import GENERATORS
@@ -207,3 +210,22 @@ def test_a_program_with_the_same_values_of_parameters_is_the_same() -> None:
         other, _ = with_parameters(program, {name: value})
         assert [p.default for p in other.parameters] == [value]
     assert with_parameters(program, {name: 3})[0] == one
+
+
+def test_a_nest_is_mapped_by_the_next_partitioning_if_the_first_has_none() -> None:
+    """With one partitioning tried, such a nest was cut: overlapped NSA into single Einsums."""
+    part = load("moba", ("seq_len=1K",)).parts[0]
+    tried: dict[tuple[str, ...], list[Partitioning]] = {}
+
+    def construct(problem: MappingProblem, partitioning: Partitioning = ()) -> Mapping:
+        before = tried.setdefault(tuple(e.name for e in problem.program.einsums), [])
+        before.append(partitioning)
+        if len(before) == 1:
+            raise NoLegalMappingError("no mapping fits")
+        return GENERATORS.construct(problem, partitioning)
+
+    generators = replace(GENERATORS, construct=construct)
+    nest_by_nest(PartProblem(part, Architecture.load("h100-sxm"), generators))
+    first, second = tried["X", "GM", "SN", "SD", "NV", "O"]
+    assert first != second
+    assert second
