@@ -98,13 +98,14 @@ def constructed(program, architecture, given) -> Mapping:  # type: ignore[no-unt
 
 
 def state_number(number: int) -> MakeMapping:
-    """Return a generator of the mapping of one legal state, the beam's best ones not preferred."""
+    """Return a generator of the mapping of one state that is legal and fits, the best ones not
+    preferred."""
 
     def make(program, architecture, given) -> Mapping:  # type: ignore[no-untyped-def]
         found = Beam(space=Mapspace.of(program, architecture, dict(given))).states()
         spread = found[:: max(1, len(found) // (4 * STATES))]
         legal = (b for s in spread if (b := legalised(s.sketch.region, s.mapping)) is not None)
-        bound = next(islice(legal, number, None), None)
+        bound = next(islice(filter(all_fits, legal), number, None), None)
         if bound is None:
             raise NoLegalMappingError("there are fewer states")
         return bound.mapping
@@ -222,6 +223,18 @@ def test_states_grow_together_as_each_does_by_itself() -> None:
         assert together == [y for x in begun for y in _expanded([x], level)]
         begun = together
     assert len(begun) > 100
+
+
+def test_nearly_all_legal_states_fit() -> None:
+    """Those that do not have tiles of a memory that tiles of the next one do not divide: real tiles
+    are longer than a state says. Of 128 states 12 did not fit, and 2 are left."""
+    shapes = {"B": 13, "P": 11, "C": 8}
+    program = Cascade.load("rg-lru").program
+    states = Beam(space=Mapspace.of(program, three_memories(small((4, 2), 3)), shapes)).states()
+    bounds = [legalised(x.sketch.region, x.mapping) for x in states]
+    fits = [all_fits(bound) for bound in bounds if bound is not None]
+    assert len(fits) > 100
+    assert fits.count(False) <= 0.02 * len(fits)
 
 
 def test_results_that_pass_through_a_memory_have_room_there() -> None:
