@@ -199,7 +199,8 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
         partial(nest_by_nest, problem),
         beyond=policy.FLOOR_RATIO_TO_TRY_BEAM
         if architecture.has_instances
-        else policy.FLOOR_RATIO_TO_TRY_NESTS,
+        # On one core all nests have the same partitioning, so that a cut gains less.
+        else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
     )
     cuts = partial(cuts_of, problem)
     gathers = architecture.has_instances and gathered_inputs(problem.program)

@@ -291,7 +291,7 @@ class _CutCascade:
         nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
         most = 1 if len(_stages_of_cascade(nest)) > 1 else nest.memo(number_to_search)
-        return self._fastest(nest, None, (self._search,), most)
+        return self._fastest(nest, None, (self.generators.construct,), most)
 
     def _no_slower(self, names: Names, one: _MadeNest | None) -> tuple[_MadeNest, ...]:
         """Return one mapped nest, or several that are faster. Raises as ``best``."""
@@ -325,13 +325,6 @@ class _CutCascade:
             return tuple(run for piece, nest in pairs for run in self._no_slower(piece, nest))
         except InputError:
             return ()
-
-    @property
-    def _search(self) -> FindPartitioned:
-        """Generator of fused nests: on one core a beam has searched all Einsums together."""
-        if self.problem.architecture.has_instances:
-            return self.generators.construct
-        return partial(_mapping_of_one_core, self.generators.fuse)
 
     def pieces(self, names: Names) -> tuple[_MadeNest, ...]:
         """Return the mapped nests of some Einsums, after at least one cut; none if there is no

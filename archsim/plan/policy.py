@@ -39,12 +39,6 @@ FLOOR_RATIO_TO_TRY_BEAM: Final = 1.4
 FLOOR_RATIO_TO_TRY_FUSED: Final = 1.2
 """Lower-bound ratio above which a fused mapping is tried if the beam search found the best one."""
 
-FLOOR_RATIO_TO_TRY_NESTS: Final = 4
-"""Lower-bound ratio above which several nests are tried on a single core.
-
-There all nests have the same partitioning, so that a cut gains less.
-"""
-
 MAX_SEARCHED_PARTITIONINGS: Final = 2
 """Number of partitionings to search by a beam, of a cascade or a nest; those with small bandwidth
 bounds come first."""

@@ -33,6 +33,8 @@ from mappers.construct.generators import GENERATORS
 from workloads import load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from archsim.nest.record import Bound
     from archsim.plan.nest_cuts import Names
     from archsim.plan.planner import Engine
@@ -229,3 +231,27 @@ def test_a_nest_is_mapped_by_the_next_partitioning_if_the_first_has_none() -> No
     first, second = tried["X", "GM", "SN", "SD", "NV", "O"]
     assert first != second
     assert second
+
+
+SMALL_MACHINE = """
+architecture:
+  extends: cloud
+  name: small
+  memories:
+    DRAM: {bandwidth: 30 GB/s}
+    global_buffer: {capacity: 128 KiB, bandwidth: 200 GB/s}
+  arrays:
+    array_2d: {shape: {columns: 32, rows: 16}}
+    array_1d: {shape: {lanes: 32}}
+"""
+
+
+def test_a_single_core_runs_passes_as_nests(tmp_path: Path) -> None:
+    """One nest takes twice the floor, and only from four times the floor on others were tried."""
+    machine, work = tmp_path / "machine.yaml", tmp_path / "work.yaml"
+    machine.write_text(SMALL_MACHINE)
+    shape = "{B: 2, H: 6, E: 64, F: 64, P: 1024, M: 1024}"
+    work.write_text(f"workload: {{name: any, cascade: attention-3pass, shape: {shape}}}")
+    found = simulate(load(str(work)), Architecture.load(str(machine)))
+    assert found.mapping == NEST_BY_NEST
+    assert 1 <= found.over_floor < 1.6
