@@ -93,17 +93,20 @@ def test_tiles_that_nests_would_have_to_cut_alike_are_not_handed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"),
+    ("name", "on", "fields"),
     [
         # First queries see fewer blocks than they pick: what they lack is no zero in a later nest.
-        left("moba", {"P": 16, "U": 4, "J": 3}),
+        left("moba", "a100-80gb", {"P": 16, "U": 4, "J": 3}),
+        left("moba", "fusemax", {"P": 16, "U": 4, "J": 3}),
         # Keys are as many as queries, which one nest needs and the other does not.
-        left("fox", {}),
+        left("fox", "a100-80gb", {}),
     ],
 )
-def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str, int]) -> None:
+def test_what_is_made_nest_by_nest_computes_the_same(
+    name: str, on: str, fields: dict[str, int]
+) -> None:
     work = load(name, **fields, seq_len=16, H=2, E=8, F=8)
-    part, machine = work.parts[0], Architecture.load("a100-80gb")
+    part, machine = work.parts[0], Architecture.load(on)
     known = Cascade.load(part.cascade)
     made = nest_by_nest(PartProblem(part, machine, GENERATORS)).mapping
     assert made.name == NEST_BY_NEST
