@@ -1,8 +1,9 @@
 """Cuts of ranks for the arrays of a machine, before any loops are decided.
 
 An Einsum costs the cycles of its array and those of the innermost memory, which feeds the array, in
-its best layout. A beam over the ranks adds their cuts one by one. Then single ranks are cut anew as
-long as that costs less; ranks that all tensors have lie along arrays only then.
+its best layout; results in registers are not fed. A beam over the ranks adds their cuts one
+by one. Then single ranks are cut anew as long as that costs less; ranks that all tensors have lie
+along arrays only then.
 """
 
 from __future__ import annotations
@@ -218,7 +219,8 @@ class ArrayCuts(Memoized):
 
     @cached_property
     def _sketch(self) -> Sketch:
-        return Sketch(region=self.base)
+        uncut = tuple((rank, ()) for rank in self._all_ranks)
+        return Sketch(region=replace(self.base, cuts=uncut))
 
     @memoized
     def _arrays(self, name: str) -> tuple[tuple[ProcessingArray, tuple[int, ...], float], ...]:
@@ -280,6 +282,8 @@ class ArrayCuts(Memoized):
         fed = dict.fromkeys(moving, 0.0) or {"": 0.0}
         busy = dict.fromkeys(fed, cycles)
         for use in self._sketch.array_uses(name):
+            if array.name in self._holders(use.tensor):
+                continue
             # An array may take gathered elements from any memory: lines are of different length.
             able = self._feeding if use.tensor in self._sketch.gathered else self._feeding[:1]
             size = min(self._sketch.array_words(use, covered, m) * each for m, each in able)
@@ -295,6 +299,13 @@ class ArrayCuts(Memoized):
                 if loading is not None and use.tensor in loading.tensors:
                     busy[inner] = max(busy[inner], comes * loading.cycles)
         return min(busy[inner] + fed[inner] for inner in fed)
+
+    @memoized
+    def _holders(self, tensor: str) -> frozenset[str]:
+        """Return the arrays whose registers may hold a result until all Einsums have read it."""
+        touching = self._sketch.registered.get(tensor, frozenset())
+        able = [{array.name for array, *_ in self._arrays(name)} for name in touching]
+        return frozenset(set.intersection(*able)) if able else frozenset()
 
     def _steps(self, use: Use, covered: dict[str, int]) -> list[str]:
         """Return the ranks along which a running value stays, with some coordinates on an array.

@@ -379,6 +379,9 @@ def test_einsums_outside_of_shared_loops_compute_the_same(name: str, alone: set[
         ("xlm", "h100-sxm", [], 1.1),
         # Scores that the L1 holds took room in the L2, which then did not hold all keys: at 3.0.
         ("differential", "h100-sxm", [], 1.4),
+        # Scores counted as fed from a buffer although registers hold them: at 1.59 and 2.05.
+        ("modernbert-base", "fusemax", [], 1.1),
+        left("gpt-oss-20b", "tpu-v4i", [], 1.2),
     ],
 )
 def test_the_beam_is_near_the_floor(
