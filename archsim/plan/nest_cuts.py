@@ -266,8 +266,14 @@ class _MadeNest:
 
     problem: MappingProblem
     mapping: Mapping
-    bound: Bound
     result: Result
+    """Result in which one core stands for all cores with other parts of a masked rank."""
+
+    @property
+    def bound(self) -> Bound:
+        """The nest with all parts of its ranks bound. Raises MappingError if one is not legal."""
+        machine = self.problem.architecture
+        return bind(self.problem.program, self.mapping, machine, self.problem.shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,13 +465,13 @@ class _CutCascade:
             if partitioned is None:
                 return None
             (mapping,) = join_nests(self.whole, (partitioned,)).nests
-            bound = bind(program, mapping, machine, shapes)
+            bound = bind(program, mapping, machine, shapes, alike=True)
             if best is not None and takes_longer(
                 bound, policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
             ):
                 return None
             result = bound.memo(result_of_nest, nest_name(_names(program)), "analytical")
-            return _MadeNest(nest, mapping, bound, result)
+            return _MadeNest(nest, mapping, result)
         return None
 
 
