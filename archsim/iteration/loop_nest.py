@@ -174,14 +174,15 @@ class LoopSpace(Memoized):
     @cached_property
     def trip_counts(self) -> dict[str, int]:
         """Iterations of each loop inside the first tile of the loops around it, by partitioned
-        rank (member)."""
+        rank (member). Of spatial loops over one axis, those with smaller strides are inside."""
         found: dict[str, int] = {}
         rest = list(self.extents)
         for loop in self.temporal:
             found[loop.member] = -(-rest[loop.axis] // loop.stride)
             rest[loop.axis] = min(rest[loop.axis], loop.stride)
-        for loop in self.spatial:
+        for loop in sorted(self.spatial, key=lambda loop: -loop.stride):
             found[loop.member] = -(-rest[loop.axis] // loop.stride)
+            rest[loop.axis] = min(rest[loop.axis], loop.stride)
         return found
 
     @cached_property

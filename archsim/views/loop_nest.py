@@ -216,19 +216,8 @@ def _own_loops(e: BoundEinsum) -> list[Loop]:
 
 def _spatial_tiles(e: BoundEinsum) -> list[tuple[str, str, int]]:
     """Return the array dimension, the partitioned rank and the number of tiles of each spatial
-    loop.
-
-    If a rank has several spatial loops, the inner loop is nested in the outer one.
-    """
-    left = {x.axis: e.extents[x.axis] for x in e.spatial}
-    for loop in e.temporal:
-        if loop.axis in left:
-            left[loop.axis] = min(left[loop.axis], loop.stride)
-    parts: dict[str, int] = {}
-    for loop in sorted(e.spatial, key=lambda x: -x.stride):
-        parts[loop.member] = -(-left[loop.axis] // loop.stride)
-        left[loop.axis] = min(left[loop.axis], loop.stride)
-    return [(x.dimension or "", x.member, parts[x.member]) for x in e.spatial]
+    loop."""
+    return [(x.dimension or "", x.member, e.trip_counts[x.member]) for x in e.spatial]
 
 
 def _line_key(e: BoundEinsum) -> tuple[object, ...]:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from portions import examples
 
-from archsim.iteration.loop_nest import LoopNest
+from archsim.iteration.loop_nest import LoopNest, LoopSpace
 from archsim.iteration.loops import (
+    Axis,
     Extents,
     Loop,
     count_distinct,
@@ -136,3 +137,16 @@ def test_product_of_axes_is_order_free() -> None:
             continue
         loops = tuple(Loop(member=str(a), axis=a, stride=3, level=0, variable="x") for a in order)
         assert count_points(loops, (10, 7)) == 4 * 3
+
+
+def test_spatial_loops_over_one_axis_are_nested() -> None:
+    """The inner of two loops over 128 lanes counted 128 iterations, so that parts of equal work
+    began at multiples of 512 rows."""
+    outer, inner = (
+        Loop(member=m, axis=0, stride=n, level=0, variable="p", dimension="lanes")
+        for m, n in (("P1", 32), ("P0", 1))
+    )
+    axis = Axis(name="P", extent=128, variables=(("p", 1),))
+    for spatial in ((outer, inner), (inner, outer)):
+        space = LoopSpace(axes=(axis,), shared=(), own=(), spatial=spatial)
+        assert space.trip_counts == {"P1": 4, "P0": 32}
