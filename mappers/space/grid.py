@@ -327,11 +327,10 @@ class RegionGrid:
 def oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
     """Return how unusual a cut is; 0 is usual.
 
-    Parallel ranks rarely lie along an array, and long ranks nearly always do. Ranks that fit along
-    any array are cut in their usual way.
+    Parallel ranks rarely lie along an array, and long ranks nearly always do.
     """
     if parallel:
         return 2.0 * len(cut)
     if short:
-        return max(0, len(cut) - 1) + float(cut != usual)
+        return max(0, len(cut) - 1) + (0.0 if cut == usual else policy.SHORT_RANK_ODDITY)
     return len(cut) - 1.0 if cut else 1.0

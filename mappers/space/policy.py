@@ -19,6 +19,9 @@ ODDITY_PENALTY = 0.01
 """Share of a region's bound that is added to its sort key for each unit of oddity of its cuts. It
 decides among regions with almost equal bounds."""
 
+SHORT_RANK_ODDITY = 0.6
+"""Oddity of cutting a rank in a less usual way, if the rank fits along any array."""
+
 CROWDED_PENALTY = 1.5
 """Factor on a region's sort key if an Einsum's smallest tiles exceed the smallest memory."""
 
