@@ -153,6 +153,11 @@ class Region:
             )
             for r, cut in self.cuts
         ]
+        # Loops of one iteration over tiles of one element are inside of those over the tiles.
+        inner = {b for a, b in self.parts if self.shapes[a] > 1 and self.shapes[b] == 1}
+        found = [
+            replace(c, fine=((c.rank, 1),), outside="") if c.rank in inner else c for c in found
+        ]
         wanted = self.constraints.wanted | {*self.constraints.of_tiles}
         return closed(found, stepped_ranks(self.program) | wanted)
 
