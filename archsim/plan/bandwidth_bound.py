@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def bandwidth_optimal(
         for parts in all_partition_factors(ranks, cores.number)
         if all(parts.get(r, 1) <= _most_unequal(parts, r) for r in masked)
     ]
-    known = [_parts(partitioning) for partitioning in others]
+    known = [_parts(problem.program, partitioning) for partitioning in others]
     times, sums = _BandwidthBound(problem, cores, (*tried, *known)).times()
     best = times[: len(tried)].min()
     if known and best > policy.MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
@@ -108,11 +108,32 @@ def bandwidth_bounds(
     Gathered elements count for each index, though indices may coincide. All times are 0 if several
     memories feed cores, or if cores form a ring.
     """
+    times, _ = _times_of(problem, partitionings)
+    return tuple(float(time) for time in times)
+
+
+def fastest_first(
+    problem: MappingProblem, partitionings: Sequence[Partitioning]
+) -> list[Partitioning]:
+    """Return partitionings in ascending order of their ``bandwidth_bounds``.
+
+    The total time of all memories and arrays decides among those that are as fast as the first.
+    """
+    times, sums = _times_of(problem, partitionings)
+    slower = times > policy.MAX_RATIO_OF_EQUAL_BOUNDS * times.min()
+    order = np.lexsort((np.where(slower, times, sums), slower))
+    return [partitionings[n] for n in order]
+
+
+def _times_of(
+    problem: MappingProblem, partitionings: Collection[Partitioning]
+) -> tuple[Amounts, Amounts]:
+    """Return two times of each partitioning: that of the busiest unit, and the sum over all."""
     cores = problem.unlinked_cores
     if cores is None:
-        return (0.0,) * len(partitionings)
-    times, _ = _BandwidthBound(problem, cores, [*map(_parts, partitionings)]).times()
-    return tuple(float(time) for time in times)
+        return np.zeros(len(partitionings)), np.zeros(len(partitionings))
+    parts = [_parts(problem.program, partitioning) for partitioning in partitionings]
+    return _BandwidthBound(problem, cores, parts).times()
 
 
 def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -> float:
@@ -126,12 +147,17 @@ def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
     if cores is None or any(program.whole_rank(r) != r for r in ranks):
         return 0.0
-    bound = _BandwidthBound(problem, cores, [_parts(partitioning)])
+    bound = _BandwidthBound(problem, cores, [_parts(program, partitioning)])
     return max(float(t[0]) for t in bound.moving(only_inputs=True))
 
 
-def _parts(partitioning: Partitioning) -> dict[str, int]:
-    return {s.rank: s.parts or 1 for _, partitioned in partitioning for s in partitioned}
+def _parts(program: Program, partitioning: Partitioning) -> dict[str, int]:
+    """Return the number of parts of each rank; parts of its tiles are parts of the rank."""
+    found: dict[str, int] = {}
+    for s in (s for _, partitioned in partitioning for s in partitioned):
+        rank = program.whole_rank(s.rank)
+        found[rank] = found.get(rank, 1) * (s.parts or 1)
+    return found
 
 
 @dataclass

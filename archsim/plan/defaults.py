@@ -25,12 +25,6 @@ from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
 from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
 from .partition_factors import Partitioning
-from .partitioned_tiles import (
-    TilePartitioning,
-    mapping_with_partitioned_tiles,
-    tile_partitionings,
-    without_unequal_tiles,
-)
 from .partitioning import idle_factor, number_to_search, partitionings_by_bound
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
@@ -229,9 +223,7 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
     yield from sorted(searched, key=lambda known: max(known.idle, policy.MAX_IDLE_RATIO))
     for partitioning in partitionings:
         yield derived(EINSUM_BY_EINSUM, partitioning, 0)
-    if architecture.has_instances:
-        yield from () if in_nests else _with_partitioned_tiles(problem)
-    else:
+    if not architecture.has_instances:
         yield from (_fused(problem), cut)
 
 
@@ -245,24 +237,6 @@ def _fused(problem: PartProblem) -> KnownMapping:
     )
     sooner = replace(first, beyond=policy.FLOOR_RATIO_TO_TRY_FUSED)
     return replace(first, refining=lambda best: sooner if best.name == BEAM else first)
-
-
-def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
-    """Yield fused mappings that use idle cores: they partition a cascade's tiles, or have unequal
-    tiles."""
-    architecture = problem.architecture
-    usual = map(without_unequal_tiles, problem.partitionings)
-    uneven = [x for x in usual if x is not None][: policy.MAX_UNEQUAL_PARTITIONINGS]
-    for tiles in (*tile_partitionings(problem.of_machine), *uneven):
-
-        def made(tiles: TilePartitioning = tiles) -> Mapping:
-            found = mapping_with_partitioned_tiles(
-                problem.of_machine, problem.generators.fuse, tiles
-            )
-            return replace(found, cascade=problem.cascade)
-
-        idle = idle_factor(architecture, tiles.partitioning)
-        yield KnownMapping(FUSED, made, beyond=policy.FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
 
 
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:

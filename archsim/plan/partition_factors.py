@@ -244,3 +244,36 @@ def partial_results(program: Program, partitioned: Collection[str]) -> tuple[str
         for e in program.einsums
         if any(v in e.variables and v not in e.target.variables for v in partitioned)
     )
+
+
+def divisible_tiles(program: Program) -> tuple[str, ...]:
+    """Return the outermost tiles of cut ranks that can be split over cores.
+
+    Tiles over which Einsums sum are included.
+
+    Parameters
+    ----------
+    program : Program
+
+    Examples
+    --------
+    In the gradients of attention each tile of queries meets each tile of keys by itself. If a
+    value passes from one tile of keys to the next, no core can begin in the middle:
+
+    >>> from einsum_cascade import Cascade
+    >>> divisible_tiles(Cascade.load("flash-attention-2-backward").program)
+    ('P1', 'M1')
+    >>> divisible_tiles(Cascade.load("attention-1pass").program)
+    ()
+    """
+    stepwise = stepwise_ranks(program)
+    found: list[str] = []
+    for rank in program.ranks:
+        if not rank.partition or {rank.name, *rank.partition} & stepwise:
+            continue
+        whole, member = rank.variable, rank.partition[0]
+        using = [e for e in program.einsums if member.lower() in e.variables]
+        able = all(is_divisible(program, e, member.lower()) for e in using)
+        if using and able and not any(whole in e.variables for e in program.einsums):
+            found.append(member)
+    return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
-from itertools import accumulate, chain
+from itertools import accumulate, chain, product
 from math import prod
 from operator import mul
 
@@ -23,21 +23,23 @@ from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpatialRank
 from ..spec.roles import memory_called, memory_in_role
 from . import policy
-from .bandwidth_bound import bandwidth_bounds, bandwidth_optimal
+from .bandwidth_bound import bandwidth_bounds, bandwidth_optimal, fastest_first
 from .partition_factors import (
     Partitioning,
     cores_used,
     distinct_partitionings,
+    divisible_tiles,
     follows_partition,
     has_fast_partial_results,
     has_small_partial_results,
+    partial_elements,
     partial_results,
     partition_factors,
     stepwise_ranks,
     summed_ranks,
     useful_factors,
 )
-from .problem import MappingProblem
+from .problem import Cores, MappingProblem
 
 
 def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
@@ -148,11 +150,72 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
     return tuple(p for p in dict.fromkeys((*gathering, *more, *found)) if p and p not in usual)
 
 
+def tile_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
+    """Return partitionings that split a cascade's own tiles over otherwise idle cores.
+
+    The mapping chooses the length of these tiles, or an Einsum sums over them. Partitionings with
+    the fewest partial results come first. Among equal ones, partitionings with most tiles of other
+    ranks come first.
+
+    There are none if several memories feed cores, or if cores form a ring.
+    """
+    program, cores = problem.program, problem.unlinked_cores
+    members = [m for m in divisible_tiles(program) if _is_open(program, problem.shapes, m)]
+    if cores is None or not members:
+        return ()
+    rests = {
+        partitioning
+        for partitioning in problem.memo(usual_partitionings)
+        if 2 * cores_used(partitioning) <= cores.number and _is_even(partitioning)
+    }
+    found: list[tuple[Partitioning, Partitioning]] = []
+    for rest, member in product(rests, members):
+        length = problem.shapes.get(program.rank_of[member].family or member, 1)
+        parts = min(policy.MAX_PARTITIONED_TILES, cores.number // cores_used(rest), length)
+        if parts > 1:
+            found.append((rest, _with_tiles(program, rest, cores, member, parts)))
+    idle = [idle_factor(problem.architecture, whole) for _, whole in found]
+    most = policy.MAX_IDLE_RATIO * min(idle, default=1)
+    found = [x for x, n in zip(found, idle, strict=True) if n <= most]
+    found.sort(key=lambda x: (partial_elements(problem, x[1]), -cores_used(x[0])))
+    return tuple(whole for _, whole in found[: policy.MAX_TILE_PARTITIONINGS])
+
+
+def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
+    """Return whether a tile of a cut rank may still be partitioned.
+
+    It may if the mapping chooses the tile's length, or if an Einsum sums over the tile.
+    ``replicating_partitionings`` already split all other tiles.
+    """
+    family = program.rank_of[member].family or member
+    fixed = any(m in given for m in program.rank_of[family].partition)
+    return not fixed or bool(partial_results(program, {member.lower()}))
+
+
+def _is_even(partitioning: Partitioning) -> bool:
+    """Return whether all tiles are equally long; tiles balanced under a mask are not."""
+    return not any(s.balanced for _, ranks in partitioning for s in ranks)
+
+
+def _with_tiles(
+    program: Program, rest: Partitioning, cores: Cores, member: str, parts: int
+) -> Partitioning:
+    """Return a partitioning of other ranks with the tiles of one cut rank added."""
+    masked = has_mask_over(program, member, of_data=False)
+    tiles = SpatialRank(instances=cores.name, rank=member, parts=parts, balanced=masked)
+    ((_, ranks),) = rest or ((cores.memory.name, ()),)
+    return ((cores.memory.name, (*ranks, tiles)),)
+
+
 def partitionings_by_bound(problem: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return the partitionings of a cascade in ascending order of their bandwidth bounds."""
-    found = (*problem.memo(usual_partitionings), *problem.memo(replicating_partitionings))
-    times = dict(zip(found, bandwidth_bounds(problem, found), strict=True))
-    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(problem.architecture, p))))
+    """Return the partitionings of a cascade, those with small bandwidth bounds first."""
+    found = [
+        *problem.memo(usual_partitionings),
+        *problem.memo(replicating_partitionings),
+        *problem.memo(tile_partitionings),
+    ]
+    found = sorted(found, key=lambda p: idle_factor(problem.architecture, p))
+    return tuple(fastest_first(problem, found))
 
 
 def number_to_search(problem: MappingProblem) -> int:
@@ -191,6 +254,11 @@ def critical_core_shapes(
     if program is not None:
         found |= {r: n for r, n in outermost_tiles(program, given).items() if r not in found}
     for split in chain.from_iterable(ranks for _, ranks in partitioning):
+        if split.rank not in found and program is not None:
+            # The mapping chooses the length of the tiles: a core has its share of the whole rank.
+            family = program.whole_rank(split.rank)
+            found[family] = -(-found[family] // (split.parts or 1))
+            continue
         whole = found[split.rank]
         found[split.rank] = -(-whole // (split.parts or 1))
         declared = program.rank_of.get(split.rank) if program is not None else None
@@ -255,7 +323,7 @@ def problem_of_one_core(problem: MappingProblem, partitioning: Partitioning) -> 
     shapes = critical_core_shapes(partitioning, given, program)
     sizes = {**given, **outermost_tiles(program, given)}
     for s in chain.from_iterable(ranks for _, ranks in partitioning):
-        if has_mask_over(program, s.rank):
+        if s.rank in sizes and has_mask_over(program, s.rank):
             left = sizes[s.rank] - shapes[s.rank]
             begin = left // 2 if s.balanced else left
             program = program.memo(

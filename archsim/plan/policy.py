@@ -24,12 +24,6 @@ FLOOR_RATIO_TO_ADVISE_SEARCH: Final = 1.5
 
 # Default mappings: the lower-bound ratio above which a class of candidates is tried.
 
-FLOOR_RATIO_TO_TRY_UNEQUAL_TILES: Final = 1.4
-"""Lower-bound ratio above which partitionings with unequal tiles are tried.
-
-Each unequal tile is bound by itself.
-"""
-
 FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
 """Lower-bound ratio above which mappings that take long to generate are tried."""
 
@@ -45,9 +39,6 @@ bounds come first."""
 
 MAX_BOUND_RATIO_TO_SEARCH: Final = 3
 """Largest ratio of a partitioning's bandwidth bound to the smallest one, to be searched, too."""
-
-MAX_UNEQUAL_PARTITIONINGS: Final = 2
-"""Largest number of partitionings with unequal tiles to try; those with most cores come first."""
 
 # Cuts of a cascade into nests.
 
@@ -144,6 +135,9 @@ MAX_TIME_RATIO_OF_EXTRA_PARTITIONING: Final = 0.8
 
 INPUT_CAPACITY_SHARE: Final = 0.75
 """Largest share of a core's memory that one input may fill: other tensors need the rest."""
+
+MAX_RATIO_OF_EQUAL_BOUNDS: Final = 1.01
+"""Largest ratio to the smallest bound at which the total time decides among partitionings."""
 
 NEARLY_FASTEST_RATIO: Final = 1.15
 """Largest ratio to the smallest bound at which partitionings count as equally fast.

@@ -18,7 +18,6 @@ from math import prod
 from archsim.nest.partition import shift_masks, whole_lengths
 from archsim.plan.bandwidth_bound import bandwidth_bounds, input_bandwidth_bound
 from archsim.plan.partition_factors import Partitioning
-from archsim.plan.partitioned_tiles import sink_loops
 from archsim.plan.partitioning import (
     critical_core_shapes,
     machine_of_one_core,
@@ -483,5 +482,36 @@ def placements(
     shared = next((level.loops for level in mapping.nest if level.level == outer), ())
     own = any(level.level == outer for e in mapping.einsums for level in e.nest)
     for number in range(0 if own else 1, len(shared) + 1):
-        inward = sink_loops(mapping, outer, inner, number)
+        inward = _sink_loops(mapping, outer, inner, number)
         yield partition_mapping(inward, partitioning, architecture, program)
+
+
+def _sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
+    """Return a mapping with some loops of an outer memory moved to an inner memory.
+
+    The moved loops are the innermost shared ones, and the Einsums' own loops at the outer memory.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    outer, inner : str
+        The memories, as the mapping names them.
+    number : int
+        Number of shared loops to move.
+    """
+    nest: list[NestLevel] = []
+    for level in mapping.nest:
+        if level.level != outer:
+            nest.append(level)
+            continue
+        stay = len(level.loops) - number
+        nest.append(replace(level, loops=level.loops[:stay]))
+        nest.append(replace(level, level=inner, loops=level.loops[stay:]))
+
+    def moved(nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
+        return tuple(replace(x, level=inner) if x.level == outer else x for x in nest)
+
+    einsums = (replace(e, nest=moved(e.nest)) for e in mapping.einsums)
+    return replace(
+        mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
+    )

@@ -11,15 +11,11 @@ from portions import left
 
 from archsim import Architecture, simulate
 from archsim.legality.binding import bind
-from archsim.plan.partition_factors import cores_used
-from archsim.plan.partitioned_tiles import (
-    divisible_tiles,
-    mapping_with_partitioned_tiles,
-    tile_partitionings,
-)
+from archsim.plan.partition_factors import cores_used, divisible_tiles
+from archsim.plan.partitioning import tile_partitionings
 from archsim.plan.problem import MappingProblem
 from einsum_cascade import Cascade
-from mappers.construct.fused import fused
+from mappers.construct.beam import construct
 from workloads import load
 
 if TYPE_CHECKING:
@@ -45,10 +41,9 @@ def test_gradients_use_the_instances_that_heads_leave_idle(machine: str, most: f
 @pytest.mark.slow
 def test_all_parts_together_do_what_one_instance_would() -> None:
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
-    for tiles in tile_partitionings(MappingProblem(program, machine, SHAPES)):
-        mapping = mapping_with_partitioned_tiles(
-            MappingProblem(program, machine, SHAPES), fused, tiles
-        )
+    problem = MappingProblem(program, machine, SHAPES)
+    for tiles in tile_partitionings(problem):
+        mapping = construct(problem, tiles)
         bound = bind(program, mapping, machine, SHAPES)
         assert not bound.is_whole
         cut = next(s for s in bound.cores.partitions if s.rank in ("P1", "M1"))
@@ -69,17 +64,9 @@ def test_parts_of_tiles_as_long_as_an_array_is_wide_are_balanced() -> None:
     """A tile of 64 keys is one coordinate of M1, though an array takes 64 keys at once."""
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
     shapes = SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096}
-    tiles = next(
-        t
-        for t in tile_partitionings(MappingProblem(program, machine, shapes))
-        if _rank(t.partitioning) == "M1"
-    )
-    bound = bind(
-        program,
-        mapping_with_partitioned_tiles(MappingProblem(program, machine, shapes), fused, tiles),
-        machine,
-        shapes,
-    )
+    problem = MappingProblem(program, machine, shapes)
+    tiles = next(t for t in tile_partitionings(problem) if _rank(t) == "M1")
+    bound = bind(program, construct(problem, tiles), machine, shapes)
     assert not bound.is_whole
     cut = next(s for s in bound.cores.partitions if s.rank == "M1")
     sizes = [cut.size(number) for number in range(cut.parts)]
@@ -100,13 +87,11 @@ def test_ways_use_instances_that_others_leave_idle() -> None:
     ways = tile_partitionings(
         MappingProblem(program, machine, SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096})
     )
-    assert [cores_used(x.partitioning) for x in ways] == [128, 128]
-    assert all(cores_used(x.rest) == 32 for x in ways)
+    assert [cores_used(x) for x in ways] == [128, 128]
+    assert all([s.parts for _, ranks in x for s in ranks] == [8, 4, 4] for x in ways)
     # 67 heads leave no room for two parts of each: they go one after the other.
-    assert {
-        x.rest
-        for x in tile_partitionings(MappingProblem(program, machine, SHAPES | {"G": 67, "S": 1}))
-    } == {()}
+    alone = tile_partitionings(MappingProblem(program, machine, SHAPES | {"G": 67, "S": 1}))
+    assert all(len(ranks) == 1 for x in alone for _, ranks in x)
     assert tile_partitionings(MappingProblem(program, Architecture.load("fusemax"), SHAPES)) == ()
 
 
@@ -123,8 +108,6 @@ def test_spread_so_they_compute_the_same(number: int) -> None:
 
     def made(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
         tiles = tile_partitionings(MappingProblem(program, machine, given))[number]
-        return mapping_with_partitioned_tiles(
-            MappingProblem(program, machine, {**shapes, **given}), fused, tiles
-        )
+        return construct(MappingProblem(program, machine, {**shapes, **given}), tiles)
 
     computes_the_same(known, made, machine, given)
