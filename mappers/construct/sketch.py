@@ -19,6 +19,7 @@ from archsim.spec.arch import Memory, ProcessingArray
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Gather, Program
 from einsum_cascade.memo import Memoized, cached_property, memoized
+from einsum_cascade.operations import operations_of
 
 from ..space.factorisation import EinsumPlacement
 from ..space.region import Region
@@ -321,13 +322,17 @@ class Sketch(Memoized):
         alone : bool
             True if the Einsum takes no turns with others.
         """
-        found, share = [], self._share(name) or 1.0
+        found = []
         region = replace(self.region, joined=False) if alone else self.region
+        operations = region.program.memo(operations_of)[name]
         for array, layouts in region.layouts_by_array[name].items():
-            for cycles, layout in layouts[: policy.MAX_LAYOUTS]:
-                if cycles <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]:
+            able = region.architecture.array(array)
+            assert able is not None, "arrays come from the machine"
+            each = float(able.cycles_of(operations))
+            for _, layout in layouts[: policy.MAX_LAYOUTS]:
+                if layout.iterations <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][1].iterations:
                     placement = EinsumPlacement(array, layout.along, (), alone=alone)
-                    found.append((placement, cycles / share))
+                    found.append((placement, each * layout.iterations))
         return tuple(found)
 
     @memoized

@@ -29,6 +29,7 @@ from einsum_cascade.errors import MappingError
 from mappers.construct.beam import Beam, legalised
 from mappers.construct.core_sharing import CoreSharing
 from mappers.construct.partial_mapping import PartialMapping, options_of
+from mappers.construct.sketch import Sketch
 from mappers.construct.uses import repetitions
 from mappers.space.mapspace import Mapspace
 
@@ -438,3 +439,13 @@ def test_many_tilings_at_once_are_counted_like_each(
     for number in range(3):
         one = [(rank, trips[number]) for rank, trips in loops]
         assert (tiles[number], times[number]) == repetitions(one, ranks) == walked(one, ranks)
+
+
+def test_arrays_work_under_a_mask_that_leaves_nothing() -> None:
+    """In chunks of one token no token is before another one, but arrays go over the pairs."""
+    program, machine = Cascade.load("rwkv-6-chunked").program, small((8, 8), 1 << 16)
+    shapes = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 16, "P1": 16, "P0": 1, "M0": 1}
+    regions = (region for region, *_ in Mapspace.of(program, machine, shapes).cuttable())
+    sketch = Sketch(region=replace(next(regions), cuts=tuple((r, ()) for r in shapes)))
+    assert sketch.region.share("D") == 0
+    assert all(cycles >= shapes["P"] for _, cycles in sketch.layouts("D"))
