@@ -242,7 +242,7 @@ def _fused(problem: PartProblem) -> KnownMapping:
 def _split(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield generated mappings of equivalent cascades that split sums over the cores."""
     for other, partitioning in split_reductions(problem):
-        for name in (BEAM, EINSUM_BY_EINSUM):
+        for name in (FUSED, EINSUM_BY_EINSUM):
             make = partial(derived_mapping, other, partitioning, name)
             yield KnownMapping(name, make, beyond=policy.ACCEPTED_FLOOR_RATIO)
 
