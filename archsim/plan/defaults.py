@@ -2,8 +2,8 @@
 
 A machine that was designed for a mapping runs that mapping if it is legal. Otherwise the planner
 evaluates known mappings and takes the fastest. First come mappings that an earlier search found for
-the same problem, and built-in mappings of the cascade. Then come blocked mappings on machines of
-many cores, and generated mappings, with fused loops or one Einsum after the other.
+the same problem, and built-in mappings of the cascade. Then come generated mappings, with fused
+loops or one Einsum after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError,
 from ..result.note import Note, noted
 from ..result.result import Result
 from ..spec.index import mapping_entries
-from ..spec.mapping import BEAM, BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
+from ..spec.mapping import BEAM, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
 from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
@@ -28,7 +28,6 @@ from .partition_factors import Partitioning
 from .partitioning import idle_factor, number_to_search, partitionings_by_bound
 from .parts import PartProblem, job_of, stands_in
 from .selection import (
-    blocks_mapping,
     derived_mapping,
     machines_own,
     partitioned_mapping,
@@ -177,10 +176,6 @@ def known_mappings(problem: PartProblem) -> Iterator[KnownMapping]:
             beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
             idle=idle_factor(problem.architecture, partitioning),
         )
-    for partitioning in problem.partitionings if len(problem.partitionings) > 1 else ():
-        blocks = blocks_mapping(problem, partitioning)
-        if blocks is not None:
-            yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
     yield from _generated(problem)
     yield from _split(problem)
 
@@ -211,9 +206,12 @@ def _generated(problem: PartProblem) -> Iterator[KnownMapping]:
             idle=idle_factor(architecture, partitioning),
         )
 
+    beyond: float = policy.FLOOR_RATIO_TO_TRY_BEAM
+    if architecture.has_instances:
+        beyond = policy.FLOOR_RATIO_TO_TRY_BEAM_ON_CORES
     # Where several nests gather, one nest for all of them is the last resort.
     searched = [
-        derived(BEAM, p, inf if in_nests else policy.FLOOR_RATIO_TO_TRY_BEAM)
+        derived(BEAM, p, inf if in_nests else beyond)
         for p in partitionings[: problem.of_machine.memo(number_to_search)]
     ]
     cut = replace(nests, there=lambda: cuts().any)

@@ -45,8 +45,6 @@ class Generators:
 
     make: MakeMapping
     """Function that generates a mapping of one Einsum after the other."""
-    make_blocks: FindMapping
-    """Function that generates a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
     """Function that generates a fused mapping, whose Einsums share loops if capacity allows."""
     construct: ConstructMapping

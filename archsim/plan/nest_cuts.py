@@ -27,7 +27,7 @@ from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.mapping import NEST_BY_NEST, Mapping
 from . import policy
-from .job import FindMapping, Generators
+from .job import Generators, MakeMapping
 from .partition_factors import Partitioning
 from .partitioning import (
     critical_core_shapes,
@@ -307,8 +307,7 @@ class _CutCascade:
         if several and (one is None or _are_faster(several, one)):
             return several
         if one is None or one.result.over_floor > policy.FLOOR_RATIO_TO_TRY_UNFUSED:
-            generators = (self.generators.make_blocks, self.generators.make)
-            others = tuple(partial(_mapping_of_one_core, make) for make in generators)
+            others = (partial(_mapping_of_one_core, self.generators.make),)
             nest = self._excerpt(names)
             one = self._fastest(nest, one, others, nest.memo(number_to_search))
         if one is None:
@@ -486,13 +485,13 @@ FindPartitioned = Callable[[MappingProblem, Partitioning], Mapping | None]
 
 
 def _mapping_of_one_core(
-    make: FindMapping, nest: MappingProblem, partitioning: Partitioning
-) -> Mapping | None:
+    make: MakeMapping, nest: MappingProblem, partitioning: Partitioning
+) -> Mapping:
     """Return a mapping of a nest that is generated for one core with its share of the machine."""
     program, machine = nest.program, nest.architecture
     core = machine_of_one_core(machine, partitioning)
     made = make(program, core, critical_core_shapes(partitioning, nest.shapes, program))
-    return None if made is None else partition_mapping(made, partitioning, machine, program)
+    return partition_mapping(made, partitioning, machine, program)
 
 
 def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:

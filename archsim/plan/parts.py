@@ -28,7 +28,7 @@ from ..nest.roles import missing_operations
 from ..result.note import noted
 from ..spec.arch import OF_WORDS, Architecture
 from ..spec.index import compute_the_same, mapping_entries
-from ..spec.mapping import BEAM, BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
+from ..spec.mapping import BEAM, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from ..spec.tensor_words import in_formats, with_word_bits
 from .job import Generators, Job
 from .partition_factors import Partitioning
@@ -120,8 +120,6 @@ def stands_in(part: Part, cascade: str) -> bool:
 _SEARCH = "`archsim map` searches for a better one."
 _DERIVED = {
     EINSUM_BY_EINSUM: "generated mapping: one Einsum after the other, every tensor through memory. "
-    f"{_SEARCH}",
-    BLOCK_BY_BLOCK: "generated mapping: one Einsum after the other, in blocks that memories hold. "
     f"{_SEARCH}",
     FUSED: f"generated mapping: fused loops, intermediates stay on chip. {_SEARCH}",
     BEAM: f"generated mapping: the best that a short search finds. {_SEARCH}",

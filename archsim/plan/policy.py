@@ -30,6 +30,12 @@ FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
 FLOOR_RATIO_TO_TRY_BEAM: Final = 1.4
 """Lower-bound ratio above which a beam search is tried, and several nests on many cores."""
 
+FLOOR_RATIO_TO_TRY_BEAM_ON_CORES: Final = 1.2
+"""Lower-bound ratio above which a beam search is tried on many cores.
+
+Written mappings know neither how many cores there are nor what they share.
+"""
+
 FLOOR_RATIO_TO_TRY_FUSED: Final = 1.2
 """Lower-bound ratio above which a fused mapping is tried if the beam search found the best one."""
 

@@ -119,19 +119,6 @@ def derived_mapping(
     return partitioned_mapping(make(problem.program, core, shapes), chosen, problem)
 
 
-def blocks_mapping(problem: PartProblem, partitioning: Partitioning) -> Mapping | None:
-    """Generate a blocked mapping; return None if none exists or if nothing is partitioned."""
-    if not partitioning:
-        return None
-    core = machine_of_one_core(problem.architecture, partitioning)
-    shapes = critical_core_shapes(partitioning, problem.shapes)
-    try:
-        made = problem.generators.make_blocks(problem.program, core, shapes)
-    except InputError:
-        return None  # The mapping of one Einsum after the other reports the error.
-    return None if made is None else partitioned_mapping(made, partitioning, problem)
-
-
 def partitioned_mapping(
     mapping: Mapping, partitioning: Partitioning, problem: PartProblem
 ) -> Mapping:

@@ -18,8 +18,6 @@ from .reading import Specification
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""
-BLOCK_BY_BLOCK: Final = "block-by-block"
-"""Name of every mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 FUSED: Final = "fused"
 """Name of the mapping whose Einsums share loops (``mappers.construct.fused``)."""
 BEAM: Final = "beam"

@@ -32,15 +32,6 @@ def _make(program: Program, architecture: Architecture, given: Sizes[str, int], 
     return einsum_by_einsum(program, architecture, given)
 
 
-def _make_blocks(
-    program: Program, architecture: Architecture, given: Sizes[str, int], /
-) -> Mapping | None:
-    """Return the mapping with blocks in every memory (``block_by_block``)."""
-    from .block_by_block import block_by_block
-
-    return block_by_block(program, architecture, given)
-
-
 _FUSED = "fused, in stretches, states held, heads inside of steps"
 """Key of stored mappings, which names the version of ``fused`` that made them."""
 
@@ -119,12 +110,7 @@ def _recall_none(
 
 
 GENERATORS: Final = Generators(
-    make=_make,
-    make_blocks=_make_blocks,
-    fuse=_fuse,
-    construct=_construct,
-    choose=_choose,
-    recall=_recall_none,
+    make=_make, fuse=_fuse, construct=_construct, choose=_choose, recall=_recall_none
 )
 """Generated mappings for cascades without a written one, and the cheapest of open choices."""
 

@@ -70,12 +70,6 @@ MIN_REBALANCING_GAIN = Fraction(19, 20)
 """Ratio of estimated cycles after and before Einsums are moved, below which the engine compares
 the two mappings."""
 
-BUFFERED_TILES = 2
-"""Number of copies of each tile: one is in use while the next one arrives."""
-
-MAX_BLOCK_COMBINATIONS = 1 << 14
-"""Number of tile size combinations above which no blocked mapping is made."""
-
 MAX_ESTIMATE_RATIO = Fraction(3, 2)
 """Ratio to the best estimate, in cycles, up to which the engine compares mappings."""
 

@@ -21,7 +21,6 @@ from archsim.spec.mapping import Keep, Mapping
 from archsim.spec.roles import memory_called
 from einsum_cascade.errors import InputError, NoLegalMappingError
 
-from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
 from ..problem.certificate import INTERRUPTED, Certificate
 from ..problem.engine_run import EngineRun, run_mapping
@@ -321,8 +320,5 @@ def _unsearched(space: Mapspace) -> Iterator[Mapping]:
         # Its loops name memories by roles, which any machine has.
         if not any(level.spatial for level in mapping.nest):
             yield mapping
-    for make in (block_by_block, einsum_by_einsum):
-        with suppress(InputError):
-            made = make(space.program, space.architecture, space.given)
-            if made is not None:
-                yield made
+    with suppress(InputError):
+        yield einsum_by_einsum(space.program, space.architecture, space.given)
