@@ -151,7 +151,7 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
 
 
 def tile_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
-    """Return partitionings that split a cascade's own tiles over otherwise idle cores.
+    """Return partitionings that split a cascade's own tiles over cores that all others leave idle.
 
     The mapping chooses the length of these tiles, or an Einsum sums over them. Partitionings with
     the fewest partial results come first. Among equal ones, partitionings with most tiles of other
@@ -160,14 +160,19 @@ def tile_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
     There are none if several memories feed cores, or if cores form a ring.
     """
     program, cores = problem.program, problem.unlinked_cores
-    members = [m for m in divisible_tiles(program) if _is_open(program, problem.shapes, m)]
-    if cores is None or not members:
+    members = [
+        member
+        for member in divisible_tiles(program)
+        if _is_open(program, problem.shapes, member) and _is_of_whole_tiles(problem, member)
+    ]
+    usual = problem.memo(usual_partitionings)
+    if (
+        cores is None
+        or not members
+        or not all(_leaves_idle(problem.architecture, p) for p in usual)
+    ):
         return ()
-    rests = {
-        partitioning
-        for partitioning in problem.memo(usual_partitionings)
-        if 2 * cores_used(partitioning) <= cores.number and _is_even(partitioning)
-    }
+    rests = {p for p in usual if 2 * cores_used(p) <= cores.number and _is_even(p)}
     found: list[tuple[Partitioning, Partitioning]] = []
     for rest, member in product(rests, members):
         length = problem.shapes.get(program.rank_of[member].family or member, 1)
@@ -190,6 +195,18 @@ def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
     family = program.rank_of[member].family or member
     fixed = any(m in given for m in program.rank_of[family].partition)
     return not fixed or bool(partial_results(program, {member.lower()}))
+
+
+def _is_of_whole_tiles(problem: MappingProblem, member: str) -> bool:
+    """Return whether a cut rank may consist of whole tiles: parts of it must.
+
+    Tiles whose length the mapping chooses are as long as a side of an array.
+    """
+    family = problem.program.rank_of[member].family or member
+    tile = problem.shapes.get(problem.program.rank_of[family].partition[-1])
+    sides = (d.size for array in problem.architecture.arrays for d in array.dimensions)
+    lengths = [n for n in sides if n > 1] if tile is None else [tile]
+    return any(problem.extent(family) % n == 0 for n in lengths)
 
 
 def _is_even(partitioning: Partitioning) -> bool:

@@ -93,6 +93,10 @@ def test_ways_use_instances_that_others_leave_idle() -> None:
     alone = tile_partitionings(MappingProblem(program, machine, SHAPES | {"G": 67, "S": 1}))
     assert all(len(ranks) == 1 for x in alone for _, ranks in x)
     assert tile_partitionings(MappingProblem(program, Architecture.load("fusemax"), SHAPES)) == ()
+    # A part is of whole tiles, as long as a side of an array; nor are there parts if heads use all
+    # cores.
+    for more in ({"P": 333, "M": 333}, {"G": 66, "S": 2}):
+        assert tile_partitionings(MappingProblem(program, machine, SHAPES | more)) == ()
 
 
 def test_tiles_that_need_one_another_are_in_no_parts() -> None:
@@ -107,7 +111,7 @@ def test_spread_so_they_compute_the_same(number: int) -> None:
     given = {"B": 1, "G": 2, "S": 2, "E": 2, "F": 3, "P": 8, "M": 8}
 
     def made(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
-        tiles = tile_partitionings(MappingProblem(program, machine, given))[number]
-        return construct(MappingProblem(program, machine, {**shapes, **given}), tiles)
+        problem = MappingProblem(program, machine, {**shapes, **given})
+        return construct(problem, tile_partitionings(problem)[number])
 
     computes_the_same(known, made, machine, given)
