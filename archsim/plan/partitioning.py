@@ -172,7 +172,7 @@ def tile_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
         or not all(_leaves_idle(problem.architecture, p) for p in usual)
     ):
         return ()
-    rests = {p for p in usual if 2 * cores_used(p) <= cores.number and _is_even(p)}
+    rests = [p for p in usual if 2 * cores_used(p) <= cores.number and _is_even(p)]
     found: list[tuple[Partitioning, Partitioning]] = []
     for rest, member in product(rests, members):
         length = problem.shapes.get(program.rank_of[member].family or member, 1)
