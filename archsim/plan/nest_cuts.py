@@ -249,7 +249,7 @@ def nest_by_nest(problem: PartProblem) -> NestedMapping:
         raise NoLegalMappingError("there is no place to cut it into nests")
     return NestedMapping(
         mapping=join_nests(cut.whole, tuple(run.mapping for run in runs)),
-        nests=tuple(BoundNest(run.problem.shapes, run.bound) for run in runs),
+        nests=tuple(BoundNest(run.problem.shapes, run.bind()) for run in runs),
     )
 
 
@@ -269,9 +269,8 @@ class _MadeNest:
     result: Result
     """Result in which one core stands for all cores with other parts of a masked rank."""
 
-    @property
-    def bound(self) -> Bound:
-        """The nest with all parts of its ranks bound. Raises MappingError if one is not legal."""
+    def bind(self) -> Bound:
+        """Bind the nest with all parts of its ranks. Raises MappingError if one is not legal."""
         machine = self.problem.architecture
         return bind(self.problem.program, self.mapping, machine, self.problem.shapes)
 
