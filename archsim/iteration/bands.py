@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, reduce
@@ -306,21 +306,21 @@ class BoxedBand(NamedTuple):
         return Band(self.low + moved, self.high + moved, columns, rows).points
 
 
-def points_before(bands: tuple[BoxedBand, ...], row: int) -> int:
-    """Count the points of a union of bands whose y is below ``row``, by inclusion and exclusion.
+def signed_intersections(bands: Iterable[BoxedBand]) -> tuple[tuple[int, BoxedBand], ...]:
+    """Return intersections of bands with the signs that inclusion and exclusion gives them.
 
-    Of 8 keys (x) every query (y) sees the first 3, and later queries see more:
+    The signed sum of their points counts every point of the union once. Of 8 keys (x) every query
+    (y) sees the first 3, and later queries see more:
 
     >>> far = 1 << 60
     >>> seen = (BoxedBand(-far, 0, 0, 7, 0, far), BoxedBand(-far, far, 0, 2, 0, far))
-    >>> [points_before(seen, row) for row in range(6)]
+    >>> parts = signed_intersections(seen)
+    >>> [sum(sign * band.points_before(row) for sign, band in parts) for row in range(6)]
     [0, 3, 6, 9, 13, 18]
     """
     distinct = tuple(dict.fromkeys(bands))
     chosen = (c for n in range(1, len(distinct) + 1) for c in combinations(distinct, n))
-    return sum(
-        (-1) ** (1 + len(c)) * reduce(BoxedBand.intersection, c).points_before(row) for c in chosen
-    )
+    return tuple(((-1) ** (1 + len(c)), reduce(BoxedBand.intersection, c)) for c in chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

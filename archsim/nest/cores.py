@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise, product
 from math import prod
+from operator import mul
 from typing import Final
 
 from einsum_cascade.affine import digits, linear
@@ -27,7 +28,7 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation import index_text
 
-from ..iteration.bands import BoxedBand, points_before
+from ..iteration.bands import BoxedBand, signed_intersections
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpatialRank, Tile
 from .masks import bands_of_several
@@ -525,12 +526,13 @@ def balanced_begins(
             here = work.setdefault(e.array.name, {})
             here[rows] = here.get(rows, 0.0) + cycles
 
+    every = tuple(dict.fromkeys(rows for here in work.values() for rows in here))
+    weights = [[here.get(rows, 0.0) for rows in every] for here in work.values()]
+
     @cache
     def until(row: int) -> tuple[float, ...]:
-        return tuple(
-            sum(cycles * rows.before(row) for rows, cycles in here.items())
-            for here in work.values()
-        )
+        points = [rows.before(row) for rows in every]
+        return tuple(sum(map(mul, cycles, points)) for cycles in weights)
 
     return equal_parts(until, extent, parts, grain)
 
@@ -629,14 +631,17 @@ def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
 class _Rows:
     """Rows of a rank in which Einsums with equal masks work."""
 
-    mask: tuple[BoxedBand, ...] | None
+    mask: tuple[tuple[int, BoxedBand], ...] | None
+    """Bands whose points, each with its sign, add up to those of the mask."""
     unit: int
     """Number of the mask's rows in one coordinate of the rank."""
 
     def before(self, row: int) -> int:
         """Count the points that the mask keeps in all rows before ``row``; without a mask, count
         the rows."""
-        return row if self.mask is None else points_before(self.mask, row * self.unit)
+        if self.mask is None:
+            return row
+        return sum(sign * band.points_before(row * self.unit) for sign, band in self.mask)
 
 
 def _row_work(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> tuple[_Rows, float]:
@@ -648,7 +653,7 @@ def _row_work(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> tuple[_Ro
     if enclosing is None:
         return _Rows(None, 1), float(e.cycles) / rows
     mask = _bands_of_disjunction(sample, e, family, begin * unit) or (enclosing,)
-    found = _Rows(mask, unit)
+    found = _Rows(signed_intersections(mask), unit)
     points = found.before(begin + rows) - found.before(begin)
     return found, float(e.cycles) / points if points else 0.0
 
