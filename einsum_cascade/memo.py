@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, get_args, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, get_args, overload
 
 from typing_extensions import override
 
@@ -12,6 +12,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 M = TypeVar("M", bound="Memoized")
 K = TypeVar("K", bound=Hashable)
+
+_MISSING: Final[Any] = object()
+"""Stands for a value that is not kept."""
 
 
 class cached_property(functools.cached_property[T]):
@@ -109,9 +112,9 @@ class Memoized:
             Further arguments of ``make``.
         """
         known, key = self._memo, (make, given)
-        if key not in known:
-            known[key] = make(self, *given, **none)
-        found: T = known[key]
+        found: T = known.get(key, _MISSING)
+        if found is _MISSING:
+            found = known[key] = make(self, *given, **none)
         return found
 
     def has(
@@ -169,9 +172,9 @@ def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, 
         # As ``memo``, without a second call: runs read these values thousands of times.
         assert not none, "values are known by positional arguments alone"
         known, key = self._memo, (method, given)
-        if key not in known:
-            known[key] = method(self, *given, **none)
-        found: T = known[key]
+        found: T = known.get(key, _MISSING)  # One look: keys are hashed anew at each.
+        if found is _MISSING:
+            found = known[key] = method(self, *given, **none)
         return found
 
     functools.update_wrapper(memoizing, method)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from math import inf, prod
+from operator import itemgetter
 
 from archsim.spec.arch import Memory, ProcessingArray
 from einsum_cascade.ir import Program
@@ -241,13 +242,17 @@ class ArrayCuts(Memoized):
         counts = tuple(tuple(n for _, n in r.fine) for r in free)
         least = inf
         for array, rooms, each in self._arrays(name):
+            able: list[tuple[float, float, dict[str, int], dict[str, int]]] = []
             for taken in self.base.program.memo(_coverages, counts, rooms):
                 covered = {r.rank: n for r, n in zip(free, taken, strict=True) if n > 1}
                 times = {r.rank: -(-r.size // covered.get(r.rank, 1)) for r in ranks}
                 share = self._sketch.array_share(name, (), covered)
-                cycles = each * prod(times.values())
-                if share * cycles < least:
-                    least = min(least, share * self._fed(name, array, cycles, covered, times))
+                able.append((share * each * prod(times.values()), share, covered, times))
+            for cycles, share, covered, times in sorted(able, key=itemgetter(0)):
+                if cycles >= least:
+                    break
+                fed = self._fed(name, array, cycles / share, covered, times) if share else 0.0
+                least = min(least, share * fed)
         return least
 
     @cached_property

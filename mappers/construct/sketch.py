@@ -26,7 +26,19 @@ from ..space.region import Region
 from . import policy
 from .context import repeated_gather
 from .core_sharing import NO_SHARING, CoreShares, CoreSharing
-from .uses import Amount, Loading, Loops, Moved, TileWords, Trips, Use, repetitions, stays
+from .uses import (
+    Amount,
+    Loading,
+    Loops,
+    Moved,
+    TileWords,
+    Trips,
+    Use,
+    chosen,
+    least,
+    repetitions,
+    stays,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +70,9 @@ class Sketch(Memoized):
         if use.gathered_by:
             whole = self._extent(use.gathered_by, held) >= use.positions
         for rank in (use.ranks - use.gathered_by) & held.keys():
-            whole = whole & (np.asarray(held[rank]) >= self.coarse[rank])
+            whole = whole & (held[rank] >= self.coarse[rank])
         pairs = zip(shares.whole, shares.part, strict=True)
-        kept, moved, read = (np.where(whole, a, b) for a, b in pairs)
+        kept, moved, read = (chosen(whole, a, b) for a, b in pairs)
         return kept, moved, read
 
     def share_fed(self, tensor: str, memory: int) -> float:
@@ -422,7 +434,7 @@ class Sketch(Memoized):
                 apart = apart | (held[rank] > 1)
         one = self._elements(use, use.ranks, held)
         every = self._elements(use, use.all_ranks, held)
-        return np.where(apart, every, one) * use.words
+        return chosen(apart, every, one) * use.words
 
     @cached_property
     def may_fit(self) -> bool:
@@ -449,7 +461,7 @@ class Sketch(Memoized):
         whole: NDArray[np.bool_] | bool = True
         for rank in use.adjacent:
             extent = self._extent((rank,), held)
-            run = run * np.where(whole, extent, 1)
+            run = run * chosen(whole, extent, 1)
             whole = whole & (extent >= self.region.shapes[rank])
         words = words * self._in_lines(use, run, outer)
         return TileWords(words, self._extent(use.gathered_by, held) >= use.positions)
@@ -464,9 +476,9 @@ class Sketch(Memoized):
         return np.ceil(np.ceil(run / line) * line) / run
 
     def _elements(self, use: Use, ranks: frozenset[str], held: Trips) -> Amount:
-        gathered = np.minimum(use.positions, self._extent(use.gathered_by, held))
+        gathered = least(use.positions, self._extent(use.gathered_by, held))
         size = gathered * self._extent(ranks - use.gathered_by, held)
-        return np.minimum(size, use.most) * self._parallel_extent
+        return least(size, use.most) * self._parallel_extent
 
     def _extent(self, ranks: Collection[str], held: Trips) -> Amount:
         """Return the product of the coordinates of some ranks that are held."""
@@ -476,7 +488,7 @@ class Sketch(Memoized):
             if cut is None:
                 size = size * self.region.shapes.get(rank, 1)
             elif rank in held:
-                size = size * np.minimum(cut.size, cut.fine_size * held[rank])
+                size = size * least(cut.size, cut.fine_size * held[rank])
             else:
                 size = size * (cut.fine_size if cut.outside else cut.size)
         return size
@@ -539,7 +551,7 @@ class Sketch(Memoized):
         once, again = counted(use.all_ranks)
         if use.gathered_by:
             held, whole = tile.has_all_positions, counted(use.all_ranks - use.gathered_by)
-            once, again = np.where(held, whole[0], once), np.where(held, whole[1], again)
+            once, again = chosen(held, whole[0], once), chosen(held, whole[1], again)
         if not use.written:
             return Moved(once, again, once + again)
         back: Amount = again
@@ -553,7 +565,7 @@ class Sketch(Memoized):
                     returns = returns | (trips > 1)
             # An Einsum that does not read its own value leaves that to others.
             if use.accumulates:
-                back = again + size * share * np.where(returns, times, 0.0)
+                back = again + size * share * chosen(returns, times, 0.0)
         return Moved(once, again + back, back, returns)
 
     @memoized
@@ -668,14 +680,14 @@ class Sketch(Memoized):
             used.difference(*(d for r, d in laid.items() if r in use.all_ranks or r in parallel))
             for use in uses
         ]
-        least = min(map(len, shared))
+        fewest = min(map(len, shared))
         reduced = next(axes for use, axes in zip(uses, shared, strict=True) if use.written)
         along = [d.size for d in array.dimensions if d.name in reduced]
         return Loading(
             tensors=frozenset(
                 use.tensor
                 for use, axes in zip(uses, shared, strict=True)
-                if len(axes) == least and not use.written
+                if len(axes) == fewest and not use.written
             ),
             cycles=min(along or [d.size for d in array.dimensions]),
         )

@@ -18,6 +18,21 @@ Loops = Sequence[tuple[str, Amount]]
 """Ranks and iterations of loops, outermost first."""
 
 
+def least(one: Amount, other: Amount) -> Amount:
+    """Return the smaller amount, as a plain number if both are: numpy takes longer for one number
+    than Python."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.minimum(one, other)
+    return min(one, other)
+
+
+def chosen(first: NDArray[np.bool_] | bool, one: Amount, other: Amount) -> Amount:
+    """Return the first amount where a condition holds, and the other elsewhere."""
+    if isinstance(first, np.ndarray):
+        return np.where(first, one, other)
+    return one if first else other
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """Access of an Einsum to a tensor."""
@@ -91,9 +106,9 @@ class Moved:
     def where(self, better: NDArray[np.bool_] | bool, other: Moved) -> Moved:
         """Return these words for some tilings, and those of another order for all others."""
         return Moved(
-            np.where(better, self.once, other.once),
-            np.where(better, self.again, other.again),
-            np.where(better, self.into, other.into),
+            chosen(better, self.once, other.once),
+            chosen(better, self.again, other.again),
+            chosen(better, self.into, other.into),
             np.where(better, self.returns, other.returns),
         )
 
@@ -118,10 +133,8 @@ def repetitions(loops: Loops, ranks: Collection[str]) -> tuple[Amount, Amount]:
         if rank in ranks:
             seen = seen | (trips > 1)
             tiles, times = tiles * trips, times * trips
-        elif isinstance(seen, bool):
-            times = times * trips if seen else times
         else:
-            times = times * np.where(seen, trips, 1)
+            times = times * chosen(seen, trips, 1)
     return tiles, times
 
 
@@ -145,7 +158,7 @@ def stays(loops: Loops, use: Use, shared: Loops) -> bool:
     True
     False
     """
-    iterating = [rank for rank, trips in loops if np.any(np.asarray(trips) > 1)]
+    iterating = [rank for rank, trips in loops if trips > 1]
     if not use.steps:
         return use.ranks.isdisjoint(rank for rank, trips in loops[len(shared) :] if trips > 1)
     steps = [n for n, rank in enumerate(iterating) if rank in use.steps]
