@@ -9,6 +9,7 @@ import pytest
 from portions import left
 
 from archsim import Architecture, simulate
+from einsum_cascade.operations import in_format
 from einsum_cascade.yaml.library import builtin_names
 from workloads import load
 
@@ -34,6 +35,41 @@ def test_peaks_are_the_published_ones(name: str) -> None:
 
 
 MANY, ONE = {"seq_len": 130}, {"phase": "decode", "cached_len": 300}
+
+RATES = {
+    ("a100-80gb", "tensor_core"): {"bf16": 312e12, "fp16": 312e12, "tf32": 156e12, "int8": 624e12},
+    ("a100-80gb", "vector_unit"): {"fp32": 19.5e12},
+    ("h100-sxm", "tensor_core"): {
+        "bf16": 989e12,
+        "tf32": 494.7e12,
+        "fp8_e4m3": 1979e12,
+        "fp8_e5m2": 1979e12,
+        "int8": 1979e12,
+    },
+    # Published at the highest clock of 1.98 GHz: 66.9e12.
+    ("h100-sxm", "vector_unit"): {"fp32": 66.9e12 * 1.83 / 1.98},
+}
+"""Operations a second of products by format, as published in the whitepapers of 2020 and 2022."""
+
+
+@pytest.mark.parametrize(("name", "array"), RATES)
+def test_rates_go_by_the_format_of_the_operands(name: str, array: str) -> None:
+    machine = Architecture.load(name)
+    matrix = machine.array(array)
+    assert matrix is not None
+    each = 2 * matrix.elements * machine.copies(array) * float(machine.clock_hz)
+    for number_format, rate in RATES[name, array].items():
+        cycles = matrix.cycles_of([(in_format("mac", number_format), 1)])
+        assert each / float(cycles) == pytest.approx(rate, rel=6e-3)
+
+
+def test_products_in_a_format_without_a_rate_run_in_another_and_say_so() -> None:
+    work = load("llama-3-8b", "formats.default=fp8_e4m3", batch=1, **ONE)
+    found = simulate(work, "a100-80gb")
+    assert any("mac in fp8_e4m3 is done in fp16" in note for note in found.notes)
+    assert not any("done in" in note for note in simulate(work, "h100-sxm").notes)
+
+
 SHORT = {"cascade": "attention-3pass"}
 """Few Einsums and no mask: what takes long to make is made soon."""
 
