@@ -25,6 +25,7 @@ from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
 from ..legality.footprint import requirements
 from ..nest.record import Bound, BoundEinsum
+from ..result.as_built import as_built
 from ..result.note import Note, noted
 from ..result.record import (
     ArrayRoof,
@@ -118,7 +119,7 @@ def priced(
     """
     machine = bound.architecture
     bill = charges(machine, counts, bound.words) + leakage_charges(machine, result.latency_s)
-    return replace(
+    found = replace(
         result,
         buffers=_buffers(bound),
         resident_bytes=_number(requirements(bound)[machine.home_level].required_bytes),
@@ -132,6 +133,7 @@ def priced(
         floor=floor_of(bound.whole, counts, least),
         charges=bill,
     )
+    return replace(found, as_built=as_built(found, machine.losses))
 
 
 def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
@@ -438,8 +440,5 @@ def _machine_notes(bound: Bound) -> Iterator[str]:
     for memory in architecture.memories:
         if memory.bandwidth_bytes_per_s is None:
             yield f"{memory.name}: bandwidth is taken as unlimited"
-    if architecture.launch_s is not None:
-        micro = 1e6 * architecture.launch_s
-        yield f"to start a kernel takes {micro:.3g} us more, in no latency here"
     leaking = "" if leakage_w(architecture) else "leakage, "
     yield f"{leaking}clock and on-chip network energy are not billed"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
+from .as_built import as_built_of_parts
 from .note import Note
 from .record import (
     ArrayRoof,
@@ -89,6 +90,7 @@ def merged(
         folds=tuple(_folds(parts, names)),
         roofs=_roofs(parts),
         parts=parts,
+        as_built=as_built_of_parts(parts),
     )
 
 

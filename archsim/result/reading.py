@@ -16,6 +16,7 @@ from .note import Note, NoteKind
 from .record import (
     SCHEMA_VERSION,
     ArrayUse,
+    AsBuilt,
     Bounds,
     EinsumUse,
     Floor,
@@ -84,6 +85,7 @@ class ResultFields(StoredFields):
     tokens: PositiveWhole | None = None
     request: RequestUse | None = None
     before_rewrite: Totals | None = None
+    as_built: AsBuilt | None = None
     utilization: Annotated[dict[Label, Real], Field(min_length=1)]
     busy_cycles: dict[Label, Real]
     occupied_cycles: dict[Label, Real]

@@ -107,6 +107,26 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Seconds that a run takes longer on the machine as built than as designed, by cause."""
+
+    name: Label
+    """Memory or array that sustains less than its rate, or ``launch``."""
+    seconds: Real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsBuilt:
+    """Latency, energy and power of a run on the machine as built, with measured losses."""
+
+    latency_s: Real
+    energy_pj: Real
+    average_power_w: Real
+    losses: tuple[Loss, ...] = ()
+    """What makes the difference to the latency as designed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTraffic:
     """Bytes read from and written to one memory level over the whole run."""
 
@@ -400,6 +420,9 @@ class RunRecord:
     """Times and energies of the stages of a request; ``latency_s`` and energies of the run cover
     all."""
 
+    as_built: AsBuilt | None = None
+    """Latency and power with the losses of the built machine; None if none are measured."""
+
     before_rewrite: Totals | None = None
     """Totals of the best default of the same workload before its cascade was rewritten."""
 
@@ -488,6 +511,7 @@ class RunRecord:
             **{name: getattr(self, name) for name in tokens},
             **({"request": asdict(self.request)} if self.request else {}),
             **({"before_rewrite": asdict(self.before_rewrite)} if self.before_rewrite else {}),
+            **({"as_built": asdict(self.as_built)} if self.as_built else {}),
             "utilization": self.utilization,
             "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
             "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},

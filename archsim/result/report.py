@@ -117,6 +117,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
         _bound(result, "bound", "this mapping", bounds, least),
         _bound(result, "floor", "any mapping", floor, floor.latency_s),
     ]
+    facts.append(_as_built(result))
     if outer is not None:
         once = "each operator's inputs" if result.parts else "each input"
         facts.append(
@@ -170,6 +171,17 @@ def _bound(result: RunRecord, name: str, of: str, bound: Bounds | Floor, least: 
         f"of {of}: compute {compute}, bandwidth {bandwidth}; "
         f"latency is {_over(result.latency_s, least, name)}",
     )
+
+
+def _as_built(result: RunRecord) -> Fact:
+    """Return the latency on the machine as built, with what makes the difference."""
+    if (built := result.as_built) is None:
+        return Fact(
+            "as built", "-", f"as designed: no losses of {result.architecture} are measured"
+        )
+    losses = ", ".join(f"{x.name} {seconds(x.seconds)}" for x in built.losses) or "nothing"
+    power = engineering(built.average_power_w, "W")
+    return Fact("as built", seconds(built.latency_s), f"{losses} more; {power} on average")
 
 
 def _over(value: float, bound: float, name: str = "bound") -> str:

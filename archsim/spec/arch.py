@@ -28,6 +28,7 @@ from einsum_cascade.operations import in_format, kind_and_format
 
 from ..document import Document, Fact, first_names, names, numbers, table_of, texts
 from ..quantities import byte_size, engineering
+from .losses import Losses
 from .reading import Specification
 from .technology import Technology
 
@@ -406,8 +407,8 @@ class Architecture(Specification):
     mapping: str | None = None
     """Mapping that the machine was designed for. It runs if a workload's default mapping is not
     legal."""
-    launch_s: float | None = None
-    """Time to start a kernel in seconds; no latency includes it."""
+    losses: Losses | None = None
+    """Losses of the built machine; None: nothing is measured, and it is as designed."""
     source: str = field(default="", compare=False)
     tree: MemoryTree = field(init=False, repr=False, compare=False)
     """Tree of the machine's memories, with the memories that each array reads and writes."""

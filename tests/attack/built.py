@@ -43,7 +43,7 @@ def machine(draw: random.Random, kind: str | None = None) -> Tree:
         "arrays": arrays,
     }
     if draw.random() < 0.2:
-        found["launch"] = draw.choice(("21 us", "1e9 s"))
+        found["measured"] = {"launch": {"value": draw.choice(("21 us", "1e9 s")), "source": "-"}}
     return {"architecture": found}
 
 
@@ -204,7 +204,10 @@ def sweep(draw: random.Random) -> Tree:
             "scale": draw.choice(("log", "linear", "odd")),
         },
         "clock": lambda: {"field": "architecture.clock", "values": ["1 GHz", "1 Hz"]},
-        "launch": lambda: {"field": "architecture.launch", "values": ["1 us", "2 us"]},
+        "launch": lambda: {
+            "field": "architecture.measured.launch.value",
+            "values": ["1 us", "2 us"],
+        },
         "overlap": lambda: {
             "fields": ["architecture.arrays.0.operands", "architecture.arrays.0.overlap"],
             "values": ["systolic", "true"],

@@ -194,7 +194,7 @@ _SCHEMAS = (
     "workload",
 )
 _SET = (
-    *("architecture.launch=1 us", "architecture.launch=-1 us", "architecture.launch=1e400 s"),
+    *(f"architecture.measured.launch.value={time}" for time in ("1 us", "-1 us", "1e400 s")),
     *("architecture.memories.DRAM.instances={cores: 4}", "architecture.memories.DRAM.ring=true"),
     *("architecture.memories.global_buffer.inside=global_buffer", "formats={default: fp8_e4m3}"),
     *("architecture.arrays.array_2d.reads=[DRAM]", "architecture.arrays.array_2d.overlap=streams"),

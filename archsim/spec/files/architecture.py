@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, raise_all
 from einsum_cascade.functions import OPERATION_KINDS
@@ -42,6 +43,7 @@ from ..arch import (
     Registers,
     tree_problems,
 )
+from ..losses import Losses, Measurement
 from ..technology import Technology
 from .fields import (
     Bandwidth,
@@ -155,6 +157,13 @@ def _overlap(value: Any) -> Overlap:
     raise expected(f"expected true, false or streams, got {value!r}")
 
 
+def _share(value: Fraction) -> Fraction:
+    """Return a number if it is a share of a rate."""
+    if not 0 < value <= 1:
+        raise expected(f"expected a share above 0 and up to 1, got {float(value):g}")
+    return value
+
+
 _DEEPEST = 1024
 """Maximum depth of a write buffer in steps: the engine looks back no further."""
 
@@ -244,6 +253,35 @@ class _ArrayFields(Fields):
     """Area of the array's network."""
 
 
+class _MeasuredShare(Fields):
+    value: Annotated[Number, AfterValidator(_share)]
+    """Share, above 0 and up to 1."""
+    source: Annotated[str, Field(min_length=1)]
+    """Source of the number."""
+    rows: Names = ()
+    """Tables of measured rows to which the number was fitted."""
+
+
+class _MeasuredTime(Fields):
+    value: Seconds
+    """Seconds."""
+    source: Annotated[str, Field(min_length=1)]
+    """Source of the number."""
+    rows: Names = ()
+    """Tables of measured rows to which the number was fitted."""
+
+
+class _LossFields(Fields):
+    launch: _MeasuredTime | None = None
+    """Time to start a kernel, which runs one nest."""
+    fill: _MeasuredTime | None = None
+    """Time until an Einsum of a nest has values of the one before it."""
+    exposed: _MeasuredShare | None = None
+    """Share of the time of all arrays but the busiest that does not hide behind it."""
+    sustained: dict[Name, _MeasuredShare] = Field(default_factory=dict)
+    """Share of its rate that a memory or an array sustains."""
+
+
 class _ArchitectureFields(Fields):
     extends: str | None = None
     """Machine from which this one takes what it does not state: a built-in, or a file."""
@@ -261,8 +299,8 @@ class _ArchitectureFields(Fields):
     """Clock of all arrays."""
     word: Bits
     """Bits of an element of a tensor whose format is not stated."""
-    launch: Seconds | None = None
-    """Time to start a kernel, which no latency includes; unknown if left out."""
+    measured: _LossFields | None = None
+    """Losses of the built machine beside this design; as designed if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Memories, outermost first."""
     operations: dict[Name, OperationTable] = Field(default_factory=dict)
@@ -376,6 +414,7 @@ def build_architecture(
     arrays = tuple(_array(a, spec.word) for a in spec.arrays)
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
     problems = problems or [*_tree(spec, memories, arrays, place)]
+    problems += _measured(spec, place.below("measured", "sustained"))
     for at, array in enumerate(spec.arrays):
         problems += _array_problems(array, place.below("arrays", at), technology)
     raise_all(problems, SpecError)
@@ -384,7 +423,7 @@ def build_architecture(
         technology=technology,
         clock_hz=spec.clock,
         word_bits=spec.word,
-        launch_s=spec.launch,
+        losses=None if spec.measured is None else _losses(spec.measured),
         memories=tuple(
             replace(m, inside=None) if at and m.inside == memories[at - 1].name else m
             for at, m in enumerate(memories)
@@ -425,6 +464,30 @@ def _dimension(spec: _ArrayFields, name: str) -> Dimension:
         reduction_latency_cycles=cycles,
         reduction_latency_axis=axis,
     )
+
+
+def _losses(spec: _LossFields) -> Losses:
+    def measured(given: _MeasuredTime | _MeasuredShare | None) -> Measurement | None:
+        if given is None:
+            return None
+        return Measurement(**given_fields(given) | {"value": float(given.value)})
+
+    shares = ((name, measured(share)) for name, share in spec.sustained.items())
+    return Losses(
+        launch=measured(spec.launch),
+        fill=measured(spec.fill),
+        exposed=measured(spec.exposed),
+        sustained=tuple((name, share) for name, share in shares if share is not None),
+    )
+
+
+def _measured(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
+    """Yield a problem for each sustained rate of something that has none."""
+    rated = [m.name for m in spec.memories if m.bandwidth_bytes_per_s is not None]
+    rated += [a.name for a in spec.arrays]
+    for name in spec.measured.sustained if spec.measured else ():
+        if name not in rated:
+            yield _unknown("memory with a bandwidth, nor an array", name, rated, place.below(name))
 
 
 def _names(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:

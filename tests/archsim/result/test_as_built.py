@@ -1,0 +1,143 @@
+"""Runs on machines as built: what measured losses add to the latency as designed."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import fsum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archsim import Architecture, simulate
+from archsim.result.as_built import as_built
+from archsim.result.record import limits
+from archsim.result.result import Result
+from archsim.spec.losses import Losses, Measurement
+from einsum_cascade.errors import SpecError
+from workloads import load
+
+LAUNCH = "measured.launch={value: 5 us, source: a clock}"
+HALF = "{value: 0.5, source: a clock}"
+SHARE = st.floats(0.05, 1)
+
+
+def measured(value: float) -> Measurement:
+    """A number that a test measured."""
+    return Measurement(value=value, source="a clock")
+
+
+@cache
+def run() -> Result:
+    """BERT's attention on a machine without measured losses."""
+    return simulate("bert-base", "fusemax", seq_len=1024)
+
+
+@pytest.fixture
+def designed() -> Result:
+    """The run, which all tests share."""
+    return run()
+
+
+def test_a_machine_without_measured_losses_is_as_designed(designed: Result) -> None:
+    assert designed.as_built is None
+    assert "as_built" not in designed.to_dict()
+    assert "as designed: no losses of fusemax are measured" in str(designed.table())
+
+
+def test_the_busiest_array_at_half_its_rate_takes_twice_as_long(designed: Result) -> None:
+    assert limits(designed)[0].name == "array_1d"
+    machine = Architecture.load("fusemax", [LAUNCH, f"measured.sustained.array_1d={HALF}"])
+    found = simulate("bert-base", machine, seq_len=1024)
+    built = found.as_built
+    assert built is not None
+    assert found.latency_s == designed.latency_s
+    busy = limits(designed)[0].seconds
+    assert built.latency_s == pytest.approx(designed.latency_s + busy + 5e-6, rel=1e-12)
+    assert {x.name: x.seconds for x in built.losses} == pytest.approx(
+        {"launch": 5e-6, "array_1d": busy}
+    )
+    assert built.average_power_w == pytest.approx(found.energy_pj / 1e12 / built.latency_s)
+
+
+def test_einsums_that_follow_others_and_arrays_that_wait_take_longer(designed: Result) -> None:
+    losses = Losses(fill=measured(1e-6), exposed=measured(0.25))
+    built = as_built(designed, losses)
+    assert built is not None
+    shorter = next(x.seconds for x in limits(designed) if x.name == "array_2d")
+    assert {x.name: x.seconds for x in built.losses} == pytest.approx(
+        {"fill": 1e-6 * (len(designed.einsums) - 1), "overlap": shorter / 4}
+    )
+
+
+def test_arrays_hide_behind_a_memory_that_is_slower_than_both(designed: Result) -> None:
+    memory = next(x.seconds for x in limits(designed) if x.name == "DRAM")
+    slow = ("DRAM", measured(memory / designed.latency_s / 4))
+    for exposed in (0.01, 1.0):
+        built = as_built(designed, Losses(exposed=measured(exposed), sustained=(slow,)))
+        assert built is not None
+        assert [x.name for x in built.losses] == ["DRAM"]
+        assert built.latency_s == pytest.approx(4 * designed.latency_s, rel=0.01)
+
+
+def test_a_memory_with_time_to_spare_may_lose_some_of_its_rate(designed: Result) -> None:
+    assert {x.name: x.share for x in limits(designed)}["DRAM"] < 0.5
+    built = as_built(designed, Losses(sustained=(("DRAM", measured(0.5)),)))
+    assert built is not None
+    assert (built.latency_s, built.losses) == (designed.latency_s, ())
+
+
+@given(SHARE, SHARE, SHARE, st.floats(0, 1))
+def test_losses_add_up_to_the_difference_and_grow_with_each_share(
+    array: float, memory: float, less: float, launch: float
+) -> None:
+    plain, found = run(), []
+    for share in (array, array * less):
+        shares = (("array_2d", measured(share)), ("DRAM", measured(memory)))
+        built = as_built(plain, Losses(launch=measured(launch), sustained=shares))
+        assert built is not None
+        lost = fsum(x.seconds for x in built.losses)
+        assert built.latency_s == pytest.approx(plain.latency_s + lost, rel=1e-12)
+        rates = {"array_2d": share, "DRAM": memory}
+        slowed = [x.seconds / rates.get(x.name, 1.0) for x in limits(plain)]
+        assert built.latency_s >= max(slowed) + launch
+        found.append(built.latency_s)
+    assert plain.latency_s <= found[0] <= found[1]
+
+
+def test_each_run_of_each_part_starts_a_kernel() -> None:
+    machine = Architecture.load("cloud", [LAUNCH])
+    found = simulate(
+        load("llama-3-8b", phase="decode", cached_len=64, batch=1, scope="model"), machine
+    )
+    assert found.as_built is not None
+    kernels = sum(p.times * max(1, len(p.result.parts)) for p in found.parts)
+    assert kernels > len(found.parts)
+    (loss,) = found.as_built.losses
+    assert loss.seconds == pytest.approx(5e-6 * kernels)
+    assert found.as_built.latency_s == pytest.approx(found.latency_s + loss.seconds)
+
+
+def test_the_json_of_a_result_has_what_its_machine_loses() -> None:
+    machine = Architecture.load("fusemax", [LAUNCH])
+    found = simulate("bert-base", machine, seq_len=1024)
+    data = found.to_dict()
+    assert [*data["as_built"]["losses"]] == [{"name": "launch", "seconds": 5e-6}]
+    assert Result.from_dict(data).as_built == found.as_built
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("measured.launch={value: 5, source: x}", "write '5 s'"),
+        ("measured.launch={value: 5 us}", "source"),
+        ("measured.sustained.DRAM={value: 1.1, source: x}", "above 0 and up to 1, got 1.1"),
+        ("measured.sustained.DRAM={value: 0, source: x}", "above 0 and up to 1, got 0"),
+        (f"measured.sustained.DRUM={HALF}", "did you mean 'DRAM'?"),
+        ("measured.start={value: 5 us, source: x}", "unknown field"),
+    ],
+)
+def test_a_wrong_loss_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(SpecError) as wrong:
+        Architecture.load("fusemax", [setting])
+    assert message in str(wrong.value)
