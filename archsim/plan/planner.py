@@ -12,6 +12,7 @@ from workloads.spec import Request
 from workloads.workload import Workload
 
 from ..engine.evaluate import evaluate_bound, evaluate_nests, takes_longer
+from ..quantities import engineering
 from ..result.merge import merged
 from ..result.note import Note, noted
 from ..result.record import PartUse, RequestUse
@@ -124,7 +125,7 @@ def run_plan(
     if plan.single:
         alone = result_of(plan.jobs[0], plan.results[0])
         needs = memory_needs(plan.workload, plan.jobs, [alone])
-        return _advised(plan, replace(alone, capacity=needs))
+        return _advised(plan, _within_power(plan, replace(alone, capacity=needs)))
     parts: list[PartUse] = []
     for job, known in zip(plan.jobs, plan.results, strict=True):
         part = job.part
@@ -145,7 +146,7 @@ def run_plan(
     if request is not None:
         whole = replace(whole, request=_stages(request, parts))
     needs = memory_needs(plan.workload, plan.jobs, [part.result for part in parts])
-    return _advised(plan, replace(whole, tokens=tokens, capacity=needs))
+    return _advised(plan, _within_power(plan, replace(whole, tokens=tokens, capacity=needs)))
 
 
 def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
@@ -161,6 +162,16 @@ def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
         first_token_j=sum(p.energy_pj for p in first) / 1e12,
         output_token_j=sum(p.energy_pj for p in further) / 1e12 / steps if steps else None,
     )
+
+
+def _within_power(plan: JobPlan, result: Result) -> Result:
+    """Return the result with a note if the run draws more power than the machine can sustain."""
+    machine, drawn_w = plan.architecture, result.power_w
+    if machine.power_limit_w is None or drawn_w <= machine.power_limit_w:
+        return result
+    drawn, limit = (engineering(power, "W") for power in (drawn_w, machine.power_limit_w))
+    note = f"the run draws {drawn} on average, and {machine.name} sustains {limit}"
+    return replace(result, notes=(*result.notes, Note(note, "power")))
 
 
 def _advised(plan: JobPlan, result: Result) -> Result:

@@ -18,6 +18,7 @@ NoteKind = Literal[
     "spill",
     "timing",
     "price",
+    "power",
 ]
 """Subjects of notes."""
 

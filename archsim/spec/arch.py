@@ -407,6 +407,8 @@ class Architecture(Specification):
     mapping: str | None = None
     """Mapping that the machine was designed for. It runs if a workload's default mapping is not
     legal."""
+    power_limit_w: float | None = None
+    """Average power in watts that the machine can sustain (TDP); None: unknown."""
     losses: Losses | None = None
     """Losses of the built machine; None: nothing is measured, and it is as designed."""
     source: str = field(default="", compare=False)

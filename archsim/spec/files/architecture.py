@@ -55,6 +55,7 @@ from .fields import (
     Number,
     Seconds,
     SquareMicrometres,
+    Watts,
     given_fields,
 )
 
@@ -299,6 +300,8 @@ class _ArchitectureFields(Fields):
     """Clock of all arrays."""
     word: Bits
     """Bits of an element of a tensor whose format is not stated."""
+    tdp: Watts | None = None
+    """Average power that the machine can sustain; unknown if left out."""
     measured: _LossFields | None = None
     """Losses of the built machine beside this design; as designed if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
@@ -423,6 +426,7 @@ def build_architecture(
         technology=technology,
         clock_hz=spec.clock,
         word_bits=spec.word,
+        power_limit_w=spec.tdp,
         losses=None if spec.measured is None else _losses(spec.measured),
         memories=tuple(
             replace(m, inside=None) if at and m.inside == memories[at - 1].name else m
