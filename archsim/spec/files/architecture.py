@@ -55,7 +55,7 @@ from .fields import (
     Number,
     Seconds,
     SquareMicrometres,
-    Watts,
+    SustainedWatts,
     given_fields,
 )
 
@@ -300,7 +300,7 @@ class _ArchitectureFields(Fields):
     """Clock of all arrays."""
     word: Bits
     """Bits of an element of a tensor whose format is not stated."""
-    tdp: Watts | None = None
+    tdp: SustainedWatts | None = None
     """Average power that the machine can sustain; unknown if left out."""
     measured: _LossFields | None = None
     """Losses of the built machine beside this design; as designed if left out."""

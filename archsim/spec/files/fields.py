@@ -118,6 +118,7 @@ BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GiB/s")
 ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
 ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
 POWER = QuantityKind("a power", "W", "2 uW", zero=True)
+POWER_LIMIT = QuantityKind("a power", "W", "700 W")
 POWER_PER_BIT = QuantityKind("a power per bit", "W/bit", "10 pW/bit", zero=True)
 AREA = QuantityKind("an area", "um**2", "1545 um^2", zero=True)
 TIME = QuantityKind("a time", "s", "10 s")
@@ -296,6 +297,7 @@ Seconds = Annotated[float, PlainValidator(_float(TIME)), _schema(TIME)]
 Picojoules = Annotated[float, PlainValidator(_float(ENERGY)), _schema(ENERGY)]
 PicojoulesPerBit = Annotated[float, PlainValidator(_float(ENERGY_PER_BIT)), _schema(ENERGY_PER_BIT)]
 Watts = Annotated[float, PlainValidator(_float(POWER))]
+SustainedWatts = Annotated[float, PlainValidator(_float(POWER_LIMIT)), _schema(POWER_LIMIT)]
 WattsPerBit = Annotated[float, PlainValidator(_float(POWER_PER_BIT))]
 SquareMicrometres = Annotated[float, PlainValidator(_float(AREA)), _schema(AREA)]
 Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _schema(NODE)]

@@ -31,6 +31,7 @@ def test_limits_are_the_published_ones(name: str, watts: int) -> None:
     assert Architecture.load(name).power_limit_w == watts
 
 
-def test_a_limit_is_a_power() -> None:
-    with pytest.raises(SpecError, match="expected a power"):
-        Architecture.load("fusemax", ["tdp=700"])
+@pytest.mark.parametrize("wrong", ["700", "0 W", "-1 W", "7 J"])
+def test_a_limit_is_a_power_above_zero(wrong: str) -> None:
+    with pytest.raises(SpecError, match="expected a power such as '700 W'"):
+        Architecture.load("fusemax", [f"tdp={wrong}"])
