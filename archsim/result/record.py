@@ -123,7 +123,7 @@ class AsBuilt:
     energy_pj: Real
     average_power_w: Real
     losses: tuple[Loss, ...] = ()
-    """What makes the difference to the latency as designed."""
+    """Causes of the difference to the latency as designed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
