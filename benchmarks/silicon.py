@@ -37,6 +37,8 @@ TRIED = {
     "exposed": [n / 50 for n in range(51)],
 }
 """Numbers tried for each loss, times in microseconds."""
+PART = "sustained."
+"""Beginning of the name of a share, which tells a memory called ``fill`` from the loss."""
 SHARES = [n / 100 for n in range(30, 101)]
 """Shares of a rate that are tried."""
 LEAST_ROWS = 3
@@ -104,7 +106,7 @@ def losses_of(values: dict[str, float], tables: tuple[str, ...]) -> Losses:
     def measured(value: float) -> Measurement:
         return Measurement(value=value, source="fitted", rows=tables)
 
-    shares = ((n, v) for n, v in values.items() if n not in TRIED and v < 1)
+    shares = ((n.removeprefix(PART), v) for n, v in values.items() if n not in TRIED and v < 1)
     return Losses(
         launch=measured(values["launch"] / 1e6),
         fill=measured(values["fill"] / 1e6),
@@ -118,7 +120,7 @@ def fitted(rows: Sequence[Row]) -> Losses:
     tables = tuple(dict.fromkeys(row.table for row in rows))
     first = [limits(part)[0].name for row in rows for part in leaves(row.result)]
     names = [name for name in dict.fromkeys(first) if first.count(name) >= LEAST_ROWS]
-    values = dict.fromkeys(TRIED, 0.0) | dict.fromkeys(names, 1.0)
+    values = dict.fromkeys(TRIED, 0.0) | {f"{PART}{name}": 1.0 for name in names}
     least = error(rows, losses_of(values, tables))
     while True:
         before = least

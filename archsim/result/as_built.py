@@ -8,7 +8,9 @@ one before has ended, and each further Einsum of a nest delays the first results
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from types import MappingProxyType
 
 from ..spec.losses import Losses
 from .record import AsBuilt, Loss, PartUse, RunRecord, added, limits
@@ -18,6 +20,9 @@ LAUNCH = "launch"
 
 FILL = "fill"
 """Name of the loss until each Einsum of a kernel has values of the one before it."""
+
+RATES: Mapping[str, str] = MappingProxyType({"compute": "rate", "bandwidth": "bandwidth"})
+"""Quantity of which an array or a memory sustains a share, by its kind."""
 
 OVERLAP = "overlap"
 """Name of the loss by arrays that wait for one another."""
@@ -49,11 +54,13 @@ def _slower(result: RunRecord, losses: Losses) -> Iterable[tuple[str, float]]:
     if not busy:
         return
     designed = busy[0].seconds
-    slowed = sorted(((x.seconds / losses.share(x.name), x.name) for x in busy), reverse=True)
-    longest, name = slowed[0]
-    yield name, longest - designed
-    arrays = {x.name for x in busy if x.kind == "compute"}
-    computing = [seconds for seconds, name in slowed if name in arrays]
+    slowed = sorted(
+        ((x.seconds / losses.share(x.name), x) for x in busy), key=itemgetter(0), reverse=True
+    )
+    longest, slowest = slowed[0]
+    # No part's name has a space, so that a memory called "fill" is told from the loss.
+    yield f"{slowest.name} {RATES[slowest.kind]}", longest - designed
+    computing = [seconds for seconds, limit in slowed if limit.kind == "compute"]
     exposed = losses.exposed_share * sum(computing[1:])
     yield OVERLAP, max(0.0, computing[0] + exposed - longest) if computing else 0.0
 

@@ -111,7 +111,8 @@ class Loss:
     """Seconds that a run takes longer on the machine as built than as designed, by cause."""
 
     name: Label
-    """Memory or array that sustains less than its rate, or ``launch``."""
+    """Rate or bandwidth that is not sustained, with its array or memory (``HBM bandwidth``); or
+    ``launch``, ``fill`` or ``overlap``."""
     seconds: Real
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import fsum
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def test_the_busiest_array_at_half_its_rate_takes_twice_as_long(designed: Result
     busy = limits(designed)[0].seconds
     assert built.latency_s == pytest.approx(designed.latency_s + busy + 5e-6, rel=1e-12)
     assert {x.name: x.seconds for x in built.losses} == pytest.approx(
-        {"launch": 5e-6, "array_1d": busy}
+        {"launch": 5e-6, "array_1d rate": busy}
     )
     assert built.average_power_w == pytest.approx(found.energy_pj / 1e12 / built.latency_s)
 
@@ -76,7 +77,7 @@ def test_arrays_hide_behind_a_memory_that_is_slower_than_both(designed: Result) 
     for exposed in (0.01, 1.0):
         built = as_built(designed, Losses(exposed=measured(exposed), sustained=(slow,)))
         assert built is not None
-        assert [x.name for x in built.losses] == ["DRAM"]
+        assert [x.name for x in built.losses] == ["DRAM bandwidth"]
         assert built.latency_s == pytest.approx(4 * designed.latency_s, rel=0.01)
 
 
@@ -116,6 +117,33 @@ def test_each_run_of_each_part_starts_a_kernel() -> None:
     (loss,) = found.as_built.losses
     assert loss.seconds == pytest.approx(5e-6 * kernels)
     assert found.as_built.latency_s == pytest.approx(found.latency_s + loss.seconds)
+
+
+def test_parts_that_are_called_as_losses_are_told_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "machine.yaml"
+    path.write_text(
+        """architecture:
+  name: odd
+  technology: scaled-5nm
+  clock: 1 GHz
+  word: 16 bit
+  measured:
+    launch: {value: 1 us, source: a clock}
+    fill: {value: 2 us, source: a clock}
+    sustained: {launch: {value: 0.001, source: a clock}}
+  memories:
+    - {name: launch, bandwidth: 10 GB/s, line: 64 bit, energy: dram_hbm3}
+    - {name: overlap, capacity: 64 KiB, line: 64 bit, energy: sram}
+  arrays:
+    - {name: fill, shape: {a: 7, b: 5}, registers: {depth: 16}, operations: {extends: vector}}
+"""
+    )
+    work = load("bert-base", ["shape.H=1", "shape.E=17", "shape.F=23"], seq_len=31, batch=1)
+    found = simulate(work, Architecture.load(path))
+    assert found.as_built is not None
+    lost = {x.name: x.seconds for x in found.as_built.losses}
+    assert lost.keys() == {"launch", "fill", "launch bandwidth"}
+    assert (lost["launch"], lost["fill"]) == (1e-6, 2e-6 * (len(found.einsums) - 1))
 
 
 def test_the_json_of_a_result_has_what_its_machine_loses() -> None:
