@@ -164,9 +164,13 @@ def main() -> None:
     print("\n  measured:")
     for name in ("launch", "fill"):
         time = getattr(losses, f"{name}_s")
-        print(f"    {name}: {{value: {1e6 * time:.4g} us, {origin}}}")
-    print(f"    exposed: {{value: {losses.exposed_share:.4g}, {origin}}}")
-    print("    sustained:")
+        # A machine file states what is lost; it has no zeros.
+        if time:
+            print(f"    {name}: {{value: {1e6 * time:.4g} us, {origin}}}")
+    if losses.exposed_share:
+        print(f"    exposed: {{value: {losses.exposed_share:.4g}, {origin}}}")
+    if losses.sustained:
+        print("    sustained:")
     for name, share in losses.sustained:
         print(f"      {name}: {{value: {share.value:.4g}, {origin}}}")
 
