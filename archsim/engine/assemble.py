@@ -133,7 +133,7 @@ def priced(
         floor=floor_of(bound.whole, counts, least),
         charges=bill,
     )
-    return replace(found, as_built=as_built(found, machine.losses))
+    return replace(found, as_built=as_built(found, machine.losses, machine.power_limit_w))
 
 
 def differ_in_capacities(one: Architecture, other: Architecture) -> bool:

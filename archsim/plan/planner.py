@@ -133,7 +133,14 @@ def run_plan(
             result = result_of(job, known)
         except InputError as wrong:
             raise naming_part(part.name, wrong) from None
-        parts.append(PartUse(name=part.name, times=part.times, result=result, stage=part.stage))
+        use = PartUse(
+            name=part.name,
+            times=part.times,
+            result=result,
+            stage=part.stage,
+            together=part.together,
+        )
+        parts.append(use)
     own_first = sorted(plan.jobs, key=lambda job: job.part.cascade != plan.workload.cascade)
     whole = merged(
         tuple(parts),

@@ -3,12 +3,14 @@
 A run takes as long as its busiest memory, or its arrays, and the waits of its pipeline. Memories
 and arrays are as much slower as they sustain less than their rates, and of the time of all arrays
 but the busiest, a share is exposed; the waits stay. A kernel, which runs one nest, starts after the
-one before has ended, and each further Einsum of a nest delays the first results.
+one before has ended, and each further Einsum of a nest delays the first results. Some power is
+drawn at any load; where the average would be above the limit, the clock is lowered until it is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from types import MappingProxyType
 
@@ -27,8 +29,13 @@ RATES: Mapping[str, str] = MappingProxyType({"compute": "rate", "bandwidth": "ba
 OVERLAP = "overlap"
 """Name of the loss by arrays that wait for one another."""
 
+CLOCK = "clock"
+"""Name of the loss by a clock that is lowered to stay within the power limit."""
 
-def as_built(result: RunRecord, losses: Losses | None) -> AsBuilt | None:
+
+def as_built(
+    result: RunRecord, losses: Losses | None, limit_w: float | None = None
+) -> AsBuilt | None:
     """Return what a run of one nest takes on the machine as built; None if nothing is measured.
 
     Parameters
@@ -37,15 +44,24 @@ def as_built(result: RunRecord, losses: Losses | None) -> AsBuilt | None:
         Run of one nest, as designed.
     losses : Losses or None
         Losses of the machine.
+    limit_w : float or None, optional
+        Power in W that the machine can sustain.
     """
     if losses is None:
         return None
-    found = (
+    found = [
         (LAUNCH, losses.launch_s),
         (FILL, losses.fill_s * max(len(result.einsums) - 1, 0)),
         *_slower(result, losses),
-    )
-    return _with_losses(result.latency_s, result.energy_pj, found)
+    ]
+    built_s = result.latency_s + sum(lost for _, lost in found)
+    if limit_w is not None:
+        # A lower clock makes the run longer; its energy beside the constant power stays.
+        least_s = result.energy_pj / 1e12 / (limit_w - losses.constant_w)
+        found.append((CLOCK, max(0.0, least_s - built_s)))
+        built_s = max(built_s, least_s)
+    energy_pj = result.energy_pj + 1e12 * losses.constant_w * built_s
+    return _with_losses(result.latency_s, energy_pj, found)
 
 
 def _slower(result: RunRecord, losses: Losses) -> Iterable[tuple[str, float]]:
@@ -67,22 +83,41 @@ def _slower(result: RunRecord, losses: Losses) -> Iterable[tuple[str, float]]:
 
 def as_built_of_parts(parts: tuple[PartUse, ...]) -> AsBuilt | None:
     """Return what parts that run in sequence take on the machine as built; None if unknown."""
-    runs = [(part.times, part.result.as_built) for part in parts]
-    if any(run is None for _, run in runs):
+    runs = [_of_runs(part) for part in parts]
+    if any(run is None for run in runs):
         return None
-    known = [(times, run) for times, run in runs if run is not None]
-    found = added((x.name, times * x.seconds) for times, run in known for x in run.losses)
-    energy_pj = sum(times * run.energy_pj for times, run in known)
+    known = [run for run in runs if run is not None]
+    found = added((x.name, x.seconds) for run in known for x in run.losses)
+    energy_pj = sum(run.energy_pj for run in known)
     return _with_losses(sum(part.latency_s for part in parts), energy_pj, found.items())
 
 
-def with_losses(result: RunRecord, losses: Losses) -> float:
-    """Return the seconds of a run, of one nest or of parts, on a machine with some losses."""
-    if result.parts:
-        return sum(part.times * with_losses(part.result, losses) for part in result.parts)
-    found = as_built(result, losses)
+def _of_runs(part: PartUse) -> AsBuilt | None:
+    """Return what all runs of a part take, of which those that start together share the start."""
+    if (one := part.result.as_built) is None:
+        return None
+    kernels = part.times / part.together
+    found = [
+        (x.name, (kernels if x.name in (LAUNCH, FILL) else part.times) * x.seconds)
+        for x in one.losses
+    ]
+    built_s = part.latency_s + sum(lost for _, lost in found)
+    # Beside the energy as designed, power is drawn at any load.
+    constant_pj = (one.energy_pj - part.result.energy_pj) / one.latency_s if one.latency_s else 0.0
+    return _with_losses(part.latency_s, part.energy_pj + constant_pj * built_s, found)
+
+
+def with_losses(parts: Iterable[PartUse], losses: Losses, limit_w: float | None = None) -> AsBuilt:
+    """Return what parts that run in sequence take on a machine with some losses."""
+
+    def one(result: RunRecord) -> AsBuilt | None:
+        nested = result.parts
+        return with_losses(nested, losses, limit_w) if nested else as_built(result, losses, limit_w)
+
+    built = (replace(p, result=replace(p.result, as_built=one(p.result))) for p in parts)
+    found = as_built_of_parts(tuple(built))
     assert found is not None, "losses are given"
-    return found.latency_s
+    return found
 
 
 def _with_losses(

@@ -67,6 +67,7 @@ class PartFields(StoredFields):
     times: PositiveWhole
     result: ResultFields
     stage: str = ""
+    together: PositiveWhole = 1
 
 
 class ResultFields(StoredFields):
@@ -165,7 +166,13 @@ def result_of(kind: type[R], given: ResultFields) -> R:
         notes=tuple(Note(n.text, n.kind, n.part) for n in given.notes),
         charges=given.charges_pj,
         parts=tuple(
-            PartUse(name=p.name, times=p.times, result=result_of(kind, p.result), stage=p.stage)
+            PartUse(
+                name=p.name,
+                times=p.times,
+                result=result_of(kind, p.result),
+                stage=p.stage,
+                together=p.together,
+            )
             for p in given.parts
         ),
     )

@@ -112,7 +112,7 @@ class Loss:
 
     name: Label
     """Rate or bandwidth that is not sustained, with its array or memory (``HBM bandwidth``); or
-    ``launch``, ``fill`` or ``overlap``."""
+    ``launch``, ``fill``, ``overlap`` or ``clock``."""
     seconds: Real
 
 
@@ -334,6 +334,8 @@ class PartUse:
     result: RunRecord
     stage: str = ""
     """Stage of a request that the part belongs to: ``prefill`` or ``decode``."""
+    together: Whole = 1
+    """Number of runs that start as one kernel."""
 
     @property
     def latency_s(self) -> float:
@@ -542,6 +544,7 @@ class RunRecord:
             "parts": [
                 {"name": p.name, "times": p.times, "result": p.result.to_dict()}
                 | ({"stage": p.stage} if p.stage else {})
+                | ({"together": p.together} if p.together > 1 else {})
                 for p in self.parts
             ],
         }

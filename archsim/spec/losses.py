@@ -27,6 +27,13 @@ class Losses:
     """Share of the time of all arrays but the busiest that does not hide behind it."""
     sustained: tuple[tuple[str, Measurement], ...] = ()
     """Shares of their rates that memories and arrays sustain, by name."""
+    power: tuple[tuple[str, Measurement], ...] = ()
+    """Watts drawn at any load, by name: leakage, clock, network, memory interface."""
+
+    @property
+    def constant_w(self) -> float:
+        """Watts drawn at any load."""
+        return sum(x.value for _, x in self.power)
 
     @property
     def launch_s(self) -> float:

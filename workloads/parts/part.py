@@ -26,6 +26,9 @@ class Part(ShapedCascade):
 
     name: str
     times: int = 1
+    together: int = 1
+    """Number of runs that start as one kernel, as they need nothing of one another: experts of a
+    layer, heads of a product."""
     idle: int = 0
     """Number of further sets of the same weights that are in memory and do not run: experts."""
     weights: str = ""
@@ -142,7 +145,7 @@ def linear(
     cascade : str
         Cascade with these ranks: a product, with or without an activation function.
     times : int
-        Number of times the part runs.
+        Number of times the part runs; these runs start together.
     makes : str, optional
         Name of the result in attention.
 
@@ -154,4 +157,4 @@ def linear(
     sizes = (("D", features), ("J", projected), ("N", tokens))
     shapes = tuple((rank, checked_size(rank, size)) for rank, size in sizes)
     made = ((_OUTPUT, makes),) if makes else ()
-    return Part(name=name, cascade=cascade, shapes=shapes, times=times, made=made)
+    return Part(name=name, cascade=cascade, shapes=shapes, times=times, together=times, made=made)

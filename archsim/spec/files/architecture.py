@@ -272,6 +272,15 @@ class _MeasuredTime(Fields):
     """Tables of measured rows to which the number was fitted."""
 
 
+class _MeasuredPower(Fields):
+    value: SustainedWatts
+    """Watts."""
+    source: Annotated[str, Field(min_length=1)]
+    """Source of the number."""
+    rows: Names = ()
+    """Tables of measured rows to which the number was fitted."""
+
+
 class _LossFields(Fields):
     launch: _MeasuredTime | None = None
     """Time to start a kernel, which runs one nest."""
@@ -281,6 +290,8 @@ class _LossFields(Fields):
     """Share of the time of all arrays but the busiest that does not hide behind it."""
     sustained: dict[Name, _MeasuredShare] = Field(default_factory=dict)
     """Share of its rate that a memory or an array sustains."""
+    power: dict[Name, _MeasuredPower] = Field(default_factory=dict)
+    """Power drawn at any load, by what draws it: leakage, clock, network, memory interface."""
 
 
 class _ArchitectureFields(Fields):
@@ -417,7 +428,7 @@ def build_architecture(
     arrays = tuple(_array(a, spec.word) for a in spec.arrays)
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
     problems = problems or [*_tree(spec, memories, arrays, place)]
-    problems += _measured(spec, place.below("measured", "sustained"))
+    problems += _measured(spec, place.below("measured"))
     for at, array in enumerate(spec.arrays):
         problems += _array_problems(array, place.below("arrays", at), technology)
     raise_all(problems, SpecError)
@@ -471,27 +482,36 @@ def _dimension(spec: _ArrayFields, name: str) -> Dimension:
 
 
 def _losses(spec: _LossFields) -> Losses:
-    def measured(given: _MeasuredTime | _MeasuredShare | None) -> Measurement | None:
-        if given is None:
-            return None
+    def known(given: _MeasuredTime | _MeasuredShare | _MeasuredPower) -> Measurement:
         return Measurement(**given_fields(given) | {"value": float(given.value)})
 
-    shares = ((name, measured(share)) for name, share in spec.sustained.items())
+    def measured(given: _MeasuredTime | _MeasuredShare | None) -> Measurement | None:
+        return None if given is None else known(given)
+
     return Losses(
         launch=measured(spec.launch),
         fill=measured(spec.fill),
         exposed=measured(spec.exposed),
-        sustained=tuple((name, share) for name, share in shares if share is not None),
+        sustained=tuple((name, known(share)) for name, share in spec.sustained.items()),
+        power=tuple((name, known(power)) for name, power in spec.power.items()),
     )
 
 
 def _measured(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
-    """Yield a problem for each sustained rate of something that has none."""
+    """Yield a problem for each sustained rate of something that has none, and for constant power
+    at the limit."""
+    if spec.measured is None:
+        return
     rated = [m.name for m in spec.memories if m.bandwidth_bytes_per_s is not None]
     rated += [a.name for a in spec.arrays]
-    for name in spec.measured.sustained if spec.measured else ():
+    for name in spec.measured.sustained:
         if name not in rated:
-            yield _unknown("memory with a bandwidth, nor an array", name, rated, place.below(name))
+            where = place.below("sustained", name)
+            yield _unknown("memory with a bandwidth, nor an array", name, rated, where)
+    constant_w = sum(x.value for x in spec.measured.power.values())
+    if spec.tdp is not None and constant_w >= spec.tdp:
+        text = f"{constant_w:g} W at any load leave nothing of the {spec.tdp:g} W of 'tdp'"
+        yield place.below("power").problem(text)
 
 
 def _names(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:

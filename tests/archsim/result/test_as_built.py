@@ -88,6 +88,45 @@ def test_a_memory_with_time_to_spare_may_lose_some_of_its_rate(designed: Result)
     assert (built.latency_s, built.losses) == (designed.latency_s, ())
 
 
+def test_power_at_any_load_is_drawn_for_as_long_as_the_run_takes(designed: Result) -> None:
+    power = (("leakage", measured(3.0)), ("clock tree", measured(4.0)))
+    built = as_built(designed, Losses(launch=measured(1e-3), power=power))
+    assert built is not None
+    assert built.latency_s == pytest.approx(designed.latency_s + 1e-3)
+    drawn_pj = built.energy_pj - designed.energy_pj
+    assert drawn_pj == pytest.approx(1e12 * 7.0 * built.latency_s)
+
+
+@given(st.floats(0, 50), st.floats(1.01, 40), st.floats(0, 1e-2))
+def test_the_clock_is_lowered_until_the_power_is_within_the_limit(
+    constant_w: float, above: float, launch_s: float
+) -> None:
+    plain, limit_w = run(), constant_w * above + 1e-3
+    losses = Losses(launch=measured(launch_s), power=(("idle", measured(constant_w)),))
+    free, built = as_built(plain, losses), as_built(plain, losses, limit_w)
+    assert free is not None
+    assert built is not None
+    assert built.average_power_w <= limit_w * (1 + 1e-9)
+    lost = {x.name: x.seconds for x in built.losses}
+    assert built.latency_s == pytest.approx(free.latency_s + lost.get("clock", 0.0))
+    assert ("clock" in lost) == (free.average_power_w > limit_w)
+
+
+def test_runs_that_start_together_share_the_start() -> None:
+    power = "measured.power={idle: {value: 5 W, source: x}}"
+    machine = Architecture.load("cloud", [LAUNCH, power])
+    found = simulate(load("mixtral-8x7b", ["scope=block", "seq_len=4"], batch=1), machine)
+    experts = [p for p in found.parts if p.together > 1]
+    assert experts
+    assert all(p.together == p.times for p in experts)
+    assert Result.from_dict(found.to_dict()).parts == found.parts
+    built = found.as_built
+    assert built is not None
+    starts = sum(p.times // p.together * max(1, len(p.result.parts)) for p in found.parts)
+    assert {x.name: x.seconds for x in built.losses} == pytest.approx({"launch": 5e-6 * starts})
+    assert built.energy_pj == pytest.approx(found.energy_pj + 5e12 * built.latency_s)
+
+
 @given(SHARE, SHARE, SHARE, st.floats(0, 1))
 def test_losses_add_up_to_the_difference_and_grow_with_each_share(
     array: float, memory: float, less: float, launch: float
@@ -163,9 +202,15 @@ def test_the_json_of_a_result_has_what_its_machine_loses() -> None:
         ("measured.sustained.DRAM={value: 0, source: x}", "above 0 and up to 1, got 0"),
         (f"measured.sustained.DRUM={HALF}", "did you mean 'DRAM'?"),
         ("measured.start={value: 5 us, source: x}", "unknown field"),
+        ("measured.power={idle: {value: 80, source: x}}", "expected a power such as '700 W'"),
     ],
 )
 def test_a_wrong_loss_is_refused(setting: str, message: str) -> None:
     with pytest.raises(SpecError) as wrong:
         Architecture.load("fusemax", [setting])
     assert message in str(wrong.value)
+
+
+def test_power_at_any_load_leaves_some_for_the_work() -> None:
+    with pytest.raises(SpecError, match="80 W at any load leave nothing of the 75 W of 'tdp'"):
+        Architecture.load("tpu-v1", ["measured.power={idle: {value: 80 W, source: x}}"])
