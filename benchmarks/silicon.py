@@ -1,42 +1,39 @@
 """Fit the measured losses of a machine to tables of measured kernels, with cross-validation.
 
-Run ``python benchmarks/silicon.py FOLDER MACHINE``. The folder has tables in the form of
-``data/silicon``: products in ``aic_gemm.csv`` (machine, dtype, m, k, n, best_us) and attention in
-``aic_attention.csv`` (machine, phase, dtype, heads, kv_heads, head_dim, window, batch, new_tokens,
-cache_tokens, best_us); a table that is not there is left out, and so are rows above the peak of the
-memory. The first lines compare each group of rows with the design and with the machine as built,
-fitted without each fifth of the rows in turn. The last lines are the section ``measured`` of a
-machine file.
+Run ``python benchmarks/silicon.py FOLDER MACHINE...``. The folder has tables in the form of
+``data/silicon``, which ``silicon_rows.py`` reads; a table that is not there is left out, and so are
+rows above the peak of the memory. Rows of several machines, such as two that differ in their memory
+alone, are fitted to the same numbers; each group of rows weighs as much as any other. The first
+lines compare the groups with the design and with the machine as built, fitted without each fifth of
+the rows in turn. The last lines are the section ``measured`` of a machine file.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
 
-from archsim import Architecture, simulate
+from silicon_rows import Kernel, kernels
+
+from archsim import Architecture
 from archsim.result.as_built import with_losses
-from archsim.result.record import RunRecord, limits
-from archsim.result.result import Result
+from archsim.result.record import AsBuilt, PartUse, RunRecord, limits
 from archsim.spec.losses import Losses, Measurement
-from workloads import Workload, load
 
-FORMATS = {"fp8": "fp8_e4m3"}
-"""Formats by the names of the tables, where these differ."""
-
+TABLES = ("aic_gemm.csv", "aic_attention.csv", "aic_power_h200.csv")
+"""Tables of single kernels, to which the numbers are fitted."""
 FOLDS = 5
 TRIED = {
     "launch": [n / 10 for n in range(201)],
     "fill": [n / 20 for n in range(61)],
     "exposed": [n / 50 for n in range(51)],
+    "idle": [10.0 * n for n in range(61)],
 }
-"""Numbers tried for each loss, times in microseconds."""
+"""Numbers tried for each loss, times in microseconds and the power at any load in watts."""
 PART = "sustained."
 """Beginning of the name of a share, which tells a memory called ``fill`` from the loss."""
 SHARES = [n / 100 for n in range(30, 101)]
@@ -47,57 +44,51 @@ LEAST_ROWS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """Measured kernel and its run as designed."""
+    """Measured kernels and their runs as designed."""
 
-    table: str
-    group: str
-    measured_s: float
-    result: Result
+    kernel: Kernel
+    runs: tuple[PartUse, ...]
+    limit_w: float | None
 
+    @property
+    def designed_s(self) -> float:
+        """Seconds of the runs in sequence, as designed."""
+        return sum(run.latency_s for run in self.runs)
 
-def product(row: dict[str, str]) -> Workload:
-    """Return the workload of a row of products."""
-    shape = f"{{N: {row['m']}, D: {row['k']}, J: {row['n']}}}"
-    dtype = FORMATS.get(row["dtype"], row["dtype"])
-    text = f"workload:\n  name: product\n  cascade: linear-layer\n  shape: {shape}\n"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "product.yaml"
-        path.write_text(text + f"  formats: {{default: {dtype}}}\n", encoding="utf-8")
-        return load(path)
+    @property
+    def designed_j(self) -> float:
+        """Joules of the runs, as designed."""
+        return sum(run.energy_pj for run in self.runs) / 1e12
 
+    def built(self, losses: Losses) -> AsBuilt:
+        """Return what the runs take in sequence with some losses."""
+        return with_losses(self.runs, losses, self.limit_w)
 
-def attention(row: dict[str, str]) -> Workload | None:
-    """Return the workload of a row of attention; None for windows, which no single model has."""
-    if row["window"] != "0":
-        return None
-    heads = ("num_attention_heads", row["heads"]), ("num_key_value_heads", row["kv_heads"])
-    config = [f"config.{name}={n}" for name, n in (*heads, ("head_dim", row["head_dim"]))]
-    dtype = f"formats.default={FORMATS.get(row['dtype'], row['dtype'])}"
-    if row["phase"] == "decode":
-        phase = ["phase=decode", f"cached_len={int(row['cache_tokens'])}"]
-    else:
-        phase = [f"seq_len={row['new_tokens']}"]
-    return load("llama-3-8b", [*config, dtype, *phase, f"batch={row['batch']}"])
+    def errors(self, losses: Losses) -> list[float]:
+        """Return the logarithms of ours over measured, of time and of energy if it was measured."""
+        built, kernel = self.built(losses), self.kernel
+        found = [log(built.latency_s / kernel.seconds)]
+        if kernel.joules is not None:
+            found.append(log(built.energy_pj / 1e12 / kernel.joules))
+        return found
 
 
 def rows_of(folder: Path, machine: Architecture) -> Iterator[Row]:
     """Yield the rows of one machine, simulated as designed."""
-    for table, workload in (("aic_gemm.csv", product), ("aic_attention.csv", attention)):
-        path = folder / table
-        for row in csv.DictReader(path.open(encoding="utf-8")) if path.exists() else ():
-            work = workload(row) if row["machine"] == machine.name else None
-            if work is not None:
-                found, measured_s = simulate(work, machine), float(row["best_us"]) / 1e6
-                print(".", end="", flush=True)
-                # No kernel reads faster than the memory: such a row measured a cache, or nothing.
-                if measured_s >= found.floor.bandwidth_s:
-                    group = f"{table} {row.get('phase', '')} {row['dtype']}"
-                    yield Row(table, group, measured_s, found)
+    for kernel in kernels(folder, machine.name, TABLES):
+        runs = kernel.run(machine)
+        print(".", end="", flush=True)
+        # No kernel reads faster than the memory: such a row measured a cache, or nothing.
+        if kernel.seconds >= sum(run.result.floor.bandwidth_s for run in runs):
+            yield Row(kernel, runs, machine.power_limit_w)
 
 
 def error(rows: Sequence[Row], losses: Losses) -> float:
-    """Return the mean of the absolute logarithm of ours over measured."""
-    return fmean(abs(log(with_losses(row.result, losses) / row.measured_s)) for row in rows)
+    """Return the mean over groups of the mean absolute logarithm of ours over measured."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row.kernel.group, []).extend(map(abs, row.errors(losses)))
+    return fmean(fmean(found) for found in groups.values())
 
 
 def losses_of(values: dict[str, float], tables: tuple[str, ...]) -> Losses:
@@ -112,67 +103,86 @@ def losses_of(values: dict[str, float], tables: tuple[str, ...]) -> Losses:
         fill=measured(values["fill"] / 1e6),
         exposed=measured(values["exposed"]),
         sustained=tuple((name, measured(value)) for name, value in shares),
+        power=(("idle", measured(values["idle"])),) if values["idle"] else (),
     )
 
 
 def fitted(rows: Sequence[Row]) -> Losses:
     """Return the losses with the least error, one number changed at a time until none helps."""
-    tables = tuple(dict.fromkeys(row.table for row in rows))
-    first = [limits(part)[0].name for row in rows for part in leaves(row.result)]
+    first = [limits(leaf)[0].name for row in rows for leaf in leaves(row.runs)]
     names = [name for name in dict.fromkeys(first) if first.count(name) >= LEAST_ROWS]
     values = dict.fromkeys(TRIED, 0.0) | {f"{PART}{name}": 1.0 for name in names}
-    least = error(rows, losses_of(values, tables))
+    least = error(rows, losses_of(values, TABLES))
     while True:
         before = least
         for name in values:
             for value in TRIED.get(name, SHARES):
-                found = error(rows, losses_of(values | {name: value}, tables))
+                found = error(rows, losses_of(values | {name: value}, TABLES))
                 if found < least:
                     least, values = found, values | {name: value}
         if least == before:
-            return losses_of(values, tables)
+            return losses_of(values, TABLES)
 
 
-def leaves(result: RunRecord) -> list[RunRecord]:
-    """Return the runs of single nests."""
-    return [x for p in result.parts for x in leaves(p.result)] if result.parts else [result]
+def leaves(parts: Sequence[PartUse]) -> Iterator[RunRecord]:
+    """Yield the runs of single nests."""
+    for part in parts:
+        if part.result.parts:
+            yield from leaves(part.result.parts)
+        else:
+            yield part.result
 
 
-def factors(pairs: Sequence[tuple[Row, float]]) -> str:
+def factors(ratios: Sequence[float]) -> str:
     """Return the geometric mean of ours over measured, the typical factor, and the worst one."""
-    ratios = [log(seconds / row.measured_s) for row, seconds in pairs]
     typical, worst = fmean(map(abs, ratios)), max(ratios, key=abs)
     return f"{exp(fmean(ratios)):6.2f} {exp(typical):6.2f} {exp(worst):6.2f}"
 
 
-def main() -> None:
-    """Print the comparison and the fitted section."""
-    folder, machine = Path(sys.argv[1]), Architecture.load(sys.argv[2])
-    rows = [*rows_of(folder, machine)]
-    unseen: dict[int, float] = {}
+def compared(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each group of rows, each row with numbers that were fitted without it."""
+    unseen: dict[int, list[float]] = {}
     for fold in range(FOLDS):
         losses = fitted([row for n, row in enumerate(rows) if n % FOLDS != fold])
-        unseen |= {n: with_losses(rows[n].result, losses) for n in range(fold, len(rows), FOLDS)}
-    print(f"\n{'ours over measured: geometric mean, typical, worst':<50} {'designed':^20} unseen")
-    for group in dict.fromkeys(row.group for row in rows):
-        mine = [n for n, row in enumerate(rows) if row.group == group]
-        designed = factors([(rows[n], rows[n].result.latency_s) for n in mine])
-        built = factors([(rows[n], unseen[n]) for n in mine])
-        print(f"{group:<44} {len(mine):5} {designed} {built}")
-    losses = fitted(rows)
-    origin = f"source: fitted, rows: [{', '.join(dict.fromkeys(row.table for row in rows))}]"
-    print("\n  measured:")
+        unseen |= {n: rows[n].errors(losses) for n in range(fold, len(rows), FOLDS)}
+    yield f"{'ours over measured: geometric mean, typical, worst':<50} {'designed':^20} unseen"
+    for group in dict.fromkeys(row.kernel.group for row in rows):
+        mine = {n: row for n, row in enumerate(rows) if row.kernel.group == group}
+        designed = factors([log(r.designed_s / r.kernel.seconds) for r in mine.values()])
+        yield f"{group:<44} {len(mine):5} {designed} {factors([unseen[n][0] for n in mine])}"
+        metered = {n: r for n, r in mine.items() if r.kernel.joules is not None}
+        if metered:
+            ratios = [log(r.designed_j / (r.kernel.joules or 1)) for r in metered.values()]
+            built = factors([unseen[n][1] for n in metered])
+            yield f"{group + ', joules':<44} {len(metered):5} {factors(ratios)} {built}"
+
+
+def section(losses: Losses) -> Iterator[str]:
+    """Yield the lines of the section ``measured``; what loses nothing is left out."""
+    origin = f"source: fitted, rows: [{', '.join(TABLES)}]"
+    yield "  measured:"
     for name in ("launch", "fill"):
-        time = getattr(losses, f"{name}_s")
-        # A machine file states what is lost; it has no zeros.
-        if time:
-            print(f"    {name}: {{value: {1e6 * time:.4g} us, {origin}}}")
+        if time := getattr(losses, f"{name}_s"):
+            yield f"    {name}: {{value: {1e6 * time:.4g} us, {origin}}}"
     if losses.exposed_share:
-        print(f"    exposed: {{value: {losses.exposed_share:.4g}, {origin}}}")
+        yield f"    exposed: {{value: {losses.exposed_share:.4g}, {origin}}}"
     if losses.sustained:
-        print("    sustained:")
+        yield "    sustained:"
     for name, share in losses.sustained:
-        print(f"      {name}: {{value: {share.value:.4g}, {origin}}}")
+        yield f"      {name}: {{value: {share.value:.4g}, {origin}}}"
+    for name, watts in losses.power:
+        yield f"    power: {{{name}: {{value: {watts.value:.4g} W, {origin}}}}}"
+
+
+def main() -> None:
+    """Print the comparison and the fitted section."""
+    folder, machines = Path(sys.argv[1]), [Architecture.load(name) for name in sys.argv[2:]]
+    rows = [row for machine in machines for row in rows_of(folder, machine)]
+    print()
+    for line in compared(rows):
+        print(line)
+    for line in ("", *section(fitted(rows))):
+        print(line)
 
 
 if __name__ == "__main__":
