@@ -237,6 +237,7 @@ def compare(
     *,
     iso_area: bool = False,
     iso_power: bool = False,
+    as_built: bool = False,
     scale: str = "arrays",
     mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
     use_cache: bool = False,
@@ -256,6 +257,9 @@ def compare(
     iso_power : bool
         Take as many copies of each as draw the average power of the first, each for sequences
         of its own.
+    as_built : bool
+        Compare latency, energy and power of the machines with their losses. A machine that states
+        none is as designed.
     scale : str
         Part that is scaled to equal area: ``"arrays"``, ``"copies"`` or the name of a memory.
     mappings : dict of str to Mapping or str, or "auto", optional
@@ -287,6 +291,7 @@ def compare(
         contenders_of(work, architectures, mappings, find=find_best, generators=GENERATORS),
         iso_area=iso_area,
         iso_power=iso_power,
+        as_built=as_built,
         scale=scale,
         generators=generators_of(use_cache=use_cache),
         approximate=approximate,

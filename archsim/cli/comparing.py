@@ -30,6 +30,7 @@ from .options import (
 @flag_option(
     "--iso-power", "Compare as many copies of each machine as draw the power of the first."
 )
+@flag_option("--as-built", "Compare the machines with the losses that their files state.")
 @option("--scale", "WHAT", "With --iso-area: arrays (default), copies, or a memory by its name.")
 @repeated_option(
     "--mapping mappings",
@@ -46,6 +47,7 @@ def compare_command(
     architectures: tuple[str, ...],
     iso_area: bool,
     iso_power: bool,
+    as_built: bool,
     scale: str | None,
     mappings: tuple[str, ...],
     use_cache: bool,
@@ -87,6 +89,7 @@ def compare_command(
         ],
         iso_area=iso_area,
         iso_power=iso_power,
+        as_built=as_built,
         scale=scale or "arrays",
         generators=generators,
         approximate=approximate,

@@ -18,7 +18,7 @@ from ..plan.selection import mapping_called
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
-from .record import ComparedMachine, ComparisonRecord
+from .record import ComparedMachine, ComparisonRecord, compared_totals
 from .report import comparison_report
 from .scaling import ARRAYS, COPIES, check_areas, scale_to_area, total_area
 
@@ -129,6 +129,7 @@ def compare_contenders(
     *,
     iso_area: bool = False,
     iso_power: bool = False,
+    as_built: bool = False,
     scale: str = ARRAYS,
     generators: Generators,
     approximate: bool = False,
@@ -146,6 +147,9 @@ def compare_contenders(
     iso_power : bool
         Take as many copies of each, whole or not, as draw the average power of the first while
         they run: its energy over its latency. Each has sequences of its own.
+    as_built : bool
+        Relate latencies and energies of the machines with their losses. A machine that states
+        none is as designed.
     scale : str
         Part that is scaled to equal area: ``"arrays"``, ``"copies"`` or the name of a memory.
     approximate : bool
@@ -171,26 +175,29 @@ def compare_contenders(
             machine, scaling = scale_to_area(contender.machine, target, scale)
             contender = replace(contender, machine=machine)
         jobs, result = _run(workload, contender, generators, approximate=approximate)
-        base = rows[0].result if rows else result
+        totals = compared_totals(result, as_built=as_built)
+        base = rows[0].totals if rows else totals
+        base_area = rows[0].result.area_um2 if rows else result.area_um2
         copies = 1.0
         if iso_power:
-            powers = [run.energy_pj / run.latency_s for run in (base, result)]
+            powers = [run.energy_pj / run.latency_s for run in (base, totals)]
             copies = powers[0] / powers[1]
         elif iso_area and scale == COPIES:
-            copies = base.area_um2 / result.area_um2
+            copies = base_area / result.area_um2
         row = ComparedMachine(
             label=contender.label,
             result=result,
-            speedup=copies * base.latency_s / result.latency_s,
-            energy_ratio=result.energy_pj / base.energy_pj,
-            area_ratio=copies * result.area_um2 / base.area_um2,
+            totals=totals,
+            speedup=copies * base.latency_s / totals.latency_s,
+            energy_ratio=totals.energy_pj / base.energy_pj,
+            area_ratio=copies * result.area_um2 / base_area,
             scaling=scaling,
             copies=copies,
             refused=jobs.refused,
             left_out=(*jobs.left_out, *unlike_word(contender.machine)),
         )
         rows.append(row)
-    return Comparison(iso_area=iso_area, iso_power=iso_power, rows=tuple(rows))
+    return Comparison(iso_area=iso_area, iso_power=iso_power, as_built=as_built, rows=tuple(rows))
 
 
 def _check_contenders(contenders: Sequence[Contender]) -> None:

@@ -50,15 +50,12 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
     rows = comparison.rows
     wide = width_in >= _THREE_CHARTS_IN
     tall = 1.6 + 0.62 * len(rows) if wide else 1.3 + 3 * (0.45 + 0.42 * len(rows))
-    spent = [(r.result.energy_by_component, r.result.energy_pj, r.energy_ratio) for r in rows]
+    spent = [(r.result.energy_by_component, r.totals.energy_pj, r.energy_ratio) for r in rows]
     taken = [(r.result.area_by_component, r.result.area_um2, r.area_ratio) for r in rows]
     colours = palette(
         [n for (e, *_), (a, *_) in zip(spent, taken, strict=True) for n, _ in (*e, *a)]
     )
     first = picture_text(comparison.first.label)
-    how = " at equal area" if comparison.iso_area else ""
-    if comparison.iso_power:
-        how = " at equal power"
     with look():
         figure = Picture(figsize=(width_in, tall), layout="constrained")
         speed, joules, space = figure.subplots(*((1, 3) if wide else (3, 1)), sharey=True).ravel()
@@ -77,7 +74,7 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         columns = min(6 if wide else max(2, int(width_in / 1.6)), len(colours))
         figure.legend(handles=patches(colours), loc="outside lower center", ncols=columns)
-        headline(figure, f"{comparison.first.result.workload}{how}")
+        headline(figure, f"{comparison.first.result.workload} {comparison.how}".rstrip())
     return figure
 
 
@@ -85,7 +82,7 @@ def _draw_speedup(axes: Axes, rows: Sequence[ComparedMachine]) -> None:
     """Draw a bar for each machine, the first in grey, on a linear axis from zero."""
     for at, row in enumerate(rows):
         axes.barh(at, row.speedup, _HEIGHT, color=_PLAIN if at else _FIRST)
-        text = f"{ratio(row.speedup)}  ({seconds(row.result.latency_s)})"
+        text = f"{ratio(row.speedup)}  ({seconds(row.totals.latency_s)})"
         note_bar(axes, row.speedup, at, text)
     axes.set_xlim(0, 1.45 * max(r.speedup for r in rows))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictBool
@@ -14,6 +14,7 @@ from einsum_cascade.yaml.schema import StoredFields, source_of, validate_json
 
 from ..plan.job import Refusal
 from ..result.reading import ResultFields, result_of
+from ..result.record import Totals
 from ..result.result import Result
 from ..spec.files.fields import Real
 from .scaling import Scaling
@@ -35,6 +36,8 @@ class ComparedMachine:
 
     label: str
     result: Result
+    totals: Totals
+    """Latency and energy that the comparison relates, as designed or as built."""
     speedup: float
     energy_ratio: float
     area_ratio: float
@@ -49,6 +52,11 @@ class ComparedMachine:
     left_out: tuple[str, ...] = ()
     """Sentences about features of the workload that the cascades lack (such as a mask), and
     about words that are billed at another width than the machine's."""
+
+    @property
+    def power_w(self) -> float:
+        """Average power of one copy in watts."""
+        return self.totals.energy_pj / 1e12 / self.totals.latency_s
 
     def to_dict(self) -> dict[str, Any]:
         """Return a row of ``compare --json``: the result's object and the ratios."""
@@ -71,6 +79,14 @@ class ComparisonRecord:
     iso_area: bool
     rows: tuple[ComparedMachine, ...]
     iso_power: bool = False
+    as_built: bool = False
+    """True if latencies and energies are those of the machines with their losses."""
+
+    @property
+    def how(self) -> str:
+        """Condition of the comparison in words; empty for machines as they are."""
+        equal = "at equal area" if self.iso_area else "at equal power" if self.iso_power else ""
+        return ", ".join(filter(None, (equal, "as built" if self.as_built else "")))
 
     @property
     def first(self) -> ComparedMachine:
@@ -81,7 +97,12 @@ class ComparisonRecord:
         """Return the comparison as the JSON object of ``compare --json``, which ``from_dict``
         reads."""
         rows = [row.to_dict() for row in self.rows]
-        return {"iso_area": self.iso_area, "iso_power": self.iso_power, "rows": rows}
+        return {
+            "iso_area": self.iso_area,
+            "iso_power": self.iso_power,
+            **({"as_built": True} if self.as_built else {}),
+            "rows": rows,
+        }
 
     @classmethod
     def from_dict(cls, data: MappingOf[str, Any]) -> Self:
@@ -104,15 +125,32 @@ class ComparisonRecord:
             The text is no comparison; says where.
         """
         found = validate_json(_ComparisonFields, source, InputError)
+        results = [result_of(Result, row) for row in found.rows]
         rows = tuple(
             ComparedMachine(
                 **{name: getattr(row, name) for name in (*_PLAIN, "copies", "scaling", "left_out")},
-                result=result_of(Result, row),
+                result=result,
+                totals=compared_totals(result, as_built=found.as_built),
                 refused=row.refused_mappings,
             )
-            for row in found.rows
+            for row, result in zip(found.rows, results, strict=True)
         )
-        return cls(iso_area=found.iso_area, iso_power=found.iso_power, rows=rows)
+        how = {name: getattr(found, name) for name in ("iso_area", "iso_power", "as_built")}
+        return cls(rows=rows, **how)
+
+
+def compared_totals(result: Result, *, as_built: bool) -> Totals:
+    """Return the totals of a run that a comparison relates to those of other machines.
+
+    Parameters
+    ----------
+    as_built : bool
+        True for latency and energy of the machine as built, if it states losses.
+    """
+    built = result.as_built if as_built else None
+    if built is None:
+        return result.totals
+    return replace(result.totals, latency_s=built.latency_s, energy_pj=built.energy_pj)
 
 
 class _RowFields(ResultFields):
@@ -133,4 +171,5 @@ class _ComparisonFields(StoredFields):
 
     iso_area: StrictBool
     iso_power: StrictBool = False
+    as_built: StrictBool = False
     rows: Annotated[tuple[_RowFields, ...], Field(min_length=1)]

@@ -13,9 +13,7 @@ from .record import ComparedMachine, ComparisonRecord
 def comparison_report(comparison: ComparisonRecord) -> Document:
     """Return the report of a comparison: ratios, areas by component, and scaled sizes."""
     first = comparison.first.result
-    how = "at equal area" if comparison.iso_area else "as they are"
-    if comparison.iso_power:
-        how = "at equal power"
+    how = comparison.how or "as they are"
     sizes = "  ".join(f"{rank}={size:,}" for rank, size in first.shape)
     tables = [(_ratios(comparison),), (_runs(comparison),), (_areas(comparison),)]
     if in_copies(comparison):
@@ -38,8 +36,7 @@ def in_copies(comparison: ComparisonRecord) -> bool:
 def _copies(comparison: ComparisonRecord) -> Table:
     what = "power" if comparison.iso_power else "area"
     rows = [
-        (row.label, f"{row.copies:,.3g}", engineering(row.result.power_w, "W"))
-        for row in comparison.rows
+        (row.label, f"{row.copies:,.3g}", engineering(row.power_w, "W")) for row in comparison.rows
     ]
     heads = (*names("machine"), *numbers("copies", "power"))
     return table_of(f"copies with the first machine's {what}", heads, rows)
@@ -49,8 +46,8 @@ def _ratios(comparison: ComparisonRecord) -> Table:
     rows = [
         (
             *(row.label, row.result.mapping),
-            *(seconds(row.result.latency_s), ratio(row.speedup)),
-            *(energy(row.result.energy_pj), percent(row.energy_ratio)),
+            *(seconds(row.totals.latency_s), ratio(row.speedup)),
+            *(energy(row.totals.energy_pj), percent(row.energy_ratio)),
             *(area(row.result.area_um2), percent(row.area_ratio)),
         )
         for row in comparison.rows
@@ -119,6 +116,8 @@ def _notes(comparison: ComparisonRecord) -> tuple[str, ...]:
                 f"{row.label} runs {row.result.mapping}, since others are refused: {tried}"
             )
         found += [f"{row.label}: {note}" for note in row.left_out]
+        if comparison.as_built and row.result.as_built is None:
+            found.append(f"{row.label} states no losses: as designed")
         missing = [name for name, size in row.result.area_by_component if not size]
         if missing:
             found.append(f"{row.label}: no area is given for {', '.join(missing)}")
@@ -153,7 +152,8 @@ def _csv_row(
     row: ComparedMachine, arrays: Iterable[str], components: Iterable[str]
 ) -> Iterator[str | float | None]:
     result, parts = row.result, dict(row.result.area_by_component)
-    yield from (row.label, result.mapping, result.latency_s, row.speedup, result.energy_pj)
+    yield from (row.label, result.mapping)
+    yield from (row.totals.latency_s, row.speedup, row.totals.energy_pj)
     yield from (row.energy_ratio, result.area_um2, row.area_ratio)
     yield None if row.scaling is None else row.scaling.residual
     yield from (row.copies, result.traffic_bytes, result.bound_by)
