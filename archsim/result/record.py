@@ -556,10 +556,13 @@ class RunRecord:
         -------
         dict
             ``workload``, ``architecture``, ``mapping``, ``latency_s``, ``floor_latency_s``,
-            ``cycles``, ``energy_pj``, ``area_um2``, of each memory ``traffic_bytes.LEVEL`` and
-            ``buffer_bytes.LEVEL``, of each array ``utilization.ARRAY``, of each component
-            ``energy_pj.COMPONENT`` (they add up to ``energy_pj``), and ``bound_by``.
+            ``cycles``, ``energy_pj``, ``area_um2``, of a machine that states losses
+            ``as_built_latency_s``, ``as_built_energy_pj`` and ``as_built_average_power_w``, of each
+            memory ``traffic_bytes.LEVEL`` and ``buffer_bytes.LEVEL``, of each array
+            ``utilization.ARRAY``, of each component ``energy_pj.COMPONENT`` (they add up to
+            ``energy_pj``), and ``bound_by``.
         """
+        names = ("latency_s", "energy_pj", "average_power_w") if self.as_built else ()
         return {
             "workload": self.workload,
             "architecture": self.architecture,
@@ -569,6 +572,7 @@ class RunRecord:
             "cycles": float(self.cycles),
             "energy_pj": float(self.energy_pj),
             "area_um2": float(self.area_um2),
+            **{f"as_built_{name}": float(getattr(self.as_built, name)) for name in names},
             **{f"traffic_bytes.{t.level}": float(t.total_bytes) for t in self.traffic},
             **{f"utilization.{a.array}": float(a.utilization) for a in self.arrays},
             **{f"buffer_bytes.{b.level}": float(b.required_bytes) for b in self.buffers},

@@ -16,11 +16,15 @@ from .spec import SweepAxis, measured, symbol
 
 NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2")
 """Names of the columns with one number per run, in their order."""
+AS_BUILT: Final = ("as_built_latency_s", "as_built_energy_pj", "as_built_average_power_w")
+"""Names of the columns with numbers of the machine as built, if it states losses."""
 TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
-FIXED: Final = ("point", *TEXTS, *NUMBERS, "bound_by")
-"""Names of the columns that every sweep has."""
+FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, "bound_by")
+"""Names of the columns that no part of a machine names."""
 LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj.")
 """Prefixes of columns of which each memory, array or component has one, in their order."""
+MEMBERS: Final = (*AS_BUILT, *LEVELS)
+"""Beginnings of columns that depend on the machine, in their order."""
 
 _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
     {
@@ -29,6 +33,9 @@ _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
         "cycles": ("cycles", None),
         "energy_pj": ("pJ", fields.ENERGY),
         "area_um2": ("um^2", fields.AREA),
+        "as_built_latency_s": ("s", fields.TIME),
+        "as_built_energy_pj": ("pJ", fields.ENERGY),
+        "as_built_average_power_w": ("W", fields.POWER),
         "traffic_bytes.": ("B", fields.CAPACITY),
         "utilization.": ("1", None),
         "buffer_bytes.": ("B", fields.CAPACITY),
@@ -56,10 +63,10 @@ def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
     axes : iterable of str
         Names of the axes. One that is called as a column of the inputs is that column.
     members : iterable of str
-        Columns of memories and arrays, of each kind in the order of the machine.
+        Columns that depend on the machine, of each kind in the order of the machine.
     """
     members = tuple(members)
-    grouped = (m for each in LEVELS for m in members if m.startswith(each))
+    grouped = (m for each in MEMBERS for m in members if m.startswith(each))
     return tuple(dict.fromkeys(("point", *axes, *TEXTS, *NUMBERS, *grouped, "bound_by")))
 
 
@@ -81,7 +88,7 @@ def right_side(
         kind, number = axis.kind, any(measured(v.shown) is not None for v in axis.values)
     else:
         kind = _UNITS.get(stem(column), (None, None))[1]
-        number = column in ("point", *NUMBERS) or stem(column) != column
+        number = column in ("point", *NUMBERS, *AS_BUILT) or stem(column) != column
     if not number:
         if sign not in ("==", "!="):
             raise SpecError(f"where: {column} is a text, which is '==' or '!=' another", place)

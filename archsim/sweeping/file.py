@@ -19,7 +19,7 @@ from einsum_cascade.yaml.schema import Count, Fields, Title, format_value, secti
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence
 
 from ..spec.files.fields import one_or_more
-from .columns import FIXED, LEVELS, NUMBERS, right_side
+from .columns import AS_BUILT, FIXED, LEVELS, NUMBERS, right_side
 from .spec import (
     DEFAULT,
     ROLES,
@@ -345,9 +345,10 @@ def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice | Non
         text = f"points: {number} {text.format(total)} there are"
         raise SpecError(text, given.key_span((key,)), "points: all")
     searched = () if parsed.search is None else parsed.objectives or ("latency_s",)
+    numbers = (*NUMBERS, *AS_BUILT)
     for name in searched:
-        if not (name in NUMBERS or name.startswith(_SMALL)) or searched.count(name) > 1:
+        if not (name in numbers or name.startswith(_SMALL)) or searched.count(name) > 1:
             text = f"points: '{name}' is no column whose numbers are to be small, or stands twice"
-            hint = did_you_mean(name, (*NUMBERS, *(f"{each}NAME" for each in _SMALL)))
+            hint = did_you_mean(name, (*numbers, *(f"{each}NAME" for each in _SMALL)))
             raise SpecError(text, given.key_span(("objectives",)), hint)
     return PointChoice(number=number, seed=parsed.seed or 0, objectives=searched)

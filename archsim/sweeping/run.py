@@ -32,7 +32,7 @@ from ..spec.files.mapping_text import mapping_dict
 from ..spec.mapping import AUTO, MADE, Mapping
 from ..spec.overrides import Overrides, parse_overrides, section_of
 from ..version import installed_version
-from .columns import LEVELS, NUMBERS
+from .columns import MEMBERS, NUMBERS
 from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
 from .store import PointRow, StoredSweep
 
@@ -255,7 +255,7 @@ class PointRunner:
             message="; ".join(failures),
             inputs=text,
             bound_by=result.bound_by,
-            members=_json({c: float(v) for c, v in results.items() if c.startswith(LEVELS)}),
+            members=_json({c: float(v) for c, v in results.items() if c.startswith(MEMBERS)}),
             **numbers,
         )
 

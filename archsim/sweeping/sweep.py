@@ -26,7 +26,7 @@ from ..plan.inputs import FindMappings
 from ..plan.job import Generators
 from ..processes import Pool, processes, usable_cores
 from ..version import installed_version
-from .columns import LEVELS
+from .columns import AS_BUILT, MEMBERS
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
@@ -62,7 +62,8 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
 
 
 def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
-    """Yield problems of conditions on a memory, an array or a component that no machine has."""
+    """Yield problems of conditions, and of a search, on a memory, an array, a component or losses
+    that no machine has."""
     members: set[str] = set()
     # Machines are an axis of their own, if there are several.
     machines = (range(len(a.values)) if a.role == "architecture" else (0,) for a in sweep.axes)
@@ -77,11 +78,19 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
         members |= {f"utilization.{n}" for n in arrays}
         registers = (f"{n}.registers" for n in arrays)
         members |= {f"energy_pj.{n}" for n in (*levels, *arrays, *registers)}
+        members |= set(AS_BUILT if machine.losses else ())
     known = {*members, *(axis.name for axis in sweep.axes)}
     for condition in sweep.conditions:
-        if condition.column.startswith(LEVELS) and condition.column not in known:
+        if condition.column.startswith(MEMBERS) and condition.column not in known:
             text = f"where: there is no column '{condition.column}'"
-            yield Problem(text, condition.node.span, did_you_mean(condition.column, members))
+            hint = did_you_mean(condition.column, members)
+            yield Problem(text, condition.node.span, _NO_LOSSES.get(condition.column, hint))
+    for name in sweep.points.objectives if sweep.points else ():
+        if name in AS_BUILT and name not in known:
+            yield Problem(f"points: there is no column '{name}'", None, _NO_LOSSES[name])
+
+
+_NO_LOSSES: Final = dict.fromkeys(AS_BUILT, "no machine here states losses in 'measured:'")
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
@@ -173,12 +182,13 @@ class StudyPoints:
             if row.unread:
                 # The trial stays open in the study: the next start runs it again.
                 continue
+            # A refused point, or one of a machine without losses, has zeros, and is no candidate.
+            named = row.values(())
+            there = all(named.get(n) is not None for n in self._choice.objectives if n in AS_BUILT)
             with warnings.catch_warnings():
                 # A run that ended here has set the same constraint before.
                 warnings.simplefilter("ignore")
-                trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
-            # A refused point has zeros, and is no candidate.
-            named = row.values(())
+                trial.set_constraint(_STATUS, 0.0 if row.status == "ok" and there else 1.0)
             values = [float(named.get(name) or 0.0) for name in self._choice.objectives]
             self._study.tell(trial, values)
 

@@ -34,7 +34,7 @@ from ..figure_style import (
     ticks_of,
     wrapped_name,
 )
-from ..sweeping.columns import NUMBERS, unit_of
+from ..sweeping.columns import AS_BUILT, NUMBERS, unit_of
 from .frame import (
     MOST_COLOURS,
     AxisChoice,
@@ -625,7 +625,9 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
         text = "parallel: plotly draws these and is not installed"
         raise InputError(text, hint="pip install 'archsim[plotly]'") from None
     colour = view.measured_column(options.colour, "colour")
-    results = [c for c in NUMBERS if c in view.frame.columns and view.frame[c].nunique() > 1]
+    # A line needs a number on every axis.
+    whole = view.frame.dropna(axis="columns")
+    results = [c for c in (*NUMBERS, *AS_BUILT) if c in whole.columns and whole[c].nunique() > 1]
     columns = dict.fromkeys((*view.axes, *results, colour))
     tint = _upright(view, colour)
     lines = {"color": tint["values"], "colorscale": ORDERED, "showscale": False}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from einsum_cascade.errors import InputError, did_you_mean
 
 from ..document import picture_text
-from ..sweeping.columns import LEVELS, NUMBERS, TEXTS, unit_of
+from ..sweeping.columns import AS_BUILT, LEVELS, NUMBERS, TEXTS, unit_of
 from ..sweeping.spec import measured
 from .scales import label_of, short
 
@@ -53,7 +53,7 @@ class PlotOptions:
                 raise InputError(text, hint=f"it takes {known}")
 
 
-RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS)
+RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS, *AS_BUILT)
 """Columns of results in a sweep, which are never settings."""
 
 WORK_FIELDS: Final = ("workload", "seq_len", "batch", "phase", "scope")

@@ -15,7 +15,9 @@ _WIDE = 12.0
 """Ratio of the largest to the smallest number above which an axis is logarithmic."""
 
 _AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
-_BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
+_BASES: Final = MappingProxyType(
+    {"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz"), "W": (1.0, "W")}
+)
 """Factor from a column's unit to the unit that takes prefixes, with this unit."""
 _STEMS: Final = MappingProxyType(
     {
@@ -23,6 +25,9 @@ _STEMS: Final = MappingProxyType(
         "floor_latency_s": "lower bound of latency",
         "energy_pj": "energy",
         "area_um2": "area",
+        "as_built_latency_s": "latency as built",
+        "as_built_energy_pj": "energy as built",
+        "as_built_average_power_w": "power as built",
         "bound_by": "bound by",
         "traffic_bytes": "traffic",
         "buffer_bytes": "needed",
@@ -133,6 +138,6 @@ def short(number: float, unit: str | None) -> str:
         return engineering(number * 1e-12, "J", digits=3)
     if unit == "1":
         return f"{100 * number:.3g} %"
-    if unit in ("s", "B/s", "Hz"):
+    if unit in ("s", "B/s", "Hz", "W"):
         return engineering(number, unit, digits=3)
     return f"{number:,.10g} {unit or ''}".rstrip()

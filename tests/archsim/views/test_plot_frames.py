@@ -339,6 +339,7 @@ def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
         ([4e8], "um^2", ("mm²", 1e6, False)),
         ([0.3, 0.9], "1", ("%", 0.01, False)),
         ([940e6], "Hz", ("MHz", 1e6, False)),
+        ([651.7, 1369.0], "W", ("kW", 1e3, False)),
         ([0.0, 50.0], None, ("", 1.0, False)),
     ],
 )  # fmt: skip
