@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -199,7 +200,7 @@ def list_command(kind: str, as_json: bool) -> None:
 @click.command("show")
 @click.argument("name")
 @click.option("--format", "form", type=ChoiceWithHint(["yaml", "latex", "dot"]), default="yaml")
-@flag_option("--summary", "Show a model's parameters, layers, and costs per token.")
+@flag_option("--summary", "Show a model's costs per token, or a machine's parts and evidence.")
 @settings_option
 @json_option
 def show_command(
@@ -209,7 +210,8 @@ def show_command(
 
     A name that several kinds share prints them all. A cascade can also be printed as
     LaTeX equations and as a graph for Graphviz (dot). With --summary a model (a workload
-    with a configuration, or a config.json) is told in numbers.
+    with a configuration, or a config.json) is told in numbers, and a machine with the evidence
+    for its numbers.
     """
     if summary:
         _show_summary(name, settings, as_json)
@@ -231,11 +233,26 @@ def show_command(
 def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     from workloads import load, summarize
 
+    from ..spec.arch import Architecture
     from ..spec.overrides import Overrides
 
+    if (called := _machine_called(name)) is not None:
+        machine = Architecture.load(called, settings)
+        answer(machine.to_dict, (machine.card(),), as_json=as_json)
+        return
     given = Overrides.of_part("workload", settings)
     found = summarize(load(name.removeprefix("workload/"), given.workload))
     answer(found.to_dict, (summary_report(found),), as_json=as_json)
+
+
+def _machine_called(name: str) -> str | None:
+    """Return the built-in name or the file of the machine that a name means; None if it means
+    none."""
+    with suppress(InputError):
+        for entry in find(name):
+            if entry.kind == "architecture":
+                return name if entry.name == str(Path(name)) else entry.name
+    return None
 
 
 def _what_it_is(entry: CatalogueEntry) -> str:

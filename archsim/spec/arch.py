@@ -19,7 +19,7 @@ from fractions import Fraction
 from math import isfinite, prod
 from numbers import Rational
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from einsum_cascade.errors import SpecError, did_you_mean
 from einsum_cascade.memo import Memoized, memoized
@@ -28,6 +28,7 @@ from einsum_cascade.operations import in_format, kind_and_format
 
 from ..document import Document, Fact, first_names, names, numbers, table_of, texts
 from ..quantities import byte_size, engineering
+from .evidence import NOT_STATED, Evidence, Kind
 from .losses import Losses
 from .reading import Specification
 from .technology import Technology
@@ -412,6 +413,8 @@ class Architecture(Specification):
     losses: Losses | None = None
     """Losses of the built machine; None: nothing is measured, and it is as designed."""
     source: str = field(default="", compare=False)
+    evidence: Evidence = field(default=Evidence(), repr=False, compare=False)
+    """Evidence for the numbers of the machine's file."""
     tree: MemoryTree = field(init=False, repr=False, compare=False)
     """Tree of the machine's memories, with the memories that each array reads and writes."""
 
@@ -421,18 +424,39 @@ class Architecture(Specification):
             raise SpecError(f"{self.name}: {'; '.join(wrong)}")
         object.__setattr__(self, "tree", memory_tree(self.memories, self.arrays))
 
-    def resized(self, memories: tuple[Memory, ...]) -> Architecture:
+    def evidence_of(self, path: str) -> Kind | None:
+        """Return the kind of evidence for a number; None if it is not stated.
+
+        Parameters
+        ----------
+        path : str
+            Path of the field as in a setting.
+
+        Examples
+        --------
+        >>> machine = Architecture.load("fusemax", ["clock=1 GHz"])
+        >>> [machine.evidence_of(p) for p in ("clock", "memories.global_buffer.capacity")]
+        ['assumed', 'published']
+        """
+        return self.evidence.of(path)
+
+    def resized(
+        self, memories: tuple[Memory, ...], evidence: Evidence | None = None
+    ) -> Architecture:
         """Return the machine with other capacities and bandwidths; its memory tree stays.
 
         Parameters
         ----------
         memories : tuple of Memory
             The machine's memories with other capacities and bandwidths. Nothing is checked.
+        evidence : Evidence or None
+            Evidence for the other numbers; None: that of the machine.
         """
         # Copy the slots directly: checking the tree again takes longer than everything else.
         found = object.__new__(Architecture)
+        others = {"memories": memories, "evidence": evidence or self.evidence}
         for name in Architecture.__slots__:
-            object.__setattr__(found, name, memories if name == "memories" else getattr(self, name))
+            object.__setattr__(found, name, others.get(name) or getattr(self, name))
         return found
 
     @property
@@ -495,7 +519,7 @@ class Architecture(Specification):
         wanted = tuple(kinds)
         return tuple(array for array in self.arrays if not array.cannot_do(wanted))
 
-    def _card(self) -> Document:
+    def card(self) -> Document:
         """Summarise a machine: clock, word, memories outermost first, arrays, operations."""
         sizes = ((m.name, _capacity(m), _bandwidth(m)) for m in self.memories)
         heads = (*names("memory"), *numbers("capacity", "bandwidth"))
@@ -510,9 +534,23 @@ class Architecture(Specification):
         ]
         if self.mapping is not None:
             facts.append(Fact("designed for", self.mapping))
+        facts.append(self._evidence())
         return Document(
             title=f"architecture {self.name}", facts=tuple(facts), tables=((memories,), (arrays,))
         )
+
+    def _evidence(self) -> Fact:
+        """Summarise the evidence: how many numbers are of each kind, and which are assumed."""
+        counts = ", ".join(f"{n} {kind}" for kind, n in self.evidence.counts())
+        assumed = first_names(self.evidence.assumed())
+        remark = f"assumed: {assumed}" if assumed else ""
+        return Fact("evidence", counts or NOT_STATED, remark)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the machine's name and technology, and the evidence for each number by its
+        path."""
+        kinds = {path: self.evidence_of(path) for path in self.evidence.numbers}
+        return {"name": self.name, "technology": self.technology.name, "evidence": kinds}
 
 
 def memory_tree(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> MemoryTree:

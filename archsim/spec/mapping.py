@@ -292,7 +292,7 @@ class Mapping(Specification):
             return self.nests[0].span
         return self.einsums[0].span if self.einsums else None
 
-    def _card(self) -> Document:
+    def card(self) -> Document:
         """Summarise a mapping: cascade, schedule, tiles, shared loops and Einsums by array."""
         arrays: dict[str, list[str]] = {}
         for e in self.einsums:

@@ -48,9 +48,9 @@ class Specification:
         found: Self = _READERS[cls](name, overrides)
         return found
 
-    def _card(self) -> Document:
+    def card(self) -> Document:
         """Return a summary of the specification for display."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        return to_html(self._card())
+        return to_html(self.card())

@@ -102,7 +102,7 @@ class Technology(Specification):
         """Return the memory class called ``name``, or None."""
         return next((m for m in self.memories if m.name == name), None)
 
-    def _card(self) -> Document:
+    def card(self) -> Document:
         """Summarise a technology: its node, and the actions and memory classes that it bills."""
         facts = (
             Fact("node", f"{self.node_nm} nm"),

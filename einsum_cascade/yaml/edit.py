@@ -23,6 +23,10 @@ NAME_KEYS = ("name", "level")
 REPLACED_KEYS = ("bill",)
 """Keys whose mapping replaces an inherited one: a sum of costs has no single entries."""
 
+JOINED_KEYS = ("evidence",)
+"""Keys whose mapping lists paths by kind. An inherited path stays, unless a path at or above it is
+stated."""
+
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _MAX_STEPS = 20
 _MAX_BITS = 1000
@@ -259,8 +263,38 @@ def _merged_entries(
         if own_value is value or key.text in REPLACED_KEYS:
             found.append((own_key, own_value))
         elif not _is_null(own_value):
-            found.append((own_key, merged(value, own_value, error)))
+            joins = key.text in JOINED_KEYS
+            whole = _joined(value, own_value) if joins else merged(value, own_value, error)
+            found.append((own_key, whole))
     return (*found, *stated.values())
+
+
+def _joined(base: YamlNode, own: YamlNode) -> YamlNode:
+    """Return lists of paths by kind, with the paths of a base that no stated path covers."""
+    if not isinstance(base, YamlMapping) or not isinstance(own, YamlMapping):
+        return own
+    stated = tuple(f"{_text(path)}." for _, listed in own.entries for path in _paths(listed))
+    found: dict[str, tuple[YamlScalar, YamlNode]] = {}
+    for key, listed in base.entries:
+        left = tuple(p for p in _paths(listed) if not f"{_text(p)}.".startswith(stated))
+        found[key.text] = (key, YamlSequence(span=listed.span, items=left))
+    for key, listed in own.entries:
+        if key.text in found and (paths := _paths(listed)):
+            inherited = found[key.text][1].children
+            listed = YamlSequence(span=listed.span, items=(*inherited, *paths))
+        found[key.text] = (key, listed)
+    return dataclasses.replace(own, entries=tuple(e for e in found.values() if not _is_null(e[1])))
+
+
+def _paths(listed: YamlNode) -> tuple[YamlNode, ...]:
+    """Return the items of a list, or a single text."""
+    if isinstance(listed, YamlSequence):
+        return listed.items
+    return (listed,) if _text(listed) else ()
+
+
+def _text(node: YamlNode) -> str:
+    return node.text if isinstance(node, YamlScalar) and isinstance(node.value, str) else ""
 
 
 def _is_null(node: YamlNode) -> bool:

@@ -221,7 +221,7 @@ def test_the_command() -> None:
 def test_what_has_no_summary(tmp_path: Path) -> None:
     assert "this workload has shapes alone" in refused("show", "bert-base", "--summary")
     assert "go with --summary" in refused("show", "llama-3-8b", "--json")
-    assert "workload" in refused("show", "fusemax", "--summary")
+    assert "workload" in refused("show", "fusemax-binding", "--summary")
     path = tmp_path / "config.json"
     path.write_text(json.dumps({k: v for k, v in LLAMA.items() if k != "vocab_size"}))
     assert "without 'vocab_size'" in refused("show", str(path), "--summary")

@@ -45,6 +45,7 @@ from ..arch import (
 )
 from ..losses import Losses, Measurement
 from ..technology import Technology
+from .evidence import EvidenceFields, read_evidence
 from .fields import (
     Bandwidth,
     Bits,
@@ -57,6 +58,7 @@ from .fields import (
     SquareMicrometres,
     SustainedWatts,
     given_fields,
+    numbers_of,
 )
 
 
@@ -321,6 +323,9 @@ class _ArchitectureFields(Fields):
     """Sets of operations by name, which arrays may extend."""
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
     """Arrays of processing elements."""
+    evidence: EvidenceFields | None = None
+    """Evidence for the numbers of this file, by paths of fields or sections; not stated if left
+    out."""
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
@@ -429,6 +434,10 @@ def build_architecture(
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
     problems = problems or [*_tree(spec, memories, arrays, place)]
     problems += _measured(spec, place.below("measured"))
+    # Arrays have the operations of the sets that they extend; a set by itself is no part.
+    numbers = [n for n in numbers_of(spec, place.path) if n.path[1] != "operations"]
+    evidence, wrong = read_evidence(spec.evidence, numbers, place.below("evidence"))
+    problems += wrong
     for at, array in enumerate(spec.arrays):
         problems += _array_problems(array, place.below("arrays", at), technology)
     raise_all(problems, SpecError)
@@ -448,6 +457,7 @@ def build_architecture(
         if spec.mapping is None
         else resolve_reference("mappings", spec.mapping, place.below("mapping").span),
         source=root.span.source.name,
+        evidence=evidence,
     )
 
 

@@ -259,7 +259,8 @@ def _sized(machine: Architecture, sizes: _Sizes) -> Architecture | None:
             memories[name] = replace(memory, capacity_bytes=int(number))
         else:
             memories[name] = replace(memory, bandwidth_bytes_per_s=number)
-    return machine.resized(tuple(memories.values()))
+    changed = (f"memories.{name}.{field}" for name, field in sizes)
+    return machine.resized(tuple(memories.values()), machine.evidence.assuming(*changed))
 
 
 @lru_cache(maxsize=4096)
