@@ -62,14 +62,27 @@ def evaluate_bound(
         engine does not count something yet.
     """
     if timing is None:
-        timed: list[tuple[Bound, tuple[EinsumCount, ...], Timing]] = []
-        for core in critical_core_candidates(bound):
-            own = (counts if core is bound else ()) or core.memo(count_mapping)
-            timed.append((core, own, time_bound(core, counts_at_ports(core, own), engine)))
-        bound, counts, timing = max(timed, key=lambda run: run[2].cycles)
+        bound, counts, timing = critical_core(bound, counts, engine=engine)
     counts = counts or bound.memo(count_mapping)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine, least)
+
+
+def critical_core(
+    bound: Bound, counts: tuple[EinsumCount, ...] = (), *, engine: str = "analytical"
+) -> tuple[Bound, tuple[EinsumCount, ...], Timing]:
+    """Return a bound mapping of the critical (slowest) core with its counts and its timing.
+
+    Parameters
+    ----------
+    counts : tuple of EinsumCount, optional
+        Counts of ``bound``, if known.
+    """
+    timed: list[tuple[Bound, tuple[EinsumCount, ...], Timing]] = []
+    for core in critical_core_candidates(bound):
+        own = (counts if core is bound else ()) or core.memo(count_mapping)
+        timed.append((core, own, time_bound(core, counts_at_ports(core, own), engine)))
+    return max(timed, key=lambda run: run[2].cycles)
 
 
 def critical_core_candidates(bound: Bound) -> Iterator[Bound]:

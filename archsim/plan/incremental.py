@@ -12,7 +12,7 @@ from ..bounds.floor import LeastWork, least_work
 from ..counts.accesses import EinsumCount
 from ..counts.spill import count_mapping, spilled_share
 from ..engine.assemble import differ_in_capacities, priced
-from ..engine.evaluate import evaluate_bound
+from ..engine.evaluate import critical_core, evaluate_bound
 from ..engine.latency import time_bound
 from ..engine.timing import Timing
 from ..legality.binding_key import (
@@ -21,6 +21,7 @@ from ..legality.binding_key import (
     depends_on_capacities,
     keeps_fitted_tiles,
     memories_key,
+    rebind,
     rebind_with_footprint,
 )
 from ..legality.footprint import all_fits
@@ -73,6 +74,7 @@ class IncrementalEvaluator:
         self._arrays = Cache[_ArrayKeys](policy.MAX_CACHED_ARRAYS)
         self._bound: Cache[_FittedMappings] = Cache(kept)
         self._runs: Cache[_CountedMapping] = Cache(kept)
+        self._cores = Cache[tuple[Bound, tuple[EinsumCount, ...], Timing]](kept)
         self._results = Cache[tuple[Architecture, Result]](
             None if kept is None else policy.MAX_CACHED_RESULTS
         )
@@ -89,8 +91,7 @@ class IncrementalEvaluator:
         memories = memories_key(machine, capacities=depends_on_capacities(mapping))
         fitted = self._bound.get(Key(work, memories, arrays.binding), _FittedMappings).of(job)
         if not fitted.is_whole:
-            # A partitioned mapping has a nest per core, of which each would have to be moved.
-            return evaluate_bound(job.bind(), workload=job.name)
+            return self._on_cores(job, work)
         bound = rebind_with_footprint(fitted, machine)
         if not all_fits(bound):
             # The error names the tile that does not fit, and its place in the file.
@@ -99,6 +100,23 @@ class IncrementalEvaluator:
         counted = Key(work, memories_key(machine, capacities=False), arrays.binding, tiles)
         run = self._runs.get(counted, lambda: _CountedMapping(bound))
         return self._priced(run, bound, job.name, counted, arrays.whole)
+
+    def _on_cores(self, job: Job, work: Key) -> Result:
+        """Return the result of a partitioned mapping, timed once for machines that differ in
+        prices alone.
+
+        It has a nest per core, of which each would have to be moved to a machine of other sizes.
+        """
+        machine = job.architecture
+        arrays = tuple(
+            replace(a, operations=tuple(replace(o, bill=()) for o in a.operations))
+            for a in machine.arrays
+        )
+        timed = Key(work, machine.clock_hz, machine.word_bits, machine.memories, arrays)
+        core, counts, timing = self._cores.get(timed, lambda: critical_core(job.bind()))
+        cores = replace(core.cores, whole=rebind(core.whole, machine))
+        bound = replace(rebind(core, machine), cores=cores)
+        return evaluate_bound(bound, workload=job.name, counts=counts, timing=timing)
 
     def _work(
         self, mapping: Mapping, shapes: tuple[tuple[str, int], ...], formats: TensorFormats

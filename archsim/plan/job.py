@@ -195,6 +195,12 @@ class JobPlan:
         named = (replace(r, workload=job.name) for job, r in zip(self.jobs, results, strict=True))
         return replace(self, results=tuple(named))
 
+    def on(self, architecture: Architecture) -> JobPlan:
+        """Return the plan on another machine, by the same mappings and without results."""
+        jobs = (replace(job, architecture=architecture, bound_nests=()) for job in self.jobs)
+        results = (None,) * len(self.jobs)
+        return replace(self, architecture=architecture, jobs=tuple(jobs), results=results)
+
     @property
     def nests(self) -> tuple[Job, ...]:
         """Jobs to bind separately, in the order in which they run: the nests of each job."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from portions import left
 
 from archsim import Architecture, Mapping
+from archsim.api import planned
+from archsim.engine.evaluate import critical_core
 from archsim.legality.fit import CapacityInterval, capacity_interval_of
 from archsim.plan.incremental import IncrementalEvaluator
 from archsim.plan.job import Job
 from archsim.plan.planner import evaluate_job, plan
+from archsim.spec.overrides import parse_overrides
 from einsum_cascade.errors import InputError
 from mappers.construct.generators import GENERATORS
 from workloads import load
@@ -57,6 +61,32 @@ def test_what_is_shared_changes_no_result(
         assert outcome(alike, job) == outcome(None, job)
         known.add(len(alike._runs))
     assert known <= {0, 1, 2}
+
+
+PRICED = (
+    *("technology.actions.mac.energy=1 pJ", "technology.memories.register_file.least_depth=128"),
+    *("arrays.vector_unit.operations.exp.bill.exp=3", "measured.launch.value=9 us"),
+    *("memories.L2.capacity=40 MiB", "arrays.vector_unit.operations.exp.cycles=9"),
+)
+
+
+def test_a_partitioned_mapping_is_priced_anew_without_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = parse_overrides(["seq_len=1024", "batch=1"])
+    base = planned("bert-base", "h100-sxm", "einsum-by-einsum", given)
+    assert not base.jobs[0].bind().is_whole
+    alike, timed = IncrementalEvaluator(), list[object]()
+
+    def counted(*given: Any) -> Any:
+        timed.append(given)
+        return critical_core(*given)
+
+    monkeypatch.setattr("archsim.plan.incremental.critical_core", counted)
+    for setting in ("clock=1830 MHz", *PRICED):
+        (job,) = base.on(Architecture.load("h100-sxm", [setting])).jobs
+        assert outcome(alike, job) == outcome(None, job)
+    assert len(timed) == 3
 
 
 def outcome(alike: IncrementalEvaluator | None, job: Job) -> object:
