@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as Named
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -15,15 +16,18 @@ from einsum_cascade.errors import Problem, SpecError, raise_all
 from einsum_cascade.memo import Cache
 from einsum_cascade.yaml.edit import NAME_KEYS, Setting, apply_settings
 from einsum_cascade.yaml.library import EXTENDS, Kind, is_file_name, resolve_reference, spec_tree
+from einsum_cascade.yaml.schema import section, validate
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..arch import Architecture
 from ..mapping import Mapping
 from ..overrides import Overrides, Overriding
 from ..technology import Technology
+from . import technology
 from .architecture import KEY, TEXTS, build_architecture, check_architecture, with_operation_sets
 from .fields import BANDWIDTH, CAPACITY, parse_quantity
 from .mapping import build_mapping
+from .numbers import StatedNumber, stated_numbers
 from .technology import build_technology
 
 _MAX_MACHINES: Final = 128
@@ -73,15 +77,8 @@ def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting
     SpecError
         Names every setting without an effect.
     """
-    billed: dict[str, dict[str, None]] = {"actions": {}, "memories": {}}
-    names = []
-    for machine in machines:
-        names.append(machine.name)
-        billed["memories"] |= dict.fromkeys(m.energy for m in machine.memories)
-        for array in machine.arrays:
-            billed["memories"][array.registers.energy] = None
-            actions = (action for o in array.operations for action, _ in o.bill)
-            billed["actions"] |= dict.fromkeys((*array.units, *actions))
+    known = tuple(machines)
+    names, billed = [machine.name for machine in known], _billed(known)
     wrong = [
         Problem(
             f"{' and '.join(names)} bill{'s' * (len(names) == 1)} no '{name.text}', so that this"
@@ -95,6 +92,18 @@ def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting
         if kind.text in billed and name.text not in billed[kind.text]
     ]
     raise_all(wrong, SpecError)
+
+
+def _billed(machines: Iterable[Architecture]) -> dict[str, dict[str, None]]:
+    """Return the names of the actions and of the memory classes that machines bill."""
+    billed: dict[str, dict[str, None]] = {"actions": {}, "memories": {}}
+    for machine in machines:
+        billed["memories"] |= dict.fromkeys(m.energy for m in machine.memories)
+        for array in machine.arrays:
+            billed["memories"][array.registers.energy] = None
+            actions = (action for o in array.operations for action, _ in o.bill)
+            billed["actions"] |= dict.fromkeys((*array.units, *actions))
+    return billed
 
 
 Name = str | PathLike[str]
@@ -135,6 +144,40 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
         machines = [_built(_architecture, "architectures", name, ()) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
+
+
+def numbers_of_machine(name: Name, overrides: Overriding = ()) -> tuple[StatedNumber, ...]:
+    """Return every number that a machine states or inherits, and those of its technology that it
+    bills.
+
+    Sets of operations are counted where an array extends them.
+
+    Parameters
+    ----------
+    name, overrides
+        See ``Architecture.load``.
+
+    Raises
+    ------
+    SpecError
+        As ``Architecture.load``.
+    """
+    given = Overrides.of_part("architecture", overrides)
+    root = _machine_tree(name, given.rooted("architecture"))
+    spec = check_architecture(root)
+    billed = _billed([_architecture(root, given)])
+    used = resolve_reference("technology", spec.technology, root.span_of((KEY, "technology")))
+    tree = spec_tree("technology", used, given.rooted("technology"))
+    prices = validate(technology.FILE_FIELDS, tree, section(tree, technology.KEY))
+    found = [*stated_numbers(spec, root, (KEY,)), *stated_numbers(prices, tree, (technology.KEY,))]
+    return tuple(n for n in found if not _is_unused(n.field.split("."), billed))
+
+
+def _is_unused(field: Sequence[str], billed: Named[str, dict[str, None]]) -> bool:
+    """Return whether a field is of a set of operations, or of a price that is not billed."""
+    if field[0] == KEY:
+        return field[1] == "operations"
+    return field[1] in billed and field[2] not in billed[field[1]]
 
 
 def _machine_tree(name: Name, settings: Iterable[Setting]) -> YamlNode:
