@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from einsum_cascade import Cascade
     from workloads import Workload, load
 
-    from .api import compare, loop_nest, search, simulate, sweep
+    from .api import compare, loop_nest, search, sensitivity, simulate, sweep
     from .comparison.compare import Comparison
+    from .elasticity.analysis import Sensitivity
     from .result.result import Result
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "Mapping",
     "Result",
+    "Sensitivity",
     "Technology",
     "Workload",
     "compare",
@@ -35,6 +37,7 @@ __all__ = [
     "loop_nest",
     "plot",
     "search",
+    "sensitivity",
     "simulate",
     "sweep",
     "validate",
@@ -46,6 +49,7 @@ _HOMES = {
     "Comparison": "archsim.comparison.compare",
     "Mapping": "archsim.spec.mapping",
     "Result": "archsim.result.result",
+    "Sensitivity": "archsim.elasticity.analysis",
     "Technology": "archsim.spec.technology",
     "Workload": "workloads",
     "compare": "archsim.api",
@@ -54,6 +58,7 @@ _HOMES = {
     "loop_nest": "archsim.api",
     "plot": "archsim.views.plot",
     "search": "archsim.api",
+    "sensitivity": "archsim.api",
     "simulate": "archsim.api",
     "sweep": "archsim.api",
     "validate": "archsim.validation.validate",

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from .comparison.compare import Comparison
     from .document import Document
+    from .elasticity.analysis import Sensitivity, StartProgress
+    from .elasticity.record import Quantity
 
 
 def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
@@ -296,6 +298,79 @@ def compare(
         generators=generators_of(use_cache=use_cache),
         approximate=approximate,
     )
+
+
+def sensitivity(
+    workload: Workload | Name,
+    architecture: Name = "fusemax",
+    mapping: MappingArgument = None,
+    settings: str | Sequence[str] = (),
+    *,
+    by: Quantity = "latency",
+    remap: bool = False,
+    use_cache: bool = False,
+    approximate: bool = False,
+    **fields: int | float | str,
+) -> Sensitivity:
+    """Return the elasticities of latency, energy and area by every number of a machine.
+
+    Parameters
+    ----------
+    workload, mapping, settings, use_cache, approximate, fields
+        As for ``simulate``.
+    architecture : str or path
+        Name or file of the machine.
+    by : str
+        Quantity that sorts the fields: ``"latency"``, ``"as_built"``, ``"energy"`` or ``"area"``.
+    remap : bool
+        True to choose mappings anew on every varied machine, False to keep those of the run.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or the mapping is not legal.
+
+    Examples
+    --------
+    >>> found = sensitivity("bert-base", "fusemax", by="area", seq_len=512, batch=1)
+    >>> found.fields[0].field, round(found.fields[0].area, 2)
+    ('architecture.arrays.array_2d.shape.rows', 0.92)
+    """
+    return sensitivity_of_named(
+        *(workload, architecture, mapping, overrides_of(settings, fields)),
+        by=by,
+        remap=remap,
+        use_cache=use_cache,
+        approximate=approximate,
+    )
+
+
+def sensitivity_of_named(
+    workload: Workload | Name,
+    architecture: Name,
+    mapping: MappingArgument,
+    given: Overrides,
+    *,
+    by: Quantity,
+    remap: bool,
+    find: FindMappings = find_best,
+    use_cache: bool = False,
+    approximate: bool = False,
+    progress: StartProgress | None = None,
+) -> Sensitivity:
+    """Return the elasticities of a run as ``sensitivity``, with sorted settings and progress."""
+    # A single simulation needs no elasticities.
+    from .elasticity.analysis import sensitivity_of
+
+    work = load_workload(workload, given)
+    how = Overrides(mapping=given.mapping)
+
+    def plan_jobs(machine: Architecture) -> JobPlan:
+        return planned(
+            work, machine, mapping, how, find=find, use_cache=use_cache, approximate=approximate
+        )
+
+    return sensitivity_of(architecture, given, plan_jobs, by=by, remap=remap, progress=progress)
 
 
 def sweep(

@@ -33,6 +33,7 @@ _MODULES = MappingProxyType(
         "simulate": "simulating",
         "map": "mapping",
         "compare": "comparing",
+        "sensitivity": "sensitivity",
         "sweep": "sweeping",
         "plot": "plotting",
         "validate": "validating",

@@ -1,0 +1,1 @@
+"""Sensitivity of a run to every number of its machine."""
