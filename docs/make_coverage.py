@@ -1,8 +1,8 @@
 """Write the tables of ``coverage.md``: a row for each mechanism of ``specs/coverage.yaml``.
 
 Run it from the project's folder: ``python docs/make_coverage.py``. Papers and references are those
-that the cascades name. Passes come from the analysis, machines from the operations that their
-arrays do, workloads from the parts that they run.
+that the cascades name. Passes come from the analysis, workloads from the parts that they run. A
+row says on how many machines its cascades run if some machine lacks an operation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PHASES = (
 )
 TABLES = "<!-- tables -->\n"
 """Mark in the page, below which all is written anew."""
-COLUMNS = ("mechanism", "papers", "cascades, passes", "references", "machines", "workloads")
+COLUMNS = ("mechanism", "papers", "cascades, passes", "references", "workloads")
 HEADING = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
@@ -114,7 +114,7 @@ def _parts(name: str) -> Iterator[Part]:
 def row(mechanism: Mechanism) -> str:
     """Return the line of the table for a mechanism."""
     names = mechanism.cascades
-    told = [*(f"`{name}` {passes(name)}" for name in names), mechanism.note]
+    told = [*(f"`{name}` {passes(name)}" for name in names), _lacking(names), mechanism.note]
     checked = dict.fromkeys(Cascade.load(name).program.reference for name in names)
     run = list(dict.fromkeys(user for name in names for user in users().get(name, ())))
     used = [f"`{user}`" for user in run[:MOST_WORKLOADS]]
@@ -123,15 +123,15 @@ def row(mechanism: Mechanism) -> str:
         ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in mechanism.papers()),
         "; ".join(filter(None, told)),
         ", ".join(f"`{reference}`" for reference in checked if reference),
-        _count(set(able(names[0])).intersection(*map(able, names))) if names else "",
         ", ".join([*used, f"{len(run) - len(used)} more"] if run[MOST_WORKLOADS:] else used),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _count(found: set[str]) -> str:
-    everywhere = len(found) == len(machines())
-    return f"all {len(found)}" if everywhere else f"{len(found)} of {len(machines())}"
+def _lacking(names: tuple[str, ...]) -> str:
+    """Return on how many machines all of these cascades run, or nothing if on every machine."""
+    found = [m for m in machines() if all(m.name in able(name) for name in names)]
+    return "" if len(found) == len(machines()) else f"on {len(found)} of {len(machines())} machines"
 
 
 def page(text: str) -> str:
