@@ -3,9 +3,9 @@
 Run ``python benchmarks/silicon.py FOLDER MACHINE...``. The folder has tables in the form of
 ``data/silicon``, which ``silicon_rows.py`` reads; a table that is not there is left out, and so are
 rows above the peak of the memory. Rows of several machines, such as two that differ in their memory
-alone, are fitted to the same numbers; each group of rows weighs as much as any other. The first
-lines compare the groups with the design and with the machine as built, fitted without each fifth of
-the rows in turn. The last lines are the section ``measured`` of a machine file.
+alone, are fitted to the same numbers. The first lines compare each group of rows with the design
+and with the machine as built, fitted without each fifth of the rows in turn. The last lines are the
+section ``measured`` of a machine file.
 """
 
 from __future__ import annotations
@@ -84,11 +84,8 @@ def rows_of(folder: Path, machine: Architecture) -> Iterator[Row]:
 
 
 def error(rows: Sequence[Row], losses: Losses) -> float:
-    """Return the mean over groups of the mean absolute logarithm of ours over measured."""
-    groups: dict[str, list[float]] = {}
-    for row in rows:
-        groups.setdefault(row.kernel.group, []).extend(map(abs, row.errors(losses)))
-    return fmean(fmean(found) for found in groups.values())
+    """Return the mean of the absolute logarithms of ours over measured."""
+    return fmean(abs(ratio) for row in rows for ratio in row.errors(losses))
 
 
 def losses_of(values: dict[str, float], tables: tuple[str, ...]) -> Losses:
