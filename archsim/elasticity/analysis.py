@@ -18,6 +18,7 @@ from ..plan.job import Evaluate, JobPlan
 from ..plan.planner import run_plan
 from ..result.record import RunRecord
 from ..spec.arch import Architecture
+from ..spec.evidence import Evidence
 from ..spec.files.load import Name, load_architecture, numbers_of_machine
 from ..spec.files.numbers import StatedNumber
 from ..spec.overrides import Overrides, parse_overrides
@@ -117,6 +118,7 @@ def sensitivity_of(
         given=given,
         plan_jobs=plan_jobs if remap else base.on,
         evaluate=evaluate,
+        evidence=machine.evidence,
         base=_totals(result),
         needed=None if remap else _operations_of(result),
     )
@@ -167,6 +169,7 @@ class _VariedRuns:
     given: Overrides
     plan_jobs: PlanJobs
     evaluate: Evaluate
+    evidence: Evidence
     base: RunTotals
     needed: frozenset[tuple[str, str]] | None
     """Pairs of an array and a kind of operation that the runs need; None if that is unknown."""
@@ -210,7 +213,13 @@ class _VariedRuns:
             energy=by("energy"),
             area=by("area"),
             one_sided=len(points) == 1,
+            evidence=self._evidence_for(number.field),
         )
+
+    def _evidence_for(self, field: str) -> str | None:
+        """Return the evidence for a number of the machine; its technology names sources alone."""
+        kind, _, path = field.partition(".")
+        return self.evidence.of(path) if kind == "architecture" else None
 
     def _totals(self, number: StatedNumber, text: str) -> RunTotals:
         """Return the quantities of the run on a machine with another number."""

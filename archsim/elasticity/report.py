@@ -46,6 +46,14 @@ def _notes(found: SensitivityRecord) -> Iterator[str]:
         yield "every varied machine chooses its mapping anew"
     else:
         yield "all varied machines run the same mapping; --remap chooses it anew on each"
+    assumed = (e for e in found.effective if e.evidence == "assumed")
+    sized = [
+        f"{e.field} ({TITLES[found.by]} {_signed(e.of(found.by))})"
+        for e in assumed
+        if abs(e.of(found.by)) >= LEAST_EFFECT
+    ]
+    if sized:
+        yield f"rests on assumed: {', '.join(sized)}"
     idle = [e.field for e in found.fields if not e.has_effect]
     every = [*(e.field for e in found.fields), *(n.field for n in found.not_varied)]
     if idle:

@@ -58,8 +58,8 @@ from .fields import (
     SquareMicrometres,
     SustainedWatts,
     given_fields,
-    numbers_of,
 )
+from .numbers import stated_numbers
 
 
 class CostFields(Fields):
@@ -435,7 +435,8 @@ def build_architecture(
     problems = problems or [*_tree(spec, memories, arrays, place)]
     problems += _measured(spec, place.below("measured"))
     # Arrays have the operations of the sets that they extend; a set by itself is no part.
-    numbers = [n for n in numbers_of(spec, place.path) if n.path[1] != "operations"]
+    stated = ((n.field.split(".", 1)[1], n) for n in stated_numbers(spec, root, (KEY,)))
+    numbers = {path: n for path, n in stated if not path.startswith("operations.")}
     evidence, wrong = read_evidence(spec.evidence, numbers, place.below("evidence"))
     problems += wrong
     for at, array in enumerate(spec.arrays):

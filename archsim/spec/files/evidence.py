@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from einsum_cascade.errors import Problem, did_you_mean, nearest
-from einsum_cascade.yaml.edit import SettingSpan
 from einsum_cascade.yaml.schema import Fields
-from einsum_cascade.yaml.source import FilePlace, Path, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import FilePlace, YamlScalar
 
 from ..evidence import KINDS, Evidence
-from .fields import GivenNumber, Names
+from .fields import Names
+from .numbers import StatedNumber
 
 
 class EvidenceFields(Fields):
@@ -30,7 +30,7 @@ class EvidenceFields(Fields):
 
 
 def read_evidence(
-    spec: EvidenceFields | None, numbers: Sequence[GivenNumber], place: FilePlace
+    spec: EvidenceFields | None, numbers: Mapping[str, StatedNumber], place: FilePlace
 ) -> tuple[Evidence, list[Problem]]:
     """Return the evidence for the numbers of a machine, and the problems of its entries.
 
@@ -41,33 +41,18 @@ def read_evidence(
     ----------
     spec : EvidenceFields or None
         Fields of the section; None if the file has none.
-    numbers : sequence of GivenNumber
-        All numbers of the machine.
+    numbers : mapping of str to StatedNumber
+        All numbers of the machine, by their paths below it.
     place : FilePlace
         Place of the section.
     """
-    known = _at_or_above(n.name for n in numbers)
+    known = _at_or_above(numbers)
     listed = [(path, kind) for kind in KINDS for path in getattr(spec, kind, ())]
     entries = tuple((path, kind) for path, kind in listed if path in known)
-    found = Evidence(entries=entries, numbers=tuple(n.name for n in numbers))
+    found = Evidence(entries=entries, numbers=tuple(numbers))
     problems = list(_problems(spec, known, place)) if spec else []
-    return found.assuming(*_changed(numbers, place.root)), problems
-
-
-def _changed(numbers: Iterable[GivenNumber], root: YamlNode) -> Iterator[str]:
-    """Yield the paths of the numbers that settings changed."""
-    nodes: dict[Path, YamlNode | None] = {(): root}
-
-    def node_at(path: Path) -> YamlNode | None:
-        if path not in nodes:
-            above = node_at(path[:-1])
-            nodes[path] = above.child(path[-1]) if above else None
-        return nodes[path]
-
-    for number in numbers:
-        node = node_at(number.path)
-        if node is not None and isinstance(node.span, SettingSpan):
-            yield number.name
+    changed = (path for path, number in numbers.items() if number.is_set)
+    return found.assuming(*changed), problems
 
 
 def _problems(spec: EvidenceFields, known: Collection[str], place: FilePlace) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ Users write quantities as ``400 GiB/s``, ``16 MiB`` or ``3.9 pJ/bit``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -279,47 +279,6 @@ def given_fields(model: Fields) -> dict[str, Any]:
         for name, value in vars(model).items()
         if value is not None
     }
-
-
-class GivenNumber(NamedTuple):
-    """Number that a file gives: its path in the file, its path in a setting, and its value."""
-
-    path: tuple[str | int, ...]
-    name: str
-    value: float | Fraction
-
-
-_NUMBERS = (int, float, Fraction)
-
-
-def numbers_of(
-    given: Any, path: tuple[str | int, ...] = (), name: tuple[str, ...] = ()
-) -> Iterator[GivenNumber]:
-    """Yield the numbers that a file gives for a field or for fields below it.
-
-    Parameters
-    ----------
-    given : Fields or value of a field
-        Checked fields; items of a list are called by their ``name``, as in settings.
-    path : tuple of str or int
-        Path of the field in its file.
-    name : tuple of str
-        Path of the field in a setting.
-    """
-    below: Iterable[tuple[str | int, Any]] = ()
-    if type(given) in _NUMBERS:
-        yield GivenNumber(path, ".".join(name), given)
-    elif isinstance(given, dict):
-        below = given.items()
-    elif isinstance(given, tuple):
-        below = enumerate(given)
-    elif isinstance(given, Fields):
-        stated = given.model_fields_set
-        fields = ((n, f) for n, f in type(given).model_fields.items() if n in stated)
-        below = ((f.alias or n, getattr(given, n)) for n, f in fields)
-    for step, value in below:
-        word = str(getattr(value, "name", step)) if isinstance(step, int) else step
-        yield from numbers_of(value, (*path, step), (*name, word))
 
 
 def one_or_more(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from einsum_cascade.yaml.edit import NAME_KEYS
+from einsum_cascade.yaml.edit import NAME_KEYS, SettingSpan
 from einsum_cascade.yaml.schema import Fields
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 
@@ -27,6 +27,8 @@ class StatedNumber:
     """Number and unit as they are written."""
     whole: int | None
     """Number in its base unit if it must be whole, such as bytes or elements; else None."""
+    is_set: bool = False
+    """True if a setting gives the number, and no file."""
 
     @property
     def value(self) -> Fraction:
@@ -91,7 +93,8 @@ def _numbers(value: Any, node: YamlNode | None, path: str) -> Iterator[StatedNum
     if isinstance(value, int | float | Fraction):
         if isinstance(node, YamlScalar):
             whole = value if isinstance(value, int) else None
-            yield StatedNumber(field=path, text=node.text, whole=whole)
+            is_set = isinstance(node.span, SettingSpan)
+            yield StatedNumber(field=path, text=node.text, whole=whole, is_set=is_set)
     elif isinstance(value, tuple):
         for at, inner in enumerate(value):
             names = (getattr(inner, key, None) for key in NAME_KEYS)

@@ -59,6 +59,7 @@ architecture:
       shape: {warp: 16, weft: 16}
       registers: {depth: 8, energy: words}
       operations: {extends: threads}
+  evidence: {published: [clock], assumed: [memories.yarn, memories.spool.line]}
 """
 WORK = """
 workload:
@@ -108,6 +109,19 @@ def test_a_run_bound_by_a_memory_follows_its_bandwidth_and_no_clock() -> None:
     assert not by("architecture.clock", SLOW).has_effect
     # The value is that of the setting.
     assert by("architecture.memories.yarn.bandwidth", SLOW).value == "1 GB/s"
+
+
+def test_a_report_names_the_assumed_numbers_on_which_it_rests() -> None:
+    kinds = {e.field: e.evidence for e in found(SLOW).fields}
+    assert kinds["architecture.clock"] == "published"
+    assert kinds["architecture.memories.yarn.bandwidth"] == "assumed"
+    assert kinds["architecture.memories.spool.capacity"] is None
+    assert kinds["technology.memories.far.energy"] is None
+    assert "rests on assumed: architecture.memories.yarn.bandwidth (latency -1.00)" in " ".join(
+        str(found(SLOW).table()).split()
+    )
+    # A run that waits for no memory does not rest on its bandwidth.
+    assert "rests on assumed" not in str(found().table())
 
 
 def test_a_dimension_of_an_array_costs_area() -> None:
@@ -200,7 +214,7 @@ def test_json_is_read_again_and_the_picture_is_drawn(tmp_path: Path) -> None:
     assert (done.exit_code, picture.read_bytes()[:4]) == (0, b"\x89PNG")
     data = json.loads(done.stdout)
     assert Sensitivity.from_dict(data) == found()
-    assert data["fields"][0]["evidence"] is None
+    assert data["fields"][0]["evidence"] == "published"
     with pytest.raises(InputError, match="fields"):
         Sensitivity.from_dict(data | {"fields": 3})
 
