@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 from pathlib import Path
 from statistics import fmean
 
@@ -109,11 +109,14 @@ def fitted(rows: Sequence[Row]) -> Losses:
     first = [limits(leaf)[0].name for row in rows for leaf in leaves(row.runs)]
     names = [name for name in dict.fromkeys(first) if first.count(name) >= LEAST_ROWS]
     values = dict.fromkeys(TRIED, 0.0) | {f"{PART}{name}": 1.0 for name in names}
+    metered = any(row.kernel.joules is not None for row in rows)
+    most_w = min((row.limit_w or inf for row in rows), default=inf) if metered else 0.0
+    tried = TRIED | {"idle": [watts for watts in TRIED["idle"] if watts < most_w]}
     least = error(rows, losses_of(values, TABLES))
     while True:
         before = least
         for name in values:
-            for value in TRIED.get(name, SHARES):
+            for value in tried.get(name, SHARES):
                 found = error(rows, losses_of(values | {name: value}, TABLES))
                 if found < least:
                     least, values = found, values | {name: value}

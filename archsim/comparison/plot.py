@@ -50,7 +50,7 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
     rows = comparison.rows
     wide = width_in >= _THREE_CHARTS_IN
     tall = 1.6 + 0.62 * len(rows) if wide else 1.3 + 3 * (0.45 + 0.42 * len(rows))
-    spent = [(r.result.energy_by_component, r.totals.energy_pj, r.energy_ratio) for r in rows]
+    spent = [(_spent(r), r.totals.energy_pj, r.energy_ratio) for r in rows]
     taken = [(r.result.area_by_component, r.result.area_um2, r.area_ratio) for r in rows]
     colours = palette(
         [n for (e, *_), (a, *_) in zip(spent, taken, strict=True) for n, _ in (*e, *a)]
@@ -76,6 +76,13 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
         figure.legend(handles=patches(colours), loc="outside lower center", ncols=columns)
         headline(figure, f"{comparison.first.result.workload} {comparison.how}".rstrip())
     return figure
+
+
+def _spent(row: ComparedMachine) -> Named:
+    """Return the energy by component, and as built what is drawn at any load."""
+    parts = row.result.energy_by_component
+    constant_pj = row.totals.energy_pj - row.result.energy_pj
+    return (*parts, ("power at any load", constant_pj)) if constant_pj > 0 else parts
 
 
 def _draw_speedup(axes: Axes, rows: Sequence[ComparedMachine]) -> None:
