@@ -98,5 +98,5 @@ def tables(text: str) -> dict[str, str]:
 
 
 def filled(text: str, blocks: Mapping[str, str]) -> str:
-    """Return a page with its tables replaced."""
-    return _BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]]}{block[4]}", text)
+    """Return a page with some of its tables replaced."""
+    return _BLOCK.sub(lambda b: f"{b[1]}{blocks.get(b[2], b[3])}{b[4]}", text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from einsum_cascade.errors import Problem, did_you_mean, nearest
+from einsum_cascade.errors import Problem
 from einsum_cascade.yaml.schema import Fields
 from einsum_cascade.yaml.source import FilePlace, YamlScalar
 
@@ -34,8 +34,8 @@ def read_evidence(
 ) -> tuple[Evidence, list[Problem]]:
     """Return the evidence for the numbers of a machine, and the problems of its entries.
 
-    A number that a setting changed is assumed. An entry that another file states may cover no
-    number: the machine that extends this file may lack the part.
+    A number that a setting changed is assumed. An entry may cover no number: a machine that extends
+    the file, or a setting, may lack the part or call it otherwise.
 
     Parameters
     ----------
@@ -49,34 +49,22 @@ def read_evidence(
     known = _at_or_above(numbers)
     listed = [(path, kind) for kind in KINDS for path in getattr(spec, kind, ())]
     entries = tuple((path, kind) for path, kind in listed if path in known)
-    found = Evidence(entries=entries, numbers=tuple(numbers))
-    problems = list(_problems(spec, known, place)) if spec else []
     changed = (path for path, number in numbers.items() if number.is_set)
-    return found.assuming(*changed), problems
+    found = Evidence(entries=entries, numbers=tuple(numbers)).assuming(*changed)
+    return found, list(_problems(spec, place)) if spec else []
 
 
-def _problems(spec: EvidenceFields, known: Collection[str], place: FilePlace) -> Iterator[Problem]:
-    """Yield a problem for each path that covers no number, or is listed before."""
+def _problems(spec: EvidenceFields, place: FilePlace) -> Iterator[Problem]:
+    """Yield a problem for each path that is listed before."""
     first: dict[str, str] = {}
     for kind in KINDS:
         for at, path in enumerate(getattr(spec, kind)):
-            here = place.below(kind)
-            if not isinstance(place.root.at(here.path), YamlScalar):
-                here = here.below(at)
             if path in first:
+                here = place.below(kind)
+                if not isinstance(place.root.at(here.path), YamlScalar):
+                    here = here.below(at)
                 yield here.problem(f"'{path}' is listed as {first[path]} already")
-            elif path not in known and here.span.source == place.root.span.source:
-                text = f"'{path}' is not a number of the machine, nor a section with numbers"
-                yield here.problem(text, _nearest(path, known))
             first.setdefault(path, kind)
-
-
-def _nearest(path: str, known: Collection[str]) -> str:
-    """Return a hint that names the nearest path, or the paths at the first step that is wrong."""
-    if nearest(path, known) is not None:
-        return did_you_mean(path, known)
-    above = next((p for p in _at_or_above([path]) if p in known), "")
-    return did_you_mean(path, [p for p in known if p.rpartition(".")[0] == above])
 
 
 def _at_or_above(paths: Iterable[str]) -> dict[str, None]:

@@ -189,24 +189,16 @@ def problems(folder: Path, evidence: str) -> Iterator[tuple[str, str]]:
         yield problem.message, problem.hint or ""
 
 
-@pytest.mark.parametrize(
-    ("path", "near"),
-    [
-        ("memories.pol.bandwidth", "memories.pool.bandwidth"),
-        ("memories.pool.bandwith", "memories.pool.bandwidth"),
-        ("arrays.gird", "arrays.grid"),
-        ("architecture.clock", "clock"),
-        ("tehcnology.q", "known: arrays, clock, memories, word"),
-        ("memories.scratch.energy", "memories.scratch"),
-        ("operations.few", "arrays.grid.operations"),
-        ("tdp", "known: arrays, clock, memories, word"),
-    ],
-)
-def test_unknown_paths_are_refused_with_the_nearest(tmp_path: Path, path: str, near: str) -> None:
-    for listed in (path, f"[clock, {path}]"):
-        [(text, hint)] = problems(tmp_path, f"{{assumed: {listed}}}")
-        assert f"'{path}' is not a number of the machine" in text
-        assert near in hint
+def test_a_machine_may_lose_the_parts_whose_evidence_it_states() -> None:
+    for setting in (
+        "memories=[{name: far, energy: dram_hbm2, line: 64 bit, bandwidth: 400 GB/s}]",
+        "arrays.array_2d.operations={mac: {cycles: 1, bill: {mac: 1}}}",
+    ):
+        machine = Architecture.load("fusemax", [setting])
+        assert all(machine.evidence_of(path) for path in machine.evidence.numbers)
+    renamed = Architecture.load("fusemax", ["memories.DRAM.name=far"])
+    assert renamed.evidence_of("memories.far.bandwidth") is None
+    assert ("not stated", 2) in renamed.evidence.counts()
 
 
 def test_a_path_has_one_kind(tmp_path: Path) -> None:
