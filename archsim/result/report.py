@@ -181,7 +181,8 @@ def _as_built(result: RunRecord) -> Fact:
         )
     losses = ", ".join(f"{x.name} {seconds(x.seconds)}" for x in built.losses) or "nothing"
     power = engineering(built.average_power_w, "W")
-    return Fact("as built", seconds(built.latency_s), f"{losses} more; {power} on average")
+    spent = energy(built.energy_pj)
+    return Fact("as built", seconds(built.latency_s), f"{losses} more; {spent}, {power} on average")
 
 
 def _over(value: float, bound: float, name: str = "bound") -> str:

@@ -524,7 +524,9 @@ class Architecture(Specification):
         sizes = ((m.name, _capacity(m), _bandwidth(m)) for m in self.memories)
         heads = (*names("memory"), *numbers("capacity", "bandwidth"))
         memories = table_of("memories", heads, sizes)
-        able = ((a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in self.arrays)
+        # A kind of operation is listed once, whatever its formats.
+        kinds = {a.name: dict.fromkeys(o.kind for o in a.operations) for a in self.arrays}
+        able = ((a.name, _shape(a), first_names(kinds[a.name])) for a in self.arrays)
         words = (*names("array"), *texts("elements", "operations"))
         arrays = table_of("arrays", words, able)
         facts = [
