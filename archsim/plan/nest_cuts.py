@@ -194,7 +194,7 @@ class NestCuts:
     """Answer to the question whether a cascade can be cut, before any nest is generated."""
 
     any: bool
-    """True if there is a cut: at gathered indices, at a pass, or at a negligible transfer."""
+    """True if there is a cut: at gathered indices, at a pass, or at a cheap transfer."""
     at_gathers: bool = False
     """True if the cascade gathers, and is cut at gathered indices or passes.
 
@@ -219,7 +219,8 @@ def cuts_of(problem: PartProblem) -> NestCuts:
     gathered_bytes = sum(cut.bytes_of(whole, tensor) for tensor in gathered)
     if gathered_bytes >= policy.MAIN_TRAFFIC_SHARE * cut.outside(whole):
         return NestCuts(any=False)
-    return NestCuts(any=len([*cut.negligible_cuts(names)]) > 1)
+    cheap = cut.negligible_cuts(names, policy.MAX_HANDOFF_SHARE_TO_CUT)
+    return NestCuts(any=len([*cheap]) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +344,11 @@ class _CutCascade:
         """
         nest = self._excerpt(names)
         stages = _stages_of_cascade(nest)
+        if len(stages) < 2 and worth_s is None and len([*self.negligible_cuts(names)]) < 2:
+            cheap = tuple(self.negligible_cuts(names, policy.MAX_HANDOFF_SHARE_TO_CUT))
+            # The gain is not known yet: all pieces are mapped at once, not cut one after the other.
+            if len(cheap) > 1:
+                return cheap
         if len(stages) < 2:
             stages = self._cheapest_cut(nest, worth_s)
         if len(stages) < 2:
@@ -370,14 +376,16 @@ class _CutCascade:
             return (names,)
         return before, names[len(before) :]
 
-    def negligible_cuts(self, names: Names) -> Iterator[Names]:
-        """Yield groups of Einsums, cut where the transfer is negligible beside the compulsory
+    def negligible_cuts(
+        self, names: Names, share: float = policy.NEGLIGIBLE_HANDOFF_SHARE
+    ) -> Iterator[Names]:
+        """Yield groups of Einsums, cut where the transfer is at most a share of the compulsory
         traffic."""
         nest = self._excerpt(names)
         least = self.outside(nest)
         start = 0
         for handed, before in self._traffic_at_cuts(nest):
-            if policy.HANDOFF_ACCESSES * handed <= policy.NEGLIGIBLE_HANDOFF_SHARE * least:
+            if policy.HANDOFF_ACCESSES * handed <= share * least:
                 yield names[start : len(before)]
                 start = len(before)
         yield names[start:]
