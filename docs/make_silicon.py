@@ -44,7 +44,7 @@ CAUSES = {
     "FA2 fwd": "written for A100: FlashAttention-3 is faster on the same machine",
     "FA2 fwd+bwd": "written for A100; atomic sums of gradients are not modelled",
     "FA3 fwd": "the default mapping of heads of 256",
-    "latent decode": "the default mapping reads latents several times, 4 x its floor",
+    "latent decode": "the default mapping, 2.3 x its floor",
     "latent prefill": "short sequences, as prefill",
     "delta rule decode": "one sequence: kernels of many Einsums fill faster than ours",
     "experts": "an old Triton kernel",
