@@ -256,31 +256,26 @@ class _ArrayFields(Fields):
     """Area of the array's network."""
 
 
-class _MeasuredShare(Fields):
+class _MeasuredFields(Fields):
+    source: Annotated[str, Field(min_length=1)]
+    """Source of the number."""
+    rows: Names = ()
+    """Tables of measured rows to which the number was fitted."""
+
+
+class _MeasuredShare(_MeasuredFields):
     value: Annotated[Number, AfterValidator(_share)]
     """Share, above 0 and up to 1."""
-    source: Annotated[str, Field(min_length=1)]
-    """Source of the number."""
-    rows: Names = ()
-    """Tables of measured rows to which the number was fitted."""
 
 
-class _MeasuredTime(Fields):
+class _MeasuredTime(_MeasuredFields):
     value: Seconds
     """Seconds."""
-    source: Annotated[str, Field(min_length=1)]
-    """Source of the number."""
-    rows: Names = ()
-    """Tables of measured rows to which the number was fitted."""
 
 
-class _MeasuredPower(Fields):
+class _MeasuredPower(_MeasuredFields):
     value: SustainedWatts
     """Watts."""
-    source: Annotated[str, Field(min_length=1)]
-    """Source of the number."""
-    rows: Names = ()
-    """Tables of measured rows to which the number was fitted."""
 
 
 class _LossFields(Fields):
