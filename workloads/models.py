@@ -747,10 +747,14 @@ class ModelConfig:
 
     @property
     def active_parameters(self) -> int | None:
-        """Number of parameters that one token uses, embeddings included; None without a vocabulary
-        size."""
+        """Number of parameters that one token uses; None without a vocabulary size.
+
+        A token looks up one row of the input embedding, and uses all rows of an output head.
+        """
         if (whole := self.parameters) is None:
             return None
+        if self.vocab_size and not (self.tied_embeddings and self.predicts):
+            whole -= (self.vocab_size - 1) * self.width
         mixtures = ((r.count, r.layer.ffn) for r in self.runs)
         return whole - sum(
             count * ffn.idle_parameters(self.width)

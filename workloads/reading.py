@@ -164,6 +164,8 @@ class FileFields:
     """Positions in the file of the number formats of tensors."""
     numbers: Mapping[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
     """Names and values of unknown fields; each may be a parameter of the cascade."""
+    replaces: bool = True
+    """True if a configuration with its family replaces that of another file; else it changes it."""
 
 
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
@@ -175,7 +177,10 @@ def setting_fields(settings: Iterable[Setting]) -> FileFields:
     if not made:
         return FileFields(WorkloadFields())
     empty = YamlMapping(span=made[0].span, entries=())
-    return file_fields(workload_tree(apply_settings(empty, made)))
+    found = file_fields(workload_tree(apply_settings(empty, made)))
+    # A setting of `config` itself is another model; a setting of a field inside changes the model.
+    whole = any(setting.path[-1].text == CONFIG for setting in made)
+    return replace(found, replaces=whole)
 
 
 def workload_tree(root: YamlNode) -> YamlNode:
@@ -507,7 +512,8 @@ def _merge(low: FileFields, high: FileFields) -> FileFields:
     spec, places, config = high.spec, dict(low.places), low.config
     ranks = {r: n for r, n in low.spec.shape.items() if r not in _overridden_ranks(spec)}
     void = _VOID_LENGTHS.get(spec.phase or "", ())
-    if high.config is not None and (low.config is None or is_config(high.config)):
+    own = high.config is not None and high.replaces and is_config(high.config)
+    if high.config is not None and (low.config is None or own):
         # The file has another model, so that fields about the model below do not hold.
         config, ranks, places = high.config, {}, {}
         void = (*void, "layer", "encoder", *_OWN_FIELDS)

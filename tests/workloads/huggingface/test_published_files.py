@@ -316,3 +316,22 @@ def test_the_expanded_width_may_be_repeated() -> None:
 def test_what_does_not_fit_is_refused(fields: dict[str, Any], wanted: str) -> None:
     with pytest.raises(SpecError, match=re.escape(wanted)):
         model_of(fields)
+
+
+def test_another_family_keeps_the_fields_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA), encoding="utf-8")
+    found = load(str(path), "config.model_type=qwen3").model
+    assert found is not None
+    assert found == model_of(LLAMA | {"model_type": "qwen3"})
+    assert found.family == "qwen3"
+
+
+def test_a_token_uses_one_row_of_the_input_embedding() -> None:
+    model = load("llama-3-8b").model
+    assert model is not None
+    assert model.parameters is not None
+    assert model.active_parameters == model.parameters - (128256 - 1) * 4096
+    tied = load("gemma-2-9b").model
+    assert tied is not None
+    assert tied.active_parameters == tied.parameters
