@@ -116,7 +116,7 @@ def simulate_command(
         written = (*written, trace)
     documents = _documents(result, jobs if explain else None)
     answer(result.to_dict, documents, as_json=as_json, written=written)
-    if require_fit and not all(need.fits for need in result.capacity):
+    if require_fit and not result.fits:
         click.get_current_context().exit(_DOES_NOT_FIT)
 
 

@@ -479,6 +479,11 @@ class RunRecord:
         return next(t.total_bytes for t in self.traffic if not t.links)
 
     @property
+    def fits(self) -> bool:
+        """False if a memory is known to be too small for the whole workload."""
+        return all(need.fits for need in self.capacity)
+
+    @property
     def clock_hz(self) -> float:
         """Clock of the machine; 0 for an empty run."""
         return self.cycles / self.latency_s if self.latency_s else 0.0
@@ -557,7 +562,8 @@ class RunRecord:
         dict
             ``workload``, ``architecture``, ``mapping``, ``latency_s``, ``floor_latency_s``,
             ``cycles``, ``energy_pj``, ``area_um2``, of a machine that states losses
-            ``as_built_latency_s``, ``as_built_energy_pj`` and ``as_built_average_power_w``, of each
+            ``as_built_latency_s``, ``as_built_energy_pj`` and ``as_built_average_power_w``,
+            ``fits``, of the outermost memory that stores data ``needed_bytes.MEMORY``, of each
             memory ``traffic_bytes.LEVEL`` and ``buffer_bytes.LEVEL``, of each array
             ``utilization.ARRAY``, of each component ``energy_pj.COMPONENT`` (they add up to
             ``energy_pj``), and ``bound_by``.
@@ -573,6 +579,8 @@ class RunRecord:
             "energy_pj": float(self.energy_pj),
             "area_um2": float(self.area_um2),
             **{f"as_built_{name}": float(getattr(self.as_built, name)) for name in names},
+            "fits": self.fits,
+            **{f"needed_bytes.{n.memory}": float(n.needed_bytes) for n in self.capacity},
             **{f"traffic_bytes.{t.level}": float(t.total_bytes) for t in self.traffic},
             **{f"utilization.{a.array}": float(a.utilization) for a in self.arrays},
             **{f"buffer_bytes.{b.level}": float(b.required_bytes) for b in self.buffers},

@@ -18,12 +18,16 @@ NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_u
 """Names of the columns with one number per run, in their order."""
 AS_BUILT: Final = ("as_built_latency_s", "as_built_energy_pj", "as_built_average_power_w")
 """Names of the columns with numbers of the machine as built, if it states losses."""
+FITS: Final = "fits"
+"""Name of the column that is false if a memory is too small for the whole workload."""
 TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
-FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, "bound_by")
+FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, FITS, "bound_by")
 """Names of the columns that no part of a machine names."""
-LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj.")
+LEVELS: Final = (
+    *("needed_bytes.", "traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj."),
+)
 """Prefixes of columns of which each memory, array or component has one, in their order."""
-MEMBERS: Final = (*AS_BUILT, *LEVELS)
+MEMBERS: Final = (*AS_BUILT, FITS, *LEVELS)
 """Beginnings of columns that depend on the machine, in their order."""
 
 _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
@@ -36,6 +40,7 @@ _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
         "as_built_latency_s": ("s", fields.TIME),
         "as_built_energy_pj": ("pJ", fields.ENERGY),
         "as_built_average_power_w": ("W", fields.POWER),
+        "needed_bytes.": ("B", fields.CAPACITY),
         "traffic_bytes.": ("B", fields.CAPACITY),
         "utilization.": ("1", None),
         "buffer_bytes.": ("B", fields.CAPACITY),
@@ -43,6 +48,9 @@ _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
     }
 )
 """Unit of each measured column, and the kind of quantity that conditions on the column may use."""
+
+
+_FLAGS: Final = ("true", "false")
 
 
 def unit_of(column: str) -> str | None:
@@ -80,6 +88,8 @@ def right_side(
     SpecError
         The right side is no number of the column's kind.
     """
+    if column == FITS and text not in _FLAGS:
+        raise SpecError(f"where: {FITS} is true or false, got '{text}'", place, FITS)
     share = stem(column) == "utilization." and text.endswith("%")
     found = measured(text.removesuffix("%").rstrip() if share else text)
     if share and found is not None:

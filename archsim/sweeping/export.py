@@ -16,7 +16,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_csv, write_whole
-from .columns import TEXTS, header, unit_of
+from .columns import FITS, TEXTS, header, unit_of
 from .file import read_sweep
 from .spec import Sweep, symbol
 from .store import PointRow, Store, opened
@@ -143,6 +143,9 @@ def _cells(values: Iterable[Scalar], kind: type[Any]) -> list[Scalar]:
     return [str(v) if kind is str and v is not None else v for v in values]
 
 
+_TYPES: Final = {"point": int, FITS: bool} | dict.fromkeys((*TEXTS, "bound_by"), str)
+
+
 def _type(table: ResultTable, column: str) -> type[Any]:
     """Return the Python type of a column's values."""
     for axis, kinds in zip(table.sweep.axes, table.types, strict=True):
@@ -151,9 +154,9 @@ def _type(table: ResultTable, column: str) -> type[Any]:
                 (one,) = kinds
                 return one
             return float if kinds == {int, float} else str
-    if column == "point":
-        return int
-    return str if column in (*TEXTS, "bound_by") else float
+    if column in _TYPES:
+        return _TYPES[column]
+    return float
 
 
 def load_sweep(folder: str | PathLike[str]) -> DataFrame:

@@ -19,7 +19,7 @@ from einsum_cascade.yaml.schema import Count, Fields, Title, format_value, secti
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence
 
 from ..spec.files.fields import one_or_more
-from .columns import AS_BUILT, FIXED, LEVELS, NUMBERS, right_side
+from .columns import AS_BUILT, FITS, FIXED, LEVELS, NUMBERS, right_side
 from .spec import (
     DEFAULT,
     ROLES,
@@ -35,9 +35,9 @@ from .spec import (
 KEY = "sweep"
 
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*)")
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(?:(<=|>=|==|!=|<|>)\s*(\S.*))?")
 _MOST_POINTS = 10**9
-_SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
+_SMALL = ("needed_bytes.", "traffic_bytes.", "buffer_bytes.", "energy_pj.")
 """Names of columns that a search can minimise, besides the columns with one number per run."""
 
 
@@ -301,15 +301,17 @@ def _conditions(
         if not isinstance(item, YamlScalar):
             continue
         found = _CONDITION.fullmatch(item.text.rstrip())
-        if found is None:
-            text = f"where: expected COLUMN, a comparison and a value, got '{item.text}'"
-            problems.append(Problem(text, item.span, "area_um2 <= 1500 mm^2"))
-            continue
-        column, sign, value = found.groups()
-        if column not in known and not column.startswith(LEVELS):
+        column, sign, value = found.groups() if found else ("", "", "")
+        if column == FITS and sign is None:
+            sign, value = "==", "true"
+        if found and column not in known and not column.startswith(LEVELS):
             span = item.place(found.start(1), found.end(1))
             hint = did_you_mean(column, (*known, *(f"{each}NAME" for each in LEVELS)))
             problems.append(Problem(f"where: there is no column '{column}'", span, hint))
+            continue
+        if not sign:
+            text = f"where: expected COLUMN, a comparison and a value, got '{item.text}'"
+            problems.append(Problem(text, item.span, "area_um2 <= 1500 mm^2"))
             continue
         with collect_problems(problems):
             right = right_side(column, sign, value, named.get(column), item.span)

@@ -255,7 +255,7 @@ class PointRunner:
             message="; ".join(failures),
             inputs=text,
             bound_by=result.bound_by,
-            members=_json({c: float(v) for c, v in results.items() if c.startswith(MEMBERS)}),
+            members=_json({c: v for c, v in results.items() if c.startswith(MEMBERS)}),
             **numbers,
         )
 

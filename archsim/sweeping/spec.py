@@ -101,6 +101,8 @@ class Condition:
         text, left = self.node.text, row.get(self.column)
         if left is None:
             return f"{text}: there is no {self.column} here"
+        if isinstance(left, bool):
+            left = str(left).lower()
         shown = f"{left:.6g}" if isinstance(left, float) else left
         if not isinstance(self.value, str):
             found = measured(left)

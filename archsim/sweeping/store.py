@@ -84,7 +84,8 @@ class PointRow(NamedTuple):
     area_um2: Measured | None = None
     bound_by: str | None = None
     members: str = "{}"
-    """Numbers of memories, arrays and components by column, in JSON."""
+    """Numbers of memories, arrays and components by column, and whether the workload fits, in
+    JSON."""
     unread: bool = False
     """True if the point was refused and a file could not be read: the next start runs it again."""
 
@@ -102,7 +103,7 @@ class PointRow(NamedTuple):
             The row is damaged.
         """
         with _checked(f"point {self.point}"):
-            members: dict[str, float] = _reader(Members).validate_json(self.members)
+            members: dict[str, bool | float] = _reader(Members).validate_json(self.members)
             of_axes = zip(axes, _reader(Axes).validate_json(self.axes), strict=False)
             return self._asdict() | members | dict(of_axes)
 
@@ -122,7 +123,7 @@ class PointInputs(StoredFields):
 
 
 Axes = list[StrictStr | StrictInt | StrictFloat | StrictBool | None]
-Members = dict[str, Measured]
+Members = dict[str, StrictBool | Measured]
 
 
 @cache

@@ -26,7 +26,7 @@ from ..plan.inputs import FindMappings
 from ..plan.job import Generators
 from ..processes import Pool, processes, usable_cores
 from ..version import installed_version
-from .columns import AS_BUILT, MEMBERS
+from .columns import AS_BUILT, FITS, MEMBERS
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
@@ -73,6 +73,7 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
         except InputError:
             return
         levels = [m.name for m in machine.memories]
+        members |= {FITS, f"needed_bytes.{machine.home.name}"}
         members |= {f"traffic_bytes.{n}" for n in levels} | {f"buffer_bytes.{n}" for n in levels}
         arrays = [a.name for a in machine.arrays]
         members |= {f"utilization.{n}" for n in arrays}

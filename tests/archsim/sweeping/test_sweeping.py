@@ -105,6 +105,7 @@ def test_every_row_is_what_a_simulation_says(folder: Path) -> None:
             "energy_pj": result.energy_pj,
             "area_um2": result.area_um2,
             "bound_by": result.bound_by,
+            "fits": result.fits,
             **{f"traffic_bytes.{t.level}": t.total_bytes for t in result.traffic},
             **{f"utilization.{a}": u for a, u in result.utilization.items()},
             **{f"buffer_bytes.{b.level}": b.required_bytes for b in result.buffers},
@@ -126,6 +127,7 @@ def test_the_files_and_the_frame_are_one_table(folder: Path) -> None:
     assert list(frame.columns) == [
         *("point", "seq_len", "buffer", "side", "workload", "architecture", "mapping", "status"),
         *("message", "latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2"),
+        *("fits", "needed_bytes.DRAM"),
         *("traffic_bytes.DRAM", "traffic_bytes.global_buffer"),
         *("utilization.array_2d", "utilization.array_1d", "buffer_bytes.global_buffer"),
         *(f"energy_pj.{name}" for name in COMPONENTS),
