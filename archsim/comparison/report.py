@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ..document import Document, Table, names, numbers, table_of, texts
 from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
+from ..result.report import short_of_memory
 from ..writing import csv_text
 from .record import ComparedMachine, ComparisonRecord
 
@@ -118,6 +119,9 @@ def _notes(comparison: ComparisonRecord) -> tuple[str, ...]:
         found += [f"{row.label}: {note}" for note in row.left_out]
         if comparison.as_built and row.result.as_built is None:
             found.append(f"{row.label} states no losses: as designed")
+        elif comparison.as_built and row.result.as_built and row.result.as_built.inherited:
+            found.append(f"{row.label}: losses {row.result.as_built.inherited}")
+        found += [f"{row.label} {line}" for line in short_of_memory(row.result)]
         missing = [name for name, size in row.result.area_by_component if not size]
         if missing:
             found.append(f"{row.label}: no area is given for {', '.join(missing)}")

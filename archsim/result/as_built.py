@@ -15,7 +15,7 @@ from operator import itemgetter
 from types import MappingProxyType
 
 from ..spec.losses import Losses
-from .record import AsBuilt, Loss, PartUse, RunRecord, added, limits
+from .record import AsBuilt, InheritedLosses, Loss, PartUse, RunRecord, added, limits
 
 LAUNCH = "launch"
 """Name of the loss by the start of kernels."""
@@ -61,7 +61,15 @@ def as_built(
         found.append((CLOCK, max(0.0, least_s - built_s)))
         built_s = max(built_s, least_s)
     energy_pj = result.energy_pj + 1e12 * losses.constant_w * built_s
-    return _with_losses(result.latency_s, energy_pj, found)
+    return _with_losses(result.latency_s, energy_pj, found, _inherited(losses))
+
+
+def _inherited(losses: Losses) -> InheritedLosses | None:
+    """Return the losses that were measured on another machine; None if there are none."""
+    origins = {path: m.inherited_from for path, m in losses.items() if m.inherited_from}
+    if not origins:
+        return None
+    return InheritedLosses(origin=", ".join(dict.fromkeys(origins.values())), losses=tuple(origins))
 
 
 def _slower(result: RunRecord, losses: Losses) -> Iterable[tuple[str, float]]:
@@ -89,7 +97,8 @@ def as_built_of_parts(parts: tuple[PartUse, ...]) -> AsBuilt | None:
     known = [run for run in runs if run is not None]
     found = added((x.name, x.seconds) for run in known for x in run.losses)
     energy_pj = sum(run.energy_pj for run in known)
-    return _with_losses(sum(part.latency_s for part in parts), energy_pj, found.items())
+    inherited = next((run.inherited for run in known), None)
+    return _with_losses(sum(p.latency_s for p in parts), energy_pj, found.items(), inherited)
 
 
 def _of_runs(part: PartUse) -> AsBuilt | None:
@@ -104,7 +113,8 @@ def _of_runs(part: PartUse) -> AsBuilt | None:
     built_s = part.latency_s + sum(lost for _, lost in found)
     # Beside the energy as designed, power is drawn at any load.
     constant_pj = (one.energy_pj - part.result.energy_pj) / one.latency_s if one.latency_s else 0.0
-    return _with_losses(part.latency_s, part.energy_pj + constant_pj * built_s, found)
+    energy_pj = part.energy_pj + constant_pj * built_s
+    return _with_losses(part.latency_s, energy_pj, found, one.inherited)
 
 
 def with_losses(parts: Iterable[PartUse], losses: Losses, limit_w: float | None = None) -> AsBuilt:
@@ -121,9 +131,18 @@ def with_losses(parts: Iterable[PartUse], losses: Losses, limit_w: float | None 
 
 
 def _with_losses(
-    latency_s: float, energy_pj: float, losses: Iterable[tuple[str, float]]
+    latency_s: float,
+    energy_pj: float,
+    losses: Iterable[tuple[str, float]],
+    inherited: InheritedLosses | None,
 ) -> AsBuilt:
     found = tuple(Loss(name=name, seconds=seconds) for name, seconds in losses if seconds > 0)
     latency_s += sum(loss.seconds for loss in found)
     power_w = energy_pj / 1e12 / latency_s if latency_s else 0.0
-    return AsBuilt(latency_s=latency_s, energy_pj=energy_pj, average_power_w=power_w, losses=found)
+    return AsBuilt(
+        latency_s=latency_s,
+        energy_pj=energy_pj,
+        average_power_w=power_w,
+        losses=found,
+        inherited=inherited,
+    )

@@ -117,6 +117,19 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedLosses:
+    """Losses that were measured on another machine, which the machine of a run extends."""
+
+    origin: Annotated[Label, Field(alias="from")]
+    """Name of the other machine."""
+    losses: tuple[Label, ...]
+    """Paths of the losses below ``measured`` in the machine's file, such as ``sustained.HBM``."""
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.losses)} inherited from {self.origin}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AsBuilt:
     """Latency, energy and power of a run on the machine as built, with measured losses."""
 
@@ -125,6 +138,15 @@ class AsBuilt:
     average_power_w: Real
     losses: tuple[Loss, ...] = ()
     """Causes of the difference to the latency as designed."""
+    inherited: InheritedLosses | None = None
+    """Losses that were measured on another machine; None if all are of this machine."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object; without inherited losses it says nothing of them."""
+        found = asdict(self)
+        if (inherited := found.pop("inherited")) is None:
+            return found
+        return found | {"inherited": {"from": inherited["origin"], "losses": inherited["losses"]}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -519,7 +541,7 @@ class RunRecord:
             **{name: getattr(self, name) for name in tokens},
             **({"request": asdict(self.request)} if self.request else {}),
             **({"before_rewrite": asdict(self.before_rewrite)} if self.before_rewrite else {}),
-            **({"as_built": asdict(self.as_built)} if self.as_built else {}),
+            **({"as_built": self.as_built.to_dict()} if self.as_built else {}),
             "utilization": self.utilization,
             "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
             "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},
@@ -562,13 +584,15 @@ class RunRecord:
         dict
             ``workload``, ``architecture``, ``mapping``, ``latency_s``, ``floor_latency_s``,
             ``cycles``, ``energy_pj``, ``area_um2``, of a machine that states losses
-            ``as_built_latency_s``, ``as_built_energy_pj`` and ``as_built_average_power_w``,
+            ``as_built_latency_s``, ``as_built_energy_pj`` and ``as_built_average_power_w``, if
+            losses are inherited ``as_built_inherited``,
             ``fits``, of the outermost memory that stores data ``needed_bytes.MEMORY``, of each
             memory ``traffic_bytes.LEVEL`` and ``buffer_bytes.LEVEL``, of each array
             ``utilization.ARRAY``, of each component ``energy_pj.COMPONENT`` (they add up to
             ``energy_pj``), and ``bound_by``.
         """
         names = ("latency_s", "energy_pj", "average_power_w") if self.as_built else ()
+        inherited = self.as_built.inherited if self.as_built else None
         return {
             "workload": self.workload,
             "architecture": self.architecture,
@@ -579,6 +603,7 @@ class RunRecord:
             "energy_pj": float(self.energy_pj),
             "area_um2": float(self.area_um2),
             **{f"as_built_{name}": float(getattr(self.as_built, name)) for name in names},
+            **({"as_built_inherited": str(inherited)} if inherited else {}),
             "fits": self.fits,
             **{f"needed_bytes.{n.memory}": float(n.needed_bytes) for n in self.capacity},
             **{f"traffic_bytes.{t.level}": float(t.total_bytes) for t in self.traffic},

@@ -41,7 +41,7 @@ def report(result: RunRecord) -> Document:
     """
     return Document(
         title=f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
-        subtitle="\n".join((*_short_of_memory(result), _shape(result))),
+        subtitle="\n".join((*short_of_memory(result), _shape(result))),
         facts=_facts(result),
         tables=(
             *(((rewrite_table(b, result.totals),),) if (b := result.before_rewrite) else ()),
@@ -87,7 +87,7 @@ def explain(result: RunRecord) -> Document:
     )
 
 
-def _short_of_memory(result: RunRecord) -> Iterator[str]:
+def short_of_memory(result: RunRecord) -> Iterator[str]:
     """Yield a line for each memory that is too small for the whole workload."""
     for need in result.capacity:
         if not need.fits and need.available_bytes is not None:
@@ -182,7 +182,9 @@ def _as_built(result: RunRecord) -> Fact:
     losses = ", ".join(f"{x.name} {seconds(x.seconds)}" for x in built.losses) or "nothing"
     power = engineering(built.average_power_w, "W")
     spent = energy(built.energy_pj)
-    return Fact("as built", seconds(built.latency_s), f"{losses} more; {spent}, {power} on average")
+    whence = f"; {built.inherited}" if built.inherited else ""
+    remark = f"{losses} more; {spent}, {power} on average{whence}"
+    return Fact("as built", seconds(built.latency_s), remark)
 
 
 def _over(value: float, bound: float, name: str = "bound") -> str:

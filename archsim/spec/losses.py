@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +15,13 @@ class Measurement:
     source: str
     rows: tuple[str, ...] = ()
     """Tables with the measured rows to which the number was fitted; empty: it was published."""
+    inherited_from: str = ""
+    """Machine that the number was measured on, if it is another than the one that has it."""
+
+
+_SINGLE = ("launch", "fill", "exposed")
+_NAMED = ("sustained", "power")
+"""Fields of losses with one number, and with one for each of several names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,22 @@ class Losses:
     """Shares of their rates that memories and arrays sustain, by name."""
     power: tuple[tuple[str, Measurement], ...] = ()
     """Watts drawn at any load, by name: leakage, clock, network, memory interface."""
+
+    def items(self) -> Iterator[tuple[str, Measurement]]:
+        """Yield each stated loss with its path below ``measured``, such as ``sustained.HBM``."""
+        for name in _SINGLE:
+            if (found := getattr(self, name)) is not None:
+                yield name, found
+        for group in _NAMED:
+            yield from ((f"{group}.{name}", found) for name, found in getattr(self, group))
+
+    def where(self, keep: Callable[[str, Measurement], bool]) -> Losses | None:
+        """Return the losses whose path and number meet a condition; None if there are none."""
+        kept = {path for path, found in self.items() if keep(path, found)}
+        found: dict[str, Any] = {name: getattr(self, name) for name in _SINGLE if name in kept}
+        for group in _NAMED:
+            found[group] = tuple(x for x in getattr(self, group) if f"{group}.{x[0]}" in kept)
+        return Losses(**found) if kept else None
 
     @property
     def constant_w(self) -> float:

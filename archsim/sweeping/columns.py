@@ -18,16 +18,18 @@ NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_u
 """Names of the columns with one number per run, in their order."""
 AS_BUILT: Final = ("as_built_latency_s", "as_built_energy_pj", "as_built_average_power_w")
 """Names of the columns with numbers of the machine as built, if it states losses."""
+INHERITED: Final = "as_built_inherited"
+"""Name of the column with the losses that were measured on another machine."""
 FITS: Final = "fits"
 """Name of the column that is false if a memory is too small for the whole workload."""
 TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
-FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, FITS, "bound_by")
+FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, INHERITED, FITS, "bound_by")
 """Names of the columns that no part of a machine names."""
 LEVELS: Final = (
     *("needed_bytes.", "traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj."),
 )
 """Prefixes of columns of which each memory, array or component has one, in their order."""
-MEMBERS: Final = (*AS_BUILT, FITS, *LEVELS)
+MEMBERS: Final = (*AS_BUILT, INHERITED, FITS, *LEVELS)
 """Beginnings of columns that depend on the machine, in their order."""
 
 _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(

@@ -16,7 +16,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_csv, write_whole
-from .columns import FITS, TEXTS, header, unit_of
+from .columns import FITS, INHERITED, TEXTS, header, unit_of
 from .file import read_sweep
 from .spec import Sweep, symbol
 from .store import PointRow, Store, opened
@@ -143,7 +143,7 @@ def _cells(values: Iterable[Scalar], kind: type[Any]) -> list[Scalar]:
     return [str(v) if kind is str and v is not None else v for v in values]
 
 
-_TYPES: Final = {"point": int, FITS: bool} | dict.fromkeys((*TEXTS, "bound_by"), str)
+_TYPES: Final = {"point": int, FITS: bool} | dict.fromkeys((*TEXTS, INHERITED, "bound_by"), str)
 
 
 def _type(table: ResultTable, column: str) -> type[Any]:

@@ -103,7 +103,7 @@ class PointRow(NamedTuple):
             The row is damaged.
         """
         with _checked(f"point {self.point}"):
-            members: dict[str, bool | float] = _reader(Members).validate_json(self.members)
+            members: dict[str, bool | float | str] = _reader(Members).validate_json(self.members)
             of_axes = zip(axes, _reader(Axes).validate_json(self.axes), strict=False)
             return self._asdict() | members | dict(of_axes)
 
@@ -123,7 +123,7 @@ class PointInputs(StoredFields):
 
 
 Axes = list[StrictStr | StrictInt | StrictFloat | StrictBool | None]
-Members = dict[str, StrictBool | Measured]
+Members = dict[str, StrictBool | Measured | StrictStr]
 
 
 @cache

@@ -26,7 +26,7 @@ from ..plan.inputs import FindMappings
 from ..plan.job import Generators
 from ..processes import Pool, processes, usable_cores
 from ..version import installed_version
-from .columns import AS_BUILT, FITS, MEMBERS
+from .columns import AS_BUILT, FITS, INHERITED, MEMBERS
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_of
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
@@ -79,7 +79,7 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
         members |= {f"utilization.{n}" for n in arrays}
         registers = (f"{n}.registers" for n in arrays)
         members |= {f"energy_pj.{n}" for n in (*levels, *arrays, *registers)}
-        members |= set(AS_BUILT if machine.losses else ())
+        members |= {*AS_BUILT, INHERITED} if machine.losses else set()
     known = {*members, *(axis.name for axis in sweep.axes)}
     for condition in sweep.conditions:
         if condition.column.startswith(MEMBERS) and condition.column not in known:
@@ -91,7 +91,9 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
             yield Problem(f"points: there is no column '{name}'", None, _NO_LOSSES[name])
 
 
-_NO_LOSSES: Final = dict.fromkeys(AS_BUILT, "no machine here states losses in 'measured:'")
+_NO_LOSSES: Final = dict.fromkeys(
+    (*AS_BUILT, INHERITED), "no machine here states losses in 'measured:'"
+)
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:

@@ -25,7 +25,7 @@ REPLACED_KEYS = ("bill",)
 
 JOINED_KEYS = ("evidence",)
 """Keys whose mapping lists paths by kind. An inherited path stays, unless a path at or above it is
-stated."""
+stated; a field that the node itself states counts as ``assumed`` unless the node lists its path."""
 
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _MAX_STEPS = 20
@@ -260,12 +260,14 @@ def _merged_entries(
     found: list[tuple[YamlScalar, YamlNode]] = []
     for key, value in base.entries:
         own_key, own_value = stated.pop(key.text, (key, value))
-        if own_value is value or key.text in REPLACED_KEYS:
+        if key.text in JOINED_KEYS:
+            overridden = _joined(value, _assumed(own))
+            own_value = overridden if own_value is value else _joined(overridden, own_value)
+            found.append((own_key, own_value))
+        elif own_value is value or key.text in REPLACED_KEYS:
             found.append((own_key, own_value))
         elif not _is_null(own_value):
-            joins = key.text in JOINED_KEYS
-            whole = _joined(value, own_value) if joins else merged(value, own_value, error)
-            found.append((own_key, whole))
+            found.append((own_key, merged(value, own_value, error)))
     return (*found, *stated.values())
 
 
@@ -284,6 +286,23 @@ def _joined(base: YamlNode, own: YamlNode) -> YamlNode:
             listed = YamlSequence(span=listed.span, items=(*inherited, *paths))
         found[key.text] = (key, listed)
     return dataclasses.replace(own, entries=tuple(e for e in found.values() if not _is_null(e[1])))
+
+
+def _assumed(own: YamlMapping) -> YamlNode:
+    """Return a list of the paths of all fields that a node states, as assumed."""
+    fields = tuple(dataclasses.replace(k, value=path, text=path) for path, k in _leaves(own))
+    kind = YamlScalar(span=own.span, value="assumed", text="assumed")
+    return YamlMapping(span=own.span, entries=((kind, YamlSequence(span=own.span, items=fields)),))
+
+
+def _leaves(node: YamlNode, above: str = "") -> Iterator[tuple[str, YamlScalar]]:
+    """Yield the path and the key of each scalar of a mapping; items of lists have names."""
+    for key, value in _named_items(node) or ():
+        path = f"{above}{key.text}"
+        if _named_items(value):
+            yield from _leaves(value, f"{path}.")
+        elif not _is_null(value) and path not in JOINED_KEYS:
+            yield path, key
 
 
 def _paths(listed: YamlNode) -> tuple[YamlNode, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
@@ -312,6 +313,8 @@ class _ArchitectureFields(Fields):
     """Average power that the machine can sustain; unknown if left out."""
     measured: _LossFields | None = None
     """Losses of the built machine beside this design; as designed if left out."""
+    as_built: Literal["inherited", "own"] = "inherited"
+    """With `own`, losses that only the machine that this one extends states are left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Memories, outermost first."""
     operations: dict[Name, OperationTable] = Field(default_factory=dict)
@@ -428,7 +431,8 @@ def build_architecture(
     arrays = tuple(_array(a, spec.word) for a in spec.arrays)
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
     problems = problems or [*_tree(spec, memories, arrays, place)]
-    problems += _measured(spec, place.below("measured"))
+    losses = _losses(spec, place.below("measured"))
+    problems += _measured(spec, losses, place.below("measured"))
     # Arrays have the operations of the sets that they extend; a set by itself is no part.
     stated = ((n.field.split(".", 1)[1], n) for n in stated_numbers(spec, root, (KEY,)))
     numbers = {path: n for path, n in stated if not path.startswith("operations.")}
@@ -443,7 +447,7 @@ def build_architecture(
         clock_hz=spec.clock,
         word_bits=spec.word,
         power_limit_w=spec.tdp,
-        losses=None if spec.measured is None else _losses(spec.measured),
+        losses=losses,
         memories=tuple(
             replace(m, inside=None) if at and m.inside == memories[at - 1].name else m
             for at, m in enumerate(memories)
@@ -487,34 +491,51 @@ def _dimension(spec: _ArrayFields, name: str) -> Dimension:
     )
 
 
-def _losses(spec: _LossFields) -> Losses:
-    def known(given: _MeasuredTime | _MeasuredShare | _MeasuredPower) -> Measurement:
-        return Measurement(**given_fields(given) | {"value": float(given.value)})
+def _losses(spec: _ArchitectureFields, place: FilePlace) -> Losses | None:
+    """Return the losses that apply to a machine: its own, and those inherited of parts it has."""
 
-    def measured(given: _MeasuredTime | _MeasuredShare | None) -> Measurement | None:
-        return None if given is None else known(given)
+    def known(given: _MeasuredShare | _MeasuredTime | _MeasuredPower, *path: str) -> Measurement:
+        stated = place.below(*path).span
+        own = isinstance(stated, SettingSpan) or stated.source == place.root.span.source
+        origin = "" if own else PurePath(stated.source.name).stem
+        fields = {"value": float(given.value), "inherited_from": origin}
+        return Measurement(**given_fields(given) | fields)
 
-    return Losses(
-        launch=measured(spec.launch),
-        fill=measured(spec.fill),
-        exposed=measured(spec.exposed),
-        sustained=tuple((name, known(share)) for name, share in spec.sustained.items()),
-        power=tuple((name, known(power)) for name, power in spec.power.items()),
-    )
+    if spec.measured is None:
+        return None
+    fields: dict[str, Any] = given_fields(spec.measured)
+    for name, given in fields.items():
+        if isinstance(given, tuple):
+            fields[name] = tuple((key, known(m, name, key)) for key, m in given)
+        else:
+            fields[name] = known(given, name)
+    lacked = {f"sustained.{name}" for name in spec.measured.sustained.keys() - {*_rated(spec)}}
+
+    def applies(path: str, loss: Measurement) -> bool:
+        return not loss.inherited_from or (spec.as_built == "inherited" and path not in lacked)
+
+    return Losses(**fields).where(applies)
 
 
-def _measured(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
+def _rated(spec: _ArchitectureFields) -> list[str]:
+    """Return the names of what sustains a share of a rate: memories with bandwidths, and arrays."""
+    rated = [m.name for m in spec.memories if m.bandwidth_bytes_per_s is not None]
+    return rated + [a.name for a in spec.arrays]
+
+
+def _measured(
+    spec: _ArchitectureFields, losses: Losses | None, place: FilePlace
+) -> Iterator[Problem]:
     """Yield a problem for each sustained rate of something that has none, and for constant power
     at the limit."""
-    if spec.measured is None:
+    if losses is None:
         return
-    rated = [m.name for m in spec.memories if m.bandwidth_bytes_per_s is not None]
-    rated += [a.name for a in spec.arrays]
-    for name in spec.measured.sustained:
+    rated = _rated(spec)
+    for name, _ in losses.sustained:
         if name not in rated:
             where = place.below("sustained", name)
             yield _unknown("memory with a bandwidth, nor an array", name, rated, where)
-    constant_w = sum(x.value for x in spec.measured.power.values())
+    constant_w = losses.constant_w
     if spec.tdp is not None and constant_w >= spec.tdp:
         text = f"{constant_w:g} W at any load leave nothing of the {spec.tdp:g} W of 'tdp'"
         yield place.below("power").problem(text)

@@ -154,8 +154,8 @@ architecture:
     assert machine.evidence_of("memories.scratch.line") == "assumed"
     # A section that is stated covers the base's entries below it.
     assert machine.evidence_of("arrays.grid.shape.down") == "assumed"
-    # A number that is given again has the evidence of the base.
-    assert machine.evidence_of("memories.pool.bandwidth") == "measured"
+    # The evidence of the base is not evidence for a number that is given again.
+    assert machine.evidence_of("memories.pool.bandwidth") == "assumed"
     assert machine.evidence_of("clock") == "published"
 
 

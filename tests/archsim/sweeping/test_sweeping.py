@@ -141,6 +141,7 @@ def test_the_files_and_the_frame_are_one_table(folder: Path) -> None:
         "area_um2": "um^2",
         **dict.fromkeys(["latency_s", "floor_latency_s"], "s"),
         "buffer_bytes.global_buffer": "B",
+        "needed_bytes.DRAM": "B",
         **{f"traffic_bytes.{level}": "B" for level in ("DRAM", "global_buffer")},
         **{f"utilization.{array}": "1" for array in ("array_2d", "array_1d")},
         **{f"energy_pj.{name}": "pJ" for name in COMPONENTS},
