@@ -313,6 +313,15 @@ class Einsum(Node):
         written = (*self.target.variables, *variables_of(self.expression, self.where), *self.over)
         return tuple(dict.fromkeys(written))
 
+    @cached_property
+    def repeated(self) -> str | None:
+        """Variable of a sum that an added term lacks: the term is added once per coordinate.
+
+        None if every term has every variable of the sum: ``S[p] = A[p, e] + C[p]`` repeats ``C``.
+        """
+        variables = self.over if self.reduction == "+" else ()
+        return next((v for v in variables if not every_term_has(self.expression, v)), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rank(Node):
@@ -613,6 +622,24 @@ def variables_of(*nodes: Node | None) -> tuple[str, ...]:
         elif isinstance(node, Name) and node.kind == "variable":
             found[node.name] = None
     return tuple(found)
+
+
+def every_term_has(node: Node, variable: str) -> bool:
+    """Return whether every term has a variable when products are multiplied out.
+
+    A call or a power is one term.
+    """
+    match node:
+        case Unary(operand=operand):
+            return every_term_has(operand, variable)
+        case Binary(operator="+" | "-", left=left, right=right):
+            return every_term_has(left, variable) and every_term_has(right, variable)
+        case Binary(operator="*", left=left, right=right):
+            return every_term_has(left, variable) or every_term_has(right, variable)
+        case Binary(operator="/", left=left, right=right):
+            return every_term_has(left, variable) or variable in variables_of(right)
+        case _:
+            return variable in variables_of(node)
 
 
 def shapes_of(*nodes: Node | None) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
         text = f"{left} << {einsum.select}({inner})"
     else:
         text = f"{left} = {expression_text(einsum.expression)}"
-        if einsum.reduction != "+":
+        if einsum.reduction != "+" or einsum.repeated:
             text += f" :: {einsum.reduction}[{', '.join(einsum.over)}]"
     if einsum.where is not None:
         text += f" where {expression_text(einsum.where)}"

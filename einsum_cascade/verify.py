@@ -165,7 +165,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     yield from _duplicates(_values(program))
     yield from _callables(program, spoiled)
     yield from _partitions(program)
-    yield from _accumulated(program)
+    yield from _accumulated(program, spoiled)
     yield from domain_problems(program, spoiled)
     yield from distinct_problems(program, frozenset(spoiled))
     yield from _usual(program, spoiled)
@@ -346,9 +346,9 @@ def _like_problems(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
         yield Problem(what, rank.span)
 
 
-def _accumulated(program: ir.Program) -> Iterator[Problem]:
+def _accumulated(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
     for name, _ in program.accumulate:
-        if name not in program.einsum_of:
+        if name not in program.einsum_of and name not in spoiled:
             hint = did_you_mean(name, program.einsum_of)
             what = f"'accumulate' names '{name}', which no Einsum writes"
             yield Problem(what, program.place("accumulate", name), hint)

@@ -67,6 +67,11 @@ def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
     return tuple(_parts(expression, 1, additive=False))
 
 
+def summands_of(expression: Expression) -> tuple[ProductPart, ...]:
+    """Return the terms of a sum as it is written, each with its sign as count."""
+    return tuple(_parts(expression, 1, additive=True))
+
+
 def _parts(
     expression: Expression,
     count: int,

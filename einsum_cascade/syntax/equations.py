@@ -12,13 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from typing import Any, TypeVar
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from .. import ir
+from ..algebra.products import ProductPart, summands_of
+from ..algebra.products import total as sum_of
+from ..algebra.terms import variable as variable_index
 from ..errors import Problem, did_you_mean
 from ..functions import FUNCTIONS, SELECTIONS
+from ..notation import expression_text, statement_text
 from ..source import Span
 from ..yaml.source import YamlScalar
 
@@ -497,8 +502,23 @@ class Converter:
             return self._selection(tree, target)
         expression = self._value(tree.children[2])
         over = _missing(target, expression)
-        einsum = ir.Einsum(target, expression, over=over, span=target.span)
-        return self._clauses(einsum, tree.children[3:])
+        clauses = tree.children[3:]
+        einsum = self._clauses(ir.Einsum(target, expression, over=over, span=target.span), clauses)
+        if einsum.repeated and all(clause.data != "reduction" for clause in clauses):
+            self.problems.append(self._repeated(einsum, einsum.repeated))
+        return einsum
+
+    def _repeated(self, einsum: ir.Einsum, variable: str) -> Problem:
+        """Return the problem of a term that an implied sum adds once per coordinate."""
+        parts = summands_of(einsum.expression)
+        term = next(p.value for p in parts if not ir.every_term_has(p.value, variable))
+        taken = {*self.scope.known, *self.scope.parallel}
+        name = next(n for i in count(1) if (n := f"{einsum.name}{i}") not in taken)
+        apart = "; ".join(map(statement_text, _summed_apart(einsum, name)))
+        first = apart or f"the sum of what has '{variable}' as an Einsum of its own"
+        hint = f"write {first}\n    or, to add it once per {variable}: {statement_text(einsum)}"
+        what = f"the implied sum over '{variable}' repeats a term without '{variable}'"
+        return Problem(f"{what}: {expression_text(term)}", term.span, hint)
 
     def _clauses(self, einsum: ir.Einsum, clauses: list[Any]) -> ir.Einsum:
         seen: set[str] = set()
@@ -550,6 +570,27 @@ class Converter:
         over = _missing(target, selected)
         einsum = ir.Einsum(target, selected, over=over, select=str(function), span=target.span)
         return self._clauses(einsum, tree.children[5:])
+
+
+def _summed_apart(einsum: ir.Einsum, name: str) -> tuple[ir.Einsum, ...]:
+    """Return an Einsum of the terms that are reduced, then one that adds the other terms.
+
+    Return () if the terms differ in what they reduce, or if one is a product of such a sum.
+    """
+    terms = summands_of(einsum.expression)
+    summed = [t for t in terms if _missing(einsum.target, t.value)]
+    lead = summed[0].count
+    total = sum_of(replace(t, count=t.count * lead) for t in summed)
+    # A condition on reduced variables stays with their sum.
+    where, rest = einsum.where, None
+    if not {*ir.variables_of(where)} & {*einsum.over}:
+        where, rest = rest, where
+    kept = [v for v in einsum.target.variables if v in ir.variables_of(total, where)]
+    access = ir.Access(name, tuple(variable_index(v) for v in kept))
+    first = ir.Einsum(access, total, over=einsum.over, where=where)
+    left = sum_of([ProductPart(access, lead), *(t for t in terms if t not in summed)])
+    last = replace(einsum, expression=left, over=(), where=rest)
+    return () if first.repeated else (first, last)
 
 
 def _missing(target: ir.Access, expression: ir.Expression) -> tuple[str, ...]:

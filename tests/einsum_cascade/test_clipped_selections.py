@@ -25,7 +25,7 @@ def some(body: str, outputs: str = "[Z]", weights: str = "") -> Cascade:
 OF_PICKS = (
     "X[p, j] = S[p, I[p, j]]; Z[p] = exp(X[p, j])",
     "X[p, j] = S[p, I[p, j]]; G[p] = X[p, j] :: max[j]; Z[p] = exp(X[p, j] - G[p])",
-    "X[p, j] = S[p, I[p, j]] * S[p, 0]; L[p] = X[p, j] :: min[j]; Z[p] = X[p, j] + L[p]",
+    "X[p, j] = S[p, I[p, j]] * S[p, 0]; L[p] = X[p, j] :: min[j]; Z[p] = X[p, j] + L[p] :: +[j]",
     "X[p, j] = S[p, I[p, j]]; Z[p] = X[p, j] :: prod[j]",
     "N[p, j] = I[p, j] + 1; X[p, j] = N[p, j] * 2; Z[p] = X[p, j]",
 )
@@ -46,7 +46,11 @@ def test_with_fewer_picks_all_is_the_same(body: str) -> None:
 OF_MORE = (
     ("Z[p] = S[p, I[p, j]] / J", ""),
     ("Z[p] = S[p, I[p, j]] * W[j]", ", W: [J]"),
-    ("X[p, j] = S[p, I[p, j]]; Z[p] = X[p, j] + 0; Y[p, j] = S[p, 0] + j; V[p] = Y[p, j]", ""),
+    (
+        "X[p, j] = S[p, I[p, j]]; Z[p] = X[p, j] + 0 :: +[j]; "
+        "Y[p, j] = S[p, 0] + j; V[p] = Y[p, j]",
+        "",
+    ),
     ("Z[p, m] = where(I[p, j] == m, 1, 0)", ""),
 )
 

@@ -169,7 +169,7 @@ def equations(block: str, **keys: str) -> list[str]:
         ),
         ("R[t] = 2 * S[t]\nS[t+1] = S[t] + C[t]\nN = R[t]\nY = S[T] + N", "S[0] = 0", []),
         (
-            "R[t] = 2 * S[t+1]\nS[t+1] = S[t] + C[t]\nY = S[T] + R[t]",
+            "R[t] = 2 * S[t+1]\nS[t+1] = S[t] + C[t]\nY = S[T] * R[t]",
             "S[0] = 0",
             [
                 "2:14 'R' reads 'S', which is written later"

@@ -161,7 +161,7 @@ class Draft:
         over = [v for v in used if v in seen and v.upper() not in ranks]
         line = name + (f"[{', '.join(indices)}]" if indices else "") + f" = {expression}"
         reduction = self.pick(*REDUCTIONS)
-        if over and reduction != "+":
+        if over:
             line += f" :: {reduction}[{', '.join(over)}]"
         known = tuple(v for v in used if v in seen or v.upper() in ranks)
         if self.chance(2) and known:
@@ -175,7 +175,7 @@ class Draft:
         inner = f"X[a-1, b] + {self.access(('a', 'b'))}"
         if not guard:
             inner = f"where(a >= 1, X[a-1, b], {self.access(('a', 'b'))})"
-        self.lines.append(f"{name}[a] = {inner}{guard}")
+        self.lines.append(f"{name}[a] = {inner} :: +[b]{guard}")
         self.tensors[name] = ("A",)
 
     def recurrence(self, name: str) -> None:

@@ -48,7 +48,7 @@ def picked(draw: st.DrawFn) -> str:
     lines = [f"X[m, p] = S[m, p]{first}", f"I[p, j] << topk(X[m, p], j){second}"]
     lines += draw(st.sampled_from(SCORES)).split("; ") + draw(st.sampled_from(REDUCED)).split("; ")
     # Whether or not the others do, these use every input and every rank.
-    lines += ["ZQ[p, b] = Q[p, e] + 0 * b", "ZK[m] = K[m, e] * V[m]"]
+    lines += ["ZQ[p, b] = Q[p, e] + 0 * b :: +[e]", "ZK[m] = K[m, e] * V[m]"]
     names = [line.split("[")[0].split(" ")[0] for line in lines]
     block = "\n".join(f"  {line}" for line in lines)
     return f"{HEAD}outputs: [{', '.join(names)}]\neinsums: |\n{block}\n"

@@ -86,7 +86,7 @@ cascade: c
 ranks: {{M: {{partition: [M1, M0]}}}}
 inputs: {{A: [M], B: [M], C: []}}
 output: Y
-einsums: "Y = {text} + A[m1*M0 + m0] + B[m] + C"
+einsums: "Y[m, m1, m0] = {text} + A[m1*M0 + m0] + B[m] + C"
 """
     from einsum_cascade.syntax.parse import YamlMapping, _CascadeFile
 
@@ -117,7 +117,7 @@ init: |
   D[0, p] = S
 einsums: |
   G[p]       = scaled(X[p, m]) :: lae[m] where p - W < m and m <= p
-  D[m1+1, p] = D[m1, p] + X[p, m1*M0 + m0]
+  D[m1+1, p] = D[m1, p] + X[p, m1*M0 + m0] :: +[m0]
   Y[p, m]    = exp(X[p, m] - G[p])
 """
     assert Cascade.parse(text).text() == text

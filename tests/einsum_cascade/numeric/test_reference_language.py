@@ -33,7 +33,7 @@ def test_absent_elements_are_absent_wherever_they_are_read() -> None:
     cascade = small(
         "Y[a] = X[a] where a != 1\n"
         "Z[a] = Y[a] + 1\n"
-        "N = Y[a] * 0 + 1\n"
+        "N = Y[a] * 0 + 1 :: +[a]\n"
         "D[a] = where(a != 1, Y[a], -5)",
         "X: [A]",
         "[Y, Z, N, D]",
@@ -156,7 +156,7 @@ output: [I, Z, N]
 einsums: |
   I[j] << topk(X[m], j) where m >= 2
   Z[j] = X[I[j]]
-  N[m] = Z[j] + 0 * m
+  N[m] = Z[j] + 0 * m :: +[j]
 """
     )
     out = cascade.evaluate({"X": [9.0, 8.0, 1.0, 2.0]}, J=3)

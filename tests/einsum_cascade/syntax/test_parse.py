@@ -313,7 +313,7 @@ accumulate: {Y: float32}
 init: "R[0, e] = S"
 einsums: |
   Y[p]        = f(Q[p, e] * K[m1*M0 + m0, e], mu) :: lae[e, m1, m0]
-  R[m1+1, e]  = R[m1, e] + K[m1*M0 + m0, e] * nu
+  R[m1+1, e]  = R[m1, e] + K[m1*M0 + m0, e] * nu :: +[m0]
   L[e]        = R[M1, e]
 """
     ).program

@@ -107,7 +107,7 @@ init: |
 einsums: |
   R[p, f] = A[p, e] * S[p, e, f]
   S[p+1, e, f] = S[p, e, f] * 0.5 + A[p, e] * R[p, f]
-  Y[p, f] = A[p, e] * S[p+1, e, f] + V[p, f]
+  Y[p, f] = A[p, e] * S[p+1, e, f] + V[p, f] :: +[e]
 """,
     "handed on": """
 ranks: {P: p, E: e, F: f}
