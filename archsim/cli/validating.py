@@ -19,7 +19,15 @@ from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import answer
-from .options import ChoiceWithHint, count_option, json_option, numbers_of, option, repeated_option
+from .options import (
+    ChoiceWithHint,
+    count_option,
+    flag_option,
+    json_option,
+    numbers_of,
+    option,
+    repeated_option,
+)
 
 if TYPE_CHECKING:
     from .. import Architecture, Mapping
@@ -65,6 +73,7 @@ class TypeOrFormats(ChoiceWithHint):
     "RANK=N",
     "A shape (P0=4) or a parameter, instead of a random one. May be given often.",
 )
+@flag_option("--no-reference", "Exit with 0, too, if no reference checks a cascade.")
 @json_option
 @click.pass_context
 def validate_command(
@@ -76,6 +85,7 @@ def validate_command(
     dtype: str | TensorFormats,
     seed: int,
     settings: tuple[str, ...],
+    no_reference: bool,
     as_json: bool,
 ) -> None:
     """Run cascades on random numbers, and compare them with independent references.
@@ -83,7 +93,7 @@ def validate_command(
     A cascade whose file names no reference is not checked, unless --against gives one. Shapes are
     random, except those given by --set; each of several cascades takes the shapes that it has.
     Without a CASCADE, the one of --mapping is validated, else all built-in ones. Exit code 1 if one
-    fails.
+    fails, or is not checked without --no-reference.
     """
     from .. import Architecture, Mapping
     from ..spec.mapping import MADE
@@ -120,7 +130,9 @@ def validate_command(
         (validation_report(checks),),
         as_json=as_json,
     )
-    context.exit(_CHECK_FAILED if any(report.ok is False for report, _ in checks) else 0)
+    unchecked = any(report.verdict == "not checked" for report, _ in checks)
+    failed = any(report.ok is False for report, _ in checks) or (unchecked and not no_reference)
+    context.exit(_CHECK_FAILED if failed else 0)
 
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ without one of these belongs to the workload (``formats.K`` among them).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -110,8 +110,20 @@ def parse_overrides(
             wrong.append(Problem(f"'{first}' is none of {', '.join(SECTIONS)}", setting.span, hint))
         else:
             found["workload"].append(setting)
+    for part in found.values():
+        wrong += _set_twice(part)
     raise_all(wrong, SpecError)
     return Overrides(**{part: tuple(settings) for part, settings in found.items()})
+
+
+def _set_twice(settings: Iterable[Setting]) -> Iterator[Problem]:
+    """Yield a problem for each setting of a field that another one sets: one would be ignored."""
+    first: dict[str, Setting] = {}
+    for setting in settings:
+        before = first.setdefault(setting.field, setting)
+        if before is not setting:
+            text = f"'{setting.field}' is set twice, also by {before.span}"
+            yield Problem(text, setting.span, "leave one of them out")
 
 
 def section_of(field: str) -> str:

@@ -158,8 +158,8 @@ def _equation(draft: _Draft, name: str) -> None:
     random.shuffle(kept)
     text = _combined(random, [t for t, _ in operands])
     reduced = [v for v in free if v not in kept]
-    if reduced and random.random() < 0.3:
-        text += f" :: max[{', '.join(reduced)}]"
+    if reduced:
+        text += f" :: {'max' if random.random() < 0.3 else '+'}[{', '.join(reduced)}]"
     plain = [v for v in free if v in ("p", "e", "f", "k")]
     if "m1" in free and "m0" in free:
         plain.append("m1*M0 + m0")
@@ -208,7 +208,9 @@ def _running(draft: _Draft, name: str, variable: str) -> None:
     later = ", ".join([f"{variable}+1", *kept])
     start = ", ".join(["0", *kept])
     draft.init.append(f"{name}[{start}] = 0")
-    draft.equations.append(f"{name}[{later}] = {name}[{now}] + {operand}")
+    summed = ", ".join(v for v in read if v not in (variable, *kept))
+    reduction = f" :: +[{summed}]" if summed else ""
+    draft.equations.append(f"{name}[{later}] = {name}[{now}] + {operand}{reduction}")
     draft.written[name] = (f"{variable}+1", *kept)
     draft.unread.add(name)
 

@@ -114,7 +114,7 @@ class QuantityKind:
 FREQUENCY = QuantityKind("a frequency", "Hz", "940 MHz")
 CAPACITY = QuantityKind("a size in bytes", "byte", "16 MiB")
 WIDTH = QuantityKind("a width in bits", "bit", "16 bit")
-BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GiB/s")
+BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GB/s")
 ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
 ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
 POWER = QuantityKind("a power", "W", "2 uW", zero=True)

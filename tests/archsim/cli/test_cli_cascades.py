@@ -189,7 +189,10 @@ def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
     assert (found["ok"], found["verdict"]) == (None, "not checked")
     shown = run("validate", own, "attention-1pass").stdout
     assert shown.startswith("1 of 1 as they should be, 1 not checked, in float64")
-    assert run("validate", own).stdout.startswith("1 not checked, in float64")
+    alone = run("validate", own)
+    assert alone.stdout.startswith("1 not checked, in float64")
+    assert alone.exit_code == 1
+    assert run("validate", own, "--no-reference").exit_code == 0
     assert "nothing says what it ought to compute; --against another cascade" in shown
     # The tiles of a mapping are still compared with the equations.
     _, mapped = validated(own, "--mapping", "fusemax-binding", "--arch", "edge")

@@ -85,10 +85,6 @@ def test_a_resized_array_keeps_its_reduction_latency_true() -> None:
     assert (rows.size, rows.reduction_latency_cycles) == (16, 16)
 
 
-def test_the_last_of_two_settings_wins() -> None:
-    assert machine("architecture.clock=1 GHz", "architecture.clock=2 GHz").clock_hz == 2 * 10**9
-
-
 def test_the_technology_of_an_architecture_can_be_set() -> None:
     action = machine("technology.actions.mac.energy=1 nJ").technology.action("mac")
     assert action is not None
@@ -282,3 +278,17 @@ def test_a_machine_of_another_size_is_not_read_again(monkeypatch: pytest.MonkeyP
     sized("2 MiB")
     monkeypatch.setattr("archsim.spec.files.load.load_architecture", None)
     assert sized("3 MiB").memories[1].capacity_bytes == 3 << 20
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("seq_len=1K", "workload.seq_len=2K"),
+        ("architecture.clock=1 GHz", "architecture.clock=1 GHz"),
+    ],
+)
+def test_a_field_that_is_set_twice_is_refused_with_both(one: str, other: str) -> None:
+    with pytest.raises(SpecError) as no:
+        parse_overrides([one, other])
+    assert f"is set twice, also by --set {one}" in str(no.value)
+    assert other in str(no.value)
