@@ -185,7 +185,7 @@ def test_a_wrong_cascade_fails_with_code_1(tmp_path: Path) -> None:
 
 def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
     own = cascade_file(tmp_path, "reference: softmax_attention\n", "")
-    (found,) = validated(own)
+    (found,) = validated(own, "--no-reference")
     assert (found["ok"], found["verdict"]) == (None, "not checked")
     shown = run("validate", own, "attention-1pass").stdout
     assert shown.startswith("1 of 1 as they should be, 1 not checked, in float64")
@@ -195,7 +195,7 @@ def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
     assert run("validate", own, "--no-reference").exit_code == 0
     assert "nothing says what it ought to compute; --against another cascade" in shown
     # The tiles of a mapping are still compared with the equations.
-    _, mapped = validated(own, "--mapping", "fusemax-binding", "--arch", "edge")
+    _, mapped = validated(own, "--no-reference", "--mapping", "fusemax-binding", "--arch", "edge")
     assert (mapped["verdict"], mapped["against"]) == ("ok", "its equations in float64")
     (checked,) = validated(own, "--against", "attention-3pass")
     assert (checked["verdict"], checked["against"]) == ("ok", "attention-3pass")
