@@ -25,7 +25,7 @@ def test_a_long_cascade_runs_in_the_order_in_which_it_is_written(tmp_path: Path)
     assert schedule(program) == program.einsums
     path = tmp_path / "long.yaml"
     path.write_text(normalised(100), encoding="utf-8")
-    assert run("validate", str(path)).exit_code == 0
+    assert run("validate", str(path), "--no-reference").exit_code == 0
 
 
 def test_passes_of_a_chain_are_its_barriers() -> None:
