@@ -136,6 +136,14 @@ def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- equal area
 
 
+def test_machines_that_the_workload_does_not_fit_are_named() -> None:
+    work = load("bert-base", ["shape.H=1", "shape.E=16", "shape.F=16"], seq_len=64, batch=1)
+    settings = ["name=small", "memories.DRAM.installed=4 KiB"]
+    report = compare(work, ["fusemax", Architecture.load("fusemax", settings)]).table()
+    told = [note for note in report.notes if "not fit" in note]
+    assert told == ["small does not fit: DRAM needs 8 KiB, has 4 KiB"]
+
+
 def test_equal_area_scales_all_arrays_together(at_equal_area: Comparison) -> None:
     first, second = at_equal_area.rows
     assert first.scaling is None
