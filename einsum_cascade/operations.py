@@ -3,7 +3,8 @@
 A sum of products counts one ``mac`` per point (the last multiplication and the addition of the
 reduction are one operation); every other operation counts under its own name. Subtraction is
 ``sub``, not ``add``, so that ``exp(x - m)`` is one ``sub`` and one ``exp``. An expression without
-tensors and rank variables (``1 / N``) is a constant and costs nothing. Neither does arithmetic on
+tensors and rank variables (``1 / N``) is a constant and costs nothing. A division by a constant
+counts as a multiplication: a compiler forms the reciprocal once. Free, too, is arithmetic on
 positions (``floor(p / U) == n``), which the loops do like that of masks and addresses; functions of
 positions (``cos(p)``) count. An Einsum without any operation moves data and counts one ``copy``.
 """
@@ -52,7 +53,7 @@ def einsum_operations(program: ir.Program, einsum: ir.Einsum) -> Operations:
 def _counted(program: ir.Program, einsum: ir.Einsum) -> Operations:
     count = _expression(program, einsum.expression)
     merged: Counter[str] = Counter()
-    is_product = isinstance(einsum.expression, ir.Binary) and einsum.expression.operator == "*"
+    is_product = _operator(einsum.expression) == "*"
     if einsum.select is not None:
         count["compare"] += 1
     elif einsum.over and einsum.reduction == "+" and is_product:
@@ -160,6 +161,16 @@ def _is_constant(expression: ir.Node) -> bool:
     )
 
 
+def _operator(node: ir.Node) -> str:
+    """Return the operator that an array applies: ``*`` by the reciprocal for ``/`` by a constant.
+
+    It is empty if the expression is no arithmetic.
+    """
+    if not isinstance(node, ir.Binary):
+        return ""
+    return "*" if node.operator == "/" and _is_constant(node.right) else node.operator
+
+
 def _reduction(program: ir.Program, operator: str) -> Counter[str]:
     if operator in REDUCTIONS:
         return Counter({REDUCTIONS[operator].merge.operation: 1})
@@ -178,8 +189,8 @@ def _expression(program: ir.Program, node: ir.Node) -> Counter[str]:
             return inner + Counter({"neg": 1})
         case ir.Binary(operator="**", right=ir.Number(value=2 | 3 as power)):
             return inner + Counter({"mul": int(power) - 1})
-        case ir.Binary(operator=operator):
-            return inner + Counter({ARITHMETIC[operator].operation: 1})
+        case ir.Binary():
+            return inner + Counter({ARITHMETIC[_operator(node)].operation: 1})
         case ir.Relational():
             return inner + Counter({"compare": 1})
         case ir.Call():

@@ -93,7 +93,7 @@ def test_operations_by_einsum() -> None:
         ("X[p, n] * U ** (p - n)", {"mul": 1, "pow": 1}),
         ("X[p, n] * 2 ** (n / N)", {"mul": 1, "pow": 1}),
         ("X[p, n] * twice(p)", {"exp": 1, "mul": 2}),
-        ("half(X[p, n])", {"div": 1, "floor": 1}),
+        ("half(X[p, n])", {"floor": 1, "mul": 1}),
         ("p + n", {"copy": 1}),
         ("where(X[p, n] > p, 1, 0)", {"compare": 1, "select": 1}),
     ],
@@ -102,6 +102,32 @@ def test_arithmetic_on_positions_counts_nothing(expression: str, kinds: dict[str
     head = "cascade: c\nranks: {P: rows, N: blocks}\ninputs: {X: [P, N], S: [P]}\noutputs: [Y, Z]\n"
     head += "parameters: {U: 4}\nfunctions: {half(x): floor(x / 2), twice(x): 2 * exp(x)}\n"
     lines = f"  Y[p, n] = {expression}\n  Z[p, n] = S[p] + U + half(X[p, n]) + twice(S[p])\n"
+    program = Cascade.parse(f"{head}einsums: |\n{lines}").program
+    assert dict(einsum_operations(program, program.einsum_of["Y"])) == kinds
+
+
+@pytest.mark.parametrize(
+    ("expression", "kinds"),
+    [
+        ("X[p, n] / 3", {"mul": 1}),
+        ("X[p, n] / sqrt(2 * N)", {"mul": 1}),
+        ("X[p, n] / U", {"mul": 1}),
+        ("exp(X[p, n] / (N * U))", {"exp": 1, "mul": 1}),
+        ("X[p, n] * S[p] / N :: sum[n]", {"mac": 1, "mul": 1}),
+        ("X[p, n] / N :: sum[n]", {"mac": 1}),
+        ("X[p, n] / S[p]", {"div": 1}),
+        ("X[p, n] / (n + 1)", {"div": 1}),  # another divisor at each position
+        ("N / X[p, n]", {"div": 1}),
+    ],
+)
+def test_a_division_by_a_constant_counts_as_a_multiplication(
+    expression: str, kinds: dict[str, int]
+) -> None:
+    head = "cascade: c\nranks: {P: rows, N: blocks}\ninputs: {X: [P, N], S: [P]}\noutputs: [Y, Z]\n"
+    head += "parameters: {U: 4}\n"
+    expression, _, summed = expression.partition(" :: ")
+    target = "Y[p]" if summed else "Y[p, n]"
+    lines = f"  {target} = {expression}\n  Z[p, n] = S[p] + U\n"
     program = Cascade.parse(f"{head}einsums: |\n{lines}").program
     assert dict(einsum_operations(program, program.einsum_of["Y"])) == kinds
 

@@ -113,4 +113,4 @@ def test_commands_say_what_to_type(tmp_path: Path) -> None:
         assert typed in " ".join(found.output.split())
     hoisted = command(*runs["analyze"], "--rewrite", "factor:QK")
     assert "factor:QK" not in hoisted.output
-    assert "div    B*H*M*P " in hoisted.output
+    assert "mul    B*H*M*P " in hoisted.output
