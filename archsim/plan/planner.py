@@ -22,6 +22,7 @@ from ..spec.mapping import Mapping
 from . import policy
 from .capacity import memory_needs
 from .defaults import default_job
+from .factored import factoring_note
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
 from .parts import (
     PartProblem,
@@ -120,7 +121,9 @@ def run_plan(
 
     def result_of(job: Job, known: Result | None) -> Result:
         result = run(job) if known is None or known.engine != engine else known
-        return replace(result, notes=(*job.notes, *result.notes))
+        own = job.part.cascade == plan.workload.cascade
+        worth = factoring_note(job, result) if own else ()
+        return replace(result, notes=(*job.notes, *worth, *result.notes))
 
     if plan.single:
         alone = result_of(plan.jobs[0], plan.results[0])

@@ -22,6 +22,9 @@ and mappings of few nests need less than mappings of many.
 FLOOR_RATIO_TO_ADVISE_SEARCH: Final = 1.5
 """Lower-bound ratio above which the result advises a search."""
 
+MIN_GAIN_OF_REWRITE: Final = 1.05
+"""Least ratio of the lower bounds before and after a rewrite at which a note proposes it."""
+
 # Default mappings: the lower-bound ratio above which a class of candidates is tried.
 
 FLOOR_RATIO_TO_TRY_SLOW_GENERATORS: Final = 2
