@@ -12,9 +12,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axis import XAxis
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.scale import LogTransform
@@ -91,15 +90,14 @@ _CAPTION_LINE_IN: Final = 0.108
 class Picture(Figure):
     """Figure that Jupyter shows without a backend.
 
-    Its ticks are 1, 2 or 5 times powers of ten, and points that coincide show their number.
+    Its ticks are 1, 2 or 5 times powers of ten.
     """
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw the picture after its ticks are rounded and its coinciding points counted."""
+        """Draw the picture after its ticks are rounded."""
         for axes in self.axes:
             _round_ticks(axes.xaxis)
             _round_ticks(axes.yaxis)
-            _count_points(axes)
         super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -264,42 +262,6 @@ def _round_ticks(axis: Axis) -> None:
         )
         if isinstance(axis.get_major_formatter(), LogFormatter):
             axis.set_major_formatter(lambda number, _: _written(number))
-
-
-NAMED: Final = "named point"
-"""Group of the points that a picture names one by one, whose number needs no count."""
-
-_COUNT: Final = "count of points"
-_SAME_PLACE: Final = 1 / 300
-"""Share of an axis within which two markers coincide."""
-
-
-def _count_points(axes: Axes) -> None:
-    """Write beside equal markers of one colour that coincide how many there are.
-
-    Places with faint markers alone have no number, since the markers look darker there.
-    """
-    for text in [text for text in axes.texts if text.get_gid() == _COUNT]:
-        text.remove()
-    found: dict[tuple[str, object, int, int], list[tuple[float, float]]] = {}
-    solid: set[tuple[str, object, int, int]] = set()
-    for line in (line for line in axes.lines if line.get_marker() in set(MARKERS)):
-        if line.get_gid() == NAMED:
-            continue
-        points = np.asarray(line.get_xydata(), dtype=float)
-        places = (axes.transScale + axes.transLimits).transform(points) / _SAME_PLACE
-        for (x, y), (across, up) in zip(points, places, strict=True):
-            if math.isfinite(across + up):
-                at = (to_hex(line.get_color()), line.get_marker(), round(across), round(up))
-                found.setdefault(at, []).append((x, y))
-                if line.get_alpha() in (None, 1):
-                    solid.add(at)
-    for place, points_there in found.items():
-        if len(points_there) > 1 and place in solid:
-            axes.annotate(
-                f"x{len(points_there)}", points_there[0], xytext=(0, -5), gid=_COUNT,
-                textcoords="offset points", ha="center", va="top", fontsize=6, color=place[0],
-            )  # fmt: skip
 
 
 def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 7) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox, BboxBase
 from einsum_cascade.errors import InputError
 
 from ..document import picture_text
-from ..figure_style import NAMED, Picture, caption, headline, palette
+from ..figure_style import Picture, caption, headline, palette
 from ..quantities import engineering
 
 if TYPE_CHECKING:
@@ -195,7 +195,6 @@ def _panel(axes: Axes, result: RunRecord, memory: MemoryRoof, wide_in: float) ->
             markeredgewidth=0.8,
             color=colours[s.array],
             linestyle="none",
-            gid=NAMED,
             zorder=3,
         )
     _describe(axes, result, memory, found, wide_in)

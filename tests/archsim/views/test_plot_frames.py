@@ -17,7 +17,7 @@ from portions import examples
 
 import archsim
 from archsim.dominance import undominated
-from archsim.figure_style import NAMED, ORDERED, Picture, caption, nested_size
+from archsim.figure_style import ORDERED, Picture, caption, nested_size
 from archsim.views.plot import FRAME_KINDS
 from archsim.views.scales import scale_of
 from einsum_cascade.errors import InputError
@@ -128,17 +128,11 @@ def test_axes_of_energy_begin_at_zero_and_are_shared() -> None:
         assert 97 < high < 110
 
 
-def test_points_of_one_look_that_coincide_are_counted() -> None:
-    figure = Picture()
-    axes = figure.subplots()
-    for place, colour, marker in ((1, "r", "o"), (1, "r", "s"), (1, "b", "o"), (2, "b", "o")):
-        axes.plot([place, 3], [place, 3], color=colour, marker=marker, gid=f"{place}")
-    axes.plot([2], [2], color="b", marker="o", gid=NAMED)
-    axes.plot([1.5, 1.5], [1, 1], "g^", alpha=0.2)
-    for _ in range(2):
-        figure.draw_without_rendering()
-        told = [(note.get_text(), note.xy, note.get_color()) for note in axes.texts]
-        assert told == [("x2", (3.0, 3.0), "#0000ff")]
+def test_points_that_coincide_have_no_labels_without_a_legend() -> None:
+    near = pd.DataFrame({"latency_s": [1.0, 1.001, 3.0], "energy_pj": [2.001, 2.0, 1.0]})
+    figure = archsim.plot(near, "pareto")
+    figure.draw_without_rendering()
+    assert [note.get_text() for note in figure.axes[0].texts] == ["1, 3", "2"]
 
 
 @pytest.mark.parametrize(("wide", "ticks"), [(3.0, 2), (9.0, 7)])
