@@ -5,7 +5,8 @@ bits with a scale of 8 bits take 4 + 8/32 = 4.25 bits each. Sources: IEEE 754 (f
 A100 whitepaper (tf32, kept in words of 32 bits); OCP 8-bit Floating Point Specification 1.0 (fp8);
 OCP Microscaling Formats Specification 1.0 (fp4, mxfp8, mxfp6, mxfp4); NVIDIA, *Introducing NVFP4*
 (nvfp4: blocks of 16 under a scale in fp8_e4m3; the additional scale of the whole tensor is left
-out).
+out); AWQ (2306.00978) and GPTQ (2210.17323) for groups of integers under a scale of 16 bits, such
+as int4_g128.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ _ROWS = (
     NumberFormat("mxfp6", 6, 8, 4, 32, 8),
     NumberFormat("mxfp4", 4, 8, 2, 32, 8),
     NumberFormat("nvfp4", 4, 5, 6, 16, 8),
+    *(
+        NumberFormat(f"int{bits}_g{group}", bits, 0, bits - 1, group, 16)
+        for bits in (4, 8)
+        for group in (32, 64, 128)
+    ),
 )
 
 FORMATS: Mapping[str, NumberFormat] = MappingProxyType({row.name: row for row in _ROWS})

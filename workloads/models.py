@@ -12,7 +12,9 @@ weights.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import ClassVar, Literal, NamedTuple
 
 Cached = tuple[tuple[str, int], ...]
@@ -610,6 +612,27 @@ class Experts(FeedForward):
         return (self.experts - self.per_token) * each
 
 
+PartFormats = tuple[str, str]
+"""Number formats of a part's weights, and of its inputs if the part is a matrix product; an empty
+string means the machine's word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormats:
+    """Number formats of the parts of a layer.
+
+    Routers, norms and convolutions always use the machine's word.
+    """
+
+    usual: PartFormats = ("", "")
+    others: tuple[tuple[str, PartFormats], ...] = ()
+    """Formats of the parts that differ from the usual ones, by name."""
+
+    def of(self, part: str) -> PartFormats:
+        """Return the formats of a part."""
+        return dict(self.others).get(part, self.usual)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """Layer on the residual stream: a mixer, and a feed-forward network if the layer has one."""
@@ -620,6 +643,7 @@ class Layer:
     """Attention to the output of the encoder (cross attention); None without an encoder."""
     other_parameters: int = 0
     """Number of parameters outside matrix products: biases, norms, scales."""
+    weights: WeightFormats = WeightFormats()
 
     def parameters(self, width: int) -> int:
         """Count all parameters of the layer."""
@@ -635,29 +659,14 @@ class RepeatedLayer:
     layer: Layer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightFormats:
-    """Number formats of weights; an empty string means the machine's word.
+def repeated(layers: Iterable[Layer]) -> tuple[RepeatedLayer, ...]:
+    """Return runs of equal consecutive layers.
 
-    Embeddings, output head, routers, norms and convolutions always use the machine's word.
+    Layers that alternate are runs of one each, so that ``ModelConfig.layer`` finds a layer by its
+    index.
     """
-
-    projections: str = ""
-    feed_forward: str = ""
-    """Format of dense feed-forward networks and of shared experts."""
-    experts: str = ""
-    """Format of routed experts."""
-    kept: tuple[str, ...] = ()
-    """Names of the projections whose weights use the machine's word."""
-
-    def __str__(self) -> str:
-        but = f" (but for {' and '.join(self.kept)})" if self.kept else ""
-        named = (
-            (f"projections{but}", self.projections),
-            ("feed-forward networks", self.feed_forward),
-            ("experts", self.experts),
-        )
-        return ", ".join(f"{what} {fmt}" for what, fmt in named if fmt)
+    runs = (RepeatedLayer(count=len([*same]), layer=layer) for layer, same in groupby(layers))
+    return tuple(runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -692,7 +701,8 @@ class ModelConfig:
     """Number of tokens per sequence if the model fixes it, such as the patches of an image."""
     encoder_len: int | None = None
     """Number of tokens of the encoder, if the model fixes it apart from the decoder's."""
-    weights: WeightFormats = WeightFormats()
+    cache_format: str = ""
+    """Number format of caches of keys and values; empty means the machine's word."""
     omitted: tuple[str, ...] = ()
     """Sentences about parts of the published model that this model does not include."""
     source: str = ""

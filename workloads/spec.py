@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from einsum_cascade.number_formats import TensorFormats
@@ -95,6 +95,15 @@ class WorkloadSpec(ShapedCascade):
         if self.scope != "model" or batch is None or queries is None:
             return None
         return batch * queries
+
+    @property
+    def stored_formats(self) -> TensorFormats:
+        """Number formats of the tensors, completed by the format of the model's caches."""
+        if self.model is None or not self.model.cache_format:
+            return self.formats
+        names = [name for name, _ in (*self.model.cached, *self.model.cached_of_encoder)]
+        own = dict.fromkeys(names, self.model.cache_format) | dict(self.formats.tensors)
+        return replace(self.formats, tensors=tuple(sorted(own.items())))
 
     def shape(self, rank: str) -> int | None:
         """Return the shape of a rank, or None."""

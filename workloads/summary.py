@@ -124,7 +124,8 @@ def summarize(work: Workload) -> ModelSummary:
 
 def _bytes(work: Workload, tensors: Cached) -> int | float:
     """Return the bytes of some tensors in their number formats, as a whole number if possible."""
-    formats = replace(work.formats, word_bits=work.formats.word_bits or CACHE_ELEMENT_BITS)
+    formats = work.stored_formats
+    formats = replace(formats, word_bits=formats.word_bits or CACHE_ELEMENT_BITS)
     found = sum((formats.bits_of(name) * count for name, count in tensors), Fraction(0)) / 8
     return int(found) if found.denominator == 1 else float(found)
 

@@ -42,8 +42,8 @@ class Workload(WorkloadSpec):
             The scope needs a width, a number of layers, or a shape that is not given.
         """
         parts: Iterable[Part] = self._scope_parts()
-        if self.formats.stated:
-            parts = (part.in_formats(self.formats) for part in parts)
+        if self.stored_formats.stated:
+            parts = (part.in_formats(self.stored_formats) for part in parts)
         return tuple(part.with_own_weights() for part in parts)
 
     @property
@@ -94,10 +94,11 @@ class Workload(WorkloadSpec):
 
     def _attention(self) -> Part:
         """Return the attention as a part; in a wider scope, projections surround this part."""
+        layer = self.model.layer(self.layer or 0) if self.model is not None else None
         return Part(
             name="attention",
             stated=self.stated,
-            weights=self.model.weights.projections if self.model is not None else "",
+            weights=layer.weights.of("attention")[0] if layer is not None else "",
             **self.features | {"notes": (*layer_notes(self), *self.notes)},
         )
 

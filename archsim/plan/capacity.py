@@ -71,7 +71,7 @@ def _cached_bytes(workload: Workload, model: ModelConfig, machine: Architecture)
         keys, batch = tokens.keys, tokens.batch
     if request is not None:
         keys = request.prompt_len + request.answer_len - 1
-    formats = workload.formats
+    formats = workload.stored_formats
     formats = replace(formats, word_bits=formats.word_bits or machine.word_bits)
     kept = [(name, keys * count) for name, count in model.cached]
     kept += [(name, (model.encoder_len or keys) * n) for name, n in model.cached_of_encoder]

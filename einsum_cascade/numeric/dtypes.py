@@ -163,10 +163,10 @@ def rounded(values: Array, fmt: NumberFormat) -> Array:
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     with np.errstate(all="ignore"):
-        if fmt.exponent == 0:
-            found = _whole(known, fmt)
-        elif fmt.block > 1:
+        if fmt.block > 1:
             found = _in_blocks(known, fmt)
+        elif fmt.exponent == 0:
+            found = _whole(known, fmt)
         else:
             found = _floating(known, fmt)
     kept: Array = np.where(finite, found, values).astype(values.dtype)
@@ -231,6 +231,9 @@ def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
     rest = -length % fmt.block
     padded = np.pad(flat, [*[(0, 0)] * (flat.ndim - 1), (0, rest)])
     blocks = padded.reshape(*padded.shape[:-1], -1, fmt.block)
+    if fmt.exponent == 0:
+        found = np.apply_along_axis(_whole, -1, blocks, fmt)
+        return np.asarray(found.reshape(padded.shape)[..., :length].reshape(values.shape))
     largest = np.max(np.abs(blocks), axis=-1, keepdims=True, initial=0.0)
     element = _element(fmt)
     most = _largest_element(element)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import groupby
 from math import prod
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
@@ -25,10 +24,10 @@ from ..models import (
     Layer,
     Mixer,
     ModelConfig,
-    RepeatedLayer,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
+    repeated,
 )
 from .fields import (
     Aliases,
@@ -565,14 +564,9 @@ def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[
 
 
 def build_model(c: ConfigFields, layers: Iterable[Layer], **properties: Any) -> ModelConfig:
-    """Return the model of some layers, given in order, with further properties by name.
-
-    Only neighbours are grouped: layers that alternate are runs of one each, so that
-    ``ModelConfig.layer`` finds a layer by its index.
-    """
-    runs = (RepeatedLayer(count=len([*same]), layer=layer) for layer, same in groupby(layers))
+    """Return the model of some layers, given in order, with further properties by name."""
     return ModelConfig(
-        runs=tuple(runs),
+        runs=repeated(layers),
         vocab_size=c.vocab_size,
         tied_embeddings=c.tie_word_embeddings,
         **properties,

@@ -8,7 +8,7 @@ embeddings, and multiplications by a gate are not counted as parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import expm1, log1p
 from types import MappingProxyType
@@ -32,12 +32,13 @@ from ..models import (
     RepeatedLayer,
     SoftmaxAttention,
     Step,
-    WeightFormats,
 )
 from ..spec import LINEAR, WorkloadSpec
 from .part import Part, linear
 
 CONVOLUTION, LINEAR_CONVOLUTION = "depthwise-convolution", "depthwise-convolution-linear"
+_ROUTER, _CROSS, _FULLER = "router", "cross-", "fuller-"
+"""Name of the router, and prefixes of parts: of cross attention, of experts with one more token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,6 @@ class LayerRun:
     """Attention to the output of an encoder, or None."""
     encoder_tokens: int = 0
     """Encoder tokens per sequence whose keys and values this run projects for cross attention."""
-    weights: WeightFormats = field(default=WeightFormats())
 
     @property
     def tokens(self) -> int:
@@ -71,10 +71,8 @@ class LayerRun:
         SpecError
             The user set a rank's shape that the model fixes.
         """
-        around = chain(self._mixer_parts(), self._cross())
-        return tuple(
-            chain((replace(p, weights=self._format(p)) for p in around), self._feed_forward())
-        )
+        found = chain(self._mixer_parts(), self._cross(), self._feed_forward())
+        return tuple(self._in_formats(part) for part in found)
 
     def _mixer_parts(self) -> Iterator[Part]:
         mixer, shapes = self.layer.mixer, dict(self.attention.shapes)
@@ -95,45 +93,41 @@ class LayerRun:
             return parts_of_steps(steps, self.attention, shapes["B"] * shapes["M"])
         return parts_of_steps(mixer.steps(self.width), self.attention, self.tokens)
 
-    def _format(self, part: Part) -> str:
-        """Return the number format of a part's weights; empty means the machine's word.
-
-        The part is a projection or convolution around the mixer.
-        """
-        wide = part.cascade in (CONVOLUTION, LINEAR_CONVOLUTION) or part.name in self.weights.kept
-        return "" if wide else self.weights.projections
+    def _in_formats(self, part: Part) -> Part:
+        """Return a part with the number formats of its weights and of a product's input."""
+        if part.cascade in (CONVOLUTION, LINEAR_CONVOLUTION) or part.name == _ROUTER:
+            return part
+        name = part.name.removeprefix(_CROSS).removeprefix(_FULLER)
+        weights, inputs = self.layer.weights.of(name)
+        return replace(part, weights=weights, inputs="" if name == self.attention.name else inputs)
 
     def _cross(self) -> Iterator[Part]:
         if self.cross is None or self.layer.cross is None:
             return
         keys = dict(self.cross.shapes)["B"] * self.encoder_tokens
         parts = parts_of_steps(self.layer.cross.steps(self.width), self.cross, keys)
-        yield from (replace(part, name=f"cross-{part.name}") for part in parts)
+        yield from (replace(part, name=_CROSS + part.name) for part in parts)
 
     def _feed_forward(self) -> Iterator[Part]:
         ffn = self.layer.ffn
         if isinstance(ffn, Experts):
-            yield linear("router", self.tokens, self.width, ffn.experts)
+            yield linear(_ROUTER, self.tokens, self.width, ffn.experts)
             if ffn.shared_inner:
-                dense = self.weights.feed_forward
-                yield from self._products("shared-expert", self.tokens, ffn.shared_inner, dense)
+                yield from self._products("shared-expert", self.tokens, ffn.shared_inner)
             groups = expert_groups(ffn, self.tokens)
             idle = ffn.experts - sum(count for _, count, _ in groups)
             for name, count, tokens in groups:
-                experts = self._products(name, tokens, ffn.inner, self.weights.experts, count)
+                experts = self._products(name, tokens, ffn.inner, count)
                 yield from (replace(part, idle=idle) for part in experts)
                 idle = 0
         elif ffn is not None:
-            yield from self._products("ffn", self.tokens, ffn.inner, self.weights.feed_forward)
+            yield from self._products("ffn", self.tokens, ffn.inner)
 
-    def _products(
-        self, name: str, tokens: int, inner: int, weights: str, times: int = 1
-    ) -> Iterator[Part]:
+    def _products(self, name: str, tokens: int, inner: int, times: int = 1) -> Iterator[Part]:
         # With a gate, the cascade of the first products includes both products and the gating.
         up, width = self.ffn_up, self.width
-        first = linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
-        second = linear(f"{name}-down", tokens, inner, width, times=times)
-        yield from (replace(part, weights=weights) for part in (first, second))
+        yield linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
+        yield linear(f"{name}-down", tokens, inner, width, times=times)
 
 
 def expected_experts(ffn: Experts, tokens: int) -> float:
@@ -174,7 +168,7 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
     # A single token uses ``per_token`` experts, so that at least this number runs.
     running = max(ffn.per_token, round(expected_experts(ffn, tokens)))
     each, more = divmod(tokens * ffn.per_token, running)
-    found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
+    found = ((f"{_FULLER}expert", more, each + 1), ("expert", running - more, each))
     some = [(name, count, size) for name, count, size in found if count and size]
     return (("expert", *some[0][1:]),) if len(some) == 1 else tuple(some)
 
@@ -379,7 +373,6 @@ def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: L
         attention=part,
         ffn_up=work.ffn_up if _ffn_up_given(work, model) else ffn_up_of(layer),
         cross=cross,
-        weights=model.weights,
         encoder_tokens=encoded if cross and work.phase == "prefill" else 0,
     )
 
@@ -435,9 +428,6 @@ def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
         if count != model.layer_count:
             which = f"the {count} decoder layers, of {model.layer_count}: the encoder ran before"
         found += [f"{which}; {_head_note(model)}", *model.omitted]
-    if str(model.weights):
-        scales = "; scales of blocks of fp8 are not counted" * ("fp8" in str(model.weights))
-        found.append(f"formats of weights: {model.weights}{scales}")
     return tuple(dict.fromkeys(found))
 
 

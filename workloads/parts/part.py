@@ -33,6 +33,8 @@ class Part(ShapedCascade):
     """Number of further sets of the same weights that are in memory and do not run: experts."""
     weights: str = ""
     """Number format of the weights if it differs from the other tensors' format; else empty."""
+    inputs: str = ""
+    """Number format of the inputs that are no weights, likewise."""
     stage: str = ""
     """Stage of a request that the part belongs to: "prefill" or "decode"."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
@@ -53,15 +55,16 @@ class Part(ShapedCascade):
         return replace(self, formats=replace(formats, tensors=tensors))
 
     def with_own_weights(self) -> Part:
-        """Return the part with its own format for its weights, unless ``formats`` names the tensor.
+        """Return the part with its own formats for its inputs, unless ``formats`` names the tensor.
 
         Weights are the inputs without a rank of tokens or sequences.
         """
         program = Cascade.load(self.cascade).program if self.weights else None
         if program is None or "B" in program.parallel:
             return self
-        own = weights_of(program)
-        tensors = dict.fromkeys(own, self.weights) | dict(self.formats.tensors)
+        own = dict.fromkeys((t.name for t in program.inputs), self.inputs) if self.inputs else {}
+        own |= dict.fromkeys(weights_of(program), self.weights)
+        tensors = own | dict(self.formats.tensors)
         formats = replace(self.formats, tensors=tuple(sorted(tensors.items())))
         return replace(self, formats=formats)
 

@@ -118,7 +118,7 @@ def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields]]:
     if isinstance(fields, OperationFields):
         yield "", fields
     for fmt in FORMATS:
-        if (cost := getattr(fields, fmt)) is not None:
+        if (cost := getattr(fields, fmt, None)) is not None:
             yield fmt, cost
 
 

@@ -158,7 +158,7 @@ def test_layers_of_llama_4() -> None:
             {"layer_types": ["chunked_attention"] * 48, "attention_chunk_size": None},
             "needs an attention_chunk_size",
         ),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantised by 'awq' are not read"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "quantised by 'hqq' are not read"),
     ],
 )
 def test_bad_fields_of_llama_4(fields: dict[str, Any], message: str) -> None:

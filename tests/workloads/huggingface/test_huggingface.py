@@ -372,10 +372,7 @@ def test_the_hint_turns_a_field_off(tmp_path: Path) -> None:
             {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "d_inner": 8},
             "d_inner: 8 is not the expanded width, 2 x 8",
         ),
-        (
-            {"model_type": "gemma3", "text_config": {}, "quantization_config": {"bits": 4}},
-            "weights quantised by 'None' are not read",
-        ),
+        (LLAMA | {"quantization_config": {"bits": 4}}, "weights quantised by 'None' are not read"),
     ],
 )
 def test_fields_that_were_passed_over_are_refused(fields: dict[str, Any], wanted: str) -> None:
