@@ -24,6 +24,7 @@ from ..counts.spill import spill_note
 from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
 from ..legality.footprint import requirements
+from ..nest.partition import partition_obstacles
 from ..nest.record import Bound, BoundEinsum
 from ..result.as_built import as_built
 from ..result.note import Note, noted
@@ -374,6 +375,10 @@ def _core_notes(bound: Bound) -> Iterator[str]:
             parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.size_text}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
+            obstacles = bound.program.memo(partition_obstacles) if used < count else {}
+            for rank, why in obstacles.items():
+                if rank not in {s.rank for s in here} and bound.tiling.shapes.get(rank, 1) > 1:
+                    yield f"{rank} is not cut over {name}: {why}"
     yield from _ring_notes(bound)
     for s in partitions:
         made = [e.name for e in bound.einsums if (e.name, s.rank) in bound.cores.replicated]

@@ -16,6 +16,8 @@ from einsum_cascade.ir import (
     Access,
     Affine,
     AffineTerm,
+    Binary,
+    Einsum,
     Gather,
     Index,
     Name,
@@ -168,6 +170,45 @@ def is_partitioned_along(access: Access, variable: str) -> bool:
     gather."""
     plain = (i for i in access.indices if not isinstance(i, Gather))
     return any(variable in i.variables for i in plain)
+
+
+def stepwise_ranks(program: Program) -> dict[str, str]:
+    """Return the ranks that must not be partitioned, each with the reason.
+
+    They are the ranks of a recurrence, and ranks that the cascade declares to be alike.
+    """
+    found: dict[str, str] = {}
+    for r in program.ranks:
+        if r.like:
+            found[r.name] = found[r.like] = f"{r.name} is declared like {r.like}"
+    for tensor, ranks in program.iterative.items():
+        why = f"{tensor} is computed step by step along it"
+        if _is_running_sum(program.einsum_of[tensor]):
+            why += "; a masked sum over another rank (where n <= m) can be cut"
+        found |= dict.fromkeys(ranks, why)
+    return found
+
+
+def _is_running_sum(e: Einsum) -> bool:
+    return isinstance(e.expression, Binary) and any(
+        isinstance(term, Access) and term.tensor == e.name
+        for term in (e.expression.left, e.expression.right)
+        if e.expression.operator == "+"
+    )
+
+
+def partition_obstacles(program: Program) -> dict[str, str]:
+    """Return a reason for each rank of results that no core can compute a part of."""
+    found = stepwise_ranks(program)
+    for rank in program.ranks:
+        users = [e for e in program.einsums if rank.variable in e.variables]
+        if rank.name in found or any(rank.variable not in e.target.variables for e in users):
+            continue
+        for e in users:
+            for a in e.reads:
+                if a.tensor in program.einsum_of and not is_partitioned_along(a, rank.variable):
+                    found[rank.name] = f"{e.name} needs all of {a.tensor}, which other cores make"
+    return found
 
 
 Scaled = TypeVar("Scaled", AffineTerm, Gather)

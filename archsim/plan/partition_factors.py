@@ -11,7 +11,7 @@ from math import prod
 
 from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
 
-from ..nest.partition import has_mask_over
+from ..nest.partition import has_mask_over, stepwise_ranks
 from ..spec.mapping import SpatialRank
 from . import policy
 from .problem import MappingProblem
@@ -120,15 +120,6 @@ def distinct_partitionings(
             key = parts, prod(-(-shapes[s.rank] // (s.parts or 1)) for s in partitioned)
         found.setdefault(key, partitioning)
     return tuple(found.values())
-
-
-def stepwise_ranks(program: Program) -> set[str]:
-    """Return the ranks that must not be partitioned.
-
-    They are the ranks of a recurrence, and ranks that the cascade declares to be alike.
-    """
-    equated = {r.like for r in program.ranks if r.like} | {r.name for r in program.ranks if r.like}
-    return equated.union(*program.iterative.values())
 
 
 def summed_ranks(program: Program) -> Iterator[str]:
@@ -269,7 +260,7 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
     stepwise = stepwise_ranks(program)
     found: list[str] = []
     for rank in program.ranks:
-        if not rank.partition or {rank.name, *rank.partition} & stepwise:
+        if not rank.partition or {rank.name, *rank.partition} & stepwise.keys():
             continue
         whole, member = rank.variable, rank.partition[0]
         using = [e for e in program.einsums if member.lower() in e.variables]

@@ -17,6 +17,7 @@ from ..nest.partition import (
     is_local_gather,
     is_partitioned_along,
     shift_masks,
+    stepwise_ranks,
     whole_lengths,
 )
 from ..spec.arch import Architecture, Memory
@@ -35,7 +36,6 @@ from .partition_factors import (
     partial_elements,
     partial_results,
     partition_factors,
-    stepwise_ranks,
     summed_ranks,
     useful_factors,
 )
