@@ -13,7 +13,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgba
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
 from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.source import html_text
@@ -218,6 +219,9 @@ def _groups(
     panel.axes.set_ylim(bottom=0)
 
 
+_TOO_LARGE = "does not fit the memory"
+_HATCH: Final[dict[str, Any]] = {"hatch": "////", "linewidth": 0, "fill": False, "zorder": 2}
+"""Style of cells that do not fit the memory."""
 _BAR_IN = 0.3
 """Width in inches of the colour bar beside each panel."""
 _LETTER_IN = 0.06
@@ -243,12 +247,13 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     facet = slots.facet(options.facet)
     view = slots.best(value)
     figure, panels = panels_of(view, facet, options.width_in, height=0.7, share="xy")
+    marks = [] if view.fits.all() else [Patch(edgecolor="0.4", label=_TOO_LARGE, **_HATCH)]
     if numbers_of(view.frame[value]) is None:
         names = view.values(value)
         colours = palette([picture_text(str(n)) for n in names])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
-        legend(figure, value, patches(colours))
+        legend(figure, value, patches(colours), marks)
     else:
         numbers = view.numbers(value, "colour")
         scale = scale_of(numbers, view.units.get(value))
@@ -257,6 +262,7 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
         shade = ScalarMappable(norm, mpl.colormaps[ORDERED])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: shade.cmap(norm(scale.drawn(v))), scale)
+        legend(figure, None, (), marks)
         label = with_unit(label_of(value), scale.unit)
         bar = figure.colorbar(shade, ax=[p.axes for p in panels], label=label, pad=0.02, aspect=25)
         bar.outline.set_visible(False)
@@ -302,15 +308,23 @@ def _cells(
     texts = [_short(scale.drawn(v)) for v in whole.frame[value]] if scale else []
     written = bool(texts) and room >= _LETTER_IN * (1 + max(map(len, texts)))
     found = {
-        (across.index(a), up.index(b)): v
-        for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True)
+        (across.index(a), up.index(b)): (v, fits)
+        for a, b, v, fits in zip(
+            *(panel.view.frame[c] for c in (x, y, value)), panel.view.fits, strict=True
+        )
     }
     shades = np.zeros((len(up), len(across), 4))
-    for place, v in found.items():
+    for place, (v, fits) in found.items():
         shade = shades[place[1], place[0]] = to_rgba(colour(v))
         if written and scale is not None:
             text = _short(scale.drawn(v))
-            axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade))
+            axes.text(
+                *place, text, ha="center", va="center", fontsize=6.5, color=ink_on(shade),
+                bbox={"facecolor": shade, "edgecolor": "none", "pad": 0.8},
+            )  # fmt: skip
+        if not fits:
+            corner, ink = (place[0] - 0.5, place[1] - 0.5), to_rgba(ink_on(shade), 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, edgecolor=ink, **_HATCH))
     many = len(found) > _MANY
     grid, width = (range(len(across)), range(len(up)), shades), 0 if many else 0.5
     axes.pcolormesh(*grid, edgecolor="white", linewidth=width, rasterized=many)
@@ -452,6 +466,8 @@ def _stacks(
         axes.set_ylabel(label_of(x))
 
 
+_CROSS: Final[dict[str, Any]] = {"marker": "x", "linestyle": "none", "markeredgecolor": "auto"}
+"""Marker of points that do not fit the memory."""
 _CLOSE = 0.05
 """Distance, as a share of an axis' length, below which two numbers overlap."""
 _HIGH = 0.85
@@ -511,7 +527,8 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
         if "y" in share and not panel.first:
             panel.axes.set_ylabel("")
         points += _number_points(panel, wanted, scales, facet)
-    legend(figure, colour, handles_of(shades))
+    cross = Line2D([], [], color="0.4", label=_TOO_LARGE, **_CROSS)
+    legend(figure, colour, handles_of(shades), [] if view.fits.all() else [cross])
     of = " of its colour" if colour else ""
     notes = (f"on a line: no other point{of} is better in both; faint: the others", *view.notes)
     reasons = ", ".join(f"{n} {why}" for n, why in enumerate(wanted.reasons, start=1))
@@ -527,21 +544,25 @@ def _draw_front(
     of_x, of_y = (whole if is_energy(whole, c) else view for c in (wanted.x, wanted.y))
     across = measured_axis(axes, "x", of_x, wanted.x, panel.wide_in)
     up = measured_axis(axes, "y", of_y, wanted.y)
+
+    def drawn(rows: Any) -> list[tuple[float, float]]:
+        places = zip(rows[wanted.x], rows[wanted.y], strict=True)
+        return [(across.drawn(a), up.drawn(b)) for a, b in places]
+
     for shade, part in shaded(view, colour, shades):
-        costs = wanted.costs(part)
-        best = undominated(costs, (0, 0))
+        points = drawn(part.fitting().frame)
+        best = undominated(wanted.costs(part.fitting()), (0, 0))
         size = nested_size(shades.index(shade), len(shades))
-        rows = part.frame
-        points = [
-            (across.drawn(a), up.drawn(b))
-            for a, b in zip(rows[wanted.x], rows[wanted.y], strict=True)
-        ]
         dominated = [p for n, p in enumerate(points) if n not in set(best)]
         if dominated:
             axes.plot(
                 *zip(*dominated, strict=True), shade.marker, color=shade.colour, alpha=0.22,
                 markersize=3, markeredgewidth=0, zorder=1,
             )  # fmt: skip
+        if too_large := drawn(part.frame[~part.fits]):
+            axes.plot(*zip(*too_large, strict=True), color=shade.colour, **_CROSS)
+        if not best:
+            continue
         ends = [points[n] for n in best]
         where: Literal["pre", "post"] = "pre" if higher_is_better(wanted.x) else "post"
         axes.step(*zip(*ends, strict=True), where=where, color=shade.colour, zorder=2)
@@ -557,7 +578,7 @@ def _number_points(
 ) -> list[str]:
     """Write the numbers of their reasons at the chosen points of a panel, and return texts about
     the points."""
-    view, axes, (across, up) = panel.view, panel.axes, scales
+    view, axes, (across, up) = panel.view.fitting(), panel.axes, scales
     lines: list[str] = []
     spots: dict[tuple[float, float], list[int]] = {}
     for at, numbers in _chosen(wanted.costs(view)).items():
@@ -590,9 +611,9 @@ def _chosen(costs: Sequence[tuple[float, float]]) -> dict[int, list[int]]:
     least product."""
     best = undominated(costs, (0, 0))
     found: dict[int, list[int]] = {}
-    for number, at in ((1, best[0]), (2, best[-1])):
+    for number, at in enumerate(best[:1] + best[-1:], start=1):
         found.setdefault(at, []).append(number)
-    if all(a > 0 and b > 0 for a, b in costs):
+    if best and all(a > 0 and b > 0 for a, b in costs):
         knee = min(best, key=lambda n: costs[n][0] * costs[n][1])
         found.setdefault(knee, []).append(3)
     return found

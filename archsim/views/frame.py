@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from einsum_cascade.errors import InputError, did_you_mean
 
 from ..document import picture_text
-from ..sweeping.columns import AS_BUILT, LEVELS, NUMBERS, TEXTS, unit_of
+from ..sweeping.columns import AS_BUILT, FITS, INHERITED, LEVELS, NUMBERS, TEXTS, unit_of
 from ..sweeping.spec import measured
 from .scales import label_of, short
 
@@ -53,7 +53,7 @@ class PlotOptions:
                 raise InputError(text, hint=f"it takes {known}")
 
 
-RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS, *AS_BUILT)
+RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS, *AS_BUILT, INHERITED, FITS)
 """Columns of results in a sweep, which are never settings."""
 
 WORK_FIELDS: Final = ("workload", "seq_len", "batch", "phase", "scope")
@@ -81,6 +81,15 @@ class FrameView:
         if column is None:
             return self
         return replace(self, frame=self.frame[self.frame[column] == value])
+
+    @property
+    def fits(self) -> Series:
+        """True for each row whose workload the memory holds; rows that do not tell fit."""
+        return self.frame.reindex(columns=[FITS])[FITS].ne(False)
+
+    def fitting(self) -> FrameView:
+        """Return the view limited to rows that fit the memory."""
+        return replace(self, frame=self.frame[self.fits])
 
     def with_note(self, note: str) -> FrameView:
         """Return the view with a further remark below the picture."""
@@ -388,6 +397,8 @@ class AxisChoice:
     def best(self, measure: str) -> FrameView:
         """Return the best row for every combination of the taken axes, over all other axes.
 
+        A row that fits the memory is better than all rows that do not.
+
         Parameters
         ----------
         measure : str
@@ -399,8 +410,11 @@ class AxisChoice:
         rank = measure if numbers_of(view.frame[measure]) is not None else "latency_s"
         if rank not in view.frame.columns:
             return view
-        rows = view.frame.sort_values(rank, ascending=not higher_is_better(rank), kind="stable")
+        ascending = [False, not higher_is_better(rank)]
+        rows = view.frame.assign(**{FITS: view.fits}).sort_values([FITS, rank], ascending=ascending)
         kept = rows.drop_duplicates(keys) if keys else rows.head(1)
         note = f"best {label_of(rank)}" + (f" over {', '.join(over)}" if over else "")
         best = replace(view, frame=kept.sort_index())
+        if short_of_memory := sum(~best.fits):
+            best = best.with_note(f"{short_of_memory} of {len(kept)} shown do not fit the memory")
         return best if len(kept) == len(rows) else best.with_note(note)

@@ -111,9 +111,12 @@ def shaded(
             yield shade, part
 
 
-def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
-    """Draw a legend above all panels, with as many columns as fit."""
-    if column is None or not handles:
+def legend(
+    figure: Picture, column: str | None, handles: Sequence[Any], marks: Sequence[Any] = ()
+) -> None:
+    """Draw a legend above all panels: the values of a column, if there is one, and then marks."""
+    handles = [*(handles if column else ()), *marks]
+    if not handles:
         return
     longest = max(len(str(h.get_label())) for h in handles)
     room = figure.get_figwidth() / (0.35 + 0.065 * longest)
@@ -121,8 +124,8 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
     more_in = _LEGEND_LINE_IN * (1 + math.ceil(len(handles) / columns))
     figure.set_figheight(figure.get_figheight() + more_in)
     figure.legend(
-        handles=list(handles),
-        title=label_of(column),
+        handles=handles,
+        title=label_of(column) if column else None,
         title_fontsize=7.5,
         alignment="left",
         loc="outside upper left",

@@ -211,6 +211,64 @@ def test_lines_and_bars_take_the_best_of_what_is_not_drawn(frame: pd.DataFrame) 
 MACHINES = ("one", "other", "a-third-machine")
 
 
+def large() -> pd.DataFrame:
+    """A sweep whose fastest machine is too small, as are the others with one side at 4K."""
+    frame = made()
+    too_large = (frame["seq_len"] == "4K") & (frame["side"] == 128)
+    return frame.assign(fits=~(too_large | (frame["architecture"] == "a-third-machine")))
+
+
+def test_no_point_that_does_not_fit_is_on_a_front() -> None:
+    frame = large()
+    figure = archsim.plot(frame, "pareto", colour="architecture")
+    assert [t.get_text() for t in figure.legends[0].texts][-1] == "does not fit the memory"
+    for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
+        rows = ran(frame)[ran(frame)["seq_len"] == length]
+        good, bad = ({round(1e6 * t) for t in rows[rows["fits"] == f]["latency_s"]} for f in (1, 0))
+        crosses, steps = (
+            {round(1e3 * x) for line in axes.lines if of(line) for x in line.get_xdata()}
+            for of in (
+                lambda line: line.get_marker() == "x",
+                lambda line: "steps" in line.get_drawstyle(),
+            )
+        )
+        assert (crosses, crosses & steps) == (bad, bad & good)
+        assert {round(1e3 * note.xy[0]) for note in axes.texts} <= steps <= good
+
+
+def test_a_front_of_nothing_that_fits_is_empty() -> None:
+    frame = made().assign(fits=False)
+    (axes, *_) = archsim.plot(frame, "pareto").axes
+    assert {line.get_marker() for line in axes.lines} == {"x"}
+    assert not axes.texts
+
+
+def test_cells_that_do_not_fit_are_hatched_and_rows_that_fit_preferred() -> None:
+    frame = large()
+    figure = archsim.plot(frame, "heatmap", x="buffer", y="side", facet="seq_len")
+    assert [t.get_text() for t in figure.legends[0].texts] == ["does not fit the memory"]
+    hatched = [{p.get_xy() for p in axes.patches if p.get_hatch()} for axes in figure.axes[:2]]
+    assert hatched == [set(), {(x - 0.5, 0.5) for x in range(3)}]
+    assert "3 of 12 shown do not fit the memory" in figure.get_supxlabel()
+    (axes,) = archsim.plot(frame[frame["seq_len"] == "1K"], "lines", x="side", colour="buffer").axes
+    rows = ran(frame)[(ran(frame)["seq_len"] == "1K") & ran(frame)["fits"]]
+    least = [1e3 * t for t in rows.groupby(["buffer", "side"])["latency_s"].min()]
+    assert [y for line in axes.lines for y in line.get_ydata()] == pytest.approx(least)
+
+
+def test_whether_rows_fit_is_no_setting(tmp_path: Path) -> None:
+    alone = tmp_path / "alone.csv"
+    large().to_csv(alone, index=False)
+    figure = archsim.plot(alone, "lines", x="buffer", colour="architecture", facet="seq_len")
+    assert figure.get_supxlabel().replace("\n", " ").endswith("; best latency over side")
+
+
+def test_pictures_of_rows_that_fit_speak_of_no_memory(frame: pd.DataFrame) -> None:
+    figure = archsim.plot(frame.assign(fits=True), "heatmap")
+    assert not figure.legends
+    assert "memory" not in figure.get_supxlabel()
+
+
 def test_a_map_has_a_cell_for_each_pair_of_settings(frame: pd.DataFrame) -> None:
     figure = archsim.plot(frame, "heatmap", facet="seq_len", colour="bound_by")
     assert [a.get_xlabel() for a in figure.axes] == ["buffer (MiB)", "buffer (MiB)"]
