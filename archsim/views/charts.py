@@ -49,7 +49,6 @@ from .panels import (
     Panel,
     Shade,
     handles_of,
-    is_energy,
     legend,
     measured_axis,
     named_axis,
@@ -57,6 +56,7 @@ from .panels import (
     set_axis,
     shaded,
     shades_of,
+    shared_axis,
     texts_of_axis,
     thinned,
 )
@@ -389,16 +389,14 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
         replace(view, frame=there).numbers(column, "y")
     view = slots.best(LATENCY if LATENCY in view.frame.columns else whole.columns[0])
     rows = 1 if x is None else slots.size(x)
-    # Energies are compared across panels; of other quantities, small panels stay readable.
     unit = unit_of(whole.columns[0])
-    shared = unit == "pJ"
-    share = "xy" if shared else "y"
-    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share=share)
+    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="y")
     names = list(
         dict.fromkeys(n for p in panels for _, r in _rows(p, x) for n, _ in _pieces(r, whole))
     )
     colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
     ends = [max(sum(n for _, n in _pieces(r, whole)) for _, r in _rows(p, x)) for p in panels]
+    shared = shared_axis(ends, unit)
     for panel, own in zip(panels, ends, strict=True):
         end = max(ends) if shared else own
         scale = scale_of([end], unit, log=False)
@@ -519,11 +517,16 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     facet, colour = slots.facet(options.facet), slots.colour(options.colour)
     view = slots.rows_of_one_workload()
     shades = shades_of(view, colour)
-    share = "".join(side for side, column in (("x", x), ("y", y)) if is_energy(view, column))
+    parts = [view.where(facet, value).frame for value in view.values(facet)]
+    share = "".join(
+        side
+        for side, column in (("x", x), ("y", y))
+        if shared_axis([part[column].max() for part in parts], view.units.get(column))
+    )
     figure, panels = panels_of(view, facet, options.width_in, share=share)
     points: list[str] = []
     for panel in panels:
-        scales = _draw_front(panel, view, wanted, colour, shades)
+        scales = _draw_front(panel, view, wanted, colour, shades, share)
         if "y" in share and not panel.first:
             panel.axes.set_ylabel("")
         points += _number_points(panel, wanted, scales, facet)
@@ -537,11 +540,16 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _draw_front(
-    panel: Panel, whole: FrameView, wanted: Objectives, colour: str | None, shades: Sequence[Shade]
+    panel: Panel,
+    whole: FrameView,
+    wanted: Objectives,
+    colour: str | None,
+    shades: Sequence[Shade],
+    share: str,
 ) -> FrontScales:
     """Draw the fronts of a panel, and return the scales of its axes."""
     axes, view = panel.axes, panel.view
-    of_x, of_y = (whole if is_energy(whole, c) else view for c in (wanted.x, wanted.y))
+    of_x, of_y = (whole if side in share else view for side in "xy")
     across = measured_axis(axes, "x", of_x, wanted.x, panel.wide_in)
     up = measured_axis(axes, "y", of_y, wanted.y)
 

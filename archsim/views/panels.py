@@ -28,6 +28,8 @@ Side = Literal["x", "y"]
 _TALL_IN: Final = 2.5
 _PANEL_IN: Final = 2.1
 """Smallest width of a panel, in inches."""
+_SAME_ORDER: Final = 10.0
+"""Ratio of panels' largest numbers above which the small ones could not be read on one axis."""
 _LEGEND_LINE_IN: Final = 0.165
 _MOST_HANDLES: Final = 13
 _TICK_IN: Final = 0.075
@@ -163,8 +165,19 @@ def measured_axis(
 
 
 def is_energy(view: FrameView, column: str) -> bool:
-    """Return whether a column holds energies, whose axes all panels share."""
+    """Return whether a column holds energies, whose axes begin at zero."""
     return view.units.get(column) == "pJ"
+
+
+def shared_axis(ends: Sequence[float], unit: str | None) -> bool:
+    """Return whether panels share an axis: energies of one order are compared across panels.
+
+    Parameters
+    ----------
+    ends : sequence of float
+        Largest number of each panel.
+    """
+    return unit == "pJ" and max(ends) <= _SAME_ORDER * min(ends)
 
 
 def _of(axes: Axes, side: Side) -> Axis:
