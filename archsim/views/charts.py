@@ -225,6 +225,8 @@ _HATCH: Final[dict[str, Any]] = {"hatch": "////", "linewidth": 0, "fill": False,
 _BAR_IN = 0.3
 """Width in inches of the colour bar beside each panel."""
 _LETTER_IN = 0.06
+_MOST_TICKS = 10
+"""Largest number of values across that all have a tick."""
 _MANY = 600
 """Largest number of cells that white lines divide; a file of a larger map holds an image."""
 
@@ -328,15 +330,14 @@ def _cells(
     many = len(found) > _MANY
     grid, width = (range(len(across)), range(len(up)), shades), 0 if many else 0.5
     axes.pcolormesh(*grid, edgecolor="white", linewidth=width, rasterized=many)
-    axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
-    for axis, column, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):
-        texts, unit = texts_of_axis(whole, column)
-        every = thinned(texts, panel.wide_in) if axis is axes.xaxis else 1
-        if axis is axes.yaxis:
-            texts = [wrapped_name(text) for text in texts]
-        axis.set_ticks(range(0, len(values), every), texts[::every])
-        axis.set_label_text(with_unit(label_of(column), unit))
+    texts, unit = texts_of_axis(whole, y)
+    axes.set_yticks(range(len(up)), [wrapped_name(text) for text in texts])
+    axes.set_ylabel(with_unit(label_of(y), unit))
+    texts, unit = texts_of_axis(whole, x)
+    every = thinned(texts, panel.wide_in) if len(texts) > _MOST_TICKS else 1
+    inside = replace(panel, wide_in=room * len(across))
+    named_axis(inside, texts, with_unit(label_of(x), unit), every)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.label_outer()

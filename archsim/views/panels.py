@@ -28,6 +28,8 @@ Side = Literal["x", "y"]
 _TALL_IN: Final = 2.5
 _PANEL_IN: Final = 2.1
 """Smallest width of a panel, in inches."""
+_SLANTED_IN: Final = 0.24
+"""Smallest distance of slanted names that do not touch, in inches."""
 _SAME_ORDER: Final = 10.0
 """Ratio of panels' largest numbers above which the small ones could not be read on one axis."""
 _LEGEND_LINE_IN: Final = 0.165
@@ -248,14 +250,21 @@ def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
     return [f"{scale.drawn(n):,.4g}" for n in numbers], scale.unit
 
 
-def named_axis(panel: Panel, texts: Sequence[str], label: str) -> None:
-    """Write names side by side below a panel, slanted if they are too long."""
+def named_axis(panel: Panel, texts: Sequence[str], label: str, every: int = 1) -> None:
+    """Write names side by side below a panel; too long ones are slanted, or upright if narrow.
+
+    Parameters
+    ----------
+    every : int
+        Stride of the names that are written.
+    """
     axes = panel.axes
-    room = panel.wide_in / len(texts)
-    aslant = max(map(len, texts)) * 0.07 > room
+    names = texts[::every]
+    room = panel.wide_in / len(names)
+    degrees = (30 if room > _SLANTED_IN else 90) if max(map(len, names)) * 0.07 > room else 0
     axes.set_xticks(
-        range(len(texts)), texts, rotation=30 if aslant else 0, ha="right" if aslant else "center",
-        rotation_mode="anchor" if aslant else "default",
+        range(0, len(texts), every), names, rotation=degrees, ha="right" if degrees else "center",
+        va="center" if degrees == 90 else "top", rotation_mode="anchor" if degrees else "default",
     )  # fmt: skip
     axes.set_xlim(-0.5, len(texts) - 0.5)
     axes.set_xlabel(label)

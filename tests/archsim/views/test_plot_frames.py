@@ -287,6 +287,29 @@ def test_a_map_has_a_cell_for_each_pair_of_settings(frame: pd.DataFrame) -> None
         assert colours[0] != colours[1]
 
 
+@pytest.mark.parametrize(("values", "ticks"), [(7, 7), (10, 10), (30, 15)])
+@pytest.mark.parametrize("width", [3.3, 7.0])
+@pytest.mark.parametrize("name", ["{} GB/s", "a-long-name-{}"])
+def test_a_map_of_ten_values_has_a_tick_for_each(
+    values: int, ticks: int, width: float, name: str
+) -> None:
+    cells = list(product(range(1, values + 1), ("low", "high"), ("1K", "4K")))
+    own = pd.DataFrame(cells, columns=["x", "y", "seq_len"])
+    own["cost"] = own["x"] * 100.0
+    own["x"] = own["x"].map(name.format)
+    figure = archsim.plot(own, "heatmap", x="x", y="y", facet="seq_len", width=width)
+    figure.draw_without_rendering()
+    labels = [[t for t in axes.get_xticklabels() if t.get_text()] for axes in figure.axes]
+    shown = max(labels, key=len)
+    assert len(shown) == values if values <= 10 else len(shown) <= ticks
+    # Turned texts may have boxes that overlap: the distance of their baselines decides.
+    boxes = [t.get_window_extent() for t in shown]
+    if shown[0].get_rotation() != 30:
+        assert not [1 for a, b in pairwise(boxes) if a.overlaps(b)]
+    edge = figure.bbox.padded(1)
+    assert all(edge.count_contains(box.corners()) == 4 for box in boxes)
+
+
 def test_pieces_add_up(frame: pd.DataFrame) -> None:
     figure = archsim.plot(frame, "breakdown")
     for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
