@@ -6,6 +6,7 @@ that needs most, because parts run one after the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -43,6 +44,21 @@ def memory_needs(
     size = home.installed_bytes or home.capacity_bytes
     available = None if size is None else float(size * copies)
     return (MemoryNeed(memory=home.name, needed_bytes=needed, available_bytes=available),)
+
+
+def stored_formats(workload: Workload, jobs: Sequence[Job]) -> tuple[tuple[str, str], ...]:
+    """Return the number formats of a model's weights and caches, those of most values first."""
+    if (model := workload.model) is None:
+        return ()
+    word = f"{jobs[0].architecture.word_bits}-bit words"
+    found: dict[str, Counter[str]] = {"weights": Counter(), "caches": Counter()}
+    for job in jobs:
+        for name in () if _mixes(job) else weights_of(job.program):
+            elements = (job.part.times + job.part.idle) * _elements(job, name)
+            found["weights"][job.program.formats.of(name).name or word] += elements
+    for name, elements in (*model.cached, *model.cached_of_encoder):
+        found["caches"][workload.stored_formats.of(name).name or word] += elements
+    return tuple((k, " and ".join(f for f, _ in n.most_common())) for k, n in found.items() if n)
 
 
 def _kept_by_all(workload: Workload, jobs: Sequence[Job], machine: Architecture) -> float:

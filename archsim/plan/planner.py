@@ -20,7 +20,7 @@ from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from . import policy
-from .capacity import memory_needs
+from .capacity import memory_needs, stored_formats
 from .defaults import default_job
 from .factored import factoring_note
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
@@ -128,7 +128,8 @@ def run_plan(
     if plan.single:
         alone = result_of(plan.jobs[0], plan.results[0])
         needs = memory_needs(plan.workload, plan.jobs, [alone])
-        return _advised(plan, _within_power(plan, replace(alone, capacity=needs)))
+        formats = stored_formats(plan.workload, plan.jobs)
+        return _advised(plan, _within_power(plan, replace(alone, capacity=needs, formats=formats)))
     parts: list[PartUse] = []
     for job, known in zip(plan.jobs, plan.results, strict=True):
         part = job.part
@@ -156,7 +157,9 @@ def run_plan(
     if request is not None:
         whole = replace(whole, request=_stages(request, parts))
     needs = memory_needs(plan.workload, plan.jobs, [part.result for part in parts])
-    return _advised(plan, _within_power(plan, replace(whole, tokens=tokens, capacity=needs)))
+    formats = stored_formats(plan.workload, plan.jobs)
+    whole = replace(whole, tokens=tokens, capacity=needs, formats=formats)
+    return _advised(plan, _within_power(plan, whole))
 
 
 def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:

@@ -31,6 +31,7 @@ from .record import (
     RunRecord,
     ScheduleReport,
     Sizes,
+    Texts,
     Totals,
 )
 
@@ -84,6 +85,7 @@ class ResultFields(StoredFields):
     cycles: Positive
     bound_by: Label
     tokens: PositiveWhole | None = None
+    formats: Texts = ()
     request: RequestUse | None = None
     before_rewrite: Totals | None = None
     as_built: AsBuilt | None = None

@@ -36,6 +36,9 @@ Named = Annotated[tuple[tuple[Label, Real], ...], PAIRS]
 Sizes = Annotated[tuple[tuple[Label, Whole], ...], PAIRS]
 """Pairs of a name and a whole number; the name is of a rank, an axis or a kind of operation."""
 
+Texts = Annotated[tuple[tuple[Label, str], ...], PAIRS]
+"""Pairs of a name and a text."""
+
 
 def added(pairs: Iterable[tuple[Key, Amount]]) -> dict[Key, Amount]:
     """Return the sum of the values of each key, in the order of first occurrence.
@@ -441,6 +444,8 @@ class RunRecord:
     tokens: int | None = None
     """Number of tokens that a whole model computes over all sequences; for a request, tokens of
     answers."""
+    formats: Texts = ()
+    """Number formats of the weights and of the caches of a model, those of most values first."""
     request: RequestUse | None = None
     """Times and energies of the stages of a request; ``latency_s`` and energies of the run cover
     all."""
@@ -539,6 +544,7 @@ class RunRecord:
             "cycles": self.cycles,
             "bound_by": self.bound_by,
             **{name: getattr(self, name) for name in tokens},
+            **({"formats": dict(self.formats)} if self.formats else {}),
             **({"request": asdict(self.request)} if self.request else {}),
             **({"before_rewrite": asdict(self.before_rewrite)} if self.before_rewrite else {}),
             **({"as_built": self.as_built.to_dict()} if self.as_built else {}),

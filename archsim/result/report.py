@@ -100,7 +100,9 @@ def _shape(result: RunRecord) -> str:
         "  ".join(f"{rank}={size:,}" for rank, size in shape)
         for shape in (result.shape, result.core_tile)
     )
-    return f"{sizes}  ({result.engine} engine)" + (f"\none core: {tile}" if tile else "")
+    formats = "; ".join(f"{what} {names}" for what, names in result.formats)
+    core, stored = f"\none core: {tile}" if tile else "", f"\nformats: {formats}" if formats else ""
+    return f"{sizes}  ({result.engine} engine){core}{stored}"
 
 
 def _facts(result: RunRecord) -> tuple[Fact, ...]:

@@ -17,6 +17,7 @@ from family_cases import GLM_5_2, QWEN35
 from model_cases import DEEPSEEK_V3, GPT_OSS, LLAMA, QWEN3_NEXT, model_of
 
 from archsim import Architecture, simulate
+from archsim.result.result import Result
 from workloads import Part, Workload, load
 from workloads.models import ModelConfig
 from workloads.summary import summarize
@@ -287,3 +288,26 @@ def test_what_is_refused(tmp_path: Path, value: Any, message: str) -> None:
     said = refused("show", str(path), "--summary")
     assert message in said
     assert "config.json:1" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        *((name, "fp8_e4m3 and 16-bit words") for name in ("deepseek-v3", "kimi-k2", "minimax-m2")),
+        *((f"gpt-oss-{size}", "mxfp4 and 16-bit words") for size in ("20b", "120b")),
+        ("llama-3-8b", "16-bit words"),
+    ],
+)
+def test_shipped_models_run_as_published(name: str, weights: str) -> None:
+    work = load(name, scope="block", layer=5, phase="decode", cached_len=64)
+    result = simulate(work, Architecture.load("fusemax"))
+    assert result.to_dict()["formats"] == {"weights": weights, "caches": "16-bit words"}
+    assert f"formats: weights {weights}; caches 16-bit words" in result._repr_html_()
+    assert Result.from_dict(result.to_dict()) == result
+
+
+def test_reports_name_the_formats_that_are_set() -> None:
+    lines = ("formats.default=bf16", "formats.K=fp8_e4m3", "formats.V=fp8_e4m3")
+    work = load("llama-3-8b", lines, scope="block", phase="decode", cached_len=64)
+    formats = simulate(work, Architecture.load("fusemax")).to_dict()["formats"]
+    assert formats == {"weights": "bf16", "caches": "fp8_e4m3"}
