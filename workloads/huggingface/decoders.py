@@ -53,8 +53,6 @@ from .table import (
     uniform,
 )
 
-_FURTHER_TOKENS = "num_nextn_predict_layers"
-"""Name of the field with the number of multi-token-prediction layers, which are not run."""
 _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
 """Names of the fields with constant factors, which change no count."""
 
@@ -398,7 +396,6 @@ MPT = like(
 )
 
 ERNIE4_5 = ModelFamily(
-    ignored=(_FURTHER_TOKENS,),
     fields=optional_sizes(num_key_value_heads=2, head_dim=128)
     | flags(use_bias=False, tie_word_embeddings=True)
     | fixed(use_rmsnorm=True),
@@ -415,7 +412,7 @@ def _has_ernie_experts(c: Any, index: int) -> bool:
 
 ERNIE4_5_MOE = ModelFamily(
     # The ignored fields say how experts are chosen, and bound experts in training.
-    ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity", _FURTHER_TOKENS),
+    ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity"),
     aliases=(("num_experts", "moe_num_experts"), ("num_experts_per_tok", "num_experts_per_tok")),
     names={"num_experts_per_tok": "moe_k"},
     fields=sizes(moe_intermediate_size=1536, num_experts_per_tok=6)
@@ -438,7 +435,7 @@ GLM4 = ModelFamily(
     output_bias=False,
 )
 GLM4_MOE = ModelFamily(
-    ignored=(_FURTHER_TOKENS, "use_grouped_mm"),
+    ignored=("use_grouped_mm",),
     fields=sizes(num_key_value_heads=8)
     | flags(attention_bias=False, use_qk_norm=False)
     | sizes("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok")
@@ -594,11 +591,8 @@ GRANITEMOE = ModelFamily(
 
 
 MINIMAX_M2 = ModelFamily(
-    # The ignored fields concern further tokens, and networks that no layer has.
-    ignored=(
-        *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "layernorm_*"),
-        *("mlp_intermediate_size", "shared_moe_mode"),
-    ),
+    # The ignored fields concern networks that no layer has.
+    ignored=("layernorm_*", "mlp_intermediate_size", "shared_moe_mode"),
     aliases=(("num_experts", "num_local_experts"),),
     fields=sizes(num_local_experts=256, num_experts_per_tok=8)
     | optional_sizes(num_key_value_heads=8, head_dim=128)

@@ -66,6 +66,8 @@ IGNORED: tuple[str, ...] = (
     *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
     *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
     *("topk_group", "n_group"),
+    # Fields about layers that predict further tokens, of which ``omitted_parts`` tells.
+    *("num_nextn_predict_layers", "num_mtp_modules", "mtp_*", "use_mtp"),
 )
 """Names, and patterns of names, of fields that every family ignores."""
 

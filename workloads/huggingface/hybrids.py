@@ -222,11 +222,11 @@ def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Fe
 _NEMOTRON_EXPERTS = Mixture(shared=("moe_shared_expert_intermediate_size",), router_bias=True)
 NEMOTRON_H = ModelFamily(
     standard=(*STACK, "intermediate_size"),
-    # The ignored fields concern widths that heads imply, further tokens, overlap, and the number of
-    # shared experts, which is always one.
+    # The ignored fields concern widths that heads imply, overlap, and the number of shared experts,
+    # which is always one.
     ignored=(
         *_DUAL.ignored,
-        *("expand", "num_nextn_predict_layers", "mtp_*", "mamba_ssm_cache_dtype"),
+        *("expand", "mamba_ssm_cache_dtype"),
         *("moe_shared_expert_overlap", "n_shared_experts"),
     ),
     aliases=(
@@ -265,9 +265,8 @@ def _gated_delta(_row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
 
 
 _LINEAR_KINDS = ("full_attention", "linear_attention")
-_QWEN35 = ("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*", "output_gate_type")
-"""Names of ignored fields: multi-token prediction, formats of states, positions, a gate's
-function."""
+_QWEN35 = ("mamba_ssm_dtype", "mrope_*", "output_gate_type")
+"""Names of ignored fields: formats of states, positions, a gate's function."""
 _SHARED_EXPERTS = Mixture(shared=("shared_expert_intermediate_size",), shared_gate=True)
 
 # The projection of queries makes the gate, too. With an interval of 4, layers 3, 7, 11, ... from 0
@@ -519,8 +518,6 @@ _MIXTURE = Mixture(
 )
 DEEPSEEK_V3 = ModelFamily(
     standard=_STANDARD,
-    # Layers that predict further tokens are not read.
-    ignored=("num_nextn_predict_layers",),
     # After expansion every query head has keys of its own.
     aliases=(
         ("num_key_value_heads", "num_attention_heads"),
@@ -582,7 +579,7 @@ def _listed_sparse_layers(root: YamlNode, c: Any) -> Sequence[bool]:
 
 GLM4_MOE_LITE = like(
     DEEPSEEK_V3,
-    ignored=("num_nextn_predict_layers", "head_dim", "mtp_*"),
+    ignored=("head_dim",),
     fields=counts(first_k_dense_replace=1) | _LAYER_KINDS,
     mixture=replace(_MIXTURE, layers=_listed_sparse_layers),
 )
@@ -609,7 +606,7 @@ GLM_MOE_DSA = like(
     # The ignored fields concern a head's width with rotations, the indexer of further tokens, and
     # the format of router scores.
     ignored=(
-        *("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*"),
+        *("head_dim", "indexer_rope_interleave"),
         *("index_share_for_mtp_iteration", "moe_router_dtype"),
     ),
     fields=sizes(index_n_heads=32, index_head_dim=128, index_topk=2048, index_topk_freq=1)
@@ -654,7 +651,7 @@ KIMI_LINEAR = ModelFamily(
     standard=_STANDARD,
     # The ignored fields concern the choice of experts, and widths without rotation.
     ignored=(
-        *("num_nextn_predict_layers", "moe_router_activation_func", "moe_renormalize"),
+        *("moe_router_activation_func", "moe_renormalize"),
         *("num_expert_group", "use_grouped_topk", "mla_use_nope", "head_dim"),
     ),
     aliases=(("num_key_value_heads", "num_attention_heads"),),

@@ -12,7 +12,7 @@ from commands import run
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, SIGLIP, decoder
 from hybrid_cases import LFM2, NEMOTRON_9B
 from later_cases import QWEN3_VL_MOE
-from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, MINIMAX, model_of
+from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, MINIMAX, QWEN3_NEXT, model_of
 
 from archsim import simulate
 from einsum_cascade import Cascade
@@ -154,6 +154,9 @@ def test_what_is_no_part_of_the_layers_is_said(tmp_path: Path) -> None:
         one.replace("1 layer that predicts", "3 layers that predict"),
     )
     assert model_of(MINIMAX_M2 | {"use_mtp": False}).omitted == ()
+    for field in ("num_nextn_predict_layers", "mtp_num_hidden_layers"):
+        assert model_of(QWEN3_NEXT | {field: 1}).omitted == (one,)
+    assert one in load("qwen3-next-80b-a3b", scope="model", seq_len=64).left_out
     path = tmp_path / "config.json"
     path.write_text(json.dumps(QWEN35), encoding="utf-8")
     text = " ".join(run("show", str(path), "--summary").stdout.split())
