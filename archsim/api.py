@@ -307,7 +307,7 @@ def sensitivity(
     settings: str | Sequence[str] = (),
     *,
     by: Quantity = "latency",
-    remap: bool = False,
+    remap: bool = True,
     use_cache: bool = False,
     approximate: bool = False,
     **fields: int | float | str,
@@ -323,7 +323,8 @@ def sensitivity(
     by : str
         Quantity that sorts the fields: ``"latency"``, ``"as_built"``, ``"energy"`` or ``"area"``.
     remap : bool
-        True to choose mappings anew on every varied machine, False to keep those of the run.
+        True to choose mappings anew where a number changes latency, floor or capacity; False to
+        keep those of the run.
 
     Raises
     ------

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "Quantity that sorts the fields.",
     default="latency",
 )
-@flag_option("--remap", "Choose the mapping anew on every varied machine.")
+@flag_option("--fixed-mapping", "Keep the run's mapping, tile sizes included, on all machines.")
 @repeated_option("--mapping mappings", "NAME|FILE|auto", "As for simulate.")
 @use_cache_option
 @approximate_option
@@ -44,7 +44,7 @@ def sensitivity_command(
     workload: str,
     architecture: str,
     by: Quantity,
-    remap: bool,
+    fixed_mapping: bool,
     mappings: tuple[str, ...],
     use_cache: bool,
     approximate: bool,
@@ -63,7 +63,7 @@ def sensitivity_command(
     found = sensitivity_of_named(
         *(workload, architecture, mappings, parse_overrides(settings)),
         by=by,
-        remap=remap,
+        remap=not fixed_mapping,
         find=found_or_searched,
         use_cache=use_cache,
         approximate=approximate,

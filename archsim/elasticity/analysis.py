@@ -16,7 +16,9 @@ from ..document import to_html
 from ..plan.incremental import IncrementalEvaluator
 from ..plan.job import Evaluate, JobPlan
 from ..plan.planner import run_plan
+from ..plan.policy import ACCEPTED_FLOOR_RATIO
 from ..result.record import RunRecord
+from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.evidence import Evidence
 from ..spec.files.load import Name, load_architecture, numbers_of_machine
@@ -79,7 +81,7 @@ def sensitivity_of(
     plan_jobs: PlanJobs,
     *,
     by: Quantity = "latency",
-    remap: bool = False,
+    remap: bool = True,
     progress: StartProgress | None = None,
 ) -> Sensitivity:
     """Return the elasticities of a run by every number of its machine, the largest first.
@@ -91,11 +93,12 @@ def sensitivity_of(
     given : Overrides
         Settings of the machine and its technology.
     plan_jobs : callable
-        Plans the run on the machine; with ``remap`` also on every varied machine.
+        Plans the run on the machine; with ``remap`` also on varied machines.
     by : str
         Quantity whose elasticities sort the fields.
     remap : bool
-        True to choose mappings anew on every machine, False to keep those of the base.
+        True to choose mappings anew where a number changes latency, floor or capacity, and take
+        the faster of the new and the base's; False to keep those of the base.
     progress : callable, optional
         Opens a progress bar.
 
@@ -116,9 +119,11 @@ def sensitivity_of(
     runs = _VariedRuns(
         architecture=architecture,
         given=given,
-        plan_jobs=plan_jobs if remap else base.on,
+        plan_jobs=plan_jobs if remap else None,
+        jobs=base,
         evaluate=evaluate,
         evidence=machine.evidence,
+        result=result,
         base=_totals(result),
         needed=None if remap else _operations_of(result),
     )
@@ -167,9 +172,13 @@ class _VariedRuns:
 
     architecture: Name
     given: Overrides
-    plan_jobs: PlanJobs
+    plan_jobs: PlanJobs | None
+    """Function that chooses mappings anew; None to keep those of the base."""
+    jobs: JobPlan
     evaluate: Evaluate
     evidence: Evidence
+    result: Result
+    """Result on the base machine."""
     base: RunTotals
     needed: frozenset[tuple[str, str]] | None
     """Pairs of an array and a kind of operation that the runs need; None if that is unknown."""
@@ -234,7 +243,33 @@ class _VariedRuns:
                 technology=(*given.technology, *more.technology),
             ),
         )
-        return _totals(run_plan(self.plan_jobs(machine), evaluate=self.evaluate))
+        return _totals(self._run(machine))
+
+    def _run(self, machine: Architecture) -> Result:
+        """Return the result on a varied machine, by the base's mappings or by faster ones.
+
+        Prices alone choose no other mapping, and neither does a run close to its lower bound.
+        """
+        kept: Result | None = None
+        try:
+            kept = run_plan(self.jobs.on(machine), evaluate=self.evaluate)
+        except InputError:
+            if self.plan_jobs is None:
+                raise
+        if self.plan_jobs is None or (kept is not None and self._keeps(machine, kept)):
+            assert kept is not None, "it was run or refused"
+            return kept
+        new = run_plan(self.plan_jobs(machine), evaluate=self.evaluate)
+        return new if kept is None or new.latency_s < kept.latency_s else kept
+
+    def _keeps(self, machine: Architecture, kept: Result) -> bool:
+        if kept.over_floor <= ACCEPTED_FLOOR_RATIO:
+            return True
+        sizes, times = (
+            [[m.capacity_bytes for m in a.memories] for a in (machine, self.jobs.architecture)],
+            [(r.latency_s, r.floor.latency_s) for r in (kept, self.result)],
+        )
+        return sizes[0] == sizes[1] and times[0] == times[1]
 
     def _is_unneeded(self, field: str) -> bool:
         """Return whether a field is the cost of an operation that the runs do not need."""

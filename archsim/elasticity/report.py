@@ -43,9 +43,9 @@ def _signed(elasticity: float) -> str:
 def _notes(found: SensitivityRecord) -> Iterator[str]:
     yield "elasticities: per cent of change for each per cent more of the number"
     if found.remapped:
-        yield "every varied machine chooses its mapping anew"
+        yield "each varied machine runs the faster of the base's mapping and one chosen anew"
     else:
-        yield "all varied machines run the same mapping; --remap chooses it anew on each"
+        yield "all varied machines run the mapping of the base, with its tile sizes"
     assumed = (e for e in found.effective if e.evidence == "assumed")
     sized = [
         f"{e.field} ({TITLES[found.by]} {_signed(e.of(found.by))})"

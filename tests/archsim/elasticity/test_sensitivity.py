@@ -172,8 +172,28 @@ def test_costs_of_operations_that_do_not_run_have_no_effect() -> None:
         assert [e.field.removeprefix(exp) for e in idle] == ["cycles", "bill.product"]
         assert not any(e.has_effect for e in idle)
     assert f"{SHUTTLE}.operations.exp" in str(found().table()).partition("no effect")[2]
-    assert "chooses its mapping anew" in str(remapped.table())
+    assert "one chosen anew" in str(remapped.table())
     assert not any("unused" in e.field or ".threads." in e.field for e in found().fields)
+
+
+def test_varied_machines_choose_mappings_of_their_own() -> None:
+    """Wider words fit another tile than the base's, which a fixed mapping keeps."""
+    small = ["architecture.memories.spool.capacity=8 KiB"]
+    anew, kept = (
+        {e.field: e.latency for e in sensitivity(*files(), settings=small, remap=remap).fields}
+        for remap in (True, False)
+    )
+    assert 0 < anew["architecture.word"] < 0.9 * kept["architecture.word"]
+    assert anew["architecture.clock"] == kept["architecture.clock"]
+
+
+@pytest.mark.slow
+def test_lanes_of_the_array_that_limits_matter() -> None:
+    lanes = "architecture.arrays.vector_unit.shape.lanes"
+    for remap, least in ((True, -1.0), (False, 0.0)):
+        found = sensitivity("bert-base", "tpu-v4i", remap=remap)
+        (latency,) = (e.latency for e in found.fields if e.field == lanes)
+        assert least <= latency <= 0.8 * least
 
 
 def test_numbers_that_cannot_be_varied_are_listed_with_the_reason() -> None:
