@@ -22,7 +22,9 @@ INHERITED: Final = "as_built_inherited"
 """Name of the column with the losses that were measured on another machine."""
 FITS: Final = "fits"
 """Name of the column that is false if a memory is too small for the whole workload."""
-TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
+MACHINE: Final = "architecture"
+"""Name of the column with the machine: its name, or the value of the axis that chooses it."""
+TEXTS: Final = ("workload", MACHINE, "mapping", "status", "message")
 FIXED: Final = ("point", *TEXTS, *NUMBERS, *AS_BUILT, INHERITED, FITS, "bound_by")
 """Names of the columns that no part of a machine names."""
 LEVELS: Final = (

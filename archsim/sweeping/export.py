@@ -16,7 +16,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_csv, write_whole
-from .columns import FITS, INHERITED, TEXTS, header, unit_of
+from .columns import FITS, INHERITED, MACHINE, TEXTS, header, unit_of
 from .file import read_sweep
 from .spec import Sweep, symbol
 from .store import PointRow, Store, opened
@@ -172,8 +172,9 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
     pandas.DataFrame
         Columns as in ``results.csv``; ``attrs["units"]`` has the unit of every column that has
         one, ``attrs["sweep"]`` the sweep's name, ``attrs["points"]`` how many points it has,
-        ``attrs["axes"]`` the columns of its axes and ``attrs["work_axes"]`` those of them that
-        change the computation.
+        ``attrs["axes"]`` the columns of its axes, ``attrs["work_axes"]`` those of them that
+        change the computation, and ``attrs["names"]`` names for the values of an axis: those of the
+        machines in its files.
 
     Raises
     ------
@@ -187,7 +188,12 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
         meta = store.meta()
         sweep = read_sweep(store.sweep_source())
         table = ResultTable.of(store, sweep)
-        frame = DataFrame(list(table.rows()), columns=list(table.columns))
+        rows = list(store.rows())
+        frame = DataFrame(map(table.values, rows), columns=list(table.columns))
+        shown = map(str, frame[MACHINE])
+        called = {(v, r.architecture) for v, r in zip(shown, rows, strict=True) if r.bound_by}
+    # Names of several files, and a file of several names, would not tell the machines apart.
+    unique = len(called) == len(dict(called)) == len({name for _, name in called})
     frame.attrs |= {
         "sweep": meta.name,
         "version": meta.version,
@@ -195,5 +201,6 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
         "units": table.units(),
         "axes": [axis.name for axis in sweep.axes],
         "work_axes": [axis.name for axis in sweep.axes if axis.varies_work],
+        "names": {MACHINE: dict(sorted(called))} if unique else {},
     }
     return frame

@@ -72,6 +72,8 @@ class FrameView:
     """Axes that change the computation: rows with different values here cannot replace one
     another."""
     units: Mapping[str, str]
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Names of values to show instead of the values, by column."""
     notes: tuple[str, ...] = ()
     """Sentences about rows that the picture omits."""
 
@@ -186,7 +188,7 @@ class FrameView:
         if column is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return picture_text(str(value))
+            return picture_text(self.names.get(column, {}).get(str(value), str(value)))
         return short(value, self.units.get(column))
 
 
@@ -216,7 +218,10 @@ def view_of(frame: DataFrame) -> FrameView:
     )
     units = {c: u for c in map(str, frame.columns) if (u := unit_of(c))}
     units |= dict(frame.attrs.get("units", {}))
-    return FrameView(frame=whole, axes=axes, work=work, units=units, notes=notes)
+    names = {c: n for c, n in frame.attrs.get("names", {}).items() if c in axes}
+    files = [(n, v) for c in names for v, n in names[c].items() if n != v]
+    notes = (*(f"{name}: {file}" for name, file in files), *notes)
+    return FrameView(frame=whole, axes=axes, work=work, units=units, names=names, notes=notes)
 
 
 def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:

@@ -13,7 +13,6 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..document import picture_text
 from ..figure_style import MARKERS, ORDERED, PALETTE, Picture, panel_grid, ticks_of
 from .frame import FrameView, numbers_written
 from .scales import PlotScale, label_of, scale_of, with_unit
@@ -220,7 +219,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     values = view.values(column)
     numbers = numbers_written(values)
     if numbers is None:
-        named_axis(panel, [picture_text(str(v)) for v in values], label_of(column))
+        named_axis(panel, [view.shown(column, v) for v in values], label_of(column))
         return {value: float(n) for n, value in enumerate(values)}
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     places = {v: scale.drawn(n) for v, n in zip(values, numbers, strict=True)}
@@ -245,7 +244,7 @@ def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
     values = view.values(column)
     numbers = numbers_written(values)
     if numbers is None or any(isinstance(v, str) for v in values):
-        return [picture_text(str(v)) for v in values], ""
+        return [view.shown(column, v) for v in values], ""
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     return [f"{scale.drawn(n):,.4g}" for n in numbers], scale.unit
 

@@ -221,6 +221,7 @@ class _TableAttributes(StoredFields):
     axes: tuple[str, ...] | None = None
     work_axes: tuple[str, ...] | None = None
     units: dict[str, str] = Field(default_factory=dict)
+    names: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 def _written(path: Path) -> Result | Comparison:

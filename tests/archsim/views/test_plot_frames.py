@@ -515,6 +515,32 @@ def test_a_folder_is_drawn(folder: Path, tmp_path: Path) -> None:
         assert (axes.get_xlabel(), axes.get_ylabel()[:8]) == ("latency (µs)", "energy (")
 
 
+def test_machines_are_drawn_by_their_names(tmp_path: Path) -> None:
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for file, name in zip(files, ("small", "large"), strict=True):
+        file.write_text(f"architecture: {{extends: fusemax, name: {name}}}\n", encoding="utf-8")
+    what = {"workload": "bert-base", "mapping": "fusemax-binding"}
+    given = [*map(str, files), "fusemax"]
+    grid = {"architecture": given, "seq_len": [256, 512]}
+    frame = archsim.sweep({"name": "s", **what, "axes": grid}, workers=1)
+    assert frame["architecture"].tolist()[::2] == given
+    figure = archsim.plot(frame, "pareto", facet="seq_len", width=20)
+    names = ["small", "large", "fusemax"]
+    assert [t.get_text() for t in figure.legends[0].texts] == names
+    assert f"small: {files[0]}; large: {files[1]}" in figure.get_supxlabel().replace("\n", " ")
+    for kind, how in (("heatmap", {"x": "architecture", "y": "seq_len"}), ("bars", {})):
+        (axes, *_) = archsim.plot(frame, kind, **({"x": "architecture"} | how)).axes
+        assert [t.get_text() for t in axes.get_xticklabels()] == names
+    figure = archsim.plot(frame, "bars", colour="architecture", baseline=given[1])
+    assert [t.get_text() for t in figure.legends[0].texts][1] == "large (baseline)"
+    files[1].write_text("architecture: {extends: fusemax, name: small}\n", encoding="utf-8")
+    alike = archsim.sweep(
+        {"name": "s", **what, "axes": grid | {"architecture": given[:2]}}, workers=1
+    )
+    legend = archsim.plot(alike, "pareto").legends[0]
+    assert [t.get_text() for t in legend.texts] == [str(f) for f in files]
+
+
 def test_the_command_refuses_in_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.csv").write_text('a,b\n"1,2\n', encoding="utf-8")
     (tmp_path / "empty.csv").touch()
