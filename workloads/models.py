@@ -701,6 +701,8 @@ class ModelConfig:
     """Number of tokens per sequence if the model fixes it, such as the patches of an image."""
     encoder_len: int | None = None
     """Number of tokens of the encoder, if the model fixes it apart from the decoder's."""
+    trained_len: int | None = field(default=None, compare=False)
+    """Largest number of tokens of a sequence in training; None if it is not known."""
     cache_format: str = ""
     """Number format of caches of keys and values; empty means the machine's word."""
     omitted: tuple[str, ...] = ()

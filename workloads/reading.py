@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from os import PathLike
@@ -441,7 +441,11 @@ def model_fields(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]
     return {
         **attention.features,
         "shapes": tuple(shapes.items()),
-        "notes": (*(() if by_hand else assumed), *attention.notes),
+        "notes": (
+            *(() if by_hand else assumed),
+            *_length_notes(model, choice, tokens),
+            *attention.notes,
+        ),
         "heads": heads,
         "computed": tokens if {"B", "P", "M"}.isdisjoint(ranks) else None,
         "model": model,
@@ -479,6 +483,13 @@ def _tokens(
         given_keys=ranks.get("M"),
     )
     return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
+
+
+def _length_notes(model: ModelConfig, choice: TokenChoice, tokens: Tokens) -> Iterator[str]:
+    """Yield a note if sequences are longer than those that the model was trained on."""
+    keys = tokens.keys + (choice.request.answer_len if choice.request is not None else 0)
+    if model.trained_len is not None and keys > model.trained_len:
+        yield f"{keys:,} tokens are beyond the trained length, {model.trained_len:,}"
 
 
 def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:

@@ -106,6 +106,24 @@ def omitted_parts(root: YamlNode) -> tuple[str, ...]:
     return tuple(found)
 
 
+def trained_length(root: YamlNode) -> int | None:
+    """Return the largest number of tokens of a sequence in training, scaled positions included.
+
+    It is None if the configuration does not say.
+    """
+    node = root.child("text_config") or root
+    scaling = _plain(node, "rope_scaling") or _plain(node, "rope_parameters")
+    scaling = scaling if isinstance(scaling, dict) else {}
+    stated, original, factor = (
+        value if isinstance(value, int | float) and 0 < value <= LARGEST_COUNT else 0
+        for value in (
+            _plain(node, "max_position_embeddings"),
+            *(scaling.get(name) for name in ("original_max_position_embeddings", "factor")),
+        )
+    )
+    return int(max(stated, original * factor)) or None
+
+
 def _plain(node: YamlNode | None, name: str) -> Any:
     field = node.child(name) if node is not None else None
     return field.plain() if field is not None else None

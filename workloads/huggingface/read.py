@@ -13,7 +13,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import ModelConfig
-from .fields import CLASSES, Reader, class_of, omitted_parts
+from .fields import CLASSES, Reader, class_of, omitted_parts, trained_length
 from .quantization import quantized, without_quantization
 
 TYPE = "model_type"
@@ -111,9 +111,15 @@ def read_config(root: YamlNode) -> ModelConfig:
     model = readers()[family](without_quantization(root))
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
-    omitted = omitted_parts(root)
-    model = replace(model, family=family, source=text, predicts=predicts, omitted=omitted)
-    return quantized(root, model)
+    found = replace(
+        model,
+        family=family,
+        source=text,
+        predicts=predicts,
+        omitted=omitted_parts(root),
+        trained_len=trained_length(root),
+    )
+    return quantized(root, found)
 
 
 def _similar_names(family: str) -> Iterator[str]:

@@ -404,3 +404,42 @@ def test_a_stack_of_two_kinds_of_layers() -> None:
 def test_what_scopes_do_not_have(name: str, fields: dict[str, Any], wanted: str) -> None:
     with pytest.raises(SpecError, match=re.escape(wanted)):
         assert load(name, **fields).parts
+
+
+@pytest.mark.parametrize(
+    ("config", "trained"),
+    [
+        ({"max_position_embeddings": 4096}, "4,096"),
+        # As meta-llama/Llama-3.1-8B: the larger of both.
+        ({"max_position_embeddings": 4096, "rope_scaling": {"factor": 8.0}}, "4,096"),
+        (
+            {
+                "max_position_embeddings": 1024,
+                "rope_scaling": {"original_max_position_embeddings": 512, "factor": 8.0},
+            },
+            "4,096",
+        ),
+    ],
+)
+def test_lengths_beyond_those_of_training_are_noted(
+    tmp_path: Path, config: dict[str, Any], trained: str
+) -> None:
+    path = write(tmp_path, LLAMA | config)
+    decode = {"phase": "decode", "cached_len": 4096}
+    text = f"tokens are beyond the trained length, {trained}"
+    for beyond in (
+        {"seq_len": 4097},
+        decode,
+        {"phase": "request", "prompt_len": 4096, "answer_len": 1},
+    ):
+        assert f"4,097 {text}" in load(path, **beyond).parts[0].notes
+        whole = load(path, scope="block", **beyond)
+        assert any(f"4,097 {text}" in part.notes for part in whole.parts)
+    for within in ({"seq_len": 4096}, decode | {"cached_len": 4095}):
+        assert not any(text in note for note in load(path, **within).parts[0].notes)
+
+
+def test_shipped_models_know_the_lengths_of_their_training() -> None:
+    text = "9,001 tokens are beyond the trained length, 8,192"
+    assert text in load("llama-3-8b", seq_len=9001).parts[0].notes
+    assert not any("beyond" in note for note in load("kimi-k2", seq_len=9001).parts[0].notes)
