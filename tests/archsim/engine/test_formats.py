@@ -75,7 +75,7 @@ def test_the_buffer_holds_what_tiles_take() -> None:
 def told(found: Result) -> dict[str, object]:
     """All of a result but its sentences, and area: its registers are as wide as the word."""
     plain = tuple(replace(e, formats=()) for e in found.einsums)
-    fields = asdict(replace(found, einsums=plain))
+    fields = asdict(replace(found, einsums=plain, formats=()))
     return {k: v for k, v in fields.items() if k not in ("notes", "area_by_component", "parts")}
 
 
