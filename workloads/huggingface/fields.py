@@ -9,10 +9,11 @@ turns it off.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
+from math import prod
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -112,16 +113,13 @@ def trained_length(root: YamlNode) -> int | None:
     It is None if the configuration does not say.
     """
     node = root.child("text_config") or root
-    scaling = _plain(node, "rope_scaling") or _plain(node, "rope_parameters")
-    scaling = scaling if isinstance(scaling, dict) else {}
-    stated, original, factor = (
-        value if isinstance(value, int | float) and 0 < value <= LARGEST_COUNT else 0
-        for value in (
-            _plain(node, "max_position_embeddings"),
-            *(scaling.get(name) for name in ("original_max_position_embeddings", "factor")),
-        )
-    )
-    return int(max(stated, original * factor)) or None
+    scaling = node.child("rope_scaling") or node.child("rope_parameters")
+    names = ("original_max_position_embeddings", "factor")
+    stated = _plain(node, "max_position_embeddings") or 0
+    # Each may be any text or number: no family needs it.
+    with suppress(TypeError, ValueError, OverflowError):
+        return int(max(stated, prod(_plain(scaling, name) or 0 for name in names))) or None
+    return None
 
 
 def _plain(node: YamlNode | None, name: str) -> Any:

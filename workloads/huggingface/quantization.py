@@ -12,40 +12,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib.resources import files
 from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, shorten
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, read_yaml, shorten
 
 from ..models import Layer, ModelConfig, PartFormats, WeightFormats, repeated
 
 QUANTIZATION = "quantization_config"
 _WORDS = ("", "")
-_FP8, _NVFP4 = ("fp8_e4m3", "fp8_e4m3"), ("nvfp4", "nvfp4")
-_ALGORITHMS: Mapping[str, PartFormats] = MappingProxyType(
-    {
-        **dict.fromkeys(("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_BLOCK_SCALES"), _FP8),
-        **dict.fromkeys(("NVFP4", "NVFP4_AWQ"), _NVFP4),
-        "W4A16_NVFP4": ("nvfp4", ""),
-        "W4A16_AWQ": ("int4_g128", ""),
-        "W4A8_AWQ": ("int4_g128", "fp8_e4m3"),
-        "W4A8_MXFP4_FP8": ("mxfp4", "fp8_e4m3"),
-        "MXFP8": ("mxfp8", "mxfp8"),
-        "INT8": ("int8", "int8"),
-        # The others are names of methods.
-        **dict.fromkeys(("fp8", "fbgemm_fp8"), _FP8),
-        "mxfp4": ("mxfp4", ""),
-    }
-)
-"""Formats of weights and of inputs of products by ``quant_algo``, or by ``quant_method``."""
 _BY_BITS = ("awq", "gptq")
-_FLOATS = MappingProxyType(
-    {(8, 32): "mxfp8", (8, -1): "fp8_e4m3", (4, 16): "nvfp4", (4, 32): "mxfp4"}
-)
-"""Formats of floating-point elements by their bits and by the values that share a scale."""
 _KEPT_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
 _NEVER_CONVERTED = re.compile(
     r"lm_head|embed|norm|router|gate\W*$|bias|conv1d|A_log|dt_bias|visual|vision|mm_projector"
@@ -53,42 +35,14 @@ _NEVER_CONVERTED = re.compile(
 )
 """Pattern of modules that keep the machine's word in any case, or do not run."""
 _LAYER = re.compile(r"\blayers\.(\d{1,9})\.")
-_MIXERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"gated-delta": ("linear_attn",), "SSD": ("mamba", "mixer"), "S6": ("mamba", "mixer")}
-)
-"""Modules of mixers by kind; those of all other kinds are ``_ATTENTION``."""
-_ATTENTION = ("self_attn", "attention", "attn", "mixer")
-_NETWORKS = ("mlp", "feed_forward", "block_sparse_moe", "mixer")
-_MODULES: Mapping[str, str] = MappingProxyType(
-    {
-        "query-projection": "q_proj qkv_proj query_key_value in_proj_qkv in_proj_qkvz",
-        "key-projection": "k_proj qkv_proj query_key_value in_proj_qkv in_proj_qkvz",
-        "value-projection": "v_proj qkv_proj query_key_value in_proj_qkv in_proj_qkvz",
-        "gate-projection": "q_proj in_proj_z in_proj_qkvz",
-        "output-projection": "o_proj out_proj",
-        "query-down-projection": "q_a_proj",
-        "query-up-projection": "q_b_proj",
-        "latent-projection": "kv_a_proj_with_mqa",
-        # Both forms of latent attention, and cascades that expand keys and values themselves.
-        **dict.fromkeys(("key-unfolding", "value-unfolding"), "kv_b_proj"),
-        **dict.fromkeys(("query-absorption", "attention"), "kv_b_proj"),
-        "indexer-query-projection": "indexer.wq_b",
-        "indexer-key-projection": "indexer.wk",
-        # Files of GLM-5 use the second name for the module of the first name.
-        "indexer-weight-projection": "indexer.weights_proj indexers_proj",
-        # Qwen3-Next has both projections in one module, Qwen3.5 in two.
-        "beta-projection": "b_proj in_proj_b in_proj_ba",
-        "decay-projection": "in_proj_a in_proj_ba",
-        "input-projection": "in_proj",
-        "ffn-up": "gate_proj up_proj gate_up_proj w1 w3",
-        "ffn-down": "down_proj w2",
-        "expert-up": "experts.0.gate_proj experts.0.up_proj experts.gate_up_proj experts.0.w1",
-        "expert-down": "experts.0.down_proj experts.down_proj experts.0.w2",
-        "shared-expert-up": "shared_experts.up_proj shared_expert.up_proj",
-        "shared-expert-down": "shared_experts.down_proj shared_expert.down_proj",
-    }
-)
-"""Names of modules, without the mixer's or network's own, by the name of a part."""
+
+
+@cache
+def _names() -> Mapping[str, Any]:
+    """Return the tables of ``specs/checkpoints.yaml``."""
+    text = files("specs").joinpath("checkpoints.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = read_yaml(Source("specs/checkpoints.yaml", text)).plain()
+    return MappingProxyType(found)
 
 
 class Rule(NamedTuple):
@@ -141,9 +95,10 @@ def _layer_formats(
 ) -> WeightFormats:
     """Return the formats of a layer's parts, and add the entries that match one to ``matched``."""
     own = [rule for rule in rules if rule.layer in (None, index)]
-    mixers, parts = _MIXERS.get(layer.mixer.kind, _ATTENTION), {}
-    for part, words in _MODULES.items():
-        owners = _NETWORKS if part.endswith(("-up", "-down")) else mixers
+    table, parts = _names(), {}
+    mixers = table["mixers"].get(layer.mixer.kind, table["mixers"]["default"])
+    for part, words in table["modules"].items():
+        owners = table["networks"] if part.endswith(("-up", "-down")) else mixers
         names = [f"model.layers.{index}.{o}.{word}" for o in owners for word in words.split()]
         found = [rule for rule in own if any(rule.pattern.search(name) for name in names)]
         matched.update(rule.entry for rule in found)
@@ -176,9 +131,8 @@ def _pairs(node: YamlNode, fields: Mapping[str, Any]) -> Iterator[tuple[str, Par
     elif algorithm is None and method in _BY_BITS:
         scheme = {"num_bits": fields.get("bits"), "group_size": fields.get("group_size")}
         yield "", (_format(node, scheme), "")
-    elif method == "fp8" and "e5m2" in str(fields.get("fmt")):
-        yield "", ("fp8_e5m2", "fp8_e5m2")
     else:
+        method = "fp8_e5m2" if method == "fp8" and "e5m2" in str(fields.get("fmt")) else method
         yield from [("self_attn", _WORDS)] * (method == "mxfp4")
         yield "", _algorithm(node, algorithm or method)
 
@@ -188,11 +142,13 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _algorithm(node: YamlNode, name: Any) -> PartFormats:
-    if not isinstance(name, str) or name not in _ALGORITHMS:
-        known = ", ".join((*_BY_BITS, "compressed-tensors", *_ALGORITHMS))
+    algorithms: Mapping[Any, Sequence[str]] = _names()["algorithms"]
+    if not isinstance(name, str) or name not in algorithms:
+        known = ", ".join((*_BY_BITS, "compressed-tensors", *algorithms))
         text = f"weights quantised by '{shorten(str(name))}' are not read"
         raise _refusal(node, text, f"known: {known}; ")
-    return _ALGORITHMS[name]
+    weights, inputs = algorithms[name]
+    return weights, inputs
 
 
 def _format(node: YamlNode, scheme: Mapping[str, Any]) -> str:
@@ -202,8 +158,8 @@ def _format(node: YamlNode, scheme: Mapping[str, Any]) -> str:
     bits, group = scheme.get("num_bits"), scheme.get("group_size") or -1
     name = f"int{bits}" if group == -1 else f"int{bits}_g{group}"
     if scheme.get("type") == "float":
-        known: Mapping[Any, str] = _FLOATS
-        name = known.get((bits, group), known.get((bits, -1), ""))
+        known: Mapping[str, str] = _names()["floats"]
+        name = known.get(f"{bits}/{group}", known.get(f"{bits}/-1", ""))
     if name not in FORMATS:
         raise _refusal(node, f"values of {bits} bits in groups of {group} are not read")
     return name

@@ -111,14 +111,8 @@ def read_config(root: YamlNode) -> ModelConfig:
     model = readers()[family](without_quantization(root))
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
-    found = replace(
-        model,
-        family=family,
-        source=text,
-        predicts=predicts,
-        omitted=omitted_parts(root),
-        trained_len=trained_length(root),
-    )
+    found = replace(model, family=family, source=text, predicts=predicts)
+    found = replace(found, omitted=omitted_parts(root), trained_len=trained_length(root))
     return quantized(root, found)
 
 
