@@ -7,8 +7,8 @@ Jupyter as HTML.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from einsum_cascade.source import html_text, visible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.measure import Measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,9 @@ def _in_columns(blocks: list[list[str]]) -> list[str]:
 
 
 # Only terminal output needs rich: Markdown, HTML and JSON do without it.
+_GAP = 3
+"""Columns between two cells."""
+
 _STYLES = {"name": "cyan", "text": "", "number": "", "bar": "green"}
 
 
@@ -326,7 +330,7 @@ def to_rich(document: Document) -> RenderableType:
         title = [Text(visible(listing.title), style="bold")] if listing.title else []
         parts += ["", *title, *(Text(visible(x)) for x in listing.lines)]
     for row in document.tables:
-        tables = [_rich_table(t) for t in row]
+        tables = [_FittedTable(t) for t in row]
         parts += ["", tables[0] if len(tables) == 1 else Columns(tables, padding=(0, 4))]
     if document.notes:
         parts += ["", *(Text(visible(n), style="dim") for n in document.notes)]
@@ -341,6 +345,52 @@ def text_by_rich(document: Document, width: int) -> str:
     with console.capture() as captured:
         console.print(document)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class _FittedTable:
+    """Table for ``rich`` that leaves out columns before it breaks a word."""
+
+    table: Table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        shown, left_out = fitted(self.table, options.max_width)
+        yield _rich_table(shown)
+        if left_out:
+            text = f"not shown in {options.max_width} columns: {', '.join(left_out)}"
+            yield Text(visible(text), style="dim")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement.get(console, options, _rich_table(self.table))
+
+
+def fitted(table: Table, width: int) -> tuple[Table, tuple[str, ...]]:
+    """Return a table whose words fit in ``width`` columns, and the titles of what is left out.
+
+    Bars are left out first, then columns from the right; the first column stays.
+    """
+    kept = list(range(len(table.columns)))
+    least = [_least_width(c, [row[n] for row in table.rows]) for n, c in enumerate(table.columns)]
+    bars_last = sorted(kept, key=lambda n: (table.columns[n].kind == "bar", n))
+    while bars_last[1:] and sum(least[n] + _GAP for n in kept) - _GAP > width:
+        kept.remove(bars_last.pop())
+    rows = tuple(tuple(row[n] for n in kept) for row in table.rows)
+    columns = tuple(table.columns[n] for n in kept)
+    left_out = tuple(c.title for n, c in enumerate(table.columns) if n not in kept)
+    return replace(table, columns=columns, rows=rows), left_out
+
+
+def _least_width(column: Column, cells: Iterable[str]) -> int:
+    """Return the width in which no word of a column is broken, nor a number or a name."""
+    lines = (line for cell in (column.title, *cells) for line in cell.split("\n"))
+    parts = (part for x in lines for part in (x.split() if column.kind == "text" else [x]))
+    return max(map(len, parts), default=0)
 
 
 def _rich_table(table: Table) -> RenderableType:

@@ -25,6 +25,7 @@ from ..energy import areas, charges, leakage_charges, leakage_w, unlike_word
 from ..iteration.exact import total
 from ..legality.footprint import requirements
 from ..nest.partition import partition_obstacles
+from ..nest.policy import MANY_IDLE_SHARE
 from ..nest.record import Bound, BoundEinsum
 from ..result.as_built import as_built
 from ..result.note import Note, noted
@@ -375,7 +376,8 @@ def _core_notes(bound: Bound) -> Iterator[str]:
             parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.size_text}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
-            obstacles = bound.program.memo(partition_obstacles) if used < count else {}
+            idle = used <= MANY_IDLE_SHARE * count
+            obstacles = bound.program.memo(partition_obstacles) if idle else {}
             for rank, why in obstacles.items():
                 if rank not in {s.rank for s in here} and bound.tiling.shapes.get(rank, 1) > 1:
                     yield f"{rank} is not cut over {name}: {why}"
@@ -413,13 +415,9 @@ def _notes(bound: Bound) -> Iterator[Note]:
         yield Note(note, "spill")
     yield from noted("mask", bound.masking_notes)
     yield from noted("mask", (f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)))
-    masked = [e.name for e in bound.einsums if e.window is not None]
-    if masked:
-        yield Note(
-            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
-            "others are run whole",
-            "mask",
-        )
+    if masked := [e.name for e in bound.einsums if e.window is not None]:
+        text = f"{', '.join(masked)}: tiles without a point of the mask are skipped"
+        yield Note(f"{text}, and tiles with some points are run whole", "mask")
     repeated = bound.program.memo(hoistable)
     yield from noted("mapping", (h.note(bound.program) for h in repeated))
     yield from of_machine

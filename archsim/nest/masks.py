@@ -391,7 +391,7 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
 
 _NOTES = {
     True: "its mask depends on data; every point that it might let through is counted",
-    False: "its mask is no band of two ranks; masked tiles are run",
+    False: "its mask is no band of two ranks, so that masked tiles are run",
 }
 """Notes on masks that skip no tiles; the key tells whether the mask depends on data."""
 
@@ -416,7 +416,7 @@ def _windows(
     )
     band = None if notes else no_op_band(bound, bands, stepping)
     if isinstance(band, str):
-        notes = (f"{band}, so that the other Einsums run in masked tiles too",)
+        notes = (f"Einsums without a mask run in masked tiles too, since {band}",)
     if not isinstance(band, RankBand):
         return windows, None, notes
     for e in bound.einsums:

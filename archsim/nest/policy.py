@@ -40,3 +40,6 @@ cascade.
 
 MAX_LISTED_EINSUMS: Final = 3
 """Maximum number of further Einsums that a problem names; the rest is only counted."""
+
+MANY_IDLE_SHARE: Final = 0.75
+"""Largest share of cores in use at which a partitioning counts as leaving many cores idle."""

@@ -89,10 +89,19 @@ def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> Ev
             break
     if best is None:
         raise _none_is_legal(problem, errors, not_generated)
-    reasons = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
+    reasons = (_refusal_text(r, best.job.mapping) for r in refused)
     notes = (*best.job.notes, *noted("mapping", reasons))
     job = replace(best.job, refused=refused, notes=notes)
     return replace(best, job=job)
+
+
+def _refusal_text(refusal: Refusal, runs: Mapping) -> str:
+    """Return a sentence on a mapping that was refused, with the one that runs instead."""
+    if refusal.mapping in {runs.name, *(nest.name for nest in runs.nests)}:
+        what, instead = "one partitioning of", "another one"
+    else:
+        what, instead = "mapping", f"'{runs.name}'"
+    return f"{what} '{refusal.mapping}' is not legal here, {instead} runs: {refusal.reason}"
 
 
 def _job_of_known(

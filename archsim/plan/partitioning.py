@@ -20,6 +20,7 @@ from ..nest.partition import (
     stepwise_ranks,
     whole_lengths,
 )
+from ..nest.policy import MANY_IDLE_SHARE
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpatialRank
 from ..spec.roles import memory_called, memory_in_role
@@ -509,7 +510,7 @@ def _with_factors(
 
 
 def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool:
-    return cores_used(partitioning) <= policy.MANY_IDLE_SHARE * _available(architecture)
+    return cores_used(partitioning) <= MANY_IDLE_SHARE * _available(architecture)
 
 
 def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:

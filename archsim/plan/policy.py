@@ -92,9 +92,6 @@ For more cores only numbers near powers of two are tried.
 SQUARE_TILE_TOLERANCE: Final = 1.25
 """Largest ratio of a nearly square tile to the smallest possible tile."""
 
-MANY_IDLE_SHARE: Final = 0.75
-"""Largest share of cores in use at which a partitioning counts as leaving many cores idle."""
-
 MAX_UNEQUAL_TILES: Final = 32
 """Largest number of unequal tiles if other ranks are split too; each tile is counted by itself."""
 
