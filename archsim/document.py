@@ -304,6 +304,8 @@ def _in_columns(blocks: list[list[str]]) -> list[str]:
 
 
 # Only terminal output needs rich: Markdown, HTML and JSON do without it.
+_LEFT_OUT = "not shown, for lack of width:"
+
 _GAP = 3
 """Columns between two cells."""
 
@@ -361,8 +363,7 @@ class _FittedTable:
         shown, left_out = fitted(self.table, options.max_width)
         yield _rich_table(shown)
         if left_out:
-            text = f"not shown in {options.max_width} columns: {', '.join(left_out)}"
-            yield Text(visible(text), style="dim")
+            yield Text(visible(f"{_LEFT_OUT} {', '.join(left_out)}"), style="dim")
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         from rich.measure import Measurement
