@@ -30,14 +30,21 @@ if TYPE_CHECKING:
 
 _AFTER_S = 2.0
 _EVERY_S = 0.5
+_LOGGED_EVERY_S = 30.0
 _KEY = "archsim.waiting"
 
 
 class WaitingSign:
-    """Line on the screen that tells how long a command has shown nothing; it is removed later."""
+    """Line on the screen that tells how long a command has shown nothing; it is removed later.
 
-    def __init__(self, stream: TextIO) -> None:
+    In a log file it is a line of its own every half a minute.
+    """
+
+    def __init__(self, stream: TextIO, *, live: bool = True) -> None:
+        self.doing = "working"
         self._stream = stream
+        self._live = live
+        self._logged_s = 0.0
         self._lock = Lock()
         self._done = Event()
         self._since = monotonic()
@@ -58,6 +65,7 @@ class WaitingSign:
             if self._said:
                 self._write("\r" + " " * self._said + "\r")
             self._said = 0
+            self._logged_s = 0.0
             self._since = monotonic()
 
     @contextmanager
@@ -75,8 +83,12 @@ class WaitingSign:
         while not self._done.wait(_EVERY_S):
             with self._lock:
                 waited = monotonic() - self._since
-                if waited >= _AFTER_S and not self._muted:
-                    text = f"working, {waited:.0f} s (Ctrl-C ends it)"
+                if not self._live:
+                    if waited >= self._logged_s + _LOGGED_EVERY_S:
+                        self._logged_s = waited
+                        self._write(f"{self.doing}, {waited:.0f} s\n")
+                elif waited >= _AFTER_S and not self._muted:
+                    text = f"{self.doing}, {waited:.0f} s (Ctrl-C ends it)"
                     self._write("\r" + text)
                     self._said = len(text)
 
@@ -98,11 +110,11 @@ class _Messages(logging.Handler):
 
 @contextmanager
 def waiting(context: click.Context) -> Iterator[None]:
-    """Show a waiting line while a command runs, if a person is at the terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    """Show a waiting line on the terminal while a command runs, or lines in a log file."""
+    if sys.stderr is None:
         yield
         return
-    sign = WaitingSign(sys.stderr)
+    sign = WaitingSign(sys.stderr, live=sys.stderr.isatty())
     context.meta[_KEY] = sign
     messages, logger = _Messages(), logging.getLogger("archsim")
     logger.addHandler(messages)
@@ -213,7 +225,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
-    """Show a progress bar on standard error, or nothing if that is no terminal.
+    """Show a progress bar on standard error; in a log file, the waiting line tells the progress.
 
     Parameters
     ----------
@@ -226,8 +238,17 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
     unit : str
         Unit of the rate; without it the bar shows no rate.
     """
+    sign = _shown()
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda *_: None
+        label, counted = text, done
+
+        def count(amount: int, text: str = "") -> None:
+            nonlocal counted
+            counted += amount
+            if sign is not None:
+                sign.doing = f"{text or label}: {counted:,} of {total:,}"
+
+        yield count
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -245,7 +266,6 @@ def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
         TextColumn("left  {task.description}", markup=False),
     )
     screen = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
-    sign = _shown()
     muted = nullcontext() if sign is None else sign.muted()
     with muted, Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task(visible(text), total=total, completed=done, rate="")

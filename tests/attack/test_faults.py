@@ -209,6 +209,21 @@ def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
     assert stream.getvalue().endswith("\r")
 
 
+def test_a_log_file_has_a_line_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archsim.cli.console._LOGGED_EVERY_S", 0.03)
+    monkeypatch.setattr("archsim.cli.console._EVERY_S", 0.01)
+    stream = io.StringIO()
+    sign = WaitingSign(stream, live=False)
+    sign.doing = "points: 3 of 9"
+    until = time.monotonic() + 10
+    while stream.getvalue().count("\n") < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    sign.stop()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {"points: 3 of 9, 0 s"}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a terminal of another kind")
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
