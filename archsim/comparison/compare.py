@@ -166,6 +166,7 @@ def compare_contenders(
         raise InputError("equal area and equal power are two comparisons: ask for one of them")
     target = _area(contenders[0])
     rows: list[ComparedMachine] = []
+    names = [contender.machine.name for contender in contenders]
     for contender in contenders:
         scaling = None
         _area(contender)
@@ -184,8 +185,11 @@ def compare_contenders(
             copies = powers[0] / powers[1]
         elif iso_area and scale == COPIES:
             copies = base_area / result.area_um2
+        name = contender.machine.name
+        own_name = names.count(name) == 1
         row = ComparedMachine(
-            label=contender.label,
+            label=name if own_name else contender.label,
+            file=contender.label if own_name and name != contender.label else "",
             result=result,
             totals=totals,
             speedup=copies * base.latency_s / totals.latency_s,

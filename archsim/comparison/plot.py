@@ -74,7 +74,8 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float) -> Picture:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         columns = min(6 if wide else max(2, int(width_in / 1.6)), len(colours))
         figure.legend(handles=patches(colours), loc="outside lower center", ncols=columns)
-        headline(figure, f"{comparison.first.result.workload} {comparison.how}".rstrip())
+        subject = f"{comparison.first.result.workload} {comparison.how}".rstrip()
+        headline(figure, subject + comparison.files)
     return figure
 
 

@@ -19,7 +19,7 @@ from ..result.result import Result
 from ..spec.files.fields import Real
 from .scaling import Scaling
 
-_PLAIN = ("label", "speedup", "energy_ratio", "area_ratio")
+_PLAIN = ("label", "file", "speedup", "energy_ratio", "area_ratio")
 """Fields of a compared machine that JSON repeats as they are."""
 
 
@@ -44,6 +44,8 @@ class ComparedMachine:
     scaling: Scaling | None = None
     """Scaling that brought the machine's area close to the first machine's; None without scaling.
     """
+    file: str = ""
+    """File of the machine, if the label is the name in it; a label of two files is the path."""
     copies: float = 1.0
     """Number of copies whose joint area, or joint power, is that of the first machine."""
     refused: tuple[Refusal, ...] = ()
@@ -87,6 +89,12 @@ class ComparisonRecord:
         """Condition of the comparison in words; empty for machines as they are."""
         equal = "at equal area" if self.iso_area else "at equal power" if self.iso_power else ""
         return ", ".join(filter(None, (equal, "as built" if self.as_built else "")))
+
+    @property
+    def files(self) -> str:
+        """End of a title that says of which file each machine is; empty without files."""
+        found = ", ".join(f"{row.label} of {row.file}" for row in self.rows if row.file)
+        return f": {found}" if found else ""
 
     @property
     def first(self) -> ComparedMachine:
@@ -157,6 +165,7 @@ class _RowFields(ResultFields):
     """Row of a comparison: the fields of a result, and ratios."""
 
     label: str
+    file: str = ""
     speedup: Real
     energy_ratio: Real
     area_ratio: Real

@@ -22,7 +22,7 @@ def comparison_report(comparison: ComparisonRecord) -> Document:
     if (scalings := _scalings(comparison)).rows:
         tables.append((scalings,))
     return Document(
-        title=f"{first.workload} on {len(comparison.rows)} machines {how}",
+        title=f"{first.workload} on {len(comparison.rows)} machines {how}{comparison.files}",
         subtitle=f"{sizes}  (relative to {comparison.first.label})",
         tables=tuple(tables),
         notes=_notes(comparison),

@@ -136,6 +136,25 @@ def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- equal area
 
 
+def test_the_command_calls_machines_by_their_names(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{letter}.yaml") for letter in "abc"]
+    for file, name in zip(files, ("mine", "alike", "alike"), strict=True):
+        text = f"architecture: {{extends: fusemax, name: {name}, clock: {len(file) + 99} MHz}}\n"
+        Path(file).write_text(text if file != files[2] else text.replace("MHz", "kHz"))
+    given = [f"--mapping={file}=fusemax-binding" for file in files]
+    line = ("bert-base", *files, *given, "--set", "seq_len=256")
+    rows = compared(*line)["rows"]
+    assert [(row["label"], row["file"]) for row in rows] == [
+        ("mine", files[0]),
+        *((file, "") for file in files[1:]),
+    ]
+    assert {row["mapping"] for row in rows} == {"fusemax-binding"}
+    found = Comparison.from_dict(compared(*line))
+    title = f"as they are: mine of {files[0]}"
+    assert found.table().title == f"bert-base on 3 machines {title}"
+    assert found.plot(20).get_suptitle() == f"bert-base: mine of {files[0]}"
+
+
 def test_machines_that_the_workload_does_not_fit_are_named() -> None:
     work = load("bert-base", ["shape.H=1", "shape.E=16", "shape.F=16"], seq_len=64, batch=1)
     settings = ["name=small", "memories.DRAM.installed=4 KiB"]

@@ -42,4 +42,4 @@ def test_components_without_area(tmp_path: Path, order: int) -> None:
     text = refused("compare", "bert-base", *machines, "--iso-area")
     assert "machine.yaml: technology 'accelergy-45nm' gives no area for array_2d, array_1d" in text
     shown = run("compare", "bert-base", *machines).stdout
-    assert "machine.yaml: no area is given for array_2d, array_1d" in " ".join(shown.split())
+    assert "fusemax: no area is given for array_2d, array_1d" in " ".join(shown.split())
