@@ -18,3 +18,7 @@ MAX_LAYERS = 100_000
 
 CACHE_ELEMENT_BITS = 16
 """Bits per cached element if no format is given, as published models are served."""
+
+MIN_SHARED_FIELDS = 5
+"""Fewest fields that a model of an unknown type shares with the family that a hint names. Width,
+layers, heads and inner width are fields of nearly all families, and tell nothing."""

@@ -51,16 +51,14 @@ from .table import (
     sparse_by_step,
     texts,
     uniform,
+    uniform_sizes,
 )
-
-_SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
-"""Names of the fields with constant factors, which change no count."""
 
 LLAMA = ModelFamily(
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False)
 )
 # Granite scales embeddings, scores, residual sums and logits.
-GRANITE = like(LLAMA, ignored=_SCALES)
+GRANITE = LLAMA
 SEED_OSS = like(
     LLAMA,
     fields=optional_sizes(num_key_value_heads=8, head_dim=128)
@@ -582,7 +580,6 @@ LLAMA4_TEXT = ModelFamily(
     ),
 )
 GRANITEMOE = ModelFamily(
-    ignored=_SCALES,
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
     | optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False),
@@ -603,8 +600,48 @@ MINIMAX_M2 = ModelFamily(
     mixture=Mixture(layers=listed("attn_type_list", (1,)), router_bias="use_routing_bias"),
 )
 
+# The ignored fields concern images, classes, and kinds of attention that are switched off.
+HUNYUAN_V1_DENSE = ModelFamily(
+    ignored=(
+        *("*_id", "vit_*", "anyres_*", "num_media_embeds", "add_classification_head", "class_num"),
+        *("pool_type", "dense_list", "use_rotary_pos_emb", "cla_share_factor", "org_vocab_size"),
+        *("*_lora_rank", "qk_*_head_dim", "v_head_dim", "capacity_factor", "sliding_window"),
+    ),
+    names={"head_dim": ("head_dim", "attention_head_dim")},
+    fields=optional_sizes(num_key_value_heads=None, head_dim=None)
+    | flags(attention_bias=False, mlp_bias=False, use_qk_norm=True),
+)
+# The shared network is as wide as a dense one.
+HUNYUAN_V1_MOE = like(
+    HUNYUAN_V1_DENSE,
+    names={**HUNYUAN_V1_DENSE.names, "num_experts_per_tok": "moe_topk"},
+    fields=uniform_sizes("num_experts", "num_experts_per_tok", moe_intermediate_size=None)
+    | uniform_sizes(num_shared_expert=1)
+    | fixed(use_mixed_mlp_moe=True),
+    mixture=Mixture(shared=("intermediate_size", "num_shared_expert")),
+)
+# Ling and Ring of inclusionAI; the second version has norms of queries and keys.
+BAILING_MOE = ModelFamily(
+    ignored=(
+        *("norm_head", "score_function", "router_dtype", "moe_shared_expert_intermediate_size"),
+        *("use_rmsnorm", "sliding_window", "max_window_layers", "moe_router_topk_scaling_factor"),
+    ),
+    fields=sizes("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+    | counts(num_shared_experts=0, first_k_dense_replace=0)
+    | optional_sizes(num_key_value_heads=None)
+    | flags(use_qk_norm=False, use_qkv_bias=False, use_bias=False)
+    | flags(moe_router_enable_expert_bias=False),
+    input_bias="use_qkv_bias",
+    output_bias="use_bias",
+    mixture=Mixture(
+        shared=("moe_intermediate_size", "num_shared_experts"),
+        layers=from_layer("first_k_dense_replace"),
+        router_bias="moe_router_enable_expert_bias",
+    ),
+)
 FAMILIES = families(
     globals(),
+    bailing_moe_v2=BAILING_MOE,
     gemma3=Multimodal(
         text=GEMMA3,
         encoder=siglip_encoder,

@@ -237,8 +237,9 @@ class Multimodal:
 
     text: Reader
     """Reader of the language model."""
-    encoder: Encoder
-    encoders: tuple[str, ...]
+    encoder: Encoder = lambda *_: 0
+    """By default no parameters are counted."""
+    encoders: tuple[str, ...] = ("*",)
     """Patterns that the encoder's ``model_type`` may match."""
     texts: tuple[str, ...] = ()
     """Patterns for the language model's ``model_type``; by default the family, and the family with

@@ -65,10 +65,11 @@ IGNORED: tuple[str, ...] = (
     *("initial_context_length", "relative_attention_max_distance"),
     # Constants inside functions, which change no number of operations.
     *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
+    *("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"),
     *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
     *("topk_group", "n_group"),
-    # Fields about layers that predict further tokens, of which ``omitted_parts`` tells.
-    *("num_nextn_predict_layers", "num_mtp_modules", "mtp_*", "use_mtp"),
+    # Fields that are read for all families: formats, and layers that predict further tokens.
+    *("quantization_config", "num_nextn_predict_layers", "num_mtp_modules", "mtp_*", "use_mtp"),
 )
 """Names, and patterns of names, of fields that every family ignores."""
 
@@ -88,8 +89,10 @@ _FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_module
 """Names of fields with the number of multi-token-prediction layers."""
 
 
-def omitted_parts(root: YamlNode) -> tuple[str, ...]:
+def omitted_parts(root: YamlNode, counted: bool = True) -> tuple[str, ...]:
     """Return sentences about the parts of the published model that do not run.
+
+    The parameters of an encoder are ``counted``, or not.
 
     Raises
     ------
@@ -103,7 +106,8 @@ def omitted_parts(root: YamlNode) -> tuple[str, ...]:
         layers = "layer that predicts" if further == 1 else "layers that predict"
         found.append(f"{further} {layers} further tokens: neither counted nor run")
     if inner is not None and _plain(root, "vision_config"):
-        found.append("the encoder of images counts as parameters, and is not run")
+        how = "counts as parameters, and is not run" if counted else "is neither counted nor run"
+        found.append(f"the encoder of images {how}")
     return tuple(found)
 
 
@@ -263,6 +267,15 @@ Size = Annotated[int, PlainValidator(_whole_number)]
 SizeOrZero = Annotated[int, PlainValidator(partial(_whole_number, smallest=0))]
 LayerCount = Annotated[int, PlainValidator(partial(_whole_number, largest=MAX_LAYERS))]
 Positive = Annotated[float, PlainValidator(_positive)]
+
+
+def _same_in_all_layers(value: Any) -> int:
+    alike = isinstance(value, list | tuple) and len({*map(repr, value)}) == 1
+    return _whole_number(value[0] if alike else value)
+
+
+UniformSize = Annotated[int, PlainValidator(_same_in_all_layers)]
+"""Whole number above zero, or a list with the same one for each layer."""
 
 
 def one_per_layer(*allowed: str | int, letters: bool = False) -> PlainValidator:

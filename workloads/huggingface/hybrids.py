@@ -151,10 +151,6 @@ _granite_attention_layers = listed(
 # All tokens pass a shared network, beside which there may be experts.
 GRANITEMOEHYBRID = like(
     _DUAL,
-    ignored=(
-        *_DUAL.ignored,
-        *("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"),
-    ),
     fields=optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False)
     | counts(num_local_experts=8, num_experts_per_tok=2)

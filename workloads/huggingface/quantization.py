@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from einsum_cascade.errors import SpecError
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.source import Source
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, read_yaml, shorten
+from einsum_cascade.yaml.source import YamlNode, read_yaml, shorten
 
 from ..models import Layer, ModelConfig, PartFormats, WeightFormats, repeated
 
@@ -184,16 +184,3 @@ def _refusal(node: YamlNode, message: str, known: str = "") -> SpecError:
     off = f"--set workload.config.{QUANTIZATION}=null"
     hint = f"{known}{off} runs weights as wide as the machine's words"
     return SpecError(f"{QUANTIZATION}: {message}", node.span, hint)
-
-
-def without_quantization(root: YamlNode) -> YamlNode:
-    """Return the configuration without ``quantization_config``, which family readers do not
-    read."""
-    if not isinstance(root, YamlMapping):
-        return root
-    entries = tuple(
-        (key, without_quantization(node) if key.text == "text_config" else node)
-        for key, node in root.entries
-        if key.text != QUANTIZATION
-    )
-    return YamlMapping(span=root.span, entries=entries)

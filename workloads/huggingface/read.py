@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -13,8 +13,9 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import ModelConfig
-from .fields import CLASSES, Reader, class_of, omitted_parts, trained_length
-from .quantization import quantized, without_quantization
+from ..policy import MIN_SHARED_FIELDS
+from .fields import CLASSES, ConfigFields, Reader, class_of, omitted_parts, trained_length
+from .quantization import quantized
 
 TYPE = "model_type"
 
@@ -94,41 +95,44 @@ def read_config(root: YamlNode) -> ModelConfig:
     Raises
     ------
     SpecError
-        The family is unknown (the hint names similar ones), fields are missing or wrong (all
-        are named), or fields contradict one another.
+        The family is unknown (the hint names one with such fields), fields are missing or wrong
+        (all are named), or fields contradict one another.
     """
     family, where = _family(root)
     if family in _REFUSED:
         why, instead = _REFUSED[family]
         raise SpecError(f"models of type '{family}' are not read: {why}", where.span, instead)
-    if family not in readers():
+    reader, inner = readers().get(family), root.child("text_config")
+    if reader is None and inner is not None and (own := readers().get(_family(inner)[0])):
+        multimodal = import_module(".encoders", __package__).Multimodal
+        reader = multimodal(text=own, texts=("*",), ignored=("*",))
+    if reader is None:
         text = f"models of type '{shorten(family)}' are not read"
-        known = f"known: {', '.join(readers())}"
-        meant = next((f"did you mean '{name}'? " for name in _similar_names(family)), "")
-        raise SpecError(text, where.span, f"{meant}{known}")
+        raise SpecError(text, where.span, f"{_alike(root)}known: {', '.join(readers())}")
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
-    model = readers()[family](without_quantization(root))
+    model = reader(root)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
     found = replace(model, family=family, source=text, predicts=predicts)
-    found = replace(found, omitted=omitted_parts(root), trained_len=trained_length(root))
+    found = replace(
+        found, omitted=omitted_parts(root, family in readers()), trained_len=trained_length(root)
+    )
     return quantized(root, found)
 
 
-def _similar_names(family: str) -> Iterator[str]:
-    """Yield known families with nearly the given name.
-
-    The names may differ in case, separators and doubled letters only: one other letter may change
-    the family. ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe`` has experts that ``qwen3``
-    lacks.
-    """
-    return (name for name in readers() if _bare_letters(name) == _bare_letters(family))
-
-
-def _bare_letters(name: str) -> str:
-    bare = re.sub(r"[^a-z0-9]", "", name.lower())
-    return re.sub(r"([a-z])\1+", r"\1", bare)
+def _alike(root: YamlNode) -> str:
+    """Return a hint with the family that shares most fields with a configuration, or no text."""
+    found = []
+    for name, row in readers().items():
+        fields = (*getattr(row, "standard", ()), *getattr(row, "fields", ()))
+        own = {row.own_name(root, field) for field in fields if hasattr(row, "own_name")}
+        own -= {*ConfigFields.model_fields}
+        shared = sum(root.child(field) is not None for field in own)
+        found.append((-shared, len(own), len(name), name))
+    shared, *_, name = min(found)
+    text = f"fields are those of {name}: --set config.{TYPE}={name}; "
+    return text if -shared >= MIN_SHARED_FIELDS else ""
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:

@@ -39,6 +39,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    UniformSize,
     auto_or_size,
     check_layer_indices,
     check_per_layer,
@@ -119,6 +120,7 @@ def fields_of(kind: Any) -> Callable[..., dict[str, FieldRow]]:
 sizes = fields_of(Size)
 layer_counts = fields_of(LayerCount)
 optional_sizes = fields_of(Size | None)
+uniform_sizes = fields_of(UniformSize | None)
 counts = fields_of(SizeOrZero)
 optional_counts = fields_of(SizeOrZero | None)
 flags = fields_of(bool)
