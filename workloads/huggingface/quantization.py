@@ -34,6 +34,7 @@ _NEVER_CONVERTED = re.compile(
     r"|multi_modal_projector|\bmtp\b|eh_proj"
 )
 """Pattern of modules that keep the machine's word in any case, or do not run."""
+_EXPERT = re.compile(r"\bexperts\.\d+")
 _LAYER = re.compile(r"\blayers\.(\d{1,9})\.")
 
 
@@ -73,7 +74,7 @@ def quantized(root: YamlNode, model: ModelConfig) -> ModelConfig:
     if not isinstance(given, dict):
         raise _refusal(node, f"expected fields, got {shorten(str(given))}")
     fields = given | _mapping(given.get("quantization"))
-    rules = [_rule(node, *pair) for pair in _pairs(node, fields)]
+    rules = [_rule(node, *pair) for pair in dict.fromkeys(_pairs(node, fields))]
     matched: set[str] = set()
     layers = chain.from_iterable(repeat(run.layer, run.count) for run in model.runs)
     runs = repeated(
@@ -119,8 +120,12 @@ def _pairs(node: YamlNode, fields: Mapping[str, Any]) -> Iterator[tuple[str, Par
         yield from ((str(name), _WORDS) for name in names)
     groups = [_mapping(group) for group in _mapping(fields.get("config_groups")).values()]
     if layers := _mapping(fields.get("quantized_layers")):
+        # Files may list every expert.
         for name, own in layers.items():
-            yield name, _algorithm(node, _mapping(own).get("quant_algo"))
+            yield (
+                _EXPERT.sub("experts.0", str(name)),
+                _algorithm(node, _mapping(own).get("quant_algo")),
+            )
     elif groups and algorithm is None:
         for group in groups:
             weights, inputs = (_mapping(group.get(k)) for k in ("weights", "input_activations"))

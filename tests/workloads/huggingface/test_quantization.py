@@ -197,7 +197,12 @@ MIXED = {
     "quant_algo": "MIXED_PRECISION",
     "quantized_layers": {
         **{f"model.layers.{i}.self_attn.o_proj": {"quant_algo": "FP8"} for i in range(61)},
-        "model.layers.*.mlp.experts": {"quant_algo": "NVFP4", "group_size": 16},
+        **{
+            f"model.layers.{i}.mlp.experts.{expert}.{name}_proj": {"quant_algo": "NVFP4"}
+            for i in range(61)
+            for expert in range(9)
+            for name in ("gate", "up", "down")
+        },
     },
 }
 
