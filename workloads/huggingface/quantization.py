@@ -122,10 +122,8 @@ def _pairs(node: YamlNode, fields: Mapping[str, Any]) -> Iterator[tuple[str, Par
     if layers := _mapping(fields.get("quantized_layers")):
         # Files may list every expert.
         for name, own in layers.items():
-            yield (
-                _EXPERT.sub("experts.0", str(name)),
-                _algorithm(node, _mapping(own).get("quant_algo")),
-            )
+            entry = _EXPERT.sub("experts.0", str(name))
+            yield entry, _algorithm(node, _mapping(own).get("quant_algo"))
     elif groups and algorithm is None:
         for group in groups:
             weights, inputs = (_mapping(group.get(k)) for k in ("weights", "input_activations"))
