@@ -304,6 +304,8 @@ def _in_columns(blocks: list[list[str]]) -> list[str]:
 
 
 # Only terminal output needs rich: Markdown, HTML and JSON do without it.
+_CELL_STYLES = {"FAILED": "bold red", "not checked": "yellow"}
+
 _LEFT_OUT = "not shown, for lack of width:"
 
 _GAP = 3
@@ -411,5 +413,5 @@ def _rich_table(table: Table) -> RenderableType:
             overflow="fold",
         )
     for row in table.rows:
-        grid.add_row(*(Text(visible(cell)) for cell in row))
+        grid.add_row(*(Text(visible(cell), style=_CELL_STYLES.get(cell, "")) for cell in row))
     return Group(Text(visible(table.title), style="bold"), grid) if table.title else grid

@@ -13,9 +13,10 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from time import monotonic, process_time
 from types import MappingProxyType
 from typing import IO, Any, TextIO
@@ -25,8 +26,11 @@ from click.exceptions import Exit
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 from einsum_cascade.source import visible
+from einsum_cascade.yaml.library import file_exists, is_file_name
 
 from .console import waiting
+
+_FILES = "archsim.files"
 
 _MODULES = MappingProxyType(
     {
@@ -118,18 +122,22 @@ class Commands(click.Group):
     ) -> click.Context:
         """Run as click does, but escape its messages, which repeat the user's words, and print
         help here."""
+        files = _named_files(args)
         with _output_errors():
-            return super().make_context(info_name, args, parent, **extra)
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_FILES] = files
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the requested command, and turn its errors into exit codes."""
+        files = ctx.meta[_FILES]
         try:
             with _output_errors(), waiting(ctx):
                 return super().invoke(ctx)
         except NoLegalMappingError as error:
-            raise NoLegalMapping(_readable(error)) from None
+            raise NoLegalMapping(_readable(error, files)) from None
         except InputError as error:
-            raise Refused(_readable(error)) from None
+            raise Refused(_readable(error, files)) from None
         except RecursionError:
             raise Refused("error: this is nested or chained too deeply to work on") from None
         except KeyboardInterrupt:
@@ -165,9 +173,21 @@ def _output_errors() -> Iterator[None]:
         raise Refused(f"error: cannot write the output: {error.strerror}") from None
 
 
-def _readable(error: InputError) -> str:
-    """Return the text of all problems; one without a position in a file is marked as an error."""
-    return "\n".join(str(p) if p.span else f"error: {p}" for p in error.problems)
+def _readable(error: InputError, files: Sequence[str]) -> str:
+    """Return the text of all problems; one without a position in a file is marked as an error.
+
+    If the problems name none of the user's files, the text ends with these.
+    """
+    lines = [str(p) if p.span else f"error: {p}" for p in error.problems]
+    if not any(name in line for name in files for line in lines):
+        lines += [f"    file: {visible(name)}" for name in files]
+    return "\n".join(lines)
+
+
+def _named_files(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the words of a command line that name existing files, also after ``name=``."""
+    values = dict.fromkeys(word.rpartition("=")[2] for word in words)
+    return tuple(v for v in values if is_file_name(v) and file_exists(Path(v)))
 
 
 def _of_the_system(error: Exception) -> str:

@@ -61,7 +61,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 def mishandled(attack: Attack, folder: Path) -> str | None:
     """What is wrong with how an attack was met; None: nothing."""
-    words = _placed(attack, folder)
+    words = placed(attack, folder)
     try:
         with at_most(MOST_S):
             result = run(*words)
@@ -81,7 +81,7 @@ def mishandled(attack: Attack, folder: Path) -> str | None:
     return _left(folder, result.exit_code)
 
 
-def _placed(attack: Attack, folder: Path) -> list[str]:
+def placed(attack: Attack, folder: Path) -> list[str]:
     """The words of an attack, its files written."""
     for path in [p for p in folder.glob("*") if p.name != "made"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

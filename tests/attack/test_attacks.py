@@ -11,7 +11,7 @@ import pytest
 from commands import refused, run
 from generators import Attack
 from kinds import KINDS, attacks
-from met import mishandled
+from met import mishandled, placed
 from properties import Point, broken
 from sums import wrong
 from trees import changed
@@ -29,6 +29,27 @@ SLOW = {"folders"}
 def test_nothing_hostile_is_mishandled(tmp_path: Path, kind: str) -> None:
     for number, attack in islice(attacks(kind, SEED), FEW[kind]):
         assert mishandled(attack, tmp_path) is None, f"{kind} {number}: {attack.words}"
+
+
+@pytest.mark.parametrize("kind", ["files", "mutants", "machines"])
+def test_a_refusal_names_a_file_of_the_user(tmp_path: Path, kind: str) -> None:
+    for number, attack in islice(attacks(kind, SEED + 1), 3 * FEW[kind]):
+        words = placed(attack, tmp_path)
+        files = [str(path) for path in tmp_path.iterdir()]
+        found = run(*words)
+        given = any(file in word for file in files for word in words)
+        if found.exit_code in (2, 3) and given and "Usage:" not in found.stderr:
+            assert any(file in found.stderr for file in files), f"{kind} {number}: {words}"
+
+
+def test_a_cascade_without_shapes_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "cascade: c\nranks: {N: x}\ninputs: {A: [N]}\noutput: Y\neinsums: Y[n] = A[n] * A[n]\n"
+    )
+    text = refused("simulate", "bert-base", "fusemax", "--set", f"cascade={file}")
+    assert "shape is missing: 'N' (x)" in text
+    assert f"file: {file}" in text
 
 
 def test_sums_that_are_not_of_their_parts_and_numbers_that_are_none_are_seen() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from commands import python, refused, run
 from places import ROOT
 
-from archsim.cli.application import Commands
+from archsim.cli.application import Commands, archsim
 from archsim.cli.catalogue import _what_it_is, find
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
@@ -36,6 +36,12 @@ def test_a_misspelt_command_names_the_nearest(typed: str, meant: str) -> None:
 
 def test_a_misspelt_option_names_the_nearest() -> None:
     assert "'--json'" in refused("list", "cascades", "--jsn")
+
+
+def test_commands_are_completed() -> None:
+    asked = {"_ARCHSIM_COMPLETE": "bash_complete", "COMP_WORDS": "archsim sim", "COMP_CWORD": "1"}
+    told = CliRunner().invoke(archsim, env=asked, prog_name="archsim")
+    assert told.output == "plain,simulate\n"
 
 
 def test_version_is_one_line() -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 from itertools import product
 
 import pytest
+from rich.console import Console
 
 from archsim import Result, simulate
-from archsim.document import fitted, names, numbers, table_of, text_by_rich, to_text
+from archsim.document import (
+    Document,
+    fitted,
+    names,
+    numbers,
+    table_of,
+    text_by_rich,
+    texts,
+    to_text,
+)
 from archsim.result.report import report
 from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.library import builtin_names
@@ -64,6 +75,14 @@ def test_every_report_reads_well(workload: str, machine: str) -> None:
     except InputError:
         pytest.skip("the machine cannot run the workload, and says why")
     refuse_hard_to_read(result)
+
+
+def test_a_verdict_that_is_none_is_yellow() -> None:
+    columns = (*names("cascade"), *texts("verdict"))
+    shown = Document(title="c", tables=((table_of("", columns, [("c", "not checked")]),),))
+    stream = StringIO()
+    Console(file=stream, force_terminal=True, color_system="standard").print(shown)
+    assert "\x1b[33mnot checked" in stream.getvalue()
 
 
 def test_columns_go_before_words_do() -> None:
