@@ -295,6 +295,32 @@ def recycled_attention_full(Q: Array, K: Array, V: Array, J: int) -> dict[str, A
     return _for_each_head(step, Q.shape[:-1], Q=Q, K=K, V=V)
 
 
+def conscious_state(Q: Array, K: Array, V: Array, U: int) -> dict[str, Array]:
+    """Return the elements of a state that queries attend to most (arXiv 1709.08568), weighted.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (B, P, E), (B, M, E) and (B, M, F).
+    U : int
+        Number of elements to attend to.
+
+    Returns
+    -------
+    dict
+        ``C`` (B, P, U, F), the element with most weight first.
+    """
+
+    def step(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+        scores = K @ Q
+        best = np.argsort(-scores, kind="stable")[:U]
+        return {"C": softmax(scores[best])[:, None] * V[best]}
+
+    steps = Q.shape[:-1]
+    K, V = (np.broadcast_to(a[:, None], (*steps, *a.shape[1:])) for a in (K, V))
+    return _for_each_head(step, steps, Q=Q, K=K, V=V)
+
+
 def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> dict[str, Array]:
     """Return recycle steps: attend to the cache and the new token, then drop the key with least
     weight.
