@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import ClassVar, Literal, NamedTuple
 
+from .weight_formats import WeightFormats
+
 Cached = tuple[tuple[str, int], ...]
 """Elements that one token adds to a cache, by tensor; tensors have the names that cascades use."""
 
@@ -612,27 +614,6 @@ class Experts(FeedForward):
         return (self.experts - self.per_token) * each
 
 
-PartFormats = tuple[str, str]
-"""Number formats of a part's weights, and of its inputs if the part is a matrix product; an empty
-string means the machine's word."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightFormats:
-    """Number formats of the parts of a layer.
-
-    Routers, norms and convolutions always use the machine's word.
-    """
-
-    usual: PartFormats = ("", "")
-    others: tuple[tuple[str, PartFormats], ...] = ()
-    """Formats of the parts that differ from the usual ones, by name."""
-
-    def of(self, part: str) -> PartFormats:
-        """Return the formats of a part."""
-        return dict(self.others).get(part, self.usual)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """Layer on the residual stream: a mixer, and a feed-forward network if the layer has one."""
@@ -643,7 +624,7 @@ class Layer:
     """Attention to the output of the encoder (cross attention); None without an encoder."""
     other_parameters: int = 0
     """Number of parameters outside matrix products: biases, norms, scales."""
-    weights: WeightFormats = WeightFormats()
+    weights: WeightFormats = field(default=WeightFormats())
 
     def parameters(self, width: int) -> int:
         """Count all parameters of the layer."""

@@ -23,7 +23,8 @@ from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import YamlNode, read_yaml, shorten
 
-from ..models import Layer, ModelConfig, PartFormats, WeightFormats, repeated
+from ..models import Layer, ModelConfig, repeated
+from ..weight_formats import PartFormats, WeightFormats
 
 QUANTIZATION = "quantization_config"
 _WORDS = ("", "")
@@ -46,7 +47,7 @@ def _names() -> Mapping[str, Any]:
     return MappingProxyType(found)
 
 
-class Rule(NamedTuple):
+class ModuleRule(NamedTuple):
     """Formats of the modules that match a pattern."""
 
     entry: str
@@ -92,7 +93,7 @@ def quantized(root: YamlNode, model: ModelConfig) -> ModelConfig:
 
 
 def _layer_formats(
-    index: int, layer: Layer, rules: Sequence[Rule], matched: set[str]
+    index: int, layer: Layer, rules: Sequence[ModuleRule], matched: set[str]
 ) -> WeightFormats:
     """Return the formats of a layer's parts, and add the entries that match one to ``matched``."""
     own = [rule for rule in rules if rule.layer in (None, index)]
@@ -168,7 +169,7 @@ def _format(node: YamlNode, scheme: Mapping[str, Any]) -> str:
     return name
 
 
-def _rule(node: YamlNode, entry: str, formats: PartFormats) -> Rule:
+def _rule(node: YamlNode, entry: str, formats: PartFormats) -> ModuleRule:
     """Return the rule of an entry: ``re:`` and a regular expression, or words with ``*``."""
     body = entry[3:]
     if not entry.startswith("re:"):
@@ -180,7 +181,7 @@ def _rule(node: YamlNode, entry: str, formats: PartFormats) -> Rule:
         pattern = re.compile(rf"(?:^|\.)(?:{body})(?:\.|$)")
     except re.error as wrong:
         raise _refusal(node, f"'{shorten(entry)}' is no pattern: {wrong}") from None
-    return Rule(entry, formats, pattern, int(number[1]) if number else None)
+    return ModuleRule(entry, formats, pattern, int(number[1]) if number else None)
 
 
 def _refusal(node: YamlNode, message: str, known: str = "") -> SpecError:
